@@ -1,0 +1,36 @@
+/*
+ * How each program of the suite starts under the supervisor, before it reads a foreign byte:
+ *
+ *	program [-v] -k CHANNEL_FD -l LOG_FD -t stderr|syslog [-i INSTANCE]
+ *	        [-u UID -g GID] [-r CHROOT] [-n NOFILE]
+ *
+ * child_start() parses these, opens the log, sets the process title, ignores SIGPIPE, closes every
+ * other descriptor, sets rlimits (NOFILE, CORE 0), enters the chroot, becomes UID:GID with no
+ * supplementary groups, checks that it cannot go back, drops all capabilities and sets
+ *no_new_privs. Whatever fails ends the process with a message. -u, -g and -r are absent when the
+ *suite was not started as root.
+ *
+ * Then the child makes its event base, its channel to the supervisor (ipc_supervisor.h) and waits
+ *there for SUPERVISOR_CHILD_CONFIG, _STATS, _PEER, _LISTEN and at last _START. When that channel
+ *closes the supervisor is gone, and the child finishes at once (exit 0).
+ */
+#ifndef COMMON_CHILD_H
+#define COMMON_CHILD_H
+
+#include <stdbool.h>
+
+struct event_base;
+
+struct child {
+	const char *name;  /* "queue" */
+	unsigned instance; /* listener: 0, 1, … */
+	int channel_fd;
+	bool privileged_start; /* -u was given */
+};
+
+void child_start(struct child *, const char *name, int argc, char **argv);
+/* An event base with two priorities: 0 for everything, 1 for work put off until all input was seen.
+ */
+struct event_base *child_event_base(void);
+
+#endif

@@ -1,0 +1,121 @@
+/*
+ * What smtpctl says to `control` over the control socket, and what control passes on to the queue
+ * and the directory. Control knows its caller by SO_PEERCRED, decides what is allowed, logs what
+ * changes something, and relays frames of the same types: it adds nothing.
+ *
+ *	smtpctl -> control                 control -> smtpctl
+ *	QUEUE_LIST (filter)                ENVELOPE …; more frames while the client reads; then DONE
+ *	QUEUE_ACT (action, filter)         DONE with the number of envelopes
+ *	QUEUE_MESSAGE (filter: an id)      DONE with a descriptor to the message's text, read-only
+ *	QUEUE_PAUSE                        DONE
+ *	ACCOUNT (words)                    LINE …, DONE
+ *	SUPERVISOR (struct ipc_control)    DONE (after the supervisor's answer)
+ *	STATS                              STATS, DONE: all counters once; smtpctl monitor asks
+ *again STATUS                             DONE; words are three lines, "MDA running\nMTA …\nSMTP …"
+ *
+ * Control asks the queue in portions: QUEUE_LIST carries a cursor; the queue answers with at most
+ * `portion` ENVELOPEs and QUEUE_LIST_MORE (the next cursor) or DONE. Control asks for the next
+ *portion only when its client has read the last, so that a client that stops reading costs one
+ *portion.
+ */
+#ifndef COMMON_IPC_CONTROL_H
+#define COMMON_IPC_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/envelope.h"
+#include "common/imsg.h"
+#include "common/ipc_supervisor.h"
+#include "common/stats.h"
+
+enum ipc_control_type {
+	CONTROL_QUEUE_LIST = 1,  /* struct ipc_filter */
+	CONTROL_ENVELOPE,        /* struct transaction, struct envelope */
+	CONTROL_QUEUE_LIST_MORE, /* u64 cursor; queue to control only */
+	CONTROL_QUEUE_ACT,       /* struct ipc_act */
+	CONTROL_QUEUE_MESSAGE,   /* struct ipc_filter with an id */
+	CONTROL_QUEUE_PAUSE,     /* struct ipc_pause */
+	CONTROL_QUEUE_STATUS,    /* no payload; queue's DONE words: "MDA running\nMTA running" */
+	CONTROL_ACCOUNT,         /* struct ipc_account */
+	CONTROL_LINE,            /* a text, u16 length */
+	CONTROL_SUPERVISOR,      /* struct ipc_control */
+	CONTROL_STATS,  /* request: no payload; answer: STATS_COUNT u64, u64 uptime in seconds */
+	CONTROL_STATUS, /* no payload */
+	CONTROL_DONE,   /* struct ipc_result; may carry a descriptor */
+};
+
+struct ipc_filter {
+	uint64_t id;                     /* 0 any; an envelope id, or a message id (upper half 0) */
+	char from[ADDRESS_TEXT_MAX + 1]; /* "" any; "@domain" or an address */
+	char to[ADDRESS_TEXT_MAX + 1];   /* compared with rcpt and dest */
+	uint32_t older;                  /* seconds since created; 0 any */
+	bool has_state;
+	enum envelope_state state;
+	uint64_t cursor;  /* QUEUE_LIST: start; 0 from the beginning */
+	uint32_t portion; /* QUEUE_LIST: at most this many */
+};
+void ipc_filter_encode(struct buf *, const struct ipc_filter *);
+bool ipc_filter_decode(struct buf_reader *, struct ipc_filter *);
+
+enum queue_action {
+	QUEUE_SCHEDULE, /* try now */
+	QUEUE_REMOVE,   /* no bounce */
+	QUEUE_EXPIRE,   /* bounce now */
+	QUEUE_HOLD,     /* pause envelope */
+	QUEUE_UNHOLD,
+	QUEUE_DISCOVER, /* schedule what is there under this id */
+	QUEUE_ACTION_COUNT,
+};
+struct ipc_act {
+	enum queue_action action;
+	uint32_t caller_uid;
+	struct ipc_filter filter;
+};
+void ipc_act_encode(struct buf *, const struct ipc_act *);
+bool ipc_act_decode(struct buf_reader *, struct ipc_act *);
+
+struct ipc_pause {
+	bool mda; /* which: mda or mta */
+	bool paused;
+	uint32_t caller_uid;
+};
+void ipc_pause_encode(struct buf *, const struct ipc_pause *);
+bool ipc_pause_decode(struct buf_reader *, struct ipc_pause *);
+
+enum account_verb {
+	ACCOUNT_DOMAIN_ADD, /* domain */
+	ACCOUNT_DOMAIN_DELETE,
+	ACCOUNT_DOMAIN_LIST,
+	ACCOUNT_USER_ADD, /* address, password hash ("" none) */
+	ACCOUNT_USER_DELETE,
+	ACCOUNT_USER_PASSWORD, /* address, password hash: hashed by smtpctl, so that no clear
+	                        * password crosses a process */
+	ACCOUNT_USER_LIST,     /* [domain] */
+	ACCOUNT_USER_QUOTA,    /* address, bytes, messages; 0 none */
+	ACCOUNT_ALIAS_ADD,     /* address or @domain, target … */
+	ACCOUNT_ALIAS_DELETE,  /* address [target …] */
+	ACCOUNT_ALIAS_LIST,    /* [domain] */
+	ACCOUNT_VERB_COUNT,
+};
+#define ACCOUNT_WORDS_MAX 64
+struct ipc_account {
+	enum account_verb verb;
+	uint32_t caller_uid;
+	uint32_t word_count;
+	char *words[ACCOUNT_WORDS_MAX]; /* owned; at most 1,024 bytes each, 15 KiB together */
+};
+void ipc_account_encode(struct buf *, const struct ipc_account *);
+bool ipc_account_decode(struct buf_reader *, struct ipc_account *);
+void ipc_account_free(struct ipc_account *); /* its words */
+
+struct ipc_result {
+	uint32_t exit_code;            /* sysexits; 0 success */
+	uint64_t count;                /* envelopes acted on */
+	char words[IPC_WORDS_MAX + 1]; /* why not, or what to print */
+};
+void ipc_result_encode(struct buf *, const struct ipc_result *);
+bool ipc_result_decode(struct buf_reader *, struct ipc_result *);
+
+#endif

@@ -1,0 +1,143 @@
+/*
+ * The channel between the supervisor (smtpd) and each of its children. The supervisor is the
+ * more privileged side: what children send is treated as hostile.
+ *
+ *	supervisor -> child            child -> supervisor
+ *	CONFIG (memfd)                 CONFIGURED, at the start and after a reload
+ *	STATS (memfd)
+ *	PEER (socket)                  one for each other process this child talks to; sent again
+ *	                               when that process was restarted: replaces the old channel
+ *	LISTEN (socket)                to listeners, one for each listener_config (by index); to
+ *	                               control, its listening Unix socket
+ *	START                          READY: takes work from now on
+ *	LOG (optional socket)          LOG_LOST: the syslog socket is dead, send another
+ *	PAUSE, RESUME                  (listeners) stop and start accepting
+ *	STOP                           finish what is in hand, then exit 0
+ *
+ *	queue -> supervisor            supervisor -> queue
+ *	MDA_START                      MDA_STARTED with a socket, or without one and a reason
+ *
+ *	control -> supervisor          supervisor -> control
+ *	CONTROL (one of the verbs)     CONTROL_DONE with success and words
+ *
+ * An mda gets CONFIG and no PEER: its second channel (-q FD on its command line) is the queue's.
+ * Answers carry their request's id.
+ *
+ * Reload: the supervisor sends CONFIG again, then for listeners LISTEN for every listener_config of
+ *the new config (sockets whose address stays are the same sockets), then START. A listener stops
+ * accepting on sockets that weren't named again; its sessions go on, with the config they began
+ *with or the new one.
+ */
+#ifndef COMMON_IPC_SUPERVISOR_H
+#define COMMON_IPC_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/imsg.h"
+
+enum ipc_supervisor_type {
+	SUPERVISOR_CHILD_CONFIG = 1,
+	SUPERVISOR_CHILD_STATS,
+	SUPERVISOR_CHILD_PEER,
+	SUPERVISOR_CHILD_LISTEN,
+	SUPERVISOR_CHILD_START,
+	SUPERVISOR_CHILD_LOG,
+	SUPERVISOR_CHILD_PAUSE,
+	SUPERVISOR_CHILD_RESUME,
+	SUPERVISOR_CHILD_STOP,
+	CHILD_SUPERVISOR_CONFIGURED,
+	CHILD_SUPERVISOR_READY,
+	CHILD_SUPERVISOR_LOG_LOST,
+	QUEUE_SUPERVISOR_MDA_START,
+	SUPERVISOR_QUEUE_MDA_STARTED,
+	CONTROL_SUPERVISOR_REQUEST,
+	SUPERVISOR_CONTROL_DONE,
+};
+
+/* The programs, as peers name each other. */
+enum program {
+	PROGRAM_SUPERVISOR,
+	PROGRAM_LISTENER,
+	PROGRAM_QUEUE,
+	PROGRAM_DIRECTORY,
+	PROGRAM_RESOLVER,
+	PROGRAM_CONTROL,
+	PROGRAM_MDA,
+	PROGRAM_COUNT,
+};
+const char *program_name(enum program);
+
+/* SUPERVISOR_CHILD_PEER: descriptor is this child's end of a socket pair to `program`. */
+struct ipc_peer {
+	enum program program;
+	uint32_t instance; /* which listener; else 0 */
+};
+void ipc_peer_encode(struct buf *, const struct ipc_peer *);
+bool ipc_peer_decode(struct buf_reader *, struct ipc_peer *);
+
+/* SUPERVISOR_CHILD_STATS to control carries the page of that program; to others their own. The
+ * payload is a struct ipc_peer. */
+
+/* SUPERVISOR_CHILD_LISTEN */
+struct ipc_listen {
+	uint32_t index; /* in config->listeners */
+};
+void ipc_listen_encode(struct buf *, const struct ipc_listen *);
+bool ipc_listen_decode(struct buf_reader *, struct ipc_listen *);
+
+/* SUPERVISOR_CHILD_START */
+struct ipc_start {
+	uint32_t listeners; /* how many listener processes there are */
+};
+void ipc_start_encode(struct buf *, const struct ipc_start *);
+bool ipc_start_decode(struct buf_reader *, struct ipc_start *);
+
+/* SUPERVISOR_CHILD_LOG; with a descriptor it replaces the log's. */
+struct ipc_log {
+	bool verbose;
+	uint32_t trace; /* LOG_TRACE_* */
+};
+void ipc_log_encode(struct buf *, const struct ipc_log *);
+bool ipc_log_decode(struct buf_reader *, struct ipc_log *);
+
+/* QUEUE_SUPERVISOR_MDA_START. The supervisor refuses uid 0, gid 0 and the suite's own accounts. */
+struct ipc_mda_start {
+	uint32_t uid;
+	uint32_t gid;
+};
+void ipc_mda_start_encode(struct buf *, const struct ipc_mda_start *);
+bool ipc_mda_start_decode(struct buf_reader *, struct ipc_mda_start *);
+
+/* SUPERVISOR_QUEUE_MDA_STARTED (words only without a descriptor), SUPERVISOR_CONTROL_DONE */
+#define IPC_WORDS_MAX 512
+struct ipc_done {
+	bool success;
+	char words[IPC_WORDS_MAX + 1];
+};
+void ipc_done_encode(struct buf *, const struct ipc_done *);
+bool ipc_done_decode(struct buf_reader *, struct ipc_done *);
+
+/* CONTROL_SUPERVISOR_REQUEST */
+enum control_verb {
+	CONTROL_RELOAD,
+	CONTROL_STOP,
+	CONTROL_LOG_BRIEF,
+	CONTROL_LOG_VERBOSE,
+	CONTROL_TRACE, /* argument: mask to add */
+	CONTROL_UNTRACE,
+	CONTROL_PAUSE_SMTP,
+	CONTROL_RESUME_SMTP,
+	CONTROL_SMTP_STATUS, /* done.words: "running" or "paused" (smtp) */
+	CONTROL_VERB_COUNT,
+};
+struct ipc_control {
+	enum control_verb verb;
+	uint32_t argument;
+	uint32_t caller_uid; /* for the log */
+};
+void ipc_control_encode(struct buf *, const struct ipc_control *);
+bool ipc_control_decode(struct buf_reader *, struct ipc_control *);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * A small transactional store of string keys and byte values: our own interface over Berkeley DB,
+ * so that another engine can take its place in store.c alone. Used by one process a directory: the
+ * environment is opened for exclusive use with an advisory lock, and recovered on open, so a killed
+ * process leaves nothing half done. A commit is durable (log flushed) when store_commit() returns
+ * true.
+ */
+#ifndef COMMON_STORE_H
+#define COMMON_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/buf.h"
+
+struct store;       /* an environment: a directory */
+struct store_table; /* a named map in it */
+struct store_transaction;
+
+enum store_result {
+	STORE_OK,
+	STORE_NOT_FOUND,
+	STORE_EXISTS,
+	STORE_ERROR
+};
+
+/* Opens (creates when absent, mode 0700) the store in `directory`; NULL after logging why. */
+struct store *store_open(const char *directory);
+void store_close(struct store *);
+/* Opens or creates a table; owned by the store. NULL after logging why. */
+struct store_table *store_table_open(struct store *, const char *name);
+
+struct store_transaction *store_begin(struct store *);
+bool store_commit(struct store_transaction *) __attribute__((warn_unused_result));
+void store_abort(struct store_transaction *);
+
+/* `value` is replaced. A NULL transaction reads what is committed. */
+enum store_result store_get(struct store_table *, struct store_transaction *, const char *key,
+    struct buf *value) __attribute__((warn_unused_result));
+/* STORE_EXISTS when `overwrite` is false and the key is there. */
+enum store_result store_put(struct store_table *, struct store_transaction *, const char *key,
+    const void *value, size_t length, bool overwrite) __attribute__((warn_unused_result));
+enum store_result store_delete(struct store_table *, struct store_transaction *, const char *key)
+    __attribute__((warn_unused_result));
+/* Calls `each` for every key that starts with `prefix`, in order, until it returns false. */
+typedef bool (*store_each_fn)(const char *key, const void *value, size_t length, void *arg);
+enum store_result store_each(struct store_table *, const char *prefix, store_each_fn, void *arg)
+    __attribute__((warn_unused_result));
+
+/* A read-only db: table as OpenSMTPD's makemap (or Postfix's postmap) writes: one Berkeley DB hash
+ * or btree file, keys with or without a trailing NUL. NULL after logging why. */
+struct store_map;
+struct store_map *store_map_open(const char *path);
+enum store_result store_map_get(struct store_map *, const char *key, struct buf *value)
+    __attribute__((warn_unused_result));
+void store_map_close(struct store_map *);
+
+#endif

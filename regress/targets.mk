@@ -1,0 +1,1 @@
+# make deps, install, demo, check, sanitize, crash, bench: what surrounds the build.
