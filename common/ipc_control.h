@@ -11,7 +11,12 @@
  *	ACCOUNT (words)                    LINE …, DONE
  *	SUPERVISOR (struct ipc_control)    DONE (after the supervisor's answer)
  *	STATS                              STATS, DONE: all counters once; smtpctl monitor asks
- *again STATUS                             DONE; words are three lines, "MDA running\nMTA …\nSMTP …"
+ *	                                   again
+ *	STATUS                             DONE; words are three lines, "MDA running\nMTA …\nSMTP …"
+ *
+ * The fields of a LINE are separated by tabs: of DOMAIN_LIST the domain; of USER_LIST the address
+ * and the quota in bytes and in messages (decimal, 0 none); of ALIAS_LIST the address and each
+ * target.
  *
  * Control asks the queue in portions: QUEUE_LIST carries a cursor; the queue answers with at most
  * `portion` ENVELOPEs and QUEUE_LIST_MORE (the next cursor) or DONE. Control asks for the next
