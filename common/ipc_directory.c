@@ -1,0 +1,127 @@
+/*
+ * The payloads of the directory's channels.
+ *
+ * Decoding stops at the first value out of range and leaves the reader failed; what was decoded up
+ * to there is then not to be used. The caller checks with buf_reader_done() that nothing is left
+ * over.
+ */
+#include <string.h>
+
+#include "common/ipc_directory.h"
+
+void
+ipc_rcpt_encode(struct buf *buf, const struct ipc_rcpt *rcpt)
+{
+	buf_add_u8(buf, rcpt->client_family);
+	buf_add(buf, rcpt->client_address, sizeof(rcpt->client_address));
+	buf_add_string(buf, rcpt->client_name);
+	buf_add_string(buf, rcpt->helo);
+	buf_add_string(buf, rcpt->tag);
+	buf_add_string(buf, rcpt->auth_user);
+	address_encode(buf, &rcpt->sender);
+	address_encode(buf, &rcpt->rcpt);
+	buf_add_u64(buf, rcpt->size);
+}
+
+bool
+ipc_rcpt_decode(struct buf_reader *reader, struct ipc_rcpt *rcpt)
+{
+	memset(rcpt, 0, sizeof(*rcpt));
+	rcpt->client_family = buf_get_enum(reader, CLIENT_COUNT);
+	buf_get(reader, rcpt->client_address, sizeof(rcpt->client_address));
+	buf_get_string(reader, rcpt->client_name, sizeof(rcpt->client_name));
+	buf_get_string(reader, rcpt->helo, sizeof(rcpt->helo));
+	buf_get_string(reader, rcpt->tag, sizeof(rcpt->tag));
+	buf_get_string(reader, rcpt->auth_user, sizeof(rcpt->auth_user));
+	if (!address_decode(reader, &rcpt->sender) || !address_decode(reader, &rcpt->rcpt))
+		reader->failed = true;
+	rcpt->size = buf_get_u64(reader);
+	return !reader->failed;
+}
+
+void
+ipc_target_encode(struct buf *buf, const struct ipc_target *target)
+{
+	buf_add_u8(buf, target->kind);
+	address_encode(buf, &target->dest);
+	buf_add_string(buf, target->action);
+	buf_add_string(buf, target->command);
+}
+
+bool
+ipc_target_decode(struct buf_reader *reader, struct ipc_target *target)
+{
+	memset(target, 0, sizeof(*target));
+	target->kind = buf_get_enum(reader, ENVELOPE_KIND_COUNT);
+	if (!address_decode(reader, &target->dest))
+		reader->failed = true;
+	buf_get_string(reader, target->action, sizeof(target->action));
+	buf_get_string(reader, target->command, sizeof(target->command));
+	return !reader->failed;
+}
+
+void
+ipc_mailbox_request_encode(struct buf *buf, const struct ipc_mailbox_request *request)
+{
+	buf_add_u8(buf, request->kind);
+	buf_add_string(buf, request->action);
+	address_encode(buf, &request->dest);
+}
+
+bool
+ipc_mailbox_request_decode(struct buf_reader *reader, struct ipc_mailbox_request *request)
+{
+	memset(request, 0, sizeof(*request));
+	request->kind = buf_get_enum(reader, ENVELOPE_KIND_COUNT);
+	buf_get_string(reader, request->action, sizeof(request->action));
+	if (!address_decode(reader, &request->dest))
+		reader->failed = true;
+	return !reader->failed;
+}
+
+void
+ipc_mailbox_encode(struct buf *buf, const struct ipc_mailbox *mailbox)
+{
+	reply_encode(buf, &mailbox->reply);
+	buf_add_u32(buf, mailbox->uid);
+	buf_add_u32(buf, mailbox->gid);
+	buf_add_string(buf, mailbox->user);
+	buf_add_string(buf, mailbox->home);
+	buf_add_string(buf, mailbox->path);
+	buf_add_u64(buf, mailbox->quota_bytes);
+	buf_add_u64(buf, mailbox->quota_messages);
+}
+
+bool
+ipc_mailbox_decode(struct buf_reader *reader, struct ipc_mailbox *mailbox)
+{
+	memset(mailbox, 0, sizeof(*mailbox));
+	if (!reply_decode(reader, &mailbox->reply))
+		reader->failed = true;
+	mailbox->uid = buf_get_u32(reader);
+	mailbox->gid = buf_get_u32(reader);
+	buf_get_string(reader, mailbox->user, sizeof(mailbox->user));
+	buf_get_string(reader, mailbox->home, sizeof(mailbox->home));
+	buf_get_string(reader, mailbox->path, sizeof(mailbox->path));
+	mailbox->quota_bytes = buf_get_u64(reader);
+	mailbox->quota_messages = buf_get_u64(reader);
+	return !reader->failed;
+}
+
+void
+ipc_usage_encode(struct buf *buf, const struct ipc_usage *usage)
+{
+	buf_add_u8(buf, usage->known);
+	buf_add_u64(buf, usage->bytes);
+	buf_add_u64(buf, usage->messages);
+}
+
+bool
+ipc_usage_decode(struct buf_reader *reader, struct ipc_usage *usage)
+{
+	memset(usage, 0, sizeof(*usage));
+	usage->known = buf_get_bool(reader);
+	usage->bytes = buf_get_u64(reader);
+	usage->messages = buf_get_u64(reader);
+	return !reader->failed;
+}
