@@ -1,0 +1,75 @@
+/*
+ * The payloads of the channel between the queue and an mda.
+ *
+ * Each is a whole payload: what is left over after it makes decoding fail. Absolute paths and kinds
+ * are checked here, so that neither side meets a value that it has no meaning for.
+ */
+#include <string.h>
+
+#include "common/ipc_queue_mda.h"
+
+void
+ipc_deliver_encode(struct buf *buf, const struct ipc_deliver *deliver)
+{
+	buf_add_u64(buf, deliver->envelope_id);
+	buf_add_u8(buf, deliver->kind);
+	buf_add_u64(buf, (uint64_t)deliver->created_us);
+	buf_add_u64(buf, deliver->size);
+	buf_add_u8(buf, deliver->maybe_delivered);
+	address_encode(buf, &deliver->sender);
+	address_encode(buf, &deliver->rcpt);
+	address_encode(buf, &deliver->dest);
+	buf_add_string(buf, deliver->command);
+	ipc_mailbox_encode(buf, &deliver->mailbox);
+}
+
+bool
+ipc_deliver_decode(struct buf_reader *reader, struct ipc_deliver *deliver)
+{
+	memset(deliver, 0, sizeof(*deliver));
+	deliver->envelope_id = buf_get_u64(reader);
+	deliver->kind = buf_get_enum(reader, ENVELOPE_KIND_COUNT);
+	deliver->created_us = (int64_t)buf_get_u64(reader);
+	deliver->size = buf_get_u64(reader);
+	deliver->maybe_delivered = buf_get_bool(reader);
+	if (!address_decode(reader, &deliver->sender) || !address_decode(reader, &deliver->rcpt) ||
+	    !address_decode(reader, &deliver->dest))
+		return false;
+	buf_get_string(reader, deliver->command, sizeof(deliver->command));
+	if (!ipc_mailbox_decode(reader, &deliver->mailbox))
+		return false;
+	if (deliver->envelope_id == 0 || deliver->created_us < 0 || deliver->size > INT64_MAX)
+		reader->failed = true;
+	if (deliver->kind == ENVELOPE_RELAY ||
+	    (deliver->kind == ENVELOPE_PIPE) != (deliver->command[0] != '\0'))
+		reader->failed = true;
+	if (deliver->kind == ENVELOPE_MAILDIR && deliver->mailbox.path[0] != '/')
+		reader->failed = true;
+	return buf_reader_done(reader);
+}
+
+void
+ipc_delivered_encode(struct buf *buf, const struct ipc_delivered *delivered)
+{
+	buf_add_u64(buf, delivered->envelope_id);
+	reply_encode(buf, &delivered->reply);
+	buf_add_u8(buf, delivered->was_there);
+	buf_add_string(buf, delivered->file);
+	ipc_usage_encode(buf, &delivered->usage);
+}
+
+bool
+ipc_delivered_decode(struct buf_reader *reader, struct ipc_delivered *delivered)
+{
+	memset(delivered, 0, sizeof(*delivered));
+	delivered->envelope_id = buf_get_u64(reader);
+	if (!reply_decode(reader, &delivered->reply))
+		return false;
+	delivered->was_there = buf_get_bool(reader);
+	buf_get_string(reader, delivered->file, sizeof(delivered->file));
+	if (!ipc_usage_decode(reader, &delivered->usage))
+		return false;
+	if (delivered->envelope_id == 0)
+		reader->failed = true;
+	return buf_reader_done(reader);
+}
