@@ -1,0 +1,102 @@
+/*
+ * Replies: a code, an enhanced code and one line of words that is safe to send, store and log as it
+ * is, because whatever reply_set() gets is reduced to printable ASCII and reply_decode() takes
+ * nothing else.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <bsd/string.h>
+
+#include "common/reply.h"
+
+void
+reply_set(struct reply *reply, unsigned code, const char *enhanced, const char *format, ...)
+{
+	va_list arguments;
+	char *c;
+
+	reply->code = code;
+	strlcpy(reply->enhanced, enhanced, sizeof(reply->enhanced));
+	va_start(arguments, format);
+	if (vsnprintf(reply->text, sizeof(reply->text), format, arguments) < 0)
+		reply->text[0] = '\0';
+	va_end(arguments);
+	for (c = reply->text; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
+			*c = '?';
+}
+
+bool
+reply_is_success(const struct reply *reply)
+{
+	return reply->code / 100 == 2;
+}
+
+bool
+reply_is_temporary(const struct reply *reply)
+{
+	return reply->code / 100 == 4;
+}
+
+bool
+reply_is_permanent(const struct reply *reply)
+{
+	return reply->code / 100 == 5;
+}
+
+void
+reply_format(const struct reply *reply, char *text, size_t size)
+{
+	snprintf(text, size, "%03u%s%s%s%s", reply->code, reply->enhanced[0] == '\0' ? "" : " ",
+	    reply->enhanced, reply->text[0] == '\0' ? "" : " ", reply->text);
+}
+
+void
+reply_encode(struct buf *buf, const struct reply *reply)
+{
+	buf_add_u16(buf, (uint16_t)reply->code);
+	buf_add_string(buf, reply->enhanced);
+	buf_add_string(buf, reply->text);
+}
+
+/* RFC 3463 2: class "." subject "." detail, the latter two of one to three digits. */
+static bool
+enhanced_is_valid(const char *text)
+{
+	size_t digits;
+	int part;
+
+	if (*text == '\0')
+		return true;
+	if (*text != '2' && *text != '4' && *text != '5')
+		return false;
+	text++;
+	for (part = 0; part < 2; part++) {
+		if (*text++ != '.')
+			return false;
+		digits = strspn(text, "0123456789");
+		if (digits < 1 || digits > 3)
+			return false;
+		text += digits;
+	}
+	return *text == '\0';
+}
+
+bool
+reply_decode(struct buf_reader *reader, struct reply *reply)
+{
+	const char *c;
+
+	memset(reply, 0, sizeof(*reply));
+	reply->code = buf_get_u16(reader);
+	buf_get_string(reader, reply->enhanced, sizeof(reply->enhanced));
+	buf_get_string(reader, reply->text, sizeof(reply->text));
+	if (reply->code < 200 || reply->code > 599 || !enhanced_is_valid(reply->enhanced))
+		reader->failed = true;
+	for (c = reply->text; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
+			reader->failed = true;
+	return !reader->failed;
+}
