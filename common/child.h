@@ -2,10 +2,10 @@
  * How each program of the suite starts under the supervisor, before it reads a foreign byte:
  *
  *	program [-v] -k CHANNEL_FD -l LOG_FD -t stderr|syslog [-i INSTANCE]
- *	        [-u UID -g GID] [-r CHROOT] [-n NOFILE]
+ *	        [-u UID -g GID] [-r CHROOT] [-n NOFILE] [-q QUEUE_FD]
  *
  * child_start() parses these, opens the log, sets the process title, ignores SIGPIPE, closes every
- * other descriptor, sets rlimits (NOFILE, CORE 0), enters the chroot, becomes UID:GID with no
+ * other descriptor (that of -q, which an mda gets, stays open), sets rlimits (NOFILE, CORE 0), enters the chroot, becomes UID:GID with no
  * supplementary groups, checks that it cannot go back, drops all capabilities and sets
  *no_new_privs. Whatever fails ends the process with a message. -u, -g and -r are absent when the
  *suite was not started as root.
@@ -25,6 +25,7 @@ struct child {
 	const char *name;  /* "queue" */
 	unsigned instance; /* listener: 0, 1, … */
 	int channel_fd;
+	int queue_fd;          /* an mda's channel to the queue; -1 without -q */
 	bool privileged_start; /* -u was given */
 };
 
