@@ -1,1 +1,82 @@
 # make deps, install, demo, check, sanitize, crash, bench: what surrounds the build.
+
+PYTHON = /usr/bin/python3
+PYTEST = $(PYTHON) -B -m pytest -p no:cacheprovider -q
+
+# What the compiler was told: other flags or paths than last time make everything anew.
+all_objects = $(call objects,$(sort $(common_SRC) $(foreach program,$(PROGRAMS), \
+	$($(program)_MAIN) $($(program)_SRC)) $(UNIT:%=regress/unit/%.c) $(FUZZ:%=regress/fuzz/%.c)))
+$(all_objects): $(BUILD)/flags
+$(BUILD)/flags: always
+	@mkdir -p $(@D)
+	$(file >$@.new,$(CC) $(CFLAGS_ALL))
+	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
+.PHONY: always
+always:
+
+# Debian packages that are missing are installed; that needs root.
+.PHONY: deps demo-deps test-deps
+deps:
+	@regress/deps.sh build
+demo-deps:
+	@regress/deps.sh demo
+test-deps:
+	@regress/deps.sh test
+
+# `install` builds first; `stage` takes what is built, for tests and packages.
+MANUALS = $(sort $(wildcard $(addsuffix /*.[158],smtpd queue lookup deliver smtpctl)))
+into = $(DESTDIR)$(1)
+.PHONY: install stage
+install: all
+	@$(MAKE) --no-print-directory stage
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then \
+		echo 'installed. Next: $(SYSCONFDIR)/postern/smtpd.conf, then $(SBINDIR)/smtpd'; fi
+stage:
+ifeq ($(DESTDIR),)
+	@[ "$$(id -u)" != 0 ] || etc/make-accounts.sh
+endif
+	install -d $(call into,$(SBINDIR)) $(call into,$(LIBEXECDIR)) $(call into,$(SYSCONFDIR)/postern)
+	install -m 755 $(BUILD)/bin/smtpd $(call into,$(SBINDIR)/smtpd)
+	install -m 755 $(BUILD)/bin/smtpctl $(call into,$(SBINDIR)/smtpctl)
+	@if [ "$$(id -u)" = 0 ] && getent group _smtpc >/dev/null; then \
+		set -x; chgrp _smtpc $(call into,$(SBINDIR)/smtpctl); \
+		chmod 2755 $(call into,$(SBINDIR)/smtpctl); fi
+	install -m 755 $(patsubst %,$(BUILD)/bin/%,$(filter-out smtpd smtpctl,$(PROGRAMS))) \
+		$(call into,$(LIBEXECDIR))
+	@for page in $(MANUALS); do \
+		section=$(call into,$(MANDIR))/man$${page##*.}; \
+		install -d $$section; install -m 644 $$page $$section; done
+	@[ -e $(call into,$(SYSCONFDIR)/postern/smtpd.conf) ] || \
+		install -m 644 etc/smtpd.conf $(call into,$(SYSCONFDIR)/postern/smtpd.conf)
+	@install -d $(call into,$(PREFIX)/lib/systemd/system)
+	@sed 's|@SBINDIR@|$(SBINDIR)|g' etc/postern.service \
+		>$(call into,$(PREFIX)/lib/systemd/system/postern.service)
+ifneq ($(DESTDIR),)
+	@install -d $(call into,$(PREFIX)/lib/sysusers.d)
+	@install -m 644 etc/sysusers.conf $(call into,$(PREFIX)/lib/sysusers.d/postern.conf)
+endif
+
+# A whole suite on loopback, in one folder, with mail sent through it. DEMO=once: ends by itself.
+.PHONY: demo
+demo: demo-deps
+	@echo 'Building (a minute on a small machine) ...'
+	@$(MAKE) --no-print-directory -s -j2 all
+	@BUILD='$(BUILD)' DEMO='$(DEMO)' $(PYTHON) -B regress/demo/demo.py
+
+# Everything that can fail, once. The last line is "N passed, N failed".
+.PHONY: check
+check: test-deps
+	@MAKE='$(MAKE)' POSTERN_BUILD='$(BUILD)' $(PYTHON) -B regress/check.py
+
+.PHONY: sanitize
+sanitize: test-deps
+	@MAKE='$(MAKE)' $(PYTHON) -B regress/check.py sanitize
+
+CRASH_KILLS ?= 300
+.PHONY: crash
+crash: test-deps all
+	CRASH_KILLS=$(CRASH_KILLS) POSTERN_BUILD=$(BUILD) $(PYTEST) regress/crash
+
+.PHONY: bench
+bench: test-deps all
+	BUILD='$(BUILD)' regress/bench/run.sh

@@ -1,0 +1,83 @@
+#!/bin/bash
+# deps.sh build|demo|test: installs the Debian packages that building, the demo or the tests need,
+# as far as they are missing. Says nothing and asks no mirror when all are there.
+#
+# smtp-source and smtp-sink come with Postfix, which must not be installed for that (it would
+# become this machine's mail server, and so would nsd its name server): such packages are unpacked
+# under build/tools, and build/tools/bin holds a small starter for each program that the tests use.
+set -eu
+cd "$(dirname "$0")/.."
+
+build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-dev libssl-dev
+	libidn2-dev libunbound-dev"
+demo="$build python3"
+# libicu72 libnsl2: what smtp-source is linked with
+test="$demo python3-pytest libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks strace
+	dnsmasq-base iproute2 procps util-linux e2fsprogs libicu72 libnsl2"
+
+missing() {
+	local package
+	for package in "$@"; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+			echo "$package"
+	done
+}
+
+apt() {
+	DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
+		-o APT::Sandbox::User=root "$@" </dev/null
+}
+
+install() {
+	local wanted
+	wanted=$(missing "$@")
+	[ -n "$wanted" ] || return 0
+	if [ "$(id -u)" != 0 ]; then
+		echo "deps: these Debian packages are missing; as root: apt-get install" $wanted >&2
+		exit 1
+	fi
+	echo "deps: installing" $wanted
+	# The machine's package lists may be absent or too old to find the files.
+	apt install --no-install-recommends $wanted >/dev/null 2>&1 ||
+		{ apt update && apt install --no-install-recommends $wanted; }
+}
+
+# unpack PACKAGE PROGRAM...: its programs to build/tools/bin
+unpack() {
+	local package=$1 root=build/tools/$1 program file
+	shift
+	[ ! -e "$root/complete" ] || return 0
+	echo "deps: unpacking $package under build/tools"
+	rm -rf "$root"
+	mkdir -p "$root" build/tools/bin
+	if ! (cd "$root" && { apt download "$package" >/dev/null 2>&1 ||
+		{ apt update >/dev/null && apt download "$package"; }; }); then
+		echo "deps: no $package to be had; tests that need it are skipped" >&2
+		return 0
+	fi
+	dpkg-deb -x "$root"/*.deb "$root"
+	rm -f "$root"/*.deb
+	for program in "$@"; do
+		file=$(find "$root" -type f -name "$program" -perm -u+x | head -n 1)
+		cat >"build/tools/bin/$program" <<-END
+			#!/bin/sh
+			root=\$(dirname "\$(readlink -f "\$0")")/..
+			LD_LIBRARY_PATH=\$root/$package/usr/lib/postfix exec "\$root/${file#build/tools/}" "\$@"
+		END
+		chmod 755 "build/tools/bin/$program"
+	done
+	touch "$root/complete"
+}
+
+case ${1:-} in
+build) install $build ;;
+demo) install $demo ;;
+test)
+	install $test
+	unpack postfix smtp-source smtp-sink
+	;;
+*)
+	sed -n '2,3s/^# //p' "$0" >&2
+	exit 64
+	;;
+esac
