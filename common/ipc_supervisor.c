@@ -4,8 +4,6 @@
  */
 #include <string.h>
 
-#include <bsd/string.h>
-
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
 
