@@ -7,7 +7,6 @@
  * decoding refuses it (the other side isn't honest). A pipe's command alone is kept as it is: it is
  * given to nobody but the mda.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "common/envelope.h"
@@ -147,9 +146,9 @@ envelope_decode(struct buf_reader *reader, struct envelope *envelope)
 	envelope->delay_warned = buf_get_bool(reader);
 	if (buf_get_bool(reader))
 		reply_decode(reader, &envelope->last_reply);
-	/* RFC 3461 4.1: NEVER excludes the others. */
-	if (envelope_id_message(envelope->id) == 0 || (uint32_t)envelope->id == 0 ||
-	    (envelope->dsn_notify & ~DSN_NOTIFY_ALL) != 0 ||
+	/* The upper half may be left to the receiver, who has the message's id in the frame.
+	 * RFC 3461 4.1: NEVER excludes the others. */
+	if ((uint32_t)envelope->id == 0 || (envelope->dsn_notify & ~DSN_NOTIFY_ALL) != 0 ||
 	    ((envelope->dsn_notify & DSN_NOTIFY_NEVER) != 0 &&
 	        envelope->dsn_notify != DSN_NOTIFY_NEVER) ||
 	    envelope->expires < 0 || envelope->last_try < 0 || envelope->next_try < 0)
