@@ -83,25 +83,32 @@ def free_port():
 
 
 class LogLine:
-    """A line of the log: `text` (whole), `event` and `fields` (key to unquoted value)."""
+    """A line of the log: `text` (whole), `process`, `pid`, `level` ("error", "warning", ""), `event`
+    ("" for free text) and `fields` (key to unquoted value)."""
 
-    FIELD = re.compile(r'([A-Za-z][\w.-]*)=("(?:[^"\\]|\\.)*"|\S*)')
-    EVENT = re.compile(r"([a-z][a-z0-9]*(?:-[a-z0-9]+)*)$")
+    PREFIX = re.compile(r"\S+ ([\w-]+)\[(\d+)\]: (?:(error|warning): )?(.*)")
+    FIELD = re.compile(r' ([A-Za-z][\w.-]*)=("(?:[^"\\]|\\.)*"|[^ ="]*)')
+    EVENT = re.compile(r"([a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?= [A-Za-z][\w.-]*=|$)")
 
     def __init__(self, text):
         self.text = text
-        fields = list(self.FIELD.finditer(text))
-        self.fields = {}
-        for match in fields:
-            value = match.group(2)
-            if value.startswith('"'):
-                value = re.sub(r"\\x([0-9a-fA-F]{2})", lambda m: chr(int(m.group(1), 16)),
-                    value[1:-1])
-                value = re.sub(r"\\(.)", r"\1", value)
-            self.fields[match.group(1)] = value
-        head = text[: fields[0].start()].rstrip() if fields else text.rstrip()
-        event = self.EVENT.search(head)
+        prefix = self.PREFIX.match(text)
+        self.process, self.level, rest = "", "", text
+        self.pid = 0
+        if prefix:
+            self.process, self.pid = prefix.group(1), int(prefix.group(2))
+            self.level, rest = prefix.group(3) or "", prefix.group(4)
+        event = self.EVENT.match(rest)
         self.event = event.group(1) if event else ""
+        self.fields = {match.group(1): self.unquote(match.group(2))
+            for match in self.FIELD.finditer(rest)}
+
+    @staticmethod
+    def unquote(value):
+        if value.startswith('"'):
+            value = value[1:-1]
+        return re.sub(r"\\(?:x([0-9a-f]{2})|(.))",
+            lambda m: chr(int(m.group(1), 16)) if m.group(1) else m.group(2), value)
 
     def __getitem__(self, key):
         return self.fields[key]
