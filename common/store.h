@@ -46,6 +46,10 @@ enum store_result store_delete(struct store_table *, struct store_transaction *,
 typedef bool (*store_each_fn)(const char *key, const void *value, size_t length, void *arg);
 enum store_result store_each(struct store_table *, const char *prefix, store_each_fn, void *arg)
     __attribute__((warn_unused_result));
+/* The same, but only for the keys after `after`: goes on where an earlier walk stopped. Neither may
+ * be called while a transaction of this store is open. */
+enum store_result store_each_after(struct store_table *, const char *prefix, const char *after,
+    store_each_fn, void *arg) __attribute__((warn_unused_result));
 
 /* A read-only db: table as OpenSMTPD's makemap (or Postfix's postmap) writes: one Berkeley DB hash
  * or btree file, keys with or without a trailing NUL. NULL after logging why. */

@@ -1,0 +1,440 @@
+/*
+ * The store over Berkeley DB 5.3: a transactional environment that one process opens privately
+ * (DB_PRIVATE: locks and cache are in its own memory), and in it one btree file a table.
+ *
+ * An own advisory lock keeps a second process out, since a private environment wouldn't notice it
+ * and recovery under a running owner would destroy the data. Every open runs recovery: it replays
+ * the log after a kill and is quick after a clean close, because the log is kept short by
+ * checkpoints and old log files are removed.
+ *
+ * A value's bytes are copied out into the caller's struct buf; nothing lent by the library leaves
+ * this file.
+ */
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bsd/string.h>
+#include <db.h>
+
+#include "common/log.h"
+#include "common/store.h"
+
+#define STORE_CACHE_SIZE    (4 * 1024 * 1024)
+#define STORE_LOG_FILE_SIZE (1024 * 1024)
+#define STORE_LOG_BUFFER    (128 * 1024)
+#define STORE_CHECKPOINT_KB 256
+#define STORE_VALUE_MAX     (16 * 1024 * 1024)
+#define STORE_TABLES_MAX    16
+
+struct store_table {
+	struct store *store;
+	DB *db;
+};
+
+struct store {
+	DB_ENV *env;
+	int lock_fd;
+	struct store_table *tables[STORE_TABLES_MAX];
+	size_t table_count;
+};
+
+struct store_transaction {
+	struct store *store;
+	DB_TXN *txn;
+};
+
+struct store_map {
+	DB *db;
+};
+
+static void
+log_library_error(const DB_ENV *env, const char *prefix, const char *message)
+{
+	(void)env;
+	(void)prefix;
+	log_error("database: %s", message);
+}
+
+static int
+lock_directory(const char *directory)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	if (mkdir(directory, 0700) == -1 && errno != EEXIST) {
+		log_error("cannot make %s: %s", directory, strerror(errno));
+		return -1;
+	}
+	if (strlcpy(path, directory, sizeof(path)) >= sizeof(path) ||
+	    strlcat(path, "/lock", sizeof(path)) >= sizeof(path)) {
+		log_error("the path %s is too long", directory);
+		return -1;
+	}
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1) {
+		log_error("cannot open %s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		if (errno == EWOULDBLOCK)
+			log_error("%s is in use by another process", directory);
+		else
+			log_error("cannot lock %s: %s", path, strerror(errno));
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int
+configure_environment(DB_ENV *env)
+{
+	int error;
+
+	env->set_errcall(env, log_library_error);
+	error = env->set_cachesize(env, 0, STORE_CACHE_SIZE, 1);
+	if (error == 0)
+		error = env->set_lg_max(env, STORE_LOG_FILE_SIZE);
+	if (error == 0)
+		error = env->set_lg_bsize(env, STORE_LOG_BUFFER);
+	if (error == 0)
+		error = env->log_set_config(env, DB_LOG_AUTO_REMOVE, 1);
+	if (error == 0)
+		error = env->set_lk_detect(env, DB_LOCK_DEFAULT);
+	return error;
+}
+
+struct store *
+store_open(const char *directory)
+{
+	struct store *store = calloc(1, sizeof(*store));
+	int error;
+
+	if (store == NULL) {
+		log_error("cannot open the database %s: out of memory", directory);
+		return NULL;
+	}
+	store->lock_fd = lock_directory(directory);
+	if (store->lock_fd == -1) {
+		free(store);
+		return NULL;
+	}
+	error = db_env_create(&store->env, 0);
+	if (error != 0)
+		store->env = NULL;
+	else
+		error = configure_environment(store->env);
+	if (error == 0)
+		error = store->env->open(store->env, directory,
+		    DB_CREATE | DB_PRIVATE | DB_RECOVER | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_LOCK |
+		        DB_INIT_MPOOL,
+		    0600);
+	if (error != 0) {
+		log_error("cannot open the database %s: %s", directory, db_strerror(error));
+		store_close(store);
+		return NULL;
+	}
+	return store;
+}
+
+void
+store_close(struct store *store)
+{
+	if (store == NULL)
+		return;
+	for (size_t i = 0; i < store->table_count; i++) {
+		/* The log has what a failed write of the pages would lose; recovery replays it. */
+		if (store->tables[i]->db != NULL)
+			(void)store->tables[i]->db->close(store->tables[i]->db, 0);
+		free(store->tables[i]);
+	}
+	if (store->env != NULL) {
+		(void)store->env->txn_checkpoint(store->env, 0, 0, DB_FORCE);
+		(void)store->env->close(store->env, 0);
+	}
+	close(store->lock_fd);
+	free(store);
+}
+
+struct store_table *
+store_table_open(struct store *store, const char *name)
+{
+	struct store_table *table;
+	char file[NAME_MAX];
+	int error;
+
+	if (store->table_count == STORE_TABLES_MAX ||
+	    strlcpy(file, name, sizeof(file)) >= sizeof(file) ||
+	    strlcat(file, ".db", sizeof(file)) >= sizeof(file) ||
+	    (table = calloc(1, sizeof(*table))) == NULL) {
+		log_error("cannot open the table %s of the database", name);
+		return NULL;
+	}
+	table->store = store;
+	error = db_create(&table->db, store->env, 0);
+	if (error != 0)
+		table->db = NULL;
+	else
+		error = table->db->open(
+		    table->db, NULL, file, NULL, DB_BTREE, DB_CREATE | DB_AUTO_COMMIT, 0600);
+	if (error != 0) {
+		log_error("cannot open the table %s of the database: %s", name, db_strerror(error));
+		if (table->db != NULL)
+			(void)table->db->close(table->db, 0);
+		free(table);
+		return NULL;
+	}
+	store->tables[store->table_count++] = table;
+	return table;
+}
+
+struct store_transaction *
+store_begin(struct store *store)
+{
+	struct store_transaction *transaction = calloc(1, sizeof(*transaction));
+	int error;
+
+	if (transaction == NULL) {
+		log_error("database: out of memory");
+		return NULL;
+	}
+	transaction->store = store;
+	error = store->env->txn_begin(store->env, NULL, &transaction->txn, 0);
+	if (error != 0) {
+		log_error("cannot begin a change of the database: %s", db_strerror(error));
+		free(transaction);
+		return NULL;
+	}
+	return transaction;
+}
+
+bool
+store_commit(struct store_transaction *transaction)
+{
+	DB_ENV *env = transaction->store->env;
+	int error = transaction->txn->commit(transaction->txn, DB_TXN_SYNC);
+
+	free(transaction);
+	if (error != 0) {
+		log_error("a change of the database could not be kept: %s", db_strerror(error));
+		return false;
+	}
+	error = env->txn_checkpoint(env, STORE_CHECKPOINT_KB, 0, 0);
+	if (error != 0)
+		log_warning("the database's log could not be shortened: %s", db_strerror(error));
+	return true;
+}
+
+void
+store_abort(struct store_transaction *transaction)
+{
+	int error = transaction->txn->abort(transaction->txn);
+
+	if (error != 0)
+		log_error("a change of the database could not be undone: %s", db_strerror(error));
+	free(transaction);
+}
+
+static DBT
+make_key(const char *key, size_t length)
+{
+	DBT dbt;
+
+	memset(&dbt, 0, sizeof(dbt));
+	/* The library only reads it. */
+	dbt.data = (void *)(uintptr_t)key;
+	dbt.size = (u_int32_t)length;
+	return dbt;
+}
+
+static enum store_result
+get_value(DB *db, DB_TXN *txn, DBT *key, struct buf *value)
+{
+	DBT dbt;
+	int error;
+
+	buf_clear(value);
+	memset(&dbt, 0, sizeof(dbt));
+	dbt.flags = DB_DBT_USERMEM;
+	for (;;) {
+		dbt.data = value->data;
+		dbt.ulen = (u_int32_t)value->capacity;
+		error = db->get(db, txn, key, &dbt, 0);
+		if (error != DB_BUFFER_SMALL)
+			break;
+		if (dbt.size > STORE_VALUE_MAX || !buf_reserve(value, dbt.size)) {
+			log_error("database: a value of %u bytes is too large", dbt.size);
+			return STORE_ERROR;
+		}
+	}
+	if (error == DB_NOTFOUND)
+		return STORE_NOT_FOUND;
+	if (error != 0) {
+		log_error("the database could not be read: %s", db_strerror(error));
+		return STORE_ERROR;
+	}
+	value->length = dbt.size;
+	return STORE_OK;
+}
+
+enum store_result
+store_get(struct store_table *table, struct store_transaction *transaction, const char *key,
+    struct buf *value)
+{
+	DBT dbt = make_key(key, strlen(key));
+
+	return get_value(table->db, transaction == NULL ? NULL : transaction->txn, &dbt, value);
+}
+
+enum store_result
+store_put(struct store_table *table, struct store_transaction *transaction, const char *key,
+    const void *value, size_t length, bool overwrite)
+{
+	DBT key_dbt = make_key(key, strlen(key)), value_dbt = make_key(value, length);
+	int error;
+
+	if (length > STORE_VALUE_MAX) {
+		log_error("database: a value of %zu bytes is too large", length);
+		return STORE_ERROR;
+	}
+	error = table->db->put(table->db, transaction == NULL ? NULL : transaction->txn, &key_dbt,
+	    &value_dbt, overwrite ? 0 : DB_NOOVERWRITE);
+	if (error == DB_KEYEXIST)
+		return STORE_EXISTS;
+	if (error != 0) {
+		log_error("the database could not be written: %s", db_strerror(error));
+		return STORE_ERROR;
+	}
+	return STORE_OK;
+}
+
+enum store_result
+store_delete(struct store_table *table, struct store_transaction *transaction, const char *key)
+{
+	DBT dbt = make_key(key, strlen(key));
+	int error;
+
+	error = table->db->del(table->db, transaction == NULL ? NULL : transaction->txn, &dbt, 0);
+	if (error == DB_NOTFOUND)
+		return STORE_NOT_FOUND;
+	if (error != 0) {
+		log_error("the database could not be written: %s", db_strerror(error));
+		return STORE_ERROR;
+	}
+	return STORE_OK;
+}
+
+/* Walks with the library's memory (valid until the cursor's next step) copied into strings. */
+static int
+walk(DBC *cursor, const char *prefix, const char *after, store_each_fn each, void *arg)
+{
+	const char *start = strcmp(after, prefix) > 0 ? after : prefix;
+	size_t prefix_length = strlen(prefix);
+	DBT key = make_key(start, strlen(start)), value;
+	u_int32_t step = DB_SET_RANGE;
+	char text[PATH_MAX];
+	int error;
+
+	for (;; step = DB_NEXT) {
+		memset(&value, 0, sizeof(value));
+		error = cursor->get(cursor, &key, &value, step);
+		if (error != 0)
+			return error == DB_NOTFOUND ? 0 : error;
+		if (key.size >= sizeof(text))
+			return EINVAL;
+		memcpy(text, key.data, key.size);
+		text[key.size] = '\0';
+		if (strncmp(text, prefix, prefix_length) != 0)
+			return 0;
+		if (strcmp(text, after) == 0)
+			continue;
+		if (!each(text, value.data, value.size, arg))
+			return 0;
+	}
+}
+
+enum store_result
+store_each_after(
+    struct store_table *table, const char *prefix, const char *after, store_each_fn each, void *arg)
+{
+	DBC *cursor;
+	int error, close_error;
+
+	error = table->db->cursor(table->db, NULL, &cursor, 0);
+	if (error == 0) {
+		error = walk(cursor, prefix, after, each, arg);
+		close_error = cursor->close(cursor);
+		if (error == 0)
+			error = close_error;
+	}
+	if (error != 0) {
+		log_error("the database could not be read: %s", db_strerror(error));
+		return STORE_ERROR;
+	}
+	return STORE_OK;
+}
+
+enum store_result
+store_each(struct store_table *table, const char *prefix, store_each_fn each, void *arg)
+{
+	return store_each_after(table, prefix, "", each, arg);
+}
+
+struct store_map *
+store_map_open(const char *path)
+{
+	struct store_map *map = calloc(1, sizeof(*map));
+	int error;
+
+	if (map == NULL) {
+		log_error("cannot open %s: out of memory", path);
+		return NULL;
+	}
+	error = db_create(&map->db, NULL, 0);
+	if (error != 0)
+		map->db = NULL;
+	else {
+		map->db->set_errcall(map->db, log_library_error);
+		error = map->db->open(map->db, NULL, path, NULL, DB_UNKNOWN, DB_RDONLY, 0);
+	}
+	if (error != 0) {
+		log_error("cannot open %s as a Berkeley DB file: %s", path, db_strerror(error));
+		store_map_close(map);
+		return NULL;
+	}
+	return map;
+}
+
+enum store_result
+store_map_get(struct store_map *map, const char *key, struct buf *value)
+{
+	enum store_result result;
+	DBT dbt;
+
+	/* makemap counts the terminating NUL as part of keys and values, others don't. */
+	for (size_t extra = 2; extra-- > 0;) {
+		dbt = make_key(key, strlen(key) + extra);
+		result = get_value(map->db, NULL, &dbt, value);
+		if (result != STORE_NOT_FOUND)
+			break;
+	}
+	if (result == STORE_OK && value->length > 0 && value->data[value->length - 1] == '\0')
+		value->length--;
+	return result;
+}
+
+void
+store_map_close(struct store_map *map)
+{
+	if (map == NULL)
+		return;
+	if (map->db != NULL)
+		(void)map->db->close(map->db, 0);
+	free(map);
+}
