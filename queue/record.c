@@ -50,34 +50,48 @@ record_seal(uint8_t *at, struct record *record)
 
 	memset(at + end, 0, record_size(record->length) - end);
 	record->payload_crc = crc32c(0, at + RECORD_HEADER_SIZE, record->length);
-	put_u32(at, RECORD_MAGIC);
-	put_u32(at + 8, record->length);
-	put_u32(at + 12, record->payload_crc);
-	put_u64(at + 16, record->sequence);
-	put_u64(at + 24, record->batch);
-	put_u32(at + 32, record->offset);
-	put_u32(at + 36, record->type);
-	put_u32(at + 4, crc32c(0, at + 8, RECORD_HEADER_SIZE - 8));
+	put_u64(at, record->key.salt);
+	put_u32(at + 12, record->length);
+	put_u32(at + 16, record->payload_crc);
+	put_u32(at + 20, record->offset);
+	put_u64(at + 24, record->key.sequence);
+	put_u64(at + 32, record->batch);
+	put_u32(at + 40, record->type);
+	put_u32(at + 44, 0);
+	put_u32(at + 8, crc32c(0, at + 12, RECORD_HEADER_SIZE - 12));
+}
+
+static bool
+header_is_valid(const uint8_t *at)
+{
+	uint32_t type = get_u32(at + 40);
+
+	return get_u32(at + 8) == crc32c(0, at + 12, RECORD_HEADER_SIZE - 12) &&
+	    type >= RECORD_MESSAGE && type < RECORD_TYPE_END;
 }
 
 bool
-record_parse(const uint8_t *at, uint64_t sequence, uint32_t offset, struct record *record)
+record_parse(
+    const uint8_t *at, const struct record_key *key, uint32_t offset, struct record *record)
 {
-	uint32_t type = get_u32(at + 36);
-
-	if (get_u32(at) != RECORD_MAGIC || get_u64(at + 16) != sequence ||
-	    get_u32(at + 32) != offset ||
-	    get_u32(at + 4) != crc32c(0, at + 8, RECORD_HEADER_SIZE - 8))
+	if (get_u64(at) != key->salt || get_u64(at + 24) != key->sequence ||
+	    get_u32(at + 20) != offset || !header_is_valid(at))
 		return false;
-	if (type < RECORD_MESSAGE || type >= RECORD_TYPE_END)
-		return false;
-	record->type = type;
-	record->length = get_u32(at + 8);
-	record->payload_crc = get_u32(at + 12);
-	record->sequence = sequence;
-	record->batch = get_u64(at + 24);
+	record->type = get_u32(at + 40);
+	record->length = get_u32(at + 12);
+	record->payload_crc = get_u32(at + 16);
+	record->key = *key;
+	record->batch = get_u64(at + 32);
 	record->offset = offset;
 	return true;
+}
+
+bool
+record_guess_key(const uint8_t *at, uint32_t offset, struct record_key *key)
+{
+	key->salt = get_u64(at);
+	key->sequence = get_u64(at + 24);
+	return key->sequence != 0 && get_u32(at + 20) == offset && header_is_valid(at);
 }
 
 bool

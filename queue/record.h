@@ -6,8 +6,8 @@
  *
  * A record is RECORD_HEADER_SIZE bytes and a payload, padded with zeroes to RECORD_ALIGNMENT:
  *
- *	magic u32 | CRC of the rest of the header u32 | payload length u32 | payload CRC u32 |
- *	segment sequence u64 | batch u64 | offset u32 | type u8 | zero u8[3]
+ *	segment's salt u64 | CRC of the rest of the header u32 | payload length u32 | payload CRC
+ *u32 | offset u32 | segment's sequence u64 | batch u64 | type u32 | zero u32
  *
  * Batches are numbered over the whole spool and for ever: of two records about one envelope the one
  *of the later batch (in one batch: the later offset) holds.
@@ -22,8 +22,7 @@
 #include "common/buf.h"
 #include "common/envelope.h"
 
-#define RECORD_MAGIC       0x4a524350U
-#define RECORD_HEADER_SIZE 40
+#define RECORD_HEADER_SIZE 48
 #define RECORD_ALIGNMENT   8
 
 enum record_type {
@@ -34,11 +33,17 @@ enum record_type {
 	RECORD_TYPE_END,
 };
 
+/* What makes a segment's records its own. */
+struct record_key {
+	uint64_t sequence; /* counts up over the whole spool */
+	uint64_t salt;
+};
+
 struct record {
 	enum record_type type;
 	uint32_t length; /* of the payload */
 	uint32_t payload_crc;
-	uint64_t sequence;
+	struct record_key key;
 	uint64_t batch;
 	uint32_t offset;
 };
@@ -48,8 +53,11 @@ size_t record_size(size_t payload_length);
 /* Writes the header for a payload at `at` + RECORD_HEADER_SIZE, and the padding behind it; sets
  * record->payload_crc. `at` has record_size(record->length) bytes. */
 void record_seal(uint8_t *at, struct record *);
-/* Reads a header; false when it isn't one of segment `sequence` at `offset`. */
-bool record_parse(const uint8_t *at, uint64_t sequence, uint32_t offset, struct record *);
+/* Reads a header; false when it isn't one of this segment at this offset. */
+bool record_parse(const uint8_t *at, const struct record_key *, uint32_t offset, struct record *);
+/* The key that a header claims, for a segment whose own header is lost; false when its CRC is
+ * wrong. */
+bool record_guess_key(const uint8_t *at, uint32_t offset, struct record_key *);
 bool record_payload_is_valid(const struct record *, const uint8_t *payload);
 
 /* What became of an envelope. The reasons are for the dump. */
