@@ -536,6 +536,16 @@ class Postern:
         self._known.clear()
         self.process = None
 
+    def ended(self, timeout=20.0):
+        """Waits until smtpd has ended, for a test that told it to, and its processes with it. Returns
+        its exit status (negative: the signal); start() may follow."""
+        self._wait_gone(timeout)
+        status = self.process.returncode
+        self.process = None
+        self._known.clear()
+        self._report()
+        return status
+
     def restart(self):
         self.stop()
         return self.start()

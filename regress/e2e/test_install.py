@@ -1,0 +1,157 @@
+"""What `make install` puts where, and how the installed smtpd starts."""
+
+import grp
+import os
+import signal
+import socket
+import stat
+import subprocess
+
+import pytest
+
+from postern import BUILD, TOP, is_root, wait_for
+
+
+def install(destination, *variables):
+    subprocess.run(["make", "-s", "--no-print-directory", "-C", TOP, "stage",
+        f"BUILD={os.path.relpath(BUILD, TOP)}", f"DESTDIR={destination}", *variables], check=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def test_programs_manuals_and_files_are_where_others_rely_on_them(stage):
+    for name in ("usr/sbin/smtpd", "usr/sbin/smtpctl", "usr/libexec/postern/listener",
+            "usr/libexec/postern/queue", "usr/libexec/postern/directory",
+            "usr/libexec/postern/resolver", "usr/libexec/postern/mda",
+            "usr/libexec/postern/control"):
+        path = stage / name
+        assert path.is_file() and os.access(path, os.X_OK), name
+    for name in ("usr/share/man/man8/smtpd.8", "usr/share/man/man8/smtpctl.8",
+            "usr/share/man/man5/smtpd.conf.5", "etc/postern/smtpd.conf",
+            "usr/lib/sysusers.d/postern.conf", "usr/lib/systemd/system/postern.service"):
+        assert (stage / name).is_file(), name
+    unit = (stage / "usr/lib/systemd/system/postern.service").read_text()
+    assert "ExecStart=/usr/sbin/smtpd\n" in unit
+
+
+@pytest.mark.root
+def test_smtpctl_is_setgid_to_its_own_group(stage):
+    info = (stage / "usr/sbin/smtpctl").stat()
+    assert stat.S_IMODE(info.st_mode) == 0o2755
+    assert info.st_gid == grp.getgrnam("_smtpc").gr_gid
+
+
+def test_prefix_and_sysconfdir_are_honoured(tmp_path):
+    install(tmp_path, "PREFIX=/opt/mail", "SYSCONFDIR=/opt/conf")
+    assert (tmp_path / "opt/mail/sbin/smtpd").is_file()
+    assert (tmp_path / "opt/mail/libexec/postern/queue").is_file()
+    assert (tmp_path / "opt/conf/postern/smtpd.conf").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["opt"]
+
+
+def test_an_administrator_s_configuration_is_not_overwritten(tmp_path):
+    install(tmp_path, "PREFIX=/usr")
+    config = tmp_path / "etc/postern/smtpd.conf"
+    config.write_text("# mine\n")
+    install(tmp_path, "PREFIX=/usr")
+    assert config.read_text() == "# mine\n"
+
+
+def test_the_default_configuration_is_a_good_one(stage):
+    result = subprocess.run([stage / "usr/sbin/smtpd", "-n", "-f",
+        stage / "etc/postern/smtpd.conf"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_sysusers_file_names_the_accounts_that_the_script_makes(stage):
+    """In a root of its own, systemd-sysusers isn't always there: the names are compared."""
+    text = (stage / "usr/lib/sysusers.d/postern.conf").read_text()
+    script = (TOP / "etc/make-accounts.sh").read_text()
+    for account in ("_smtpd", "_smtpq", "_smtpl", "_smtpt", "_smtpc", "_vmail"):
+        assert f" {account} " in f" {' '.join(text.split())} ", account
+        assert account in script, account
+
+
+@pytest.mark.root
+def test_accounts_are_made_once_and_can_not_log_in():
+    import pwd
+    for _ in range(2):
+        subprocess.run([TOP / "etc/make-accounts.sh"], check=True, stdin=subprocess.DEVNULL)
+    seen = set()
+    for account in ("_smtpd", "_smtpq", "_smtpl", "_smtpt", "_smtpc", "_vmail"):
+        entry = pwd.getpwnam(account)
+        assert entry.pw_shell.endswith(("nologin", "false"))
+        assert entry.pw_uid != 0 and entry.pw_gid != 0
+        seen.add(entry.pw_uid)
+    assert len(seen) == 6
+
+
+def start_in_background(postern):
+    postern.write_config()
+    result = subprocess.run([postern.stage / "usr/sbin/smtpd", "-f", postern.config_file],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=30, cwd="/")
+    return result
+
+
+def supervisors(stage):
+    """The pids of smtpd from this stage."""
+    found = set()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{entry}/exe") == str(stage / "usr/sbin/smtpd"):
+                found.add(int(entry))
+        except OSError:
+            continue
+    return found
+
+
+def test_smtpd_goes_into_the_background_once_it_takes_mail(make_postern):
+    postern = make_postern(start=False)
+    before = supervisors(postern.stage)
+    result = start_in_background(postern)
+    assert result.returncode == 0, result.stdout
+    pids = supervisors(postern.stage) - before
+    try:
+        # No waiting here: the return of the command is the promise.
+        with socket.create_connection(("127.0.0.1", postern.port), 5) as connection:
+            assert connection.recv(4) == b"220 "
+        postern.smtpctl("domain", "add", "example.test")
+        assert len(pids) == 1
+        postern.smtpctl("stop")
+        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 20,
+            "smtpd has ended")
+    finally:
+        for pid in pids:
+            if os.path.exists(f"/proc/{pid}"):
+                os.kill(pid, signal.SIGTERM)
+
+
+def test_a_start_that_fails_says_so_by_its_status(make_postern):
+    postern = make_postern(start=False)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", postern.port))
+        taken.listen()
+        result = start_in_background(postern)
+        assert result.returncode != 0
+        assert str(postern.port) in result.stdout
+    result = postern.smtpd("-f", "/nonexistent/smtpd.conf")
+    assert result.returncode != 0
+    assert "/nonexistent/smtpd.conf" in result.stderr
+
+
+def test_a_second_smtpd_on_the_same_directories_refuses_to_start(postern):
+    other = subprocess.run([postern.stage / "usr/sbin/smtpd", "-d", "-f", postern.config_file],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=30, cwd="/")
+    assert other.returncode != 0
+    postern.send("alice@example.test")
+    postern.wait_mail("alice@example.test")
+
+
+@pytest.mark.skipif(not is_root(), reason="needs root")
+def test_an_ordinary_user_may_not_administer(postern):
+    result = postern.smtpctl("stop", check=False, user="nobody")
+    assert result.returncode != 0
+    assert postern.process.poll() is None
