@@ -1,0 +1,565 @@
+/*
+ * The steps of a batch, in their order. The durability contract is this order: a name in new/ never
+ * stands for data that isn't on the disk, and no success is told of a name that isn't.
+ *
+ * A name that couldn't be made durable is taken out of new/ again: after a failed sync the kernel
+ * considers the directory clean, and the next try must not find the file there and believe it safe.
+ */
+#include <sys/stat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bsd/stdlib.h>
+
+#include "common/log.h"
+#include "deliver/batch.h"
+#include "deliver/failure.h"
+#include "deliver/maildir.h"
+#include "deliver/text.h"
+
+/* A mailbox of this batch, and what all its messages share. */
+struct mailbox {
+	char path[PATH_TEXT_MAX + 1]; /* as asked for */
+	struct maildir maildir;
+	bool open;
+	struct reply why; /* not open */
+	bool quota_loaded;
+	struct quota quota;
+	uint64_t pending_bytes; /* of this batch, not in `quota` */
+	uint64_t pending_messages;
+	uint64_t done_bytes;
+	uint64_t done_messages;
+	bool new_touched;
+	bool cur_touched;
+	int error; /* of its directories' sync */
+};
+
+struct batch {
+	struct batch_context *context;
+	struct delivery **deliveries;
+	size_t count;
+	struct mailbox *mailboxes;
+	size_t mailbox_count;
+	struct sync_item *items;
+};
+
+void
+batch_context_init(struct batch_context *context, const char *hostname, const char *mail_directory)
+{
+	memset(context, 0, sizeof(*context));
+	name_host(hostname, context->host);
+	snprintf(context->mail_directory, sizeof(context->mail_directory), "%s", mail_directory);
+	context->nonce = arc4random();
+	sync_state_init(&context->sync);
+	context->chunk = malloc(TEXT_CHUNK);
+	if (context->chunk == NULL)
+		fatal("malloc");
+}
+
+void
+batch_context_free(struct batch_context *context)
+{
+	free(context->chunk);
+	context->chunk = NULL;
+}
+
+struct delivery *
+delivery_new(const struct ipc_deliver *request, uint32_t request_id, int message)
+{
+	struct delivery *delivery = calloc(1, sizeof(*delivery));
+
+	if (delivery == NULL) {
+		close(message);
+		return NULL;
+	}
+	delivery->request = *request;
+	delivery->request_id = request_id;
+	delivery->message = message;
+	delivery->file = -1;
+	delivery->result.envelope_id = request->envelope_id;
+	return delivery;
+}
+
+void
+delivery_free(struct delivery *delivery)
+{
+	if (delivery == NULL)
+		return;
+	if (delivery->message != -1)
+		close(delivery->message);
+	if (delivery->file != -1)
+		close(delivery->file);
+	free(delivery);
+}
+
+size_t
+batch_limit(size_t descriptors)
+{
+	/* A delivery's message and file; a mailbox of its own, its way kept open. */
+	const size_t each = 2 + 4 + 6, reserve = 32;
+
+	return descriptors > reserve + each ? (descriptors - reserve) / each : 1;
+}
+
+static void
+fail(struct delivery *delivery)
+{
+	if (delivery->state == DELIVERY_WRITTEN || delivery->file != -1)
+		maildir_remove_temporary(&delivery->mailbox->maildir, delivery->temporary);
+	delivery->state = DELIVERY_FAILED;
+}
+
+static const char *
+mailbox_words(const struct ipc_mailbox *mailbox)
+{
+	return mailbox->user[0] != '\0' ? mailbox->user : mailbox->path;
+}
+
+/* An open mailbox of this batch that is the same directory under another path. */
+static struct mailbox *
+same_mailbox(struct batch *batch, const struct maildir *maildir)
+{
+	size_t i;
+
+	for (i = 0; i < batch->mailbox_count; i++) {
+		const struct known_entry *identity = &batch->mailboxes[i].maildir.identity;
+
+		if (batch->mailboxes[i].open && identity->device == maildir->identity.device &&
+		    identity->inode == maildir->identity.inode)
+			return &batch->mailboxes[i];
+	}
+	return NULL;
+}
+
+static struct mailbox *
+mailbox_of(struct batch *batch, const struct ipc_mailbox *request)
+{
+	struct mailbox *mailbox, *same;
+	bool absent;
+	size_t i;
+
+	for (i = 0; i < batch->mailbox_count; i++) {
+		if (strcmp(batch->mailboxes[i].path, request->path) == 0)
+			return &batch->mailboxes[i];
+	}
+	mailbox = &batch->mailboxes[batch->mailbox_count];
+	snprintf(mailbox->path, sizeof(mailbox->path), "%s", request->path);
+	mailbox->open = maildir_open(&mailbox->maildir, request, batch->context->mail_directory,
+	    true, &batch->context->known, &absent, &mailbox->why);
+	if (mailbox->open) {
+		same = same_mailbox(batch, &mailbox->maildir);
+		if (same != NULL) {
+			maildir_close(&mailbox->maildir);
+			memset(mailbox, 0, sizeof(*mailbox));
+			return same;
+		}
+		if (!maildir_lock(&mailbox->maildir, &mailbox->why)) {
+			maildir_close(&mailbox->maildir);
+			mailbox->open = false;
+		}
+	}
+	batch->mailbox_count++;
+	return mailbox;
+}
+
+static bool
+load_quota(struct batch *batch, struct delivery *delivery)
+{
+	const struct ipc_mailbox *request = &delivery->request.mailbox;
+	const struct quota_limits limits = { request->quota_bytes, request->quota_messages };
+	struct mailbox *mailbox = delivery->mailbox;
+	char unique[16];
+
+	if (!quota_is_limited(&limits) || mailbox->quota_loaded)
+		return true;
+	snprintf(unique, sizeof(unique), "%08x", batch->context->nonce);
+	if (!quota_load(mailbox->maildir.root, &limits, unique, &mailbox->quota)) {
+		failure_set(
+		    &delivery->result.reply, errno, "count the mail in", mailbox->maildir.path);
+		return false;
+	}
+	mailbox->quota_loaded = true;
+	return true;
+}
+
+/* Room for the message beside what this batch has already written; for any when `size` is 0. */
+static bool
+check_quota(struct batch *batch, struct delivery *delivery, uint64_t size)
+{
+	struct mailbox *mailbox = delivery->mailbox;
+	struct quota quota;
+	char unique[16];
+	int again;
+
+	if (!mailbox->quota_loaded)
+		return true;
+	snprintf(unique, sizeof(unique), "%08x", batch->context->nonce);
+	for (again = 0;; again++) {
+		quota = mailbox->quota;
+		quota.bytes += mailbox->pending_bytes;
+		quota.messages += mailbox->pending_messages;
+		if (!quota_is_exceeded(&quota, size > 0 ? size : 1))
+			return true;
+		if (again > 0 || !quota.may_be_stale)
+			break;
+		if (!quota_refresh(mailbox->maildir.root, unique, &mailbox->quota)) {
+			failure_set(&delivery->result.reply, errno, "count the mail in",
+			    mailbox->maildir.path);
+			return false;
+		}
+	}
+	quota_reply(
+	    &quota, size, mailbox_words(&delivery->request.mailbox), &delivery->result.reply);
+	delivery->result.usage.known = true;
+	delivery->result.usage.bytes = mailbox->quota.bytes;
+	delivery->result.usage.messages = mailbox->quota.messages;
+	return false;
+}
+
+static bool
+write_all(int fd, const uint8_t *data, size_t length)
+{
+	while (length > 0) {
+		ssize_t written = write(fd, data, length);
+
+		if (written == -1 && errno == EINTR)
+			continue;
+		if (written == -1)
+			return false;
+		data += written;
+		length -= (size_t)written;
+	}
+	return true;
+}
+
+/* Trace fields and text, to the file in tmp/. */
+static bool
+write_file(struct batch *batch, struct delivery *delivery, uint64_t *virtual_size)
+{
+	const struct ipc_deliver *request = &delivery->request;
+	uint8_t *chunk = batch->context->chunk;
+	char delivered_to[ADDRESS_TEXT_MAX + 1];
+	struct text text;
+	struct buf fields;
+	ssize_t length;
+	size_t used;
+
+	address_format(&request->dest, delivered_to, sizeof(delivered_to));
+	buf_init(&fields, TEXT_CHUNK / 2);
+	text_fields(&fields, &request->sender,
+	    delivered_to[0] != '\0' ? delivered_to : request->mailbox.user);
+	if (!buf_ok(&fields)) {
+		buf_free(&fields);
+		errno = ENOMEM;
+		return false;
+	}
+	used = fields.length;
+	memcpy(chunk, fields.data, used);
+	buf_free(&fields);
+	text_begin(&text, delivery->message, request->size);
+	while ((length = text_read(&text, chunk, used)) > 0) {
+		if (!write_all(delivery->file, chunk, (size_t)length))
+			return false;
+		used = 0;
+	}
+	if (length == -1)
+		return false;
+	delivery->size = text.size;
+	*virtual_size = text.virtual_size;
+	return true;
+}
+
+/* One delivery's way to tmp/, or to being found in new/ or cur/. */
+static bool
+write_one(struct batch *batch, struct delivery *delivery)
+{
+	const struct ipc_deliver *request = &delivery->request;
+	struct reply *why = &delivery->result.reply;
+	struct mailbox *mailbox = delivery->mailbox;
+	uint64_t virtual_size;
+	char prefix[NAME_SIZE];
+
+	name_prefix(request->created_us, request->envelope_id, prefix);
+	snprintf(delivery->temporary, sizeof(delivery->temporary), "%s%08x", prefix,
+	    batch->context->nonce);
+	if (request->maybe_delivered) {
+		switch (maildir_find(&mailbox->maildir, prefix, delivery->name, why)) {
+		case MAILDIR_ABSENT:
+			break;
+		case MAILDIR_IN_CUR:
+			delivery->in_cur = true;
+			delivery->state = DELIVERY_FOUND;
+			return true;
+		case MAILDIR_IN_NEW:
+			delivery->state = DELIVERY_FOUND;
+			return true;
+		case MAILDIR_UNREADABLE:
+			return false;
+		}
+	}
+	if (!load_quota(batch, delivery) || !check_quota(batch, delivery, 0))
+		return false;
+	delivery->file = maildir_create(&mailbox->maildir, delivery->temporary, why);
+	if (delivery->file == -1)
+		return false;
+	if (!write_file(batch, delivery, &virtual_size)) {
+		failure_set(why, errno, "write a message to", mailbox->maildir.path);
+		return false;
+	}
+	if (!check_quota(batch, delivery, delivery->size))
+		return false;
+	mailbox->pending_bytes += delivery->size;
+	mailbox->pending_messages++;
+	name_final(prefix, batch->context->host, delivery->size, virtual_size, delivery->name);
+	delivery->state = DELIVERY_WRITTEN;
+	return true;
+}
+
+static void
+step_write(struct batch *batch)
+{
+	size_t i;
+
+	for (i = 0; i < batch->count; i++) {
+		struct delivery *delivery = batch->deliveries[i];
+
+		delivery->mailbox = mailbox_of(batch, &delivery->request.mailbox);
+		if (!delivery->mailbox->open) {
+			delivery->result.reply = delivery->mailbox->why;
+			delivery->state = DELIVERY_FAILED;
+		} else if (!write_one(batch, delivery))
+			fail(delivery);
+	}
+}
+
+static void
+step_sync_files(struct batch *batch)
+{
+	size_t i, count = 0;
+
+	for (i = 0; i < batch->count; i++) {
+		struct delivery *delivery = batch->deliveries[i];
+
+		if (delivery->state != DELIVERY_WRITTEN)
+			continue;
+		batch->items[count++] = (struct sync_item){ .fd = delivery->file,
+			.device = delivery->mailbox->maildir.device,
+			.error = &delivery->error };
+	}
+	sync_all(&batch->context->sync, batch->items, count);
+	for (i = 0; i < batch->count; i++) {
+		struct delivery *delivery = batch->deliveries[i];
+
+		if (delivery->state == DELIVERY_WRITTEN && delivery->error != 0) {
+			failure_set(&delivery->result.reply, delivery->error, "sync a message in",
+			    delivery->mailbox->maildir.path);
+			fail(delivery);
+		}
+	}
+}
+
+static void
+step_place(struct batch *batch)
+{
+	size_t i;
+
+	for (i = 0; i < batch->count; i++) {
+		struct delivery *delivery = batch->deliveries[i];
+		struct mailbox *mailbox = delivery->mailbox;
+
+		if (delivery->state == DELIVERY_WRITTEN) {
+			switch (maildir_place(&mailbox->maildir, delivery->temporary,
+			    delivery->name, delivery->size, &delivery->result.reply)) {
+			case MAILDIR_PLACED:
+				delivery->state = DELIVERY_PLACED;
+				break;
+			case MAILDIR_WAS_THERE:
+				maildir_remove_temporary(&mailbox->maildir, delivery->temporary);
+				delivery->state = DELIVERY_FOUND;
+				break;
+			case MAILDIR_FAILED:
+				fail(delivery);
+				break;
+			}
+		}
+		if (delivery->state == DELIVERY_PLACED || delivery->state == DELIVERY_FOUND) {
+			if (delivery->in_cur)
+				mailbox->cur_touched = true;
+			else
+				mailbox->new_touched = true;
+		}
+	}
+}
+
+static dev_t
+device_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? st.st_dev : 0;
+}
+
+static void
+add_directory(struct batch *batch, size_t *count, int fd, struct mailbox *mailbox)
+{
+	batch->items[(*count)++] = (struct sync_item){
+		.fd = fd, .device = device_of(fd), .directory = true, .error = &mailbox->error
+	};
+}
+
+static void
+step_sync_directories(struct batch *batch)
+{
+	size_t i, parent, count = 0;
+
+	for (i = 0; i < batch->mailbox_count; i++) {
+		struct mailbox *mailbox = &batch->mailboxes[i];
+		struct maildir *maildir = &mailbox->maildir;
+
+		if (mailbox->new_touched)
+			add_directory(batch, &count, maildir->new, mailbox);
+		if (mailbox->cur_touched)
+			add_directory(batch, &count, maildir->cur, mailbox);
+		if (!mailbox->new_touched && !mailbox->cur_touched)
+			continue;
+		for (parent = 0; parent < maildir->parent_count; parent++)
+			add_directory(batch, &count, maildir->parents[parent], mailbox);
+	}
+	sync_all(&batch->context->sync, batch->items, count);
+	for (i = 0; i < batch->mailbox_count; i++) {
+		struct mailbox *mailbox = &batch->mailboxes[i];
+
+		if (mailbox->error != 0)
+			known_forget(&batch->context->known, &mailbox->maildir.identity);
+		else if (mailbox->new_touched && mailbox->maildir.first_use)
+			known_add(&batch->context->known, &mailbox->maildir.identity);
+	}
+}
+
+static void
+not_durable(struct delivery *delivery)
+{
+	struct mailbox *mailbox = delivery->mailbox;
+
+	failure_set(
+	    &delivery->result.reply, mailbox->error, "sync directories of", mailbox->maildir.path);
+	if (delivery->state == DELIVERY_PLACED &&
+	    !maildir_take_back(&mailbox->maildir, delivery->name))
+		log_error(
+		    "%s/new/%s may be lost at a power cut and can't be removed: check the disk",
+		    mailbox->maildir.path, delivery->name);
+	delivery->state = DELIVERY_FAILED;
+}
+
+static void
+success(struct delivery *delivery)
+{
+	struct mailbox *mailbox = delivery->mailbox;
+	struct ipc_delivered *result = &delivery->result;
+
+	result->was_there = delivery->state == DELIVERY_FOUND;
+	if (!result->was_there) {
+		mailbox->done_bytes += delivery->size;
+		mailbox->done_messages++;
+	}
+	reply_set(&result->reply, 250, "2.1.5", "delivered to mailbox");
+	snprintf(result->file, sizeof(result->file), "%s", delivery->name);
+	if (mailbox->quota_loaded) {
+		result->usage.known = true;
+		result->usage.bytes = mailbox->quota.bytes + mailbox->done_bytes;
+		result->usage.messages = mailbox->quota.messages + mailbox->done_messages;
+	}
+	delivery->state = DELIVERY_DONE;
+}
+
+static void
+step_finish(struct batch *batch)
+{
+	size_t i;
+
+	for (i = 0; i < batch->count; i++) {
+		struct delivery *delivery = batch->deliveries[i];
+
+		if (delivery->state != DELIVERY_PLACED && delivery->state != DELIVERY_FOUND)
+			continue;
+		if (delivery->mailbox->error != 0)
+			not_durable(delivery);
+		else
+			success(delivery);
+	}
+	for (i = 0; i < batch->mailbox_count; i++) {
+		struct mailbox *mailbox = &batch->mailboxes[i];
+
+		if (mailbox->quota_loaded && mailbox->done_messages > 0)
+			quota_append(
+			    mailbox->maildir.root, mailbox->done_bytes, mailbox->done_messages);
+	}
+}
+
+void
+batch_deliver(struct batch_context *context, struct delivery **deliveries, size_t count,
+    void (*answer)(void *arg), void *arg)
+{
+	struct batch batch = { .context = context, .deliveries = deliveries, .count = count };
+	size_t i;
+
+	batch.mailboxes = calloc(count, sizeof(*batch.mailboxes));
+	batch.items = calloc(count * (PATH_DEPTH_MAX + 2), sizeof(*batch.items));
+	if (batch.mailboxes == NULL || batch.items == NULL) {
+		for (i = 0; i < count; i++) {
+			failure_set(&deliveries[i]->result.reply, ENOMEM, "deliver to",
+			    deliveries[i]->request.mailbox.path);
+			deliveries[i]->state = DELIVERY_FAILED;
+		}
+		answer(arg);
+	} else {
+		step_write(&batch);
+		step_sync_files(&batch);
+		step_place(&batch);
+		step_sync_directories(&batch);
+		step_finish(&batch);
+		answer(arg);
+		for (i = 0; i < batch.mailbox_count; i++) {
+			if (batch.mailboxes[i].open) {
+				maildir_tidy(&batch.mailboxes[i].maildir, &context->known);
+				maildir_close(&batch.mailboxes[i].maildir);
+			}
+		}
+	}
+	free(batch.mailboxes);
+	free(batch.items);
+}
+
+void
+batch_usage(
+    struct batch_context *context, const struct ipc_mailbox *request, struct ipc_usage *usage)
+{
+	const struct quota_limits limits = { request->quota_bytes, request->quota_messages };
+	struct maildir maildir;
+	struct quota quota;
+	struct reply why;
+	char unique[16];
+	bool absent;
+
+	memset(usage, 0, sizeof(*usage));
+	if (!quota_is_limited(&limits))
+		return;
+	if (!maildir_open(&maildir, request, context->mail_directory, false, &context->known,
+	        &absent, &why)) {
+		/* A mailbox that isn't there yet is empty. */
+		usage->known = absent;
+		return;
+	}
+	snprintf(unique, sizeof(unique), "%08x", context->nonce);
+	if (maildir_lock(&maildir, &why) && quota_load(maildir.root, &limits, unique, &quota) &&
+	    (!quota_is_exceeded(&quota, 1) || quota_refresh(maildir.root, unique, &quota))) {
+		usage->known = true;
+		usage->bytes = quota.bytes;
+		usage->messages = quota.messages;
+	}
+	maildir_close(&maildir);
+}

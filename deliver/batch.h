@@ -1,0 +1,74 @@
+/*
+ * A batch: all deliveries to Maildirs that are there at one time, made durable together.
+ *
+ *	write each to tmp/  →  sync the files  →  rename each to new/  →  sync the directories
+ *
+ * Only then is any of them answered with a success. A message that fails at one step drops out with
+ * its own reply and harms no other.
+ */
+#ifndef DELIVER_BATCH_H
+#define DELIVER_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/ipc_queue_mda.h"
+#include "deliver/known.h"
+#include "deliver/name.h"
+#include "deliver/quota.h"
+#include "deliver/sync.h"
+
+enum delivery_state {
+	DELIVERY_NEW,
+	DELIVERY_WRITTEN, /* in tmp/ */
+	DELIVERY_PLACED,  /* renamed to new/ by this batch */
+	DELIVERY_FOUND,   /* delivered by an earlier try */
+	DELIVERY_DONE,    /* durable: the reply is a success */
+	DELIVERY_FAILED,  /* the reply says why */
+};
+
+struct delivery {
+	struct ipc_deliver request;
+	uint32_t request_id;
+	int message;                 /* descriptor; closed by delivery_free() */
+	struct ipc_delivered result; /* what to answer, after batch_deliver() */
+	/* The batch's. */
+	enum delivery_state state;
+	struct mailbox *mailbox;
+	int file;
+	char temporary[NAME_SIZE + 16];
+	char name[256];
+	uint64_t size;
+	bool in_cur;
+	int error; /* of the file's sync */
+};
+
+/* What stays from batch to batch. */
+struct batch_context {
+	char host[NAME_HOST_MAX + 1];
+	char mail_directory[PATH_TEXT_MAX + 1];
+	uint32_t nonce; /* keeps this process's files in tmp/ apart from another's */
+	struct sync_state sync;
+	struct known known;
+	uint8_t *chunk;
+};
+
+/* Dies when memory is out. */
+void batch_context_init(struct batch_context *, const char *hostname, const char *mail_directory);
+void batch_context_free(struct batch_context *);
+
+/* A delivery owns `message`. NULL when memory is out; `message` is then closed. */
+struct delivery *delivery_new(const struct ipc_deliver *, uint32_t request_id, int message);
+void delivery_free(struct delivery *);
+
+/* How many deliveries one batch may have with this many descriptors allowed; at least 1. */
+size_t batch_limit(size_t descriptors);
+/* Delivers all; each delivery's `result` is then its answer. `answer` is called once before the
+ * tidying that nobody needs to wait for. */
+void batch_deliver(
+    struct batch_context *, struct delivery **, size_t count, void (*answer)(void *arg), void *arg);
+/* How full a mailbox is; not known when it has no quota or can't be read. */
+void batch_usage(struct batch_context *, const struct ipc_mailbox *, struct ipc_usage *);
+
+#endif

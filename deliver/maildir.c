@@ -1,0 +1,434 @@
+/*
+ * Maildirs (https://cr.yp.to/proto/maildir.html). All work goes through directory descriptors that
+ * were opened without following symbolic links, so what the owner renames or links meanwhile can
+ * only make a delivery fail, never lead it elsewhere.
+ *
+ * The lock on tmp/ keeps two mdas of one owner apart: after a restart of the queue the old one may
+ * still be finishing its batch while the new one is given the same envelopes. With the lock, what
+ * the old one delivered is seen by the new one.
+ */
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "deliver/failure.h"
+#include "deliver/maildir.h"
+
+#define LOCK_WAIT_MS      5000
+#define TIDY_AGE          (36 * 3600)
+#define TIDY_EVERY_MS     (24 * 3600 * 1000LL)
+#define DIRECTORY_FLAGS   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define MAILDIR_PATH_TEXT (PATH_TEXT_MAX + 300)
+
+static void
+fail_at(struct reply *why, const char *doing, const struct maildir *maildir, const char *rest)
+{
+	char path[MAILDIR_PATH_TEXT];
+	int error = errno;
+
+	snprintf(path, sizeof(path), "%s/%s", maildir->path, rest);
+	failure_set(why, error, doing, path);
+	errno = error;
+}
+
+/* The directory belongs to this process's user, and nobody in `forbidden` can write there. */
+static bool
+check_owner(int fd, const char *path, mode_t forbidden, struct reply *why)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == -1) {
+		failure_set(why, errno, "look at", path);
+		return false;
+	}
+	if (st.st_uid != geteuid()) {
+		reply_set(why, 451, "4.2.0",
+		    "%.220s belongs to uid %u instead of %u: change its owner", path, st.st_uid,
+		    geteuid());
+		return false;
+	}
+	if ((st.st_mode & forbidden) != 0) {
+		reply_set(why, 451, "4.2.0",
+		    "%.220s can be written by others (mode %04o): chmod go-w", path,
+		    (unsigned)st.st_mode & 07777);
+		return false;
+	}
+	return true;
+}
+
+/* Opens one of the three directories, made when missing. */
+static int
+open_part(struct maildir *maildir, const char *name, bool create, struct reply *why)
+{
+	char path[MAILDIR_PATH_TEXT];
+	int fd = openat(maildir->root, name, DIRECTORY_FLAGS);
+
+	if (fd == -1 && errno == ENOENT && create) {
+		if (mkdirat(maildir->root, name, 0700) == -1 && errno != EEXIST) {
+			fail_at(why, "make", maildir, name);
+			return -1;
+		}
+		fd = openat(maildir->root, name, DIRECTORY_FLAGS);
+	}
+	if (fd == -1) {
+		fail_at(why, "open", maildir, name);
+		return -1;
+	}
+	snprintf(path, sizeof(path), "%s/%s", maildir->path, name);
+	if (!check_owner(fd, path, S_IWOTH, why)) {
+		close(fd);
+		errno = EPERM;
+		return -1;
+	}
+	return fd;
+}
+
+static bool
+identify(struct maildir *maildir, struct known *known, struct reply *why)
+{
+	struct statx st;
+
+	if (statx(maildir->new, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) == -1) {
+		fail_at(why, "look at", maildir, "new");
+		return false;
+	}
+	maildir->device = makedev(st.stx_dev_major, st.stx_dev_minor);
+	maildir->identity.device = maildir->device;
+	maildir->identity.inode = st.stx_ino;
+	maildir->identity.born_ns = (st.stx_mask & STATX_BTIME) == 0
+	    ? 0
+	    : st.stx_btime.tv_sec * 1000000000LL + st.stx_btime.tv_nsec;
+	maildir->first_use = known_find(known, &maildir->identity) == NULL;
+	return true;
+}
+
+/* Keeps those directories of the way open that this process could have made something in. */
+static bool
+keep_parents(struct maildir *maildir, const struct path_walk *walk, struct reply *why)
+{
+	size_t i;
+
+	for (i = 0; i < walk->count; i++) {
+		struct stat st;
+		int fd;
+
+		if (fstat(walk->fds[i], &st) == -1 || st.st_uid != geteuid())
+			continue;
+		fd = openat(walk->fds[i], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd == -1) {
+			failure_set(why, errno, "open a directory of", maildir->path);
+			return false;
+		}
+		maildir->parents[maildir->parent_count++] = fd;
+	}
+	return true;
+}
+
+static bool
+open_parts(struct maildir *maildir, const struct path_walk *walk, bool create, struct known *known,
+    struct reply *why)
+{
+	maildir->root = openat(walk->fds[walk->count - 1], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (maildir->root == -1) {
+		failure_set(why, errno, "open", maildir->path);
+		return false;
+	}
+	if (!check_owner(maildir->root, maildir->path, S_IWOTH, why)) {
+		errno = EPERM;
+		return false;
+	}
+	maildir->tmp = open_part(maildir, "tmp", create, why);
+	if (maildir->tmp == -1)
+		return false;
+	maildir->new = open_part(maildir, "new", create, why);
+	if (maildir->new == -1 || !identify(maildir, known, why))
+		return false;
+	if (maildir->first_use && create) {
+		int cur = open_part(maildir, "cur", true, why);
+
+		if (cur == -1 || !keep_parents(maildir, walk, why)) {
+			if (cur != -1)
+				close(cur);
+			return false;
+		}
+		close(cur);
+	}
+	return true;
+}
+
+/* Where the walk starts: what is above was laid out by the administrator. */
+static void
+choose_base(const struct ipc_mailbox *mailbox, const char *mail_directory, char base[])
+{
+	char *end;
+
+	if (mailbox->home[0] != '\0' && path_is_below(mailbox->path, mailbox->home))
+		snprintf(base, PATH_TEXT_MAX + 1, "%s", mailbox->home);
+	else if (mail_directory[0] != '\0' && path_is_below(mailbox->path, mail_directory))
+		snprintf(base, PATH_TEXT_MAX + 1, "%s", mail_directory);
+	else {
+		snprintf(base, PATH_TEXT_MAX + 1, "%s", mailbox->path);
+		end = strrchr(base, '/');
+		if (end == base)
+			end++;
+		*end = '\0';
+	}
+}
+
+static bool
+walk_to(struct maildir *maildir, const struct ipc_mailbox *mailbox, const char *mail_directory,
+    bool create, struct path_walk *walk, struct reply *why)
+{
+	char base[PATH_TEXT_MAX + 1];
+	bool at_home;
+
+	choose_base(mailbox, mail_directory, base);
+	at_home = strcmp(base, mailbox->home) == 0;
+	/* The home is looked at before anything is made in it. */
+	if (at_home) {
+		if (!path_walk(base, base, false, walk, why)) {
+			if (errno == ENOENT)
+				reply_set(why, 451, "4.3.0",
+				    "home directory %.220s is missing: make it or mount it", base);
+			errno = EPERM;
+			return false;
+		}
+		if (!check_owner(walk->fds[0], base, S_IWGRP | S_IWOTH, why)) {
+			path_walk_close(walk);
+			errno = EPERM;
+			return false;
+		}
+		path_walk_close(walk);
+	}
+	return path_walk(base, maildir->path, create, walk, why);
+}
+
+bool
+maildir_open(struct maildir *maildir, const struct ipc_mailbox *mailbox, const char *mail_directory,
+    bool create, struct known *known, bool *absent, struct reply *why)
+{
+	struct path_walk walk;
+	size_t length;
+	int error;
+	bool good;
+
+	memset(maildir, 0, sizeof(*maildir));
+	maildir->root = maildir->tmp = maildir->new = maildir->cur = -1;
+	snprintf(maildir->path, sizeof(maildir->path), "%s", mailbox->path);
+	length = strlen(maildir->path);
+	while (length > 1 && maildir->path[length - 1] == '/')
+		maildir->path[--length] = '\0';
+	*absent = false;
+	if (!walk_to(maildir, mailbox, mail_directory, create, &walk, why)) {
+		*absent = errno == ENOENT;
+		return false;
+	}
+	good = open_parts(maildir, &walk, create, known, why);
+	error = errno;
+	path_walk_close(&walk);
+	if (!good) {
+		*absent = !create && error == ENOENT;
+		maildir_close(maildir);
+	}
+	return good;
+}
+
+void
+maildir_close(struct maildir *maildir)
+{
+	int *fds[] = { &maildir->root, &maildir->tmp, &maildir->new, &maildir->cur };
+	size_t i;
+
+	while (maildir->parent_count > 0)
+		close(maildir->parents[--maildir->parent_count]);
+	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (*fds[i] != -1)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+bool
+maildir_lock(struct maildir *maildir, struct reply *why)
+{
+	const struct timespec pause = { .tv_nsec = 5 * 1000 * 1000 };
+	int64_t until = clock_monotonic_ms() + LOCK_WAIT_MS;
+
+	while (flock(maildir->tmp, LOCK_EX | LOCK_NB) == -1) {
+		if (errno == EINTR)
+			continue;
+		/* A file system without locks has to do without. */
+		if (errno != EWOULDBLOCK)
+			return true;
+		if (clock_monotonic_ms() > until) {
+			reply_set(why, 451, "4.2.1",
+			    "%.220s/tmp is locked by another process: tried again later",
+			    maildir->path);
+			return false;
+		}
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
+int
+maildir_create(struct maildir *maildir, const char *temporary, struct reply *why)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(maildir->tmp, temporary, flags, 0600);
+
+	if (fd == -1 && errno == EEXIST && unlinkat(maildir->tmp, temporary, 0) == 0)
+		fd = openat(maildir->tmp, temporary, flags, 0600);
+	if (fd == -1)
+		fail_at(why, "make a file in", maildir, "tmp");
+	return fd;
+}
+
+void
+maildir_remove_temporary(struct maildir *maildir, const char *temporary)
+{
+	/* What stays is removed by maildir_tidy() some day. */
+	(void)unlinkat(maildir->tmp, temporary, 0);
+}
+
+/* 1 found, 0 not, -1 with errno. */
+static int
+scan(int parent, const char *part, const char *prefix, char name[256])
+{
+	size_t length = strlen(prefix);
+	int found = 0, error, fd = openat(parent, part, DIRECTORY_FLAGS);
+	struct dirent *entry;
+	DIR *directory;
+
+	if (fd == -1)
+		return errno == ENOENT ? 0 : -1;
+	directory = fdopendir(fd);
+	if (directory == NULL) {
+		error = errno;
+		close(fd);
+		errno = error;
+		return -1;
+	}
+	while (found == 0 && (errno = 0, entry = readdir(directory)) != NULL) {
+		if (strncmp(entry->d_name, prefix, length) == 0) {
+			snprintf(name, 256, "%s", entry->d_name);
+			found = 1;
+		}
+	}
+	error = errno;
+	closedir(directory);
+	errno = error;
+	return found == 0 && error != 0 ? -1 : found;
+}
+
+/* A regular file of this size, or with `size` 0 of the size in its name. */
+static bool
+is_delivered_file(struct maildir *maildir, const char *name, uint64_t size, struct reply *why)
+{
+	char rest[300];
+	struct stat st;
+
+	snprintf(rest, sizeof(rest), "new/%s", name);
+	if (fstatat(maildir->new, name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
+		fail_at(why, "look at", maildir, rest);
+		return false;
+	}
+	if (size == 0 && !name_size(name, &size))
+		size = (uint64_t)st.st_size;
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != size) {
+		errno = EEXIST;
+		fail_at(why, "deliver to", maildir, rest);
+		return false;
+	}
+	return true;
+}
+
+enum maildir_found
+maildir_find(struct maildir *maildir, const char *prefix, char name[256], struct reply *why)
+{
+	int found = scan(maildir->root, "new", prefix, name);
+
+	if (found == 1)
+		return is_delivered_file(maildir, name, 0, why) ? MAILDIR_IN_NEW
+		                                                : MAILDIR_UNREADABLE;
+	if (found == 0)
+		found = scan(maildir->root, "cur", prefix, name);
+	if (found == 1 && maildir->cur == -1) {
+		maildir->cur = openat(maildir->root, "cur", DIRECTORY_FLAGS);
+		if (maildir->cur == -1)
+			found = -1;
+	}
+	if (found == -1) {
+		fail_at(why, "read", maildir, "new and cur");
+		return MAILDIR_UNREADABLE;
+	}
+	return found == 1 ? MAILDIR_IN_CUR : MAILDIR_ABSENT;
+}
+
+enum maildir_placed
+maildir_place(struct maildir *maildir, const char *temporary, const char *name, uint64_t size,
+    struct reply *why)
+{
+	int result = renameat2(maildir->tmp, temporary, maildir->new, name, RENAME_NOREPLACE);
+
+	/* Not every file system knows the flag; a link doesn't replace either. */
+	if (result == -1 && (errno == EINVAL || errno == ENOSYS)) {
+		result = linkat(maildir->tmp, temporary, maildir->new, name, 0);
+		if (result == 0)
+			maildir_remove_temporary(maildir, temporary);
+	}
+	if (result == 0)
+		return MAILDIR_PLACED;
+	if (errno == EEXIST)
+		return is_delivered_file(maildir, name, size, why) ? MAILDIR_WAS_THERE
+		                                                   : MAILDIR_FAILED;
+	fail_at(why, "move a message from tmp to", maildir, "new");
+	return MAILDIR_FAILED;
+}
+
+bool
+maildir_take_back(struct maildir *maildir, const char *name)
+{
+	return unlinkat(maildir->new, name, 0) == 0 || errno == ENOENT;
+}
+
+void
+maildir_tidy(struct maildir *maildir, struct known *known)
+{
+	struct known_entry *entry = known_find(known, &maildir->identity);
+	int64_t now_ms = clock_monotonic_ms();
+	time_t old = time(NULL) - TIDY_AGE;
+	struct dirent *file;
+	DIR *directory;
+	int fd;
+
+	if (entry == NULL || (entry->tidied_ms != 0 && now_ms - entry->tidied_ms < TIDY_EVERY_MS))
+		return;
+	entry->tidied_ms = now_ms;
+	fd = openat(maildir->root, "tmp", DIRECTORY_FLAGS);
+	if (fd == -1)
+		return;
+	directory = fdopendir(fd);
+	if (directory == NULL) {
+		close(fd);
+		return;
+	}
+	while ((file = readdir(directory)) != NULL) {
+		struct stat st;
+
+		if (file->d_name[0] == '.' ||
+		    fstatat(fd, file->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+			continue;
+		if (S_ISREG(st.st_mode) && st.st_mtime < old && st.st_ctime < old)
+			(void)unlinkat(fd, file->d_name, 0);
+	}
+	closedir(directory);
+}
