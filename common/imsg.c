@@ -398,10 +398,10 @@ reserve_output(struct channel *channel, size_t length)
 	size_t needed = channel->output_length + length, capacity;
 	uint8_t *output;
 
-	if (channel->output_start + needed <= channel->output_capacity)
-		return true;
 	if (needed > OUTPUT_MAX)
 		return false;
+	if (channel->output_start + needed <= channel->output_capacity)
+		return true;
 	/* Moved only once what was written is as much as what is left: linear in all. */
 	if (needed <= channel->output_capacity && channel->output_start >= channel->output_length) {
 		memmove(channel->output, channel->output + channel->output_start,
