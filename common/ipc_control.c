@@ -9,9 +9,6 @@
 
 #include "common/ipc_control.h"
 
-#define ACCOUNT_WORD_MAX 1024
-#define ACCOUNT_TEXT_MAX (15 * 1024)
-
 void
 ipc_filter_encode(struct buf *buf, const struct ipc_filter *filter)
 {
@@ -96,7 +93,7 @@ ipc_account_decode(struct buf_reader *reader, struct ipc_account *account)
 	if (count > ACCOUNT_WORDS_MAX)
 		reader->failed = true;
 	while (!reader->failed && account->word_count < count) {
-		char *word = buf_get_string_alloc(reader, ACCOUNT_WORD_MAX);
+		char *word = buf_get_string_alloc(reader, IPC_ACCOUNT_WORD_MAX);
 
 		if (word == NULL) {
 			reader->failed = true;
@@ -104,7 +101,7 @@ ipc_account_decode(struct buf_reader *reader, struct ipc_account *account)
 		}
 		account->words[account->word_count++] = word;
 		total += strlen(word);
-		if (total > ACCOUNT_TEXT_MAX)
+		if (total > IPC_ACCOUNT_TEXT_MAX)
 			reader->failed = true;
 	}
 	if (reader->failed)

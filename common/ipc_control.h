@@ -104,12 +104,14 @@ enum account_verb {
 	ACCOUNT_ALIAS_LIST,    /* [domain] */
 	ACCOUNT_VERB_COUNT,
 };
-#define ACCOUNT_WORDS_MAX 64
+#define ACCOUNT_WORDS_MAX    64
+#define IPC_ACCOUNT_WORD_MAX 1024        /* bytes of a word */
+#define IPC_ACCOUNT_TEXT_MAX (15 * 1024) /* bytes of all words together */
 struct ipc_account {
 	enum account_verb verb;
 	uint32_t caller_uid;
 	uint32_t word_count;
-	char *words[ACCOUNT_WORDS_MAX]; /* owned; at most 1,024 bytes each, 15 KiB together */
+	char *words[ACCOUNT_WORDS_MAX]; /* owned */
 };
 void ipc_account_encode(struct buf *, const struct ipc_account *);
 bool ipc_account_decode(struct buf_reader *, struct ipc_account *);

@@ -1,0 +1,459 @@
+/*
+ * The table of commands and the reading of their arguments.
+ *
+ * A command is one or two words. Each word given is compared with that word of the commands still
+ * possible: one that is equal wins, otherwise the one that it begins, if there is only one such.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/address.h"
+#include "common/log.h"
+#include "smtpctl/command.h"
+#include "smtpctl/text.h"
+
+#define COMMAND_WORDS 2
+
+enum arguments {
+	ARGUMENTS_NONE,
+	ARGUMENTS_FILTER,          /* or none: everything */
+	ARGUMENTS_REQUIRED_FILTER, /* "all" for everything */
+	ARGUMENTS_ENVELOPE,
+	ARGUMENTS_MESSAGE, /* or an envelope */
+	ARGUMENTS_TRACE,
+	ARGUMENTS_QUOTA,
+	ARGUMENTS_PASSWORD, /* an address, whose password is asked for */
+	ARGUMENTS_USER,     /* the same, or no-password */
+	ARGUMENTS_COUNT,
+	ARGUMENTS_WORDS, /* from `least` to `most` */
+};
+
+struct entry {
+	const char *words[COMMAND_WORDS];
+	enum command_verb verb;
+	enum arguments arguments;
+	const char *usage;
+	unsigned detail; /* the action, verb or kind that the command stands for */
+	size_t least;
+	size_t most;
+};
+
+#define PAUSED(mda)  ((mda) ? 3 : 1)
+#define RESUMED(mda) ((mda) ? 2 : 0)
+#define FILTER       "[ID|all] [from ADDRESS|@DOMAIN] [to ADDRESS|@DOMAIN] [older TIME] [state STATE]"
+
+/* clang-format off */
+static const struct entry entries[] = {
+	{ { "show", "queue" }, COMMAND_SHOW_QUEUE, ARGUMENTS_FILTER, FILTER, 0, 0, 0 },
+	{ { "show", "message" }, COMMAND_SHOW_MESSAGE, ARGUMENTS_MESSAGE, "ENVELOPE-ID|MESSAGE-ID", 0, 0, 0 },
+	{ { "show", "envelope" }, COMMAND_SHOW_ENVELOPE, ARGUMENTS_ENVELOPE, "ENVELOPE-ID", 0, 0, 0 },
+	{ { "show", "stats" }, COMMAND_SHOW_STATS, ARGUMENTS_NONE, "", 0, 0, 0 },
+	{ { "show", "status" }, COMMAND_SHOW_STATUS, ARGUMENTS_NONE, "", 0, 0, 0 },
+	{ { "schedule" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_SCHEDULE, 0, 0 },
+	{ { "remove" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_REMOVE, 0, 0 },
+	{ { "expire" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_EXPIRE, 0, 0 },
+	{ { "discover" }, COMMAND_ACT, ARGUMENTS_MESSAGE, "ENVELOPE-ID|MESSAGE-ID", QUEUE_DISCOVER, 0, 0 },
+	{ { "pause", "envelope" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_HOLD, 0, 0 },
+	{ { "pause", "mda" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", PAUSED(true), 0, 0 },
+	{ { "pause", "mta" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", PAUSED(false), 0, 0 },
+	{ { "pause", "smtp" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_PAUSE_SMTP, 0, 0 },
+	{ { "resume", "envelope" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_UNHOLD, 0, 0 },
+	{ { "resume", "mda" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", RESUMED(true), 0, 0 },
+	{ { "resume", "mta" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", RESUMED(false), 0, 0 },
+	{ { "resume", "smtp" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_RESUME_SMTP, 0, 0 },
+	{ { "monitor" }, COMMAND_MONITOR, ARGUMENTS_COUNT, "[COUNT]", 0, 0, 0 },
+	{ { "log", "brief" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_BRIEF, 0, 0 },
+	{ { "log", "verbose" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_VERBOSE, 0, 0 },
+	{ { "trace" }, COMMAND_SUPERVISOR, ARGUMENTS_TRACE, "SUBSYSTEM", CONTROL_TRACE, 0, 0 },
+	{ { "untrace" }, COMMAND_SUPERVISOR, ARGUMENTS_TRACE, "SUBSYSTEM", CONTROL_UNTRACE, 0, 0 },
+	{ { "reload" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_RELOAD, 0, 0 },
+	{ { "stop" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_STOP, 0, 0 },
+	{ { "domain", "add" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "DOMAIN", ACCOUNT_DOMAIN_ADD, 1, 1 },
+	{ { "domain", "del" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "DOMAIN", ACCOUNT_DOMAIN_DELETE, 1, 1 },
+	{ { "domain", "list" }, COMMAND_ACCOUNT, ARGUMENTS_NONE, "", ACCOUNT_DOMAIN_LIST, 0, 0 },
+	{ { "user", "add" }, COMMAND_ACCOUNT, ARGUMENTS_USER, "ADDRESS [no-password]", ACCOUNT_USER_ADD, 0, 0 },
+	{ { "user", "del" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "ADDRESS", ACCOUNT_USER_DELETE, 1, 1 },
+	{ { "user", "passwd" }, COMMAND_ACCOUNT, ARGUMENTS_PASSWORD, "ADDRESS", ACCOUNT_USER_PASSWORD, 0, 0 },
+	{ { "user", "list" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "[DOMAIN]", ACCOUNT_USER_LIST, 0, 1 },
+	{ { "user", "quota" }, COMMAND_ACCOUNT, ARGUMENTS_QUOTA, "ADDRESS none|SIZE [MESSAGES]", ACCOUNT_USER_QUOTA, 0, 0 },
+	{ { "alias", "add" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "ADDRESS|@DOMAIN TARGET ...", ACCOUNT_ALIAS_ADD, 2, ACCOUNT_WORDS_MAX },
+	{ { "alias", "del" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "ADDRESS|@DOMAIN [TARGET ...]", ACCOUNT_ALIAS_DELETE, 1, ACCOUNT_WORDS_MAX },
+	{ { "alias", "list" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "[DOMAIN]", ACCOUNT_ALIAS_LIST, 0, 1 },
+	{ { "spool", "check" }, COMMAND_SPOOL, ARGUMENTS_WORDS, "[DIRECTORY]", 0, 0, 1 },
+	{ { "spool", "dump" }, COMMAND_SPOOL, ARGUMENTS_WORDS, "[DIRECTORY]", 0, 0, 1 },
+	{ { "encrypt" }, COMMAND_ENCRYPT, ARGUMENTS_WORDS, "[STRING]", 0, 0, 1 },
+};
+/* clang-format on */
+#define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))
+
+static void
+format_name(const struct entry *entry, char *name, size_t size)
+{
+	(void)snprintf(name, size, "%s%s%s", entry->words[0], entry->words[1] == NULL ? "" : " ",
+	    entry->words[1] == NULL ? "" : entry->words[1]);
+}
+
+void
+command_list(struct buf *buf)
+{
+	for (size_t i = 0; i < ENTRY_COUNT; i++) {
+		char name[24];
+
+		format_name(&entries[i], name, sizeof(name));
+		buf_printf(buf, "\t%s%s%s\n", name, entries[i].usage[0] == '\0' ? "" : " ",
+		    entries[i].usage);
+	}
+	buf_add_text(buf, "\tFILTER is " FILTER "\n");
+}
+
+static bool __attribute__((format(printf, 3, 4)))
+fail(char *error, size_t size, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(error, size, format, arguments);
+	va_end(arguments);
+	return false;
+}
+
+/* What one word of a command means among the entries from `first` to before `end`, which are all
+ * those whose words before `position` match: the narrower range of those that have that word. */
+static bool
+match_word(const char *given, size_t position, size_t *first, size_t *end, char *error, size_t size)
+{
+	size_t length = strlen(given);
+	const char *found = NULL;
+	bool ambiguous = false;
+	size_t from = *first, to;
+
+	for (size_t i = *first; i < *end; i++) {
+		const char *word = entries[i].words[position];
+
+		if (strcmp(word, given) == 0) {
+			found = word;
+			ambiguous = false;
+			from = i;
+			break;
+		}
+		if (length == 0 || strncmp(word, given, length) != 0)
+			continue;
+		if (found == NULL) {
+			found = word;
+			from = i;
+		} else if (strcmp(found, word) != 0)
+			ambiguous = true;
+	}
+	if (found == NULL)
+		return fail(error, size, "unknown command: %s", given);
+	if (ambiguous)
+		return fail(error, size, "ambiguous command: %s", given);
+	/* Entries with the same word stand together. */
+	for (to = from; to < *end && strcmp(entries[to].words[position], found) == 0; to++)
+		;
+	*first = from;
+	*end = to;
+	return true;
+}
+
+static const struct entry *
+find_entry(int argc, char *const argv[], int *used, char *error, size_t size)
+{
+	size_t first = 0, end = ENTRY_COUNT;
+
+	for (*used = 0; *used < COMMAND_WORDS; ++*used) {
+		if (*used > 0 && entries[first].words[*used] == NULL)
+			break;
+		if (*used == argc) {
+			(void)fail(error, size, "%s: incomplete command",
+			    *used == 0 ? "smtpctl" : entries[first].words[0]);
+			return NULL;
+		}
+		if (!match_word(argv[*used], (size_t)*used, &first, &end, error, size))
+			return NULL;
+	}
+	return &entries[first];
+}
+
+static bool
+parse_hex(const char *text, uint64_t *id)
+{
+	size_t length = strlen(text);
+
+	if ((length != 8 && length != 16) || strspn(text, "0123456789abcdefABCDEF") != length)
+		return false;
+	*id = strtoull(text, NULL, 16);
+	return *id != 0 && (length == 8 || *id >> 32 != 0);
+}
+
+/* An address, in the form that addresses are shown in; "@domain"; "<>" for the null sender. */
+static bool
+parse_mailbox(const char *text, char *result, size_t size)
+{
+	struct address address;
+	size_t length;
+
+	if (strcmp(text, "<>") == 0 || strcmp(text, "@") == 0) {
+		(void)snprintf(result, size, "<>");
+		return true;
+	}
+	if (text[0] == '@') {
+		if (!address_domain_is_valid(text + 1, true))
+			return false;
+		length = strlen(text);
+		if (length >= size)
+			return false;
+		memcpy(result, text, length + 1);
+		return true;
+	}
+	if (address_parse(text, ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE_LOCAL, &address) !=
+	    ADDRESS_OK)
+		return false;
+	address_format(&address, result, size);
+	return true;
+}
+
+static bool
+parse_state(const char *text, struct ipc_filter *filter)
+{
+	static const char *const names[ENVELOPE_STATE_COUNT] = {
+		[ENVELOPE_PENDING] = "pending",
+		[ENVELOPE_INFLIGHT] = "inflight",
+		[ENVELOPE_HELD] = "held",
+	};
+
+	for (int state = 0; state < ENVELOPE_STATE_COUNT; state++)
+		if (strcmp(names[state], text) == 0) {
+			filter->has_state = true;
+			filter->state = (enum envelope_state)state;
+			return true;
+		}
+	return false;
+}
+
+/* One condition of a filter: a keyword and its value. */
+static bool
+parse_condition(
+    struct ipc_filter *filter, const char *key, const char *value, char *error, size_t size)
+{
+	if (strcmp(key, "from") == 0)
+		return parse_mailbox(value, filter->from, sizeof(filter->from)) ||
+		    fail(error, size, "from: not an address: %s", value);
+	if (strcmp(key, "to") == 0)
+		return (parse_mailbox(value, filter->to, sizeof(filter->to)) &&
+		           strcmp(filter->to, "<>") != 0) ||
+		    fail(error, size, "to: not an address: %s", value);
+	if (strcmp(key, "older") == 0)
+		return (text_parse_duration(value, &filter->older) && filter->older > 0) ||
+		    fail(error, size, "older: not a time like 90s, 10m, 2h, 1d: %s", value);
+	return parse_state(value, filter) ||
+	    fail(error, size, "state: not pending, inflight or held: %s", value);
+}
+
+static bool
+is_condition(const char *word)
+{
+	return strcmp(word, "from") == 0 || strcmp(word, "to") == 0 || strcmp(word, "older") == 0 ||
+	    strcmp(word, "state") == 0;
+}
+
+bool
+command_parse_filter(struct ipc_filter *filter, int argc, char *const argv[], bool required,
+    char *error, size_t size)
+{
+	int first = 0;
+
+	memset(filter, 0, sizeof(*filter));
+	if (argc == 0)
+		return !required ||
+		    fail(error, size, "which envelopes? Give an id, a filter, or all");
+	if (!is_condition(argv[0])) {
+		if (strcmp(argv[0], "all") != 0 && !parse_hex(argv[0], &filter->id))
+			return fail(error, size,
+			    "not an id of 8 or 16 hex digits, and no filter: %s", argv[0]);
+		first = 1;
+	}
+	for (int i = first; i < argc; i += 2) {
+		if (!is_condition(argv[i]))
+			return fail(error, size, "no filter: %s (from, to, older, state)", argv[i]);
+		if (i + 1 == argc)
+			return fail(error, size, "%s: a value is missing", argv[i]);
+		for (int earlier = first; earlier < i; earlier += 2)
+			if (strcmp(argv[earlier], argv[i]) == 0)
+				return fail(error, size, "%s: given twice", argv[i]);
+		if (!parse_condition(filter, argv[i], argv[i + 1], error, size))
+			return false;
+	}
+	return true;
+}
+
+static bool
+parse_trace(const char *text, uint32_t *mask, char *error, size_t size)
+{
+	static const struct {
+		const char *name;
+		uint32_t mask;
+	} subsystems[] = {
+		{ "imsg", LOG_TRACE_IMSG },
+		{ "smtp", LOG_TRACE_SMTP },
+		{ "mda", LOG_TRACE_MDA },
+		{ "bounce", LOG_TRACE_BOUNCE },
+		{ "scheduler", LOG_TRACE_SCHEDULER },
+		{ "expand", LOG_TRACE_EXPAND },
+		{ "lookup", LOG_TRACE_LOOKUP },
+		{ "rules", LOG_TRACE_RULES },
+		{ "mta", LOG_TRACE_MTA },
+		{ "all", LOG_TRACE_ALL },
+	};
+
+	for (size_t i = 0; i < sizeof(subsystems) / sizeof(subsystems[0]); i++)
+		if (strcmp(subsystems[i].name, text) == 0) {
+			*mask = subsystems[i].mask;
+			return true;
+		}
+	return fail(error, size,
+	    "no subsystem: %s (imsg, smtp, mda, bounce, scheduler, expand, lookup, rules, mta, "
+	    "all)",
+	    text);
+}
+
+static bool
+parse_quota(struct command *command, int argc, char *const argv[], char *error, size_t size)
+{
+	if (argc < 2 || argc > 3)
+		return fail(error, size, "an address and none, or a size and a number of messages");
+	command->word_count = 1;
+	if (strcmp(argv[1], "none") == 0)
+		return argc == 2 || fail(error, size, "none takes no number of messages");
+	if (!text_parse_size(argv[1], &command->quota_bytes))
+		return fail(error, size, "not a size like 500M or 1G: %s", argv[1]);
+	if (argc == 3 && !text_parse_number(argv[2], INT64_MAX, &command->quota_messages))
+		return fail(error, size, "not a number of messages: %s", argv[2]);
+	return true;
+}
+
+static bool
+parse_words(struct command *command, const struct entry *entry, char *error, size_t size)
+{
+	size_t total = 0;
+
+	if (command->word_count < entry->least)
+		return fail(error, size, "an argument is missing: %s", entry->usage);
+	if (command->word_count > entry->most)
+		return fail(error, size, "too many arguments: %s", entry->usage);
+	if (entry->verb != COMMAND_ACCOUNT)
+		return true;
+	for (size_t i = 0; i < command->word_count; i++) {
+		size_t length = strlen(command->words[i]);
+
+		if (length == 0)
+			return fail(error, size, "an empty argument");
+		if (length > IPC_ACCOUNT_WORD_MAX)
+			return fail(error, size, "an argument is too long");
+		total += length;
+	}
+	return total <= IPC_ACCOUNT_TEXT_MAX || fail(error, size, "too long");
+}
+
+static bool
+parse_id(struct command *command, const struct entry *entry, int argc, char *const argv[],
+    char *error, size_t size)
+{
+	if (argc != 1)
+		return fail(error, size, "one argument: %s", entry->usage);
+	if (!parse_hex(argv[0], &command->filter.id))
+		return fail(error, size, "not an id of 8 or 16 hex digits: %s", argv[0]);
+	if (entry->arguments == ARGUMENTS_ENVELOPE && command->filter.id >> 32 == 0)
+		return fail(error, size, "not an envelope's id of 16 hex digits: %s", argv[0]);
+	return true;
+}
+
+static bool
+parse_arguments(struct command *command, const struct entry *entry, int argc, char *const argv[],
+    char *error, size_t size)
+{
+	struct entry one_word = *entry;
+
+	one_word.least = one_word.most = 1;
+	command->words = argv;
+	command->word_count = (size_t)argc;
+	switch (entry->arguments) {
+	case ARGUMENTS_NONE:
+		return argc == 0 || fail(error, size, "takes no argument: %s", argv[0]);
+	case ARGUMENTS_FILTER:
+	case ARGUMENTS_REQUIRED_FILTER:
+		return command_parse_filter(&command->filter, argc, argv,
+		    entry->arguments == ARGUMENTS_REQUIRED_FILTER, error, size);
+	case ARGUMENTS_ENVELOPE:
+	case ARGUMENTS_MESSAGE:
+		return parse_id(command, entry, argc, argv, error, size);
+	case ARGUMENTS_TRACE:
+		if (argc != 1)
+			return fail(error, size, "one argument: %s", entry->usage);
+		return parse_trace(argv[0], &command->supervisor.argument, error, size);
+	case ARGUMENTS_QUOTA:
+		return parse_quota(command, argc, argv, error, size) &&
+		    parse_words(command, &one_word, error, size);
+	case ARGUMENTS_USER:
+		if (argc == 2 && strcmp(argv[1], "no-password") == 0) {
+			command->word_count = 1;
+			return parse_words(command, &one_word, error, size);
+		}
+		__attribute__((fallthrough));
+	case ARGUMENTS_PASSWORD:
+		command->needs_password = true;
+		return parse_words(command, &one_word, error, size);
+	case ARGUMENTS_COUNT:
+		return argc == 0 ||
+		    (argc == 1 && text_parse_number(argv[0], UINT32_MAX, &command->count) &&
+		        command->count > 0) ||
+		    fail(error, size, "not a number of lines: %s", argv[0]);
+	case ARGUMENTS_WORDS:
+		return parse_words(command, entry, error, size);
+	}
+	return false;
+}
+
+bool
+command_parse(struct command *command, int argc, char *const argv[], char *error, size_t size)
+{
+	const struct entry *entry;
+	char reason[256];
+	int used;
+
+	memset(command, 0, sizeof(*command));
+	entry = find_entry(argc, argv, &used, error, size);
+	if (entry == NULL)
+		return false;
+	command->verb = entry->verb;
+	format_name(entry, command->name, sizeof(command->name));
+	switch (entry->verb) {
+	case COMMAND_ACT:
+		command->action = (enum queue_action)entry->detail;
+		break;
+	case COMMAND_PAUSE:
+		command->pause.paused = (entry->detail & 1) != 0;
+		command->pause.mda = (entry->detail & 2) != 0;
+		break;
+	case COMMAND_SUPERVISOR:
+		command->supervisor.verb = (enum control_verb)entry->detail;
+		break;
+	case COMMAND_ACCOUNT:
+		command->account = (enum account_verb)entry->detail;
+		break;
+	case COMMAND_SHOW_QUEUE:
+	case COMMAND_SHOW_MESSAGE:
+	case COMMAND_SHOW_ENVELOPE:
+	case COMMAND_SHOW_STATS:
+	case COMMAND_SHOW_STATUS:
+	case COMMAND_MONITOR:
+	case COMMAND_SPOOL:
+	case COMMAND_ENCRYPT:
+		break;
+	}
+	if (parse_arguments(command, entry, argc - used, argv + used, reason, sizeof(reason)))
+		return true;
+	return fail(error, size, "%s: %s", command->name, reason);
+}
