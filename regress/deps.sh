@@ -1,6 +1,6 @@
 #!/bin/bash
-# deps.sh build|demo|test: installs the Debian packages that building, the demo or the tests need,
-# as far as they are missing. Says nothing and asks no mirror when all are there.
+# deps.sh build|demo|test|bench: installs the Debian packages that building, the demo, the tests or the
+# benchmark need, as far as they are missing. Says nothing and asks no mirror when all are there.
 #
 # smtp-source and smtp-sink come with Postfix, which must not be installed for that (it would
 # become this machine's mail server, and so would nsd its name server): such packages are unpacked
@@ -14,6 +14,8 @@ demo="$build python3"
 # libicu72 libnsl2: what smtp-source is linked with
 test="$demo python3-pytest libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks strace
 	dnsmasq-base iproute2 procps util-linux e2fsprogs libicu72 libnsl2"
+
+bench="$test debootstrap"
 
 missing() {
 	local package
@@ -72,8 +74,8 @@ unpack() {
 case ${1:-} in
 build) install $build ;;
 demo) install $demo ;;
-test)
-	install $test
+test | bench)
+	install ${!1}
 	unpack postfix smtp-source smtp-sink
 	;;
 *)
