@@ -1,0 +1,652 @@
+/*
+ * The grammar of smtpd.conf, OpenSMTPD 7's as far as Postern has what it speaks of. This is the
+ * only place where the language is defined; its manual is smtpd.conf.5. What a statement does is in
+ * parse_build.c, what a setting may be in parse_settings.c, and what a word is in parse_lex.c.
+ *
+ * A word that stands quoted is never a keyword. Words of OpenSMTPD that name something we don't have
+ * are keywords too, which no rule takes: their use is an error that says so.
+ */
+%{
+#include <stdlib.h>
+#include <string.h>
+
+#include <bsd/string.h>
+
+#include "common/log.h"
+#include "smtpd/parse.h"
+#include "smtpd/parse_build.h"
+
+#define YYLLOC_DEFAULT(Current, Rhs, N) ((Current) = (N) ? YYRHSLOC(Rhs, 1) : YYRHSLOC(Rhs, 0))
+%}
+
+%code requires {
+#include "smtpd/parse_build.h"
+}
+
+%code {
+static int yylex(YYSTYPE *, YYLTYPE *, struct parse *);
+static void yyerror(YYLTYPE *, struct parse *, const char *);
+}
+
+%define api.pure full
+%define api.prefix {conf}
+%define api.location.type {struct place}
+%define parse.error custom
+%define parse.lac full
+%locations
+%param { struct parse *parse }
+%initial-action { @$ = (struct place) { "", 0 }; }
+
+%union {
+	char *string;
+	bool flag;
+	enum match_from from;
+	enum match_for for_;
+}
+%destructor { free($$); } <string>
+
+%token ACTION "action" ALIAS "alias" ANY "any" AUTH "auth" BOUNCE "bounce" DIRECTORY "directory"
+%token DOMAIN "domain" EXPAND_ONLY "expand-only" FOR "for" FREE_SPACE "free-space" FROM "from"
+%token HELO "helo" HOST "host" HOSTNAME "hostname" INCLUDE "include" INET4 "inet4" INET6 "inet6"
+%token LIMIT "limit" LINE_ENDS "line-ends" LISTEN "listen" LMTP "lmtp" LOCAL "local" MAIL "mail"
+%token MAIL_FROM "mail-from" MAILDIR "maildir" MASK_SRC "mask-src" MATCH "match"
+%token MAX_MESSAGE_SIZE "max-message-size" MDA "mda" NO_DSN "no-dsn" ON "on" PIPES "pipes"
+%token PORT "port" POSTMASTER "postmaster" PROXY_V2 "proxy-v2" QUEUE "queue" RCPT_TO "rcpt-to"
+%token REJECT "reject" RELAY "relay" RETRY_FIRST "retry-first" RETRY_MAX "retry-max" RUN "run"
+%token SEGMENT_SIZE "segment-size" SMTP "smtp" SOCKET "socket" SPOOL "spool" SRC "src"
+%token STATE "state" SUB_ADDR_DELIM "sub-addr-delim" TABLE "table" TAG "tag" TTL "ttl" USER "user"
+%token USERBASE "userbase" VIRTUAL "virtual" WARN_INTERVAL "warn-interval"
+%token UNSUPPORTED "a keyword"
+%token NEWLINE "end of line"
+%token <string> STRING "a word"
+
+%type <string> table_use values
+%type <flag> negation
+
+%%
+
+file:
+	  %empty
+	| file NEWLINE
+	| file statement NEWLINE
+	| file error NEWLINE { draft_clear(parse); }
+	;
+
+statement:
+	  include
+	| macro
+	| table
+	| listen
+	| action
+	| match
+	| queue
+	| smtp
+	| bounce
+	| mda
+	| mail
+	| directory
+	| POSTMASTER STRING { setting_set(parse, @2, "postmaster", $2); }
+	;
+
+/* The line's end isn't looked at before this action runs: the file begins after it. */
+include:
+	  INCLUDE STRING { lexer_include(parse->lexer, @2, $2); free($2); }
+	;
+
+macro:
+	  STRING '=' values {
+		lexer_define(parse->lexer, @1, $1, $3);
+		free($1);
+		free($3);
+	}
+	;
+
+values:
+	  STRING
+	| values STRING {
+		if (asprintf(&$$, "%s %s", $1, $2) == -1)
+			fatal("parse: asprintf");
+		free($1);
+		free($2);
+		if (strlen($$) > LEX_WORD_MAX) {
+			problem_error(&parse->problems, @1,
+			    "the value that begins with \"%.20s\" is longer than %d bytes", $$,
+			    LEX_WORD_MAX);
+			free($$);
+			$$ = NULL;
+			YYERROR;
+		}
+	}
+	;
+
+/* Tables: named, and in the place of a name. */
+
+table:
+	  TABLE STRING STRING {
+		draft_begin(parse, @1);
+		table_set_source(parse, @3, $3);
+		free(table_finish(parse, @2, $2));
+	}
+	| TABLE STRING table_content { free(table_finish(parse, @2, $2)); }
+	;
+
+table_content:
+	  '{' optional_newlines { table_begin(parse, @1); } entries end_of_entries '}'
+	;
+
+entries:
+	  entry
+	| entries separator entry
+	;
+
+entry:
+	  STRING { table_add(parse, @1, $1, NULL); }
+	| STRING '=' STRING { table_add(parse, @1, $1, $3); }
+	;
+
+separator:
+	  %empty
+	| ',' optional_newlines
+	| newlines
+	;
+
+end_of_entries:
+	  %empty
+	| ',' optional_newlines
+	| newlines
+	;
+
+newlines:
+	  NEWLINE
+	| newlines NEWLINE
+	;
+
+optional_newlines:
+	  %empty
+	| newlines
+	;
+
+table_use:
+	  '<' STRING '>' { $$ = $2; }
+	| STRING {
+		table_begin(parse, @1);
+		table_add(parse, @1, $1, NULL);
+		$$ = table_finish(parse, @1, NULL);
+	}
+	| table_content { $$ = table_finish(parse, @1, NULL); }
+	;
+
+/* Listeners. */
+
+listen:
+	  LISTEN ON { draft_begin(parse, @1); } listen_where listen_options {
+		listen_finish(parse);
+	}
+	;
+
+listen_where:
+	  STRING { parse->draft.where = $1; }
+	| SOCKET { parse->draft.is_socket = true; }
+	| SOCKET STRING {
+		parse->draft.is_socket = true;
+		parse->draft.where = $2;
+	}
+	;
+
+listen_options:
+	  %empty
+	| listen_options listen_option
+	;
+
+listen_option:
+	  PORT STRING { option_string(parse, @1, "port", &parse->draft.port, $2); }
+	| INET4 { option_string(parse, @1, "inet4", &parse->draft.family, parse_copy("inet4")); }
+	| INET6 { option_string(parse, @1, "inet6", &parse->draft.family, parse_copy("inet6")); }
+	| HOSTNAME STRING {
+		option_string(parse, @2, "hostname", &parse->draft.listener.hostname, $2);
+	}
+	| TAG STRING { option_string(parse, @2, "tag", &parse->draft.listener.tag, $2); }
+	| NO_DSN { option_flag(parse, @1, "no-dsn", &parse->draft.listener.no_dsn); }
+	| MASK_SRC { option_flag(parse, @1, "mask-src", &parse->draft.listener.mask_source); }
+	| LMTP {
+		bool lmtp = parse->draft.listener.protocol == LISTEN_LMTP;
+
+		option_flag(parse, @1, "lmtp", &lmtp);
+		parse->draft.listener.protocol = LISTEN_LMTP;
+	}
+	| PROXY_V2 { option_flag(parse, @1, "proxy-v2", &parse->draft.listener.proxy_v2); }
+	| PROXY_V2 table_use {
+		option_flag(parse, @1, "proxy-v2", &parse->draft.listener.proxy_v2);
+		table_refer(parse, @2, $2, TABLE_USE_NETWORK);
+		option_string(parse, @1, "proxy-v2", &parse->draft.listener.proxy_trusted, $2);
+	}
+	;
+
+/* Actions. */
+
+action:
+	  ACTION STRING {
+		draft_begin(parse, @1);
+		parse->draft.action.name = $2;
+	} action_method action_options { action_finish(parse); }
+	;
+
+action_method:
+	  MAILDIR { parse->draft.action.method = ACTION_MAILDIR; }
+	| MAILDIR STRING {
+		parse->draft.action.method = ACTION_MAILDIR;
+		parse->draft.action.path = $2;
+	}
+	| RELAY { parse->draft.action.method = ACTION_RELAY; }
+	| EXPAND_ONLY { parse->draft.action.method = ACTION_EXPAND_ONLY; }
+	;
+
+action_options:
+	  %empty
+	| action_options action_option
+	;
+
+action_option:
+	  ALIAS table_use {
+		table_refer(parse, @2, $2, TABLE_USE_ALIAS);
+		option_string(parse, @1, "alias", &parse->draft.action.alias_table, $2);
+	}
+	| VIRTUAL table_use {
+		table_refer(parse, @2, $2, TABLE_USE_VIRTUAL);
+		option_string(parse, @1, "virtual", &parse->draft.action.virtual_table, $2);
+	}
+	| USERBASE table_use {
+		table_refer(parse, @2, $2, TABLE_USE_USERBASE);
+		option_string(parse, @1, "userbase", &parse->draft.action.userbase_table, $2);
+	}
+	| USER STRING { option_string(parse, @2, "user", &parse->draft.action.user, $2); }
+	| TTL STRING { option_string(parse, @2, "ttl", &parse->draft.ttl, $2); }
+	| HOST STRING { option_string(parse, @2, "host", &parse->draft.action.relay_host, $2); }
+	| PIPES { option_flag(parse, @1, "pipes", &parse->draft.action.allow_pipes); }
+	;
+
+/* Rules. */
+
+match:
+	  MATCH { draft_begin(parse, @1); } conditions verdict
+	;
+
+verdict:
+	  ACTION STRING { rule_finish(parse, $2); }
+	| REJECT { rule_finish(parse, NULL); }
+	;
+
+conditions:
+	  %empty
+	| conditions condition
+	;
+
+negation:
+	  %empty { $$ = false; }
+	| '!' { $$ = true; }
+	;
+
+condition:
+	  negation FROM LOCAL { rule_from(parse, @2, $1, MATCH_FROM_LOCAL, NULL); }
+	| negation FROM ANY { rule_from(parse, @2, $1, MATCH_FROM_ANY, NULL); }
+	| negation FROM AUTH { rule_from(parse, @2, $1, MATCH_FROM_AUTH, NULL); }
+	| negation FROM SOCKET { rule_from(parse, @2, $1, MATCH_FROM_SOCKET, NULL); }
+	| negation FROM SRC table_use { rule_from(parse, @4, $1, MATCH_FROM_SOURCE, $4); }
+	| negation FROM MAIL_FROM table_use {
+		/* Any client, if the sender is one of these. */
+		rule_from(parse, @2, false, MATCH_FROM_ANY, NULL);
+		table_refer(parse, @4, $4, TABLE_USE_ADDRESS);
+		rule_condition(parse, @3, "mail-from", $1, &parse->draft.rule.mail_from_table,
+		    &parse->draft.rule.mail_from_negated, $4);
+	}
+	| negation FOR LOCAL { rule_for(parse, @2, $1, MATCH_FOR_LOCAL, NULL); }
+	| negation FOR ANY { rule_for(parse, @2, $1, MATCH_FOR_ANY, NULL); }
+	| negation FOR DOMAIN table_use { rule_for(parse, @4, $1, MATCH_FOR_DOMAIN, $4); }
+	| negation FOR RCPT_TO table_use { rule_for(parse, @4, $1, MATCH_FOR_RCPT, $4); }
+	| negation TAG STRING {
+		rule_condition(parse, @2, "tag", $1, &parse->draft.rule.tag,
+		    &parse->draft.rule.tag_negated, $3);
+	}
+	| negation HELO table_use {
+		table_refer(parse, @3, $3, TABLE_USE_HELO);
+		rule_condition(parse, @2, "helo", $1, &parse->draft.rule.helo_table,
+		    &parse->draft.rule.helo_negated, $3);
+	}
+	| negation MAIL_FROM table_use {
+		table_refer(parse, @3, $3, TABLE_USE_ADDRESS);
+		rule_condition(parse, @2, "mail-from", $1, &parse->draft.rule.mail_from_table,
+		    &parse->draft.rule.mail_from_negated, $3);
+	}
+	| negation RCPT_TO table_use {
+		table_refer(parse, @3, $3, TABLE_USE_ADDRESS);
+		rule_condition(parse, @2, "rcpt-to", $1, &parse->draft.rule.rcpt_to_table,
+		    &parse->draft.rule.rcpt_to_negated, $3);
+	}
+	;
+
+/* Settings. */
+
+queue:
+	  QUEUE TTL STRING { setting_set(parse, @3, "queue ttl", $3); }
+	| QUEUE RETRY_FIRST STRING { setting_set(parse, @3, "queue retry-first", $3); }
+	| QUEUE RETRY_MAX STRING { setting_set(parse, @3, "queue retry-max", $3); }
+	| QUEUE FREE_SPACE STRING { setting_set(parse, @3, "queue free-space", $3); }
+	| QUEUE SEGMENT_SIZE STRING { setting_set(parse, @3, "queue segment-size", $3); }
+	;
+
+smtp:
+	  SMTP HOSTNAME STRING { setting_set(parse, @3, "smtp hostname", $3); }
+	| SMTP MAX_MESSAGE_SIZE STRING { setting_set(parse, @3, "smtp max-message-size", $3); }
+	| SMTP SUB_ADDR_DELIM STRING { setting_set(parse, @3, "smtp sub-addr-delim", $3); }
+	| SMTP LINE_ENDS STRING { setting_set(parse, @3, "smtp line-ends", $3); }
+	| SMTP LIMIT STRING STRING { setting_set_limit(parse, @3, $3, $4); }
+	;
+
+bounce:
+	  BOUNCE WARN_INTERVAL { draft_begin(parse, @1); } intervals { bounce_finish(parse, @1); }
+	;
+
+intervals:
+	  STRING {
+		if (strcmp($1, "none") == 0)
+			free($1);
+		else
+			bounce_add(parse, @1, $1);
+	}
+	| '{' optional_newlines interval_list end_of_entries '}'
+	;
+
+interval_list:
+	  STRING { bounce_add(parse, @1, $1); }
+	| interval_list separator STRING { bounce_add(parse, @3, $3); }
+	;
+
+mda:
+	  MDA LIMIT STRING STRING {
+		char name[64];
+
+		strlcpy(name, "mda limit ", sizeof(name));
+		strlcat(name, $3, sizeof(name));
+		free($3);
+		setting_set(parse, @3, name, $4);
+	}
+	;
+
+mail:
+	  MAIL USER STRING { setting_set(parse, @3, "mail user", $3); }
+	| MAIL DIRECTORY STRING { setting_set(parse, @3, "mail directory", $3); }
+	;
+
+directory:
+	  DIRECTORY SPOOL STRING { setting_set(parse, @3, "directory spool", $3); }
+	| DIRECTORY STATE STRING { setting_set(parse, @3, "directory state", $3); }
+	| DIRECTORY RUN STRING { setting_set(parse, @3, "directory run", $3); }
+	;
+
+%%
+
+struct keyword {
+	const char *word;
+	int token;
+};
+
+/* In the order of strcmp(). */
+static const struct keyword keywords[] = {
+	{ "action", ACTION },
+	{ "admd", UNSUPPORTED },
+	{ "alias", ALIAS },
+	{ "any", ANY },
+	{ "auth", AUTH },
+	{ "auth-optional", UNSUPPORTED },
+	{ "backup", UNSUPPORTED },
+	{ "bounce", BOUNCE },
+	{ "ca", UNSUPPORTED },
+	{ "ciphers", UNSUPPORTED },
+	{ "compression", UNSUPPORTED },
+	{ "directory", DIRECTORY },
+	{ "domain", DOMAIN },
+	{ "encryption", UNSUPPORTED },
+	{ "expand-only", EXPAND_ONLY },
+	{ "filter", UNSUPPORTED },
+	{ "for", FOR },
+	{ "forward-only", UNSUPPORTED },
+	{ "free-space", FREE_SPACE },
+	{ "from", FROM },
+	{ "helo", HELO },
+	{ "helo-src", UNSUPPORTED },
+	{ "host", HOST },
+	{ "hostname", HOSTNAME },
+	{ "hostnames", UNSUPPORTED },
+	{ "include", INCLUDE },
+	{ "inet4", INET4 },
+	{ "inet6", INET6 },
+	{ "junk", UNSUPPORTED },
+	{ "limit", LIMIT },
+	{ "line-ends", LINE_ENDS },
+	{ "listen", LISTEN },
+	{ "lmtp", LMTP },
+	{ "local", LOCAL },
+	{ "mail", MAIL },
+	{ "mail-from", MAIL_FROM },
+	{ "maildir", MAILDIR },
+	{ "mask-src", MASK_SRC },
+	{ "masquerade", UNSUPPORTED },
+	{ "match", MATCH },
+	{ "max-message-size", MAX_MESSAGE_SIZE },
+	{ "mbox", UNSUPPORTED },
+	{ "mda", MDA },
+	{ "mta", UNSUPPORTED },
+	{ "no-dsn", NO_DSN },
+	{ "on", ON },
+	{ "pipes", PIPES },
+	{ "pki", UNSUPPORTED },
+	{ "port", PORT },
+	{ "postmaster", POSTMASTER },
+	{ "proc", UNSUPPORTED },
+	{ "proc-exec", UNSUPPORTED },
+	{ "protocols", UNSUPPORTED },
+	{ "proxy-v2", PROXY_V2 },
+	{ "queue", QUEUE },
+	{ "rcpt-to", RCPT_TO },
+	{ "rdns", UNSUPPORTED },
+	{ "received-auth", UNSUPPORTED },
+	{ "regex", UNSUPPORTED },
+	{ "reject", REJECT },
+	{ "relay", RELAY },
+	{ "retry-first", RETRY_FIRST },
+	{ "retry-max", RETRY_MAX },
+	{ "run", RUN },
+	{ "scheduler", UNSUPPORTED },
+	{ "segment-size", SEGMENT_SIZE },
+	{ "senders", UNSUPPORTED },
+	{ "smtp", SMTP },
+	{ "smtps", UNSUPPORTED },
+	{ "socket", SOCKET },
+	{ "spool", SPOOL },
+	{ "src", SRC },
+	{ "srs", UNSUPPORTED },
+	{ "state", STATE },
+	{ "sub-addr-delim", SUB_ADDR_DELIM },
+	{ "table", TABLE },
+	{ "tag", TAG },
+	{ "tls", UNSUPPORTED },
+	{ "tls-require", UNSUPPORTED },
+	{ "ttl", TTL },
+	{ "user", USER },
+	{ "userbase", USERBASE },
+	{ "verify", UNSUPPORTED },
+	{ "virtual", VIRTUAL },
+	{ "warn-interval", WARN_INTERVAL },
+	{ "wrapper", UNSUPPORTED },
+};
+
+static int
+keyword_compare(const void *word, const void *keyword)
+{
+	return strcmp(word, ((const struct keyword *)keyword)->word);
+}
+
+static int
+yylex(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
+{
+	const struct keyword *keyword;
+	enum lex_kind kind;
+	char *text, mark;
+
+	kind = lexer_next(parse->lexer, &text, &mark, place);
+	strlcpy(parse->previous, parse->word, sizeof(parse->previous));
+	if (text != NULL)
+		strlcpy(parse->word, text, sizeof(parse->word));
+	else
+		snprintf(parse->word, sizeof(parse->word), "%c", mark);
+	switch (kind) {
+	case LEX_END:
+		return YYEOF;
+	case LEX_NEWLINE:
+		return NEWLINE;
+	case LEX_MARK:
+		return mark;
+	case LEX_BAD:
+		return YYerror;
+	case LEX_WORD:
+		keyword = bsearch(text, keywords, sizeof(keywords) / sizeof(keywords[0]),
+		    sizeof(keywords[0]), keyword_compare);
+		if (keyword != NULL) {
+			free(text);
+			return keyword->token;
+		}
+		break;
+	case LEX_STRING:
+		break;
+	}
+	value->string = text;
+	return STRING;
+}
+
+/* Never called: with parse.error custom, bison calls the function below. */
+static void
+yyerror(YYLTYPE *place, struct parse *parse, const char *words)
+{
+	problem_error(&parse->problems, *place, "\"%s\": %s", parse->word, words);
+}
+
+/* Lists what could have come, as far as it is short. */
+static void
+describe_expected(const yypcontext_t *context, char *text, size_t size)
+{
+	yysymbol_kind_t expected[16];
+	int count = yypcontext_expected_tokens(context, expected, 16), i;
+
+	*text = '\0';
+	for (i = 0; i < count; i++) {
+		const char *name = yysymbol_name(expected[i]);
+		bool literal = *name == '\'' ||
+		    (expected[i] != YYSYMBOL_STRING && expected[i] != YYSYMBOL_NEWLINE &&
+		        expected[i] != YYSYMBOL_YYEOF);
+
+		strlcat(text, i == 0 ? ", expected " : i == count - 1 ? " or " : ", ", size);
+		strlcat(text, literal && *name != '\'' ? "\"" : "", size);
+		strlcat(text, name, size);
+		strlcat(text, literal && *name != '\'' ? "\"" : "", size);
+	}
+}
+
+static bool
+is_expected(const yypcontext_t *context, yysymbol_kind_t wanted)
+{
+	yysymbol_kind_t expected[YYNTOKENS];
+	int count = yypcontext_expected_tokens(context, expected, YYNTOKENS);
+
+	for (int i = 0; i < count; i++) {
+		if (expected[i] == wanted)
+			return true;
+	}
+	return false;
+}
+
+/* Keywords of ours that OpenSMTPD has in places where we don't. */
+static bool
+is_elsewhere_in_opensmtpd(yysymbol_kind_t token)
+{
+	return token == YYSYMBOL_AUTH || token == YYSYMBOL_MDA || token == YYSYMBOL_LMTP ||
+	    token == YYSYMBOL_SRC || token == YYSYMBOL_HELO || token == YYSYMBOL_DOMAIN ||
+	    token == YYSYMBOL_USER || token == YYSYMBOL_MAIL_FROM;
+}
+
+static int
+yyreport_syntax_error(const yypcontext_t *context, struct parse *parse)
+{
+	struct place place = *yypcontext_location(context);
+	yysymbol_kind_t token = yypcontext_token(context);
+	yysymbol_kind_t only[2];
+	char expected[400], word[96];
+
+	describe_expected(context, expected, sizeof(expected));
+	if (token == YYSYMBOL_NEWLINE || token == YYSYMBOL_YYEOF)
+		snprintf(word, sizeof(word), "end of line after \"%s\"", parse->previous);
+	else
+		snprintf(word, sizeof(word), "\"%s\"", parse->word);
+	/* A word alone begins a macro, so all that could come is its "=". */
+	if (yypcontext_expected_tokens(context, only, 2) == 1 && strstr(expected, "'='") != NULL)
+		problem_error(&parse->problems, place,
+		    "\"%s\" is not a keyword, nor a macro followed by '='", parse->previous);
+	else if (token != YYSYMBOL_STRING && token != YYSYMBOL_NEWLINE && token != YYSYMBOL_YYEOF &&
+	    *yysymbol_name(token) != '\'' && is_expected(context, YYSYMBOL_STRING) &&
+	    !is_expected(context, YYSYMBOL_TABLE))
+		problem_error(&parse->problems, place,
+		    "%s is a keyword: quote it to use it as a word%s", word, expected);
+	else if (token == YYSYMBOL_UNSUPPORTED)
+		problem_error(&parse->problems, place, "%s is not supported%s", word, expected);
+	else if (is_elsewhere_in_opensmtpd(token))
+		problem_error(&parse->problems, place, "%s is not supported here%s", word, expected);
+	else
+		problem_error(&parse->problems, place, "unexpected %s%s", word, expected);
+	return 0;
+}
+
+static struct config *
+parse_run(struct parse *parse, bool opened)
+{
+	struct config *config;
+
+	if (opened) {
+		/* Bison's own memory running out is an error that it doesn't report elsewhere. */
+		if (yyparse(parse) == 2)
+			fatalx("parse: out of memory");
+		if (!problem_too_many(&parse->problems))
+			parse_check(parse);
+	}
+	config = parse->config;
+	parse_free(parse);
+	if (parse->problems.errors > 0) {
+		config_free(config);
+		config = NULL;
+	}
+	return config;
+}
+
+struct config *
+parse_config_file(const char *path, parse_report_fn report, void *arg)
+{
+	struct parse parse;
+
+	parse_init(&parse, report, arg);
+	return parse_run(&parse, lexer_open_file(parse.lexer, path));
+}
+
+struct config *
+parse_config_text(
+    const char *name, const char *text, size_t length, parse_report_fn report, void *arg)
+{
+	struct parse parse;
+
+	parse_init(&parse, report, arg);
+	return parse_run(&parse, lexer_open_text(parse.lexer, name, text, length));
+}
+
+void
+parse_report_to_file(bool is_error, const char *text, void *arg)
+{
+	(void)is_error;
+	fprintf(arg, "%s\n", text);
+}

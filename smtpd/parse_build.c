@@ -1,0 +1,635 @@
+/*
+ * Statements become parts of the config here. While one is read its words gather in the draft; its
+ * *_finish() function checks them together and moves them over, so that a statement with an error
+ * leaves nothing behind but the report.
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bsd/string.h>
+
+#include "common/address.h"
+#include "common/envelope.h"
+#include "common/log.h"
+#include "smtpd/parse_build.h"
+
+#define TTL_MAX (365 * 86400)
+
+char *
+parse_copy(const char *text)
+{
+	char *string = strdup(text);
+
+	if (string == NULL)
+		fatal("parse: strdup");
+	return string;
+}
+
+void *
+parse_grow(void *array, size_t count, size_t size)
+{
+	/* Grown at each power of two: a table's entries may come by the hundred thousand. */
+	if ((count & (count - 1)) == 0) {
+		array = reallocarray(array, count == 0 ? 1 : 2 * count, size);
+		if (array == NULL)
+			fatal("parse: reallocarray");
+	}
+	memset((char *)array + count * size, 0, size);
+	return array;
+}
+
+static void
+fill(char **string)
+{
+	if (*string == NULL)
+		*string = parse_copy("");
+}
+
+void
+parse_init(struct parse *parse, parse_report_fn report, void *arg)
+{
+	memset(parse, 0, sizeof(*parse));
+	parse->problems.report = report;
+	parse->problems.arg = arg;
+	parse->lexer = lexer_new(&parse->problems);
+	parse->config = config_new();
+	draft_begin(parse, (struct place){ "", 0 });
+	parse->draft.table.backend = TABLE_ACCOUNTS;
+	free(table_finish(parse, (struct place){ "", 0 }, parse_copy("accounts")));
+}
+
+void
+parse_free(struct parse *parse)
+{
+	draft_clear(parse);
+	for (size_t i = 0; i < parse->reference_count; i++)
+		free(parse->references[i].name);
+	free(parse->references);
+	for (size_t i = 0; i < parse->config->table_count; i++)
+		free(parse->notes[i].entries);
+	free(parse->notes);
+	free(parse->action_places);
+	free(parse->rule_places);
+	lexer_free(parse->lexer);
+}
+
+void
+draft_clear(struct parse *parse)
+{
+	struct draft *draft = &parse->draft;
+
+	free(draft->where);
+	free(draft->port);
+	free(draft->family);
+	free(draft->listener.proxy_trusted);
+	free(draft->listener.hostname);
+	free(draft->listener.tag);
+	free(draft->action.name);
+	free(draft->action.path);
+	free(draft->action.alias_table);
+	free(draft->action.virtual_table);
+	free(draft->action.userbase_table);
+	free(draft->action.user);
+	free(draft->action.relay_host);
+	free(draft->ttl);
+	free(draft->rule.from_table);
+	free(draft->rule.for_table);
+	free(draft->rule.tag);
+	free(draft->rule.helo_table);
+	free(draft->rule.mail_from_table);
+	free(draft->rule.rcpt_to_table);
+	free(draft->rule.action);
+	table_begin(parse, draft->place);
+	memset(draft, 0, sizeof(*draft));
+}
+
+void
+draft_begin(struct parse *parse, struct place place)
+{
+	draft_clear(parse);
+	parse->draft.place = place;
+}
+
+static void
+given_twice(struct parse *parse, struct place place, const char *word)
+{
+	problem_error(&parse->problems, place, "\"%s\" is given twice", word);
+}
+
+void
+option_string(struct parse *parse, struct place place, const char *word, char **field, char *value)
+{
+	if (value == NULL)
+		return; /* reported where it went wrong */
+	if (*field != NULL) {
+		given_twice(parse, place, word);
+		free(value);
+		return;
+	}
+	*field = value;
+}
+
+void
+option_flag(struct parse *parse, struct place place, const char *word, bool *field)
+{
+	if (*field)
+		given_twice(parse, place, word);
+	*field = true;
+}
+
+/* A name of ours: for actions and tags, which travel in fixed fields and stand in log lines. */
+static bool
+name_fits(struct parse *parse, struct place place, const char *what, const char *name)
+{
+	const char *at;
+
+	for (at = name; isascii((unsigned char)*at) && isgraph((unsigned char)*at); at++)
+		;
+	if (*at == '\0' && at > name && at - name <= ACTION_NAME_MAX)
+		return true;
+	problem_error(&parse->problems, place,
+	    "\"%.40s\" can't name %s: 1 to %d ASCII characters without blanks", name, what,
+	    ACTION_NAME_MAX);
+	return false;
+}
+
+/* Listeners. */
+
+static bool
+port_from_word(struct parse *parse, const char *word, uint16_t *port)
+{
+	const struct servent *service;
+	char *end;
+	long number;
+
+	number = strtol(word, &end, 10);
+	if (isdigit((unsigned char)*word) && *end == '\0' && number > 0 && number < 65536) {
+		*port = (uint16_t)number;
+		return true;
+	}
+	service = isalpha((unsigned char)*word) ? getservbyname(word, "tcp") : NULL;
+	if (service == NULL) {
+		problem_error(&parse->problems, parse->draft.place,
+		    "\"%.40s\" is neither a port from 1 to 65535 nor a service's name", word);
+		return false;
+	}
+	*port = ntohs((uint16_t)service->s_port);
+	return true;
+}
+
+static bool
+same_address(const struct listener_config *listener, const struct sockaddr_storage *address)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)address,
+	                         *other_in = (const struct sockaddr_in *)&listener->address;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address,
+	                          *other_in6 = (const struct sockaddr_in6 *)&listener->address;
+
+	if (listener->address.ss_family != address->ss_family)
+		return false;
+	switch (address->ss_family) {
+	case AF_INET:
+		return in->sin_port == other_in->sin_port &&
+		    in->sin_addr.s_addr == other_in->sin_addr.s_addr;
+	case AF_INET6:
+		return in6->sin6_port == other_in6->sin6_port &&
+		    in6->sin6_scope_id == other_in6->sin6_scope_id &&
+		    memcmp(&in6->sin6_addr, &other_in6->sin6_addr, sizeof(in6->sin6_addr)) == 0;
+	default:
+		return strcmp(((const struct sockaddr_un *)address)->sun_path,
+		           ((const struct sockaddr_un *)&listener->address)->sun_path) == 0;
+	}
+}
+
+/*
+ * One listener like the draft at `address`; those from `first` on are of the same statement, and an
+ * interface or a host may well give us an address twice.
+ */
+static void
+listener_add(
+    struct parse *parse, const struct sockaddr_storage *address, size_t length, size_t first)
+{
+	struct config *config = parse->config;
+	struct listener_config *listener;
+
+	for (size_t i = 0; i < config->listener_count; i++) {
+		if (!same_address(&config->listeners[i], address))
+			continue;
+		if (i < first)
+			problem_error(&parse->problems, parse->draft.place,
+			    "\"%.100s\" is listened on already, with the same port",
+			    parse->draft.where);
+		return;
+	}
+	config->listeners =
+	    parse_grow(config->listeners, config->listener_count, sizeof(*config->listeners));
+	listener = &config->listeners[config->listener_count++];
+	*listener = parse->draft.listener;
+	listener->address = *address;
+	listener->address_length = (uint32_t)length;
+	listener->proxy_trusted = parse_copy(listener->proxy_trusted);
+	listener->hostname = parse_copy(listener->hostname);
+	listener->tag = parse_copy(listener->tag);
+}
+
+static void
+listener_add_inet(struct parse *parse, const struct sockaddr *address, uint16_t port, size_t first)
+{
+	struct sockaddr_storage storage;
+	const char *family = parse->draft.family;
+
+	memset(&storage, 0, sizeof(storage));
+	if (address->sa_family == AF_INET && (family == NULL || strcmp(family, "inet4") == 0)) {
+		struct sockaddr_in *in = (struct sockaddr_in *)&storage;
+
+		memcpy(in, address, sizeof(*in));
+		in->sin_port = htons(port);
+		listener_add(parse, &storage, sizeof(*in), first);
+	}
+	if (address->sa_family == AF_INET6 && (family == NULL || strcmp(family, "inet6") == 0)) {
+		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&storage;
+
+		memcpy(in6, address, sizeof(*in6));
+		in6->sin6_port = htons(port);
+		listener_add(parse, &storage, sizeof(*in6), first);
+	}
+}
+
+/* Every address of an interface; false when there is none of this name. */
+static bool
+listen_on_interface(struct parse *parse, uint16_t port, size_t first)
+{
+	struct ifaddrs *interfaces, *at;
+	bool found = false;
+
+	if (getifaddrs(&interfaces) == -1)
+		fatal("parse: getifaddrs");
+	for (at = interfaces; at != NULL; at = at->ifa_next) {
+		if (strcmp(at->ifa_name, parse->draft.where) != 0)
+			continue;
+		found = true;
+		if (at->ifa_addr != NULL)
+			listener_add_inet(parse, at->ifa_addr, port, first);
+	}
+	freeifaddrs(interfaces);
+	return found;
+}
+
+static bool
+listen_on_host(struct parse *parse, int flags, uint16_t port, size_t first)
+{
+	struct addrinfo hints = {
+		.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | flags
+	};
+	struct addrinfo *answer, *at;
+
+	if (getaddrinfo(parse->draft.where, NULL, &hints, &answer) != 0)
+		return false;
+	for (at = answer; at != NULL; at = at->ai_next)
+		listener_add_inet(parse, at->ai_addr, port, first);
+	freeaddrinfo(answer);
+	return true;
+}
+
+static void
+listen_inet(struct parse *parse)
+{
+	struct draft *draft = &parse->draft;
+	size_t first = parse->config->listener_count;
+	unsigned errors = parse->problems.errors;
+	uint16_t port = 25;
+
+	if (draft->port != NULL && !port_from_word(parse, draft->port, &port))
+		return;
+	/* RFC 2033 5: LMTP must not be used on port 25. */
+	if (draft->listener.protocol == LISTEN_LMTP && port == 25) {
+		problem_error(&parse->problems, draft->place,
+		    "\"lmtp\" on \"%.100s\" needs a port other than 25", draft->where);
+		return;
+	}
+	if (!listen_on_host(parse, AI_NUMERICHOST, port, first) &&
+	    !listen_on_interface(parse, port, first) &&
+	    (!address_domain_is_valid(draft->where, false) ||
+	        !listen_on_host(parse, 0, port, first)))
+		problem_error(&parse->problems, draft->place,
+		    "\"%.100s\" is no address, no interface and no host name that resolves",
+		    draft->where);
+	else if (parse->config->listener_count == first && parse->problems.errors == errors)
+		problem_error(&parse->problems, draft->place, "\"%.100s\" has no %s address",
+		    draft->where, draft->family == NULL ? "IP" : draft->family);
+}
+
+static void
+listen_socket(struct parse *parse)
+{
+	struct draft *draft = &parse->draft;
+	struct sockaddr_un address;
+
+	if (draft->port != NULL || draft->family != NULL) {
+		problem_error(&parse->problems, draft->place, "\"socket\" has no \"%s\"",
+		    draft->port != NULL ? "port" : draft->family);
+		return;
+	}
+	/* OpenSMTPD's local enqueueing: those who submit by smtpctl's socket need no listener. */
+	if (draft->where == NULL)
+		return;
+	memset(&address, 0, sizeof(address));
+	address.sun_family = AF_UNIX;
+	if (*draft->where != '/' ||
+	    strlcpy(address.sun_path, draft->where, sizeof(address.sun_path)) >=
+	        sizeof(address.sun_path)) {
+		problem_error(&parse->problems, draft->place,
+		    "\"%.100s\" is not an absolute path of at most %zu bytes", draft->where,
+		    sizeof(address.sun_path) - 1);
+		return;
+	}
+	struct sockaddr_storage storage;
+
+	memset(&storage, 0, sizeof(storage));
+	memcpy(&storage, &address, sizeof(address));
+	listener_add(parse, &storage, sizeof(address), parse->config->listener_count);
+}
+
+void
+listen_finish(struct parse *parse)
+{
+	struct draft *draft = &parse->draft;
+
+	if (draft->listener.tag != NULL &&
+	    !name_fits(parse, draft->place, "a tag", draft->listener.tag))
+		return;
+	if (draft->listener.hostname != NULL &&
+	    !address_domain_is_valid(draft->listener.hostname, true)) {
+		problem_error(&parse->problems, draft->place, "\"%.100s\" is not a host name",
+		    draft->listener.hostname);
+		return;
+	}
+	fill(&draft->listener.proxy_trusted);
+	fill(&draft->listener.hostname);
+	fill(&draft->listener.tag);
+	if (draft->is_socket)
+		listen_socket(parse);
+	else
+		listen_inet(parse);
+	draft_clear(parse);
+}
+
+/* Actions. */
+
+/* An option that the action's method has no use for, or NULL. */
+static const char *
+misplaced_option(const struct draft *draft)
+{
+	const struct action_config *action = &draft->action;
+	bool is_maildir = action->method == ACTION_MAILDIR;
+	bool is_relay = action->method == ACTION_RELAY;
+
+	if (action->relay_host != NULL && !is_relay)
+		return "host";
+	if (action->alias_table != NULL && is_relay)
+		return "alias";
+	if (action->virtual_table != NULL && is_relay)
+		return "virtual";
+	if (action->userbase_table != NULL && is_relay)
+		return "userbase";
+	if (action->user != NULL && !is_maildir)
+		return "user";
+	if (action->allow_pipes && is_relay)
+		return "pipes";
+	return NULL;
+}
+
+static bool
+relay_host_fits(const char *url)
+{
+	static const char *const schemes[] = { "smtp", "smtp+tls", "smtp+notls", "smtps", "lmtp" };
+	const char *host = strstr(url, "://"), *at, *end;
+	bool known = host == NULL;
+
+	for (size_t i = 0; host != NULL && i < PARSE_COUNT(schemes); i++) {
+		if (strlen(schemes[i]) == (size_t)(host - url) &&
+		    strncmp(schemes[i], url, (size_t)(host - url)) == 0)
+			known = true;
+	}
+	host = host == NULL ? url : host + 3;
+	at = strchr(host, '@');
+	if (at != NULL)
+		host = at + 1;
+	for (end = host; isascii((unsigned char)*end) && isgraph((unsigned char)*end); end++)
+		;
+	return known && end > host && *end == '\0' && *host != ':' && strlen(url) <= 512;
+}
+
+/* What is wrong with the action in the draft, reported. */
+static bool
+action_is_sound(struct parse *parse)
+{
+	struct draft *draft = &parse->draft;
+	struct action_config *action = &draft->action;
+	struct problems *problems = &parse->problems;
+	const char *misplaced = misplaced_option(draft);
+	uint64_t ttl = 0;
+
+	if (!name_fits(parse, draft->place, "an action", action->name))
+		return false;
+	if (misplaced != NULL) {
+		problem_error(problems, draft->place,
+		    "\"%s\" is not an option of action \"%s\"'s method", misplaced, action->name);
+		return false;
+	}
+	if (action->alias_table != NULL && action->virtual_table != NULL) {
+		problem_error(problems, draft->place,
+		    "action \"%s\" has both \"alias\" and \"virtual\"", action->name);
+		return false;
+	}
+	if (action->method == ACTION_EXPAND_ONLY && action->alias_table == NULL &&
+	    action->virtual_table == NULL) {
+		problem_error(problems, draft->place,
+		    "\"expand-only\" of action \"%s\" needs \"alias\" or \"virtual\"",
+		    action->name);
+		return false;
+	}
+	if (draft->ttl != NULL &&
+	    (!duration_from_word(draft->ttl, &ttl) || ttl == 0 || ttl > TTL_MAX)) {
+		problem_error(problems, draft->place,
+		    "\"ttl\" wants a duration like 4d, up to 365d, not \"%.40s\"", draft->ttl);
+		return false;
+	}
+	action->ttl = (uint32_t)ttl;
+	if (action->relay_host != NULL && !relay_host_fits(action->relay_host)) {
+		problem_error(problems, draft->place,
+		    "\"host\" wants a host name or a URL like smtp://host:port, not \"%.100s\"",
+		    action->relay_host);
+		return false;
+	}
+	if (action->path != NULL &&
+	    (*action->path == '\0' || strlen(action->path) > PATH_TEXT_MAX / 2)) {
+		problem_error(problems, draft->place,
+		    "\"maildir\" wants a path of at most %d bytes, not \"%.40s\"",
+		    PATH_TEXT_MAX / 2, action->path);
+		return false;
+	}
+	if (config_find_action(parse->config, action->name) != NULL) {
+		problem_error(
+		    problems, draft->place, "action \"%s\" is defined twice", action->name);
+		return false;
+	}
+	return true;
+}
+
+void
+action_finish(struct parse *parse)
+{
+	struct config *config = parse->config;
+	struct action_config *action = &parse->draft.action;
+	struct place place = parse->draft.place;
+
+	if (action_is_sound(parse)) {
+		fill(&action->path);
+		fill(&action->alias_table);
+		fill(&action->virtual_table);
+		fill(&action->userbase_table);
+		fill(&action->user);
+		fill(&action->relay_host);
+		parse->action_places =
+		    parse_grow(parse->action_places, config->action_count, sizeof(place));
+		parse->action_places[config->action_count] = place;
+		config->actions =
+		    parse_grow(config->actions, config->action_count, sizeof(*config->actions));
+		config->actions[config->action_count++] = *action;
+		memset(action, 0, sizeof(*action));
+	}
+	draft_clear(parse);
+}
+
+/* Rules. */
+
+void
+rule_from(struct parse *parse, struct place place, bool negated, enum match_from from, char *table)
+{
+	struct draft *draft = &parse->draft;
+
+	if (table != NULL)
+		table_refer(parse, place, table, TABLE_USE_NETWORK);
+	if (draft->has_from) {
+		given_twice(parse, place, "from");
+		free(table);
+		return;
+	}
+	draft->has_from = true;
+	draft->rule.from = from;
+	draft->rule.from_negated = negated;
+	draft->rule.from_table = table;
+}
+
+void
+rule_for(struct parse *parse, struct place place, bool negated, enum match_for for_, char *table)
+{
+	struct draft *draft = &parse->draft;
+
+	if (table != NULL)
+		table_refer(parse, place, table,
+		    for_ == MATCH_FOR_RCPT ? TABLE_USE_ADDRESS : TABLE_USE_DOMAIN);
+	if (draft->has_for) {
+		given_twice(parse, place, "for");
+		free(table);
+		return;
+	}
+	draft->has_for = true;
+	draft->rule.for_ = for_;
+	draft->rule.for_negated = negated;
+	draft->rule.for_table = table;
+}
+
+void
+rule_condition(struct parse *parse, struct place place, const char *word, bool negated,
+    char **field, bool *field_negated, char *value)
+{
+	option_string(parse, place, word, field, value);
+	*field_negated = negated;
+}
+
+void
+rule_finish(struct parse *parse, char *action)
+{
+	struct config *config = parse->config;
+	struct rule_config *rule = &parse->draft.rule;
+	struct place place = parse->draft.place;
+	bool is_sound = true;
+
+	if (action != NULL)
+		is_sound = name_fits(parse, place, "an action", action);
+	if (rule->tag != NULL)
+		is_sound = name_fits(parse, place, "a tag", rule->tag) && is_sound;
+	rule->action = action;
+	if (is_sound) {
+		/* As in OpenSMTPD, a rule that doesn't say is about local mail. */
+		if (!parse->draft.has_from)
+			rule->from = MATCH_FROM_LOCAL;
+		if (!parse->draft.has_for)
+			rule->for_ = MATCH_FOR_LOCAL;
+		fill(&rule->from_table);
+		fill(&rule->for_table);
+		fill(&rule->tag);
+		fill(&rule->helo_table);
+		fill(&rule->mail_from_table);
+		fill(&rule->rcpt_to_table);
+		fill(&rule->action);
+		rule->line = place.line;
+		parse->rule_places =
+		    parse_grow(parse->rule_places, config->rule_count, sizeof(place));
+		parse->rule_places[config->rule_count] = place;
+		config->rules =
+		    parse_grow(config->rules, config->rule_count, sizeof(*config->rules));
+		config->rules[config->rule_count++] = *rule;
+		memset(rule, 0, sizeof(*rule));
+	}
+	draft_clear(parse);
+}
+
+/* Delay warnings. */
+
+void
+bounce_add(struct parse *parse, struct place place, char *interval)
+{
+	struct draft *draft = &parse->draft;
+	uint64_t seconds;
+
+	if (!duration_from_word(interval, &seconds) || seconds == 0 || seconds > TTL_MAX)
+		problem_error(&parse->problems, place,
+		    "\"bounce warn-interval\" wants durations like 4h, not \"%.40s\"", interval);
+	else if (draft->bounce_warn_count == PARSE_COUNT(draft->bounce_warn))
+		problem_error(&parse->problems, place,
+		    "\"bounce warn-interval\" takes up to %zu durations, \"%.40s\" is one more",
+		    PARSE_COUNT(draft->bounce_warn), interval);
+	else if (draft->bounce_warn_count > 0 &&
+	    draft->bounce_warn[draft->bounce_warn_count - 1] >= seconds)
+		problem_error(&parse->problems, place,
+		    "\"%.40s\" is not later than the duration before it", interval);
+	else
+		draft->bounce_warn[draft->bounce_warn_count++] = (uint32_t)seconds;
+	free(interval);
+}
+
+void
+bounce_finish(struct parse *parse, struct place place)
+{
+	if (parse->bounce_place.line != 0)
+		problem_error(&parse->problems, place,
+		    "\"bounce warn-interval\" is set a second time; first in line %u of %.200s",
+		    parse->bounce_place.line, parse->bounce_place.file);
+	parse->bounce_place = place;
+	memset(parse->config->bounce_warn, 0, sizeof(parse->config->bounce_warn));
+	memcpy(
+	    parse->config->bounce_warn, parse->draft.bounce_warn, sizeof(parse->draft.bounce_warn));
+	parse->config->bounce_warn_count = parse->draft.bounce_warn_count;
+	draft_clear(parse);
+}

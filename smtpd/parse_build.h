@@ -1,0 +1,132 @@
+/*
+ * What the grammar's statements do: they make the parts of a config from words, one statement's
+ * draft at a time, and check in the end what no statement can see alone. For parse.y and the other
+ * parse_*.c only.
+ *
+ * Strings given as `char *` are taken over and freed or kept; those given as const are not.
+ */
+#ifndef SMTPD_PARSE_BUILD_H
+#define SMTPD_PARSE_BUILD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "smtpd/parse_lex.h"
+
+/* What a table is asked for; decides what its entries must look like. */
+enum table_use {
+	TABLE_USE_ALIAS,
+	TABLE_USE_VIRTUAL,
+	TABLE_USE_USERBASE,
+	TABLE_USE_DOMAIN,
+	TABLE_USE_NETWORK,
+	TABLE_USE_ADDRESS,
+	TABLE_USE_HELO,
+	TABLE_USE_COUNT
+};
+
+/* Where each table and its entries stand in the file. */
+struct table_note {
+	struct place place;
+	struct place *entries;
+	bool is_mapping;
+	bool is_used;
+};
+
+struct table_reference {
+	char *name;
+	struct place place;
+	enum table_use use;
+};
+
+/* The statement being read. Strings are NULL until given. */
+struct draft {
+	struct place place;
+	char *where; /* listen on: address, interface, host name or, with `socket`, path */
+	char *port;
+	char *family;
+	bool is_socket;
+	struct listener_config listener;
+	struct action_config action;
+	char *ttl;
+	struct rule_config rule;
+	bool has_from;
+	bool has_for;
+	struct table_config table;
+	struct table_note table_note;
+	bool table_has_list;
+	uint32_t bounce_warn[8];
+	size_t bounce_warn_count;
+};
+
+#define PARSE_SETTING_MAX 64
+
+struct parse {
+	struct problems problems;
+	struct lexer *lexer;
+	struct config *config;
+	struct draft draft;
+	struct table_note *notes; /* one for each of config->tables */
+	struct table_reference *references;
+	size_t reference_count;
+	struct place *action_places;              /* one for each of config->actions */
+	struct place *rule_places;                /* one for each of config->rules */
+	struct place settings[PARSE_SETTING_MAX]; /* where each was set; line 0: not yet */
+	struct place bounce_place;
+	size_t anonymous_count;
+	char previous[64]; /* the word before the lookahead, for a syntax error's words */
+	char word[64];     /* the lookahead */
+};
+
+#define PARSE_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+void parse_init(struct parse *, parse_report_fn, void *arg);
+/* Frees all but the config. */
+void parse_free(struct parse *);
+
+/* Sets `config->what` from its word; errors: unknown, twice, not a value of its kind, out of range.
+ * `name` as the manual has it: "queue ttl". See parse_settings.c. */
+void setting_set(struct parse *, struct place, const char *name, char *value);
+void setting_set_limit(struct parse *, struct place, char *name, char *value);
+/* "1h30m" in seconds, a bare number being seconds. */
+bool duration_from_word(const char *word, uint64_t *seconds);
+
+/* Begins a statement, forgetting the last one's draft. */
+void draft_begin(struct parse *, struct place);
+void draft_clear(struct parse *);
+/* An option of the statement, which may be given once. */
+void option_string(struct parse *, struct place, const char *word, char **field, char *value);
+void option_flag(struct parse *, struct place, const char *word, bool *field);
+
+void listen_finish(struct parse *);
+void action_finish(struct parse *);
+void rule_from(struct parse *, struct place, bool negated, enum match_from, char *table);
+void rule_for(struct parse *, struct place, bool negated, enum match_for, char *table);
+/* One of the other conditions, kept in *field with its negation. */
+void rule_condition(struct parse *, struct place, const char *word, bool negated, char **field,
+    bool *field_negated, char *value);
+void rule_finish(struct parse *, char *action);
+void bounce_add(struct parse *, struct place, char *interval);
+void bounce_finish(struct parse *, struct place);
+
+char *parse_copy(const char *);
+/* An array with room for one more, zeroed element behind the `count` that it has. */
+void *parse_grow(void *array, size_t count, size_t size);
+
+/* A table's content goes into the draft; then it becomes a table called `name`, or an anonymous
+ * one (NULL), whose name is returned (NULL on an error). */
+void table_begin(struct parse *, struct place);
+void table_add(struct parse *, struct place, char *key, char *value);
+void table_set_source(struct parse *, struct place, char *source);
+char *table_finish(struct parse *, struct place, char *name);
+/* Notes that `name` (lent, may be NULL after an error) is used so. */
+void table_refer(struct parse *, struct place, const char *name, enum table_use);
+
+/* After the last statement: what was referred to exists and fits. */
+void parse_check(struct parse *);
+/* Whether a static table's key may stand in a table used so. */
+bool table_key_fits(const char *key, enum table_use);
+
+#endif

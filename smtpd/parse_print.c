@@ -1,0 +1,223 @@
+/*
+ * Prints a config as smtpd.conf. Anonymous tables are printed where they are used, everything else
+ * in the order settings, tables, listeners, actions, rules: none of it depends on what comes
+ * before.
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "smtpd/parse.h"
+#include "smtpd/parse_print.h"
+
+void
+print_quoted(FILE *file, const char *text)
+{
+	fputc('"', file);
+	for (; *text != '\0'; text++) {
+		if (*text == '"' || *text == '\\')
+			fputc('\\', file);
+		fputc(*text, file);
+	}
+	fputc('"', file);
+}
+
+static void
+print_option(FILE *file, const char *word, const char *value)
+{
+	if (*value == '\0')
+		return;
+	fprintf(file, " %s ", word);
+	print_quoted(file, value);
+}
+
+static void
+print_content(FILE *file, const struct table_config *table)
+{
+	switch (table->backend) {
+	case TABLE_FILE:
+	case TABLE_DB:
+		fputs(table->backend == TABLE_FILE ? "\"file:" : "\"db:", file);
+		for (const char *at = table->path; *at != '\0'; at++) {
+			if (*at == '"' || *at == '\\')
+				fputc('\\', file);
+			fputc(*at, file);
+		}
+		fputc('"', file);
+		return;
+	case TABLE_STATIC:
+		break;
+	case TABLE_ACCOUNTS:
+	case TABLE_BACKEND_COUNT:
+		return;
+	}
+	fputs("{ ", file);
+	for (size_t i = 0; i < table->entry_count; i++) {
+		if (i > 0)
+			fputs(", ", file);
+		print_quoted(file, table->entries[i].key);
+		if (*table->entries[i].value != '\0') {
+			fputs(" = ", file);
+			print_quoted(file, table->entries[i].value);
+		}
+	}
+	fputs(" }", file);
+}
+
+static bool
+is_anonymous(const struct table_config *table)
+{
+	return *table->name == '<';
+}
+
+static void
+print_table(FILE *file, const struct config *config, const char *word, const char *name)
+{
+	const struct table_config *table;
+
+	if (*name == '\0')
+		return;
+	fprintf(file, " %s ", word);
+	table = config_find_table(config, name);
+	if (table != NULL && is_anonymous(table))
+		print_content(file, table);
+	else
+		fprintf(file, "<%s>", name);
+}
+
+static void
+print_listener(FILE *file, const struct config *config, const struct listener_config *listener)
+{
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+
+	fputs("listen on ", file);
+	if (listener->address.ss_family == AF_UNIX) {
+		fputs("socket ", file);
+		print_quoted(file, ((const struct sockaddr_un *)&listener->address)->sun_path);
+	} else if (getnameinfo((const struct sockaddr *)&listener->address,
+	               listener->address_length, host, sizeof(host), port, sizeof(port),
+	               NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		fprintf(file, "%s port %s", host, port);
+	if (listener->protocol == LISTEN_LMTP)
+		fputs(" lmtp", file);
+	print_option(file, "hostname", listener->hostname);
+	print_option(file, "tag", listener->tag);
+	if (listener->no_dsn)
+		fputs(" no-dsn", file);
+	if (listener->mask_source)
+		fputs(" mask-src", file);
+	if (*listener->proxy_trusted != '\0')
+		print_table(file, config, "proxy-v2", listener->proxy_trusted);
+	else if (listener->proxy_v2)
+		fputs(" proxy-v2", file);
+	fputc('\n', file);
+}
+
+static void
+print_action(FILE *file, const struct config *config, const struct action_config *action)
+{
+	fputs("action ", file);
+	print_quoted(file, action->name);
+	switch (action->method) {
+	case ACTION_MAILDIR:
+		fputs(" maildir", file);
+		if (*action->path != '\0') {
+			fputc(' ', file);
+			print_quoted(file, action->path);
+		}
+		break;
+	case ACTION_RELAY:
+		fputs(" relay", file);
+		break;
+	case ACTION_EXPAND_ONLY:
+		fputs(" expand-only", file);
+		break;
+	case ACTION_METHOD_COUNT:
+		break;
+	}
+	print_table(file, config, "alias", action->alias_table);
+	print_table(file, config, "virtual", action->virtual_table);
+	print_table(file, config, "userbase", action->userbase_table);
+	print_option(file, "user", action->user);
+	print_option(file, "host", action->relay_host);
+	if (action->ttl != 0)
+		fprintf(file, " ttl %us", action->ttl);
+	if (action->allow_pipes)
+		fputs(" pipes", file);
+	fputc('\n', file);
+}
+
+static const char * not(bool negated)
+{
+	return negated ? " !" : "";
+}
+
+static void
+print_rule(FILE *file, const struct config *config, const struct rule_config *rule)
+{
+	static const char *const from[] = {
+		[MATCH_FROM_LOCAL] = "local",
+		[MATCH_FROM_ANY] = "any",
+		[MATCH_FROM_AUTH] = "auth",
+		[MATCH_FROM_SOURCE] = "src",
+		[MATCH_FROM_SOCKET] = "socket",
+	};
+	static const char *const for_[] = {
+		[MATCH_FOR_LOCAL] = "local",
+		[MATCH_FOR_ANY] = "any",
+		[MATCH_FOR_DOMAIN] = "domain",
+		[MATCH_FOR_RCPT] = "rcpt-to",
+	};
+
+	fprintf(file, "match%s from %s", not(rule->from_negated), from[rule->from]);
+	print_table(file, config, "", rule->from_table);
+	fprintf(file, "%s for %s", not(rule->for_negated), for_[rule->for_]);
+	print_table(file, config, "", rule->for_table);
+	if (*rule->tag != '\0')
+		fputs(not(rule->tag_negated), file);
+	print_option(file, "tag", rule->tag);
+	if (*rule->helo_table != '\0')
+		fputs(not(rule->helo_negated), file);
+	print_table(file, config, "helo", rule->helo_table);
+	if (*rule->mail_from_table != '\0')
+		fputs(not(rule->mail_from_negated), file);
+	print_table(file, config, "mail-from", rule->mail_from_table);
+	if (*rule->rcpt_to_table != '\0')
+		fputs(not(rule->rcpt_to_negated), file);
+	print_table(file, config, "rcpt-to", rule->rcpt_to_table);
+	if (*rule->action == '\0')
+		fputs(" reject", file);
+	print_option(file, "action", rule->action);
+	fputc('\n', file);
+}
+
+void
+parse_print_config(FILE *file, const struct config *config)
+{
+	settings_print(file, config);
+	fputs("bounce warn-interval ", file);
+	if (config->bounce_warn_count == 0)
+		fputs("none", file);
+	else
+		fputs("{ ", file);
+	for (size_t i = 0; i < config->bounce_warn_count; i++)
+		fprintf(file, "%us ", config->bounce_warn[i]);
+	fputs(config->bounce_warn_count == 0 ? "\n" : "}\n", file);
+	for (size_t i = 0; i < config->table_count; i++) {
+		const struct table_config *table = &config->tables[i];
+
+		if (is_anonymous(table) || table->backend == TABLE_ACCOUNTS)
+			continue;
+		fprintf(file, "table %s ", table->name);
+		print_content(file, table);
+		fputc('\n', file);
+	}
+	for (size_t i = 0; i < config->listener_count; i++)
+		print_listener(file, config, &config->listeners[i]);
+	for (size_t i = 0; i < config->action_count; i++)
+		print_action(file, config, &config->actions[i]);
+	for (size_t i = 0; i < config->rule_count; i++)
+		print_rule(file, config, &config->rules[i]);
+}

@@ -1,0 +1,14 @@
+/* Parts of parse_print_config(), shared by the files that know the config's parts. */
+#ifndef SMTPD_PARSE_PRINT_H
+#define SMTPD_PARSE_PRINT_H
+
+#include <stdio.h>
+
+#include "common/config.h"
+
+/* A word in quotes, as the lexer reads it back. */
+void print_quoted(FILE *, const char *);
+/* Every setting, a line each. */
+void settings_print(FILE *, const struct config *);
+
+#endif
