@@ -51,13 +51,19 @@ void
 batch_context_init(struct batch_context *context, const char *hostname, const char *mail_directory)
 {
 	memset(context, 0, sizeof(*context));
-	name_host(hostname, context->host);
-	snprintf(context->mail_directory, sizeof(context->mail_directory), "%s", mail_directory);
+	batch_context_set(context, hostname, mail_directory);
 	context->nonce = arc4random();
 	sync_state_init(&context->sync);
 	context->chunk = malloc(TEXT_CHUNK);
 	if (context->chunk == NULL)
 		fatal("malloc");
+}
+
+void
+batch_context_set(struct batch_context *context, const char *hostname, const char *mail_directory)
+{
+	name_host(hostname, context->host);
+	snprintf(context->mail_directory, sizeof(context->mail_directory), "%s", mail_directory);
 }
 
 void

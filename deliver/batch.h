@@ -56,6 +56,8 @@ struct batch_context {
 
 /* Dies when memory is out. */
 void batch_context_init(struct batch_context *, const char *hostname, const char *mail_directory);
+/* After a reload; what was synced stays known. */
+void batch_context_set(struct batch_context *, const char *hostname, const char *mail_directory);
 void batch_context_free(struct batch_context *);
 
 /* A delivery owns `message`. NULL when memory is out; `message` is then closed. */

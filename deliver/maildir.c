@@ -26,7 +26,7 @@
 #define TIDY_AGE          (36 * 3600)
 #define TIDY_EVERY_MS     (24 * 3600 * 1000LL)
 #define DIRECTORY_FLAGS   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define MAILDIR_PATH_TEXT (PATH_TEXT_MAX + 300)
+#define MAILDIR_PATH_TEXT (PATH_TEXT_MAX + 400)
 
 static void
 fail_at(struct reply *why, const char *doing, const struct maildir *maildir, const char *rest)

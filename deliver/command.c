@@ -1,0 +1,441 @@
+/*
+ * Runs one command: feeds it, listens to it, limits its time, and leaves nothing of it behind.
+ *
+ * The command leads a session of its own and is killed as a group. What left the group is found as
+ * orphans: this process is made the reaper of its descendants (PR_SET_CHILD_SUBREAPER), so each
+ * process whose parent has died becomes its child, is listed under /proc and killed in turn.
+ */
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <bsd/unistd.h>
+
+#include "common/clock.h"
+#include "deliver/command.h"
+#include "deliver/text.h"
+
+#define KILL_AFTER_MS   5000 /* from SIGTERM to SIGKILL */
+#define ORPHANS_MS      5000 /* for killing what is left */
+#define DESCRIPTORS_MAX 256
+#define ENVIRONMENT_MAX 16
+
+/* One running command. */
+struct run {
+	pid_t pid;
+	int input;   /* to its standard input; -1 when all is fed or it doesn't want more */
+	int output;  /* from its standard output and error; -1 at its end */
+	int signals; /* a signalfd for SIGCHLD */
+	struct text text;
+	uint8_t *chunk;
+	size_t fed;
+	size_t filled;
+	bool exited;
+	int64_t terminate_ms;
+	int64_t kill_ms;
+	struct command_result *result;
+};
+
+static bool
+set(char **environment, size_t *count, const char *name, const char *value)
+{
+	char *at;
+
+	if (asprintf(&environment[*count], "%s=%s", name, value) == -1) {
+		environment[*count] = NULL;
+		return false;
+	}
+	for (at = environment[*count]; *at != '\0'; at++) {
+		unsigned char byte = (unsigned char)*at;
+
+		if (byte < 0x20 || byte == 0x7f)
+			*at = '?';
+	}
+	(*count)++;
+	return true;
+}
+
+char **
+command_environment(const struct ipc_deliver *request, const char *delimiters)
+{
+	const struct ipc_mailbox *mailbox = &request->mailbox;
+	char sender[ADDRESS_TEXT_MAX + 1], rcpt[ADDRESS_TEXT_MAX + 1], dest[ADDRESS_TEXT_MAX + 1];
+	char extension[ADDRESS_LOCAL_MAX + 1];
+	char **environment = calloc(ENVIRONMENT_MAX, sizeof(*environment));
+	struct address base = request->rcpt;
+	size_t count = 0;
+
+	if (environment == NULL)
+		return NULL;
+	address_format(&request->sender, sender, sizeof(sender));
+	address_format(&request->rcpt, rcpt, sizeof(rcpt));
+	address_format(&request->dest, dest, sizeof(dest));
+	address_split_detail(&base, delimiters, extension, sizeof(extension));
+	if (set(environment, &count, "PATH", "/usr/local/bin:/usr/bin:/bin") &&
+	    set(environment, &count, "SHELL", "/bin/sh") &&
+	    set(environment, &count, "HOME", mailbox->home[0] != '\0' ? mailbox->home : "/") &&
+	    set(environment, &count, "USER", mailbox->user) &&
+	    set(environment, &count, "LOGNAME", mailbox->user) &&
+	    set(environment, &count, "SENDER", sender) &&
+	    set(environment, &count, "RECIPIENT", dest) &&
+	    set(environment, &count, "ORIGINAL_RECIPIENT", rcpt) &&
+	    set(environment, &count, "LOCAL", request->dest.local) &&
+	    set(environment, &count, "DOMAIN", request->dest.domain) &&
+	    set(environment, &count, "EXTENSION", extension))
+		return environment;
+	command_environment_free(environment);
+	return NULL;
+}
+
+void
+command_environment_free(char **environment)
+{
+	size_t i;
+
+	if (environment == NULL)
+		return;
+	for (i = 0; environment[i] != NULL; i++)
+		free(environment[i]);
+	free(environment);
+}
+
+/* In the command's process, up to the exec. */
+_Noreturn static void
+become_command(
+    const struct ipc_deliver *request, char **environment, unsigned seconds, int input, int output)
+{
+	const struct rlimit cpu = { .rlim_cur = seconds, .rlim_max = seconds + 5 };
+	const struct rlimit core = { .rlim_cur = 0, .rlim_max = 0 };
+	const struct rlimit descriptors = { .rlim_cur = DESCRIPTORS_MAX,
+		.rlim_max = DESCRIPTORS_MAX };
+	char *argv[] = { (char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+		(char *)(uintptr_t)request->command, NULL };
+	sigset_t none;
+
+	sigemptyset(&none);
+	if (setsid() == -1 || prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
+	    signal(SIGPIPE, SIG_DFL) == SIG_ERR || signal(SIGHUP, SIG_DFL) == SIG_ERR ||
+	    signal(SIGINT, SIG_DFL) == SIG_ERR || signal(SIGXFSZ, SIG_DFL) == SIG_ERR ||
+	    sigprocmask(SIG_SETMASK, &none, NULL) == -1 || dup2(input, 0) == -1 ||
+	    dup2(output, 1) == -1 || dup2(output, 2) == -1)
+		_exit(EX_OSERR);
+	closefrom(3);
+	if (setrlimit(RLIMIT_CPU, &cpu) == -1 || setrlimit(RLIMIT_CORE, &core) == -1 ||
+	    setrlimit(RLIMIT_NOFILE, &descriptors) == -1)
+		_exit(EX_OSERR);
+	/* A missing home isn't the command's business: it may not need one. */
+	if (request->mailbox.home[0] == '\0' || chdir(request->mailbox.home) == -1) {
+		if (chdir("/") == -1)
+			_exit(EX_OSERR);
+	}
+	execve("/bin/sh", argv, environment);
+	_exit(EX_OSERR);
+}
+
+static bool
+start(struct run *run, const struct ipc_deliver *request, char **environment, unsigned seconds)
+{
+	int input[2], output[2];
+	sigset_t child;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1 || sigprocmask(SIG_BLOCK, &child, NULL) == -1)
+		return false;
+	run->signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (run->signals == -1 || pipe2(input, O_CLOEXEC) == -1 || pipe2(output, O_CLOEXEC) == -1)
+		return false;
+	if (fcntl(input[1], F_SETFL, O_NONBLOCK) == -1 ||
+	    fcntl(output[0], F_SETFL, O_NONBLOCK) == -1)
+		return false;
+	run->pid = fork();
+	if (run->pid == 0)
+		become_command(request, environment, seconds, input[0], output[1]);
+	close(input[0]);
+	close(output[1]);
+	run->input = input[1];
+	run->output = output[0];
+	return run->pid != -1;
+}
+
+static void
+stop_feeding(struct run *run)
+{
+	close(run->input);
+	run->input = -1;
+}
+
+/* Writes as much as fits. A command that closes its input has read all it wanted. */
+static void
+feed(struct run *run)
+{
+	for (;;) {
+		ssize_t got, written;
+
+		if (run->fed == run->filled) {
+			got = text_read(&run->text, run->chunk, 0);
+			/* It must not take a cut text for a whole one. */
+			if (got == -1) {
+				run->result->started = false;
+				run->result->error = errno;
+				kill(-run->pid, SIGKILL);
+			}
+			if (got <= 0) {
+				stop_feeding(run);
+				return;
+			}
+			run->filled = (size_t)got;
+			run->fed = 0;
+		}
+		written = write(run->input, run->chunk + run->fed, run->filled - run->fed);
+		if (written == -1 && errno == EINTR)
+			continue;
+		if (written == -1 && errno == EAGAIN)
+			return;
+		if (written == -1) {
+			stop_feeding(run);
+			return;
+		}
+		run->fed += (size_t)written;
+	}
+}
+
+/* Keeps the first bytes and drops the rest, at most some a call: the time limit must be looked at.
+ */
+static void
+listen_to(struct run *run)
+{
+	struct command_result *result = run->result;
+	char dropped[65536];
+	int turns;
+
+	for (turns = 0; turns < 16; turns++) {
+		size_t room = COMMAND_OUTPUT_MAX - result->output_length;
+		ssize_t got = room > 0
+		    ? read(run->output, result->output + result->output_length, room)
+		    : read(run->output, dropped, sizeof(dropped));
+
+		if (got == -1 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (got <= 0) {
+			close(run->output);
+			run->output = -1;
+			return;
+		}
+		if (room > 0)
+			result->output_length += (uint32_t)got;
+	}
+}
+
+/* Buries whoever died; notices the command itself. */
+static void
+reap(struct run *run)
+{
+	struct signalfd_siginfo signals[8];
+	pid_t pid;
+	int status;
+
+	while (read(run->signals, signals, sizeof(signals)) > 0)
+		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == run->pid) {
+			run->exited = true;
+			run->result->status = status;
+		}
+	}
+}
+
+static void
+watch_time(struct run *run)
+{
+	int64_t now = clock_monotonic_ms();
+
+	if (now >= run->kill_ms)
+		kill(-run->pid, SIGKILL);
+	else if (now >= run->terminate_ms && !run->result->timed_out) {
+		run->result->timed_out = true;
+		kill(-run->pid, SIGTERM);
+	}
+}
+
+static void
+attend(struct run *run)
+{
+	while (!run->exited) {
+		struct pollfd fds[3] = { { .fd = run->input, .events = POLLOUT },
+			{ .fd = run->output, .events = POLLIN },
+			{ .fd = run->signals, .events = POLLIN } };
+		int64_t now = clock_monotonic_ms(), next;
+
+		next = run->result->timed_out ? run->kill_ms : run->terminate_ms;
+		/* After the last SIGKILL it can only be a matter of time. */
+		if (next < now)
+			next = now + 100;
+		(void)poll(fds, 3, (int)(next - now));
+		if (fds[0].fd != -1 && fds[0].revents != 0)
+			feed(run);
+		if (fds[1].fd != -1 && fds[1].revents != 0)
+			listen_to(run);
+		reap(run);
+		if (!run->exited)
+			watch_time(run);
+	}
+	if (run->output != -1)
+		listen_to(run);
+}
+
+/* Sends SIGKILL to each child of this process; false when they can't be listed. */
+static bool
+kill_children(void)
+{
+	char path[64];
+	FILE *list;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	list = fopen(path, "re");
+	if (list == NULL)
+		return false;
+	while (fscanf(list, "%d", &pid) == 1)
+		kill(pid, SIGKILL);
+	fclose(list);
+	return true;
+}
+
+/* Each killed parent may leave children of its own: until there are none. */
+static void
+kill_what_is_left(struct run *run)
+{
+	int64_t until = clock_monotonic_ms() + ORPHANS_MS;
+	struct pollfd signals = { .fd = run->signals, .events = POLLIN };
+
+	kill(-run->pid, SIGKILL);
+	while (waitpid(-1, NULL, WNOHANG) != -1 && clock_monotonic_ms() < until) {
+		if (!kill_children())
+			return;
+		(void)poll(&signals, 1, 10);
+		reap(run);
+	}
+}
+
+void
+command_run(const struct ipc_deliver *request, int message, char **environment, unsigned seconds,
+    struct command_result *result)
+{
+	struct run run = { .pid = -1, .input = -1, .output = -1, .signals = -1, .result = result };
+	char delivered_to[ADDRESS_TEXT_MAX + 1];
+	struct buf fields;
+
+	memset(result, 0, sizeof(*result));
+	run.chunk = malloc(TEXT_CHUNK);
+	if (run.chunk == NULL || !start(&run, request, environment, seconds)) {
+		result->error = errno;
+		free(run.chunk);
+		return;
+	}
+	result->started = true;
+	run.terminate_ms = clock_monotonic_ms() + (int64_t)seconds * 1000;
+	run.kill_ms = run.terminate_ms + KILL_AFTER_MS;
+	address_format(&request->dest, delivered_to, sizeof(delivered_to));
+	buf_init(&fields, TEXT_CHUNK / 2);
+	text_fields(&fields, &request->sender, delivered_to);
+	if (fields.length > 0)
+		memcpy(run.chunk, fields.data, fields.length);
+	run.filled = fields.length;
+	buf_free(&fields);
+	text_begin(&run.text, message, request->size);
+	attend(&run);
+	kill_what_is_left(&run);
+	free(run.chunk);
+}
+
+struct exit_meaning {
+	int status;
+	unsigned code;
+	const char *enhanced;
+	const char *words;
+};
+
+static const struct exit_meaning meanings[] = {
+	{ EX_USAGE, 550, "5.3.0", "wrong usage" },
+	{ EX_DATAERR, 550, "5.6.0", "wrong data" },
+	{ EX_NOINPUT, 550, "5.3.0", "no input" },
+	{ EX_NOUSER, 550, "5.1.1", "no such user" },
+	{ EX_NOHOST, 550, "5.1.2", "no such host" },
+	{ EX_UNAVAILABLE, 550, "5.3.0", "service not available" },
+	{ EX_SOFTWARE, 550, "5.3.0", "internal error" },
+	{ EX_OSERR, 451, "4.3.0", "system error" },
+	{ EX_OSFILE, 451, "4.3.5", "a system file is missing" },
+	{ EX_CANTCREAT, 550, "5.2.0", "can't make a file" },
+	{ EX_IOERR, 451, "4.3.0", "input or output error" },
+	{ EX_TEMPFAIL, 451, "4.3.0", "temporary failure" },
+	{ EX_PROTOCOL, 550, "5.5.0", "protocol error" },
+	{ EX_NOPERM, 550, "5.7.0", "not permitted" },
+	{ EX_CONFIG, 451, "4.3.5", "wrong configuration" },
+	{ 126, 451, "4.3.5", "it can't be run" },
+	{ 127, 451, "4.3.5", "it was not found" },
+};
+
+/* The output's first line, for a reply. */
+static void
+first_line(const struct command_result *result, char *line, size_t size)
+{
+	size_t length = 0;
+
+	while (length < result->output_length && length < size - 1 &&
+	    result->output[length] != '\n' && result->output[length] != '\0') {
+		line[length] = result->output[length];
+		length++;
+	}
+	line[length] = '\0';
+}
+
+void
+command_reply(const struct command_result *result, const char *command, struct reply *reply)
+{
+	char line[151];
+	size_t i;
+	int status;
+
+	first_line(result, line, sizeof(line));
+	if (!result->started) {
+		reply_set(reply, 451, "4.3.0", "command \"%.150s\" was not run: %s", command,
+		    strerror(result->error));
+		return;
+	}
+	if (result->timed_out) {
+		reply_set(
+		    reply, 451, "4.3.0", "command \"%.150s\" took too long and was ended", command);
+		return;
+	}
+	if (!WIFEXITED(result->status)) {
+		reply_set(reply, 451, "4.3.0", "command \"%.150s\" was ended by signal %d", command,
+		    WTERMSIG(result->status));
+		return;
+	}
+	status = WEXITSTATUS(result->status);
+	if (status == 0) {
+		reply_set(reply, 250, "2.1.5", "delivered to command");
+		return;
+	}
+	for (i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
+		if (meanings[i].status == status) {
+			reply_set(reply, meanings[i].code, meanings[i].enhanced,
+			    "command \"%.100s\" failed, %s (exit status %d)%s%s", command,
+			    meanings[i].words, status, line[0] != '\0' ? ": " : "", line);
+			return;
+		}
+	}
+	reply_set(reply, 550, "5.3.0", "command \"%.100s\" failed (exit status %d)%s%s", command,
+	    status, line[0] != '\0' ? ": " : "", line);
+}

@@ -1,0 +1,46 @@
+/*
+ * Running an administrator's command with a message on its standard input.
+ *
+ * The command is text from an alias table and goes to /bin/sh -c unchanged; nothing that a peer
+ * said is put into it. What the command may want to know of the mail is in its environment, whose
+ * values hold no control bytes.
+ */
+#ifndef DELIVER_COMMAND_H
+#define DELIVER_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/ipc_queue_mda.h"
+#include "common/reply.h"
+
+#define COMMAND_SECONDS    300
+#define COMMAND_OUTPUT_MAX 8192
+
+struct command_result {
+	bool started;
+	int error;      /* not started: errno's value */
+	bool timed_out; /* and was killed */
+	int status;     /* as waitpid() gives it */
+	uint32_t output_length;
+	char output[COMMAND_OUTPUT_MAX]; /* the first bytes of standard output and error */
+};
+
+/* "NAME=value" strings, NULL-terminated; NULL when memory is out. Freed by the other. */
+char **command_environment(const struct ipc_deliver *, const char *delimiters);
+void command_environment_free(char **);
+
+/*
+ * Runs `request->command` and waits for it, at most `seconds`. For a process that does nothing else
+ * and may be killed at any time: it becomes the reaper of all that the command leaves behind, and
+ * kills it. `message` holds the text.
+ */
+void command_run(const struct ipc_deliver *, int message, char **environment, unsigned seconds,
+    struct command_result *);
+
+/* What the result means: sysexits' codes become enhanced status codes, what an administrator or
+ * time can put right is temporary. */
+void command_reply(const struct command_result *, const char *command, struct reply *);
+
+#endif

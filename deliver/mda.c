@@ -1,0 +1,408 @@
+/*
+ * The mda: delivers for one owner of mailboxes, as that user. It takes messages from the queue,
+ * each as a descriptor of its own, and puts them into Maildirs or runs commands with them.
+ *
+ * DELIVER and USAGE frames are collected while the event loop has input and worked on when it has
+ * none left (the low-priority event), so that what came together is synced together. The queue is
+ * told the result of each delivery; words for the log are the queue's to write.
+ */
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/child.h"
+#include "common/config.h"
+#include "common/imsg.h"
+#include "common/ipc_queue_mda.h"
+#include "common/ipc_supervisor.h"
+#include "common/log.h"
+#include "common/stats.h"
+#include "deliver/batch.h"
+#include "deliver/command.h"
+#include "deliver/runner.h"
+
+#define STOP_SECONDS 10   /* for what is in hand */
+#define WAITING_MAX  4096 /* requests; the queue sends far fewer at once */
+
+enum mda_state {
+	MDA_STARTING, /* no config yet: the queue's requests stay in its socket */
+	MDA_SERVING,
+	MDA_STOPPING, /* finishes what is in hand */
+};
+
+struct usage_request {
+	uint32_t request_id;
+	struct ipc_mailbox mailbox;
+};
+
+static struct {
+	enum mda_state state;
+	struct child child;
+	struct event_base *base;
+	struct channel *supervisor;
+	struct channel *queue; /* NULL after it closed */
+	struct event *work;
+	struct event *stop_timer;
+	struct batch_context context;
+	struct runner *runner;
+	struct delivery *deliveries[WAITING_MAX];
+	size_t delivery_count;
+	struct usage_request *usages[WAITING_MAX];
+	size_t usage_count;
+	size_t batch_size; /* of the batch at work: the first of `deliveries` */
+} mda;
+
+static void
+answer_delivery(struct delivery *delivery)
+{
+	struct ipc_delivered *result = &delivery->result;
+	struct buf payload;
+
+	log_trace(LOG_TRACE_MDA, "envelope %016llx: %u %s %s",
+	    (unsigned long long)result->envelope_id, result->reply.code, result->reply.enhanced,
+	    result->reply.text);
+	if (mda.queue != NULL) {
+		buf_init(&payload, IMSG_PAYLOAD_MAX);
+		ipc_delivered_encode(&payload, result);
+		channel_send(mda.queue, MDA_QUEUE_DELIVERED, delivery->request_id, 0, -1, &payload);
+		buf_free(&payload);
+	}
+	delivery_free(delivery);
+}
+
+static void
+finish_if_stopping(void)
+{
+	if (mda.state == MDA_STOPPING && mda.delivery_count == 0 && mda.usage_count == 0 &&
+	    runner_count(mda.runner) == 0)
+		event_base_loopexit(mda.base, NULL);
+}
+
+static void
+stop(void)
+{
+	const struct timeval limit = { .tv_sec = STOP_SECONDS };
+
+	if (mda.state == MDA_STOPPING)
+		return;
+	mda.state = MDA_STOPPING;
+	if (mda.queue != NULL)
+		channel_pause(mda.queue, true);
+	if (event_add(mda.stop_timer, &limit) == -1)
+		fatal("event_add");
+	finish_if_stopping();
+}
+
+static void
+on_stop_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	event_base_loopexit(mda.base, NULL);
+}
+
+static void
+on_command_done(struct delivery *delivery, void *arg)
+{
+	(void)arg;
+	answer_delivery(delivery);
+	finish_if_stopping();
+}
+
+static void
+answer_batch(void *arg)
+{
+	size_t i;
+
+	(void)arg;
+	for (i = 0; i < mda.batch_size; i++)
+		answer_delivery(mda.deliveries[i]);
+	if (mda.queue != NULL)
+		channel_flush(mda.queue);
+}
+
+static size_t
+batch_size_allowed(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return 1;
+	return batch_limit(limit.rlim_cur > 1 << 20 ? 1 << 20 : (size_t)limit.rlim_cur);
+}
+
+static void
+serve_usages(void)
+{
+	size_t i;
+
+	for (i = 0; i < mda.usage_count; i++) {
+		struct ipc_usage usage;
+		struct buf payload;
+
+		batch_usage(&mda.context, &mda.usages[i]->mailbox, &usage);
+		if (mda.queue != NULL) {
+			buf_init(&payload, IMSG_PAYLOAD_MAX);
+			ipc_usage_encode(&payload, &usage);
+			channel_send(mda.queue, MDA_QUEUE_USAGE_DONE, mda.usages[i]->request_id, 0,
+			    -1, &payload);
+			buf_free(&payload);
+		}
+		free(mda.usages[i]);
+	}
+	mda.usage_count = 0;
+}
+
+static void
+on_work(evutil_socket_t fd, short what, void *arg)
+{
+	size_t allowed = batch_size_allowed();
+
+	(void)fd;
+	(void)what;
+	(void)arg;
+	serve_usages();
+	if (mda.delivery_count > 0) {
+		mda.batch_size = mda.delivery_count < allowed ? mda.delivery_count : allowed;
+		batch_deliver(&mda.context, mda.deliveries, mda.batch_size, answer_batch, NULL);
+		mda.delivery_count -= mda.batch_size;
+		memmove(mda.deliveries, mda.deliveries + mda.batch_size,
+		    mda.delivery_count * sizeof(mda.deliveries[0]));
+		mda.batch_size = 0;
+	}
+	if (mda.delivery_count > 0)
+		event_active(mda.work, 0, 0);
+	finish_if_stopping();
+}
+
+/* Why this process can't serve the mailbox; true when it can. */
+static bool
+is_for_this_owner(const struct ipc_mailbox *mailbox, struct reply *why)
+{
+	if (!mda.child.privileged_start || mailbox->uid == geteuid())
+		return true;
+	reply_set(why, 451, "4.3.0", "mailbox of uid %u was given to the mda of uid %u",
+	    mailbox->uid, geteuid());
+	return false;
+}
+
+static void
+receive_deliver(struct channel *channel, struct imsg *imsg)
+{
+	static struct ipc_deliver request;
+	struct buf_reader reader;
+	struct delivery *delivery;
+	struct stat st;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_deliver_decode(&reader, &request)) {
+		channel_reject(channel, imsg, "not a delivery");
+		return;
+	}
+	if (imsg->fd == -1 || fstat(imsg->fd, &st) == -1 || !S_ISREG(st.st_mode)) {
+		channel_reject(channel, imsg, "no message");
+		return;
+	}
+	if (mda.delivery_count == WAITING_MAX) {
+		channel_reject(channel, imsg, "too many at once");
+		return;
+	}
+	delivery = delivery_new(&request, imsg->id, imsg->fd);
+	imsg->fd = -1;
+	if (delivery == NULL)
+		fatal("delivery");
+	if (!is_for_this_owner(&request.mailbox, &delivery->result.reply))
+		answer_delivery(delivery);
+	else if (request.kind == ENVELOPE_PIPE)
+		runner_start(mda.runner, delivery);
+	else {
+		mda.deliveries[mda.delivery_count++] = delivery;
+		event_active(mda.work, 0, 0);
+	}
+}
+
+static void
+receive_usage(struct channel *channel, struct imsg *imsg)
+{
+	struct usage_request *usage;
+	struct buf_reader reader;
+
+	if (mda.usage_count == WAITING_MAX) {
+		channel_reject(channel, imsg, "too many at once");
+		return;
+	}
+	usage = calloc(1, sizeof(*usage));
+	if (usage == NULL)
+		fatal("usage");
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	usage->request_id = imsg->id;
+	if (!ipc_mailbox_decode(&reader, &usage->mailbox) || !buf_reader_done(&reader) ||
+	    usage->mailbox.path[0] != '/') {
+		free(usage);
+		channel_reject(channel, imsg, "not a mailbox");
+		return;
+	}
+	mda.usages[mda.usage_count++] = usage;
+	event_active(mda.work, 0, 0);
+}
+
+static void
+on_queue(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	switch ((enum ipc_queue_mda_type)imsg->type) {
+	case QUEUE_MDA_DELIVER:
+		receive_deliver(channel, imsg);
+		return;
+	case QUEUE_MDA_USAGE:
+		receive_usage(channel, imsg);
+		return;
+	case MDA_QUEUE_DELIVERED:
+	case MDA_QUEUE_USAGE_DONE:
+		break;
+	}
+	channel_reject(channel, imsg, "unknown type");
+}
+
+static void
+on_queue_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)arg;
+	log_debug("queue: %s", why);
+	channel_free(channel);
+	mda.queue = NULL;
+	stop();
+}
+
+/* The first config starts the work; later ones change the names of files made from then on. */
+static void
+configure(struct channel *channel, struct imsg *imsg)
+{
+	struct config *config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
+
+	if (config == NULL) {
+		channel_reject(channel, imsg, "not a config");
+		return;
+	}
+	if (mda.state == MDA_STARTING)
+		batch_context_init(&mda.context, config->hostname, config->mail_directory);
+	else
+		batch_context_set(&mda.context, config->hostname, config->mail_directory);
+	runner_set_delimiters(mda.runner, config->subaddress_delimiters);
+	config_free(config);
+	if (mda.state == MDA_STARTING) {
+		mda.state = MDA_SERVING;
+		channel_pause(mda.queue, false);
+	}
+	channel_send(channel, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
+}
+
+static void
+set_log(struct channel *channel, struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_log log;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_log_decode(&reader, &log) || !buf_reader_done(&reader)) {
+		channel_reject(channel, imsg, "not a log setting");
+		return;
+	}
+	log_set_level(log.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_set_trace(log.trace);
+	if (imsg->fd != -1) {
+		log_set_fd(imsg->fd);
+		imsg->fd = -1;
+	}
+}
+
+static void
+on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	switch ((enum ipc_supervisor_type)imsg->type) {
+	case SUPERVISOR_CHILD_CONFIG:
+		configure(channel, imsg);
+		return;
+	case SUPERVISOR_CHILD_STATS:
+		if (imsg->fd != -1) {
+			stats_attach(imsg->fd);
+			imsg->fd = -1;
+		}
+		return;
+	case SUPERVISOR_CHILD_START:
+		channel_send(channel, CHILD_SUPERVISOR_READY, imsg->id, 0, -1, NULL);
+		return;
+	case SUPERVISOR_CHILD_LOG:
+		set_log(channel, imsg);
+		return;
+	case SUPERVISOR_CHILD_STOP:
+		stop();
+		return;
+	case SUPERVISOR_CHILD_PEER:
+	case SUPERVISOR_CHILD_LISTEN:
+	case SUPERVISOR_CHILD_PAUSE:
+	case SUPERVISOR_CHILD_RESUME:
+	case CHILD_SUPERVISOR_CONFIGURED:
+	case CHILD_SUPERVISOR_READY:
+	case CHILD_SUPERVISOR_LOG_LOST:
+	case QUEUE_SUPERVISOR_MDA_START:
+	case SUPERVISOR_QUEUE_MDA_STARTED:
+	case CONTROL_SUPERVISOR_REQUEST:
+	case SUPERVISOR_CONTROL_DONE:
+		break;
+	}
+	channel_reject(channel, imsg, "unknown type");
+}
+
+/* The supervisor is gone: what is in hand will be tried again by another. */
+static void
+on_supervisor_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)channel;
+	(void)arg;
+	log_debug("supervisor: %s", why);
+	event_base_loopbreak(mda.base);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	child_start(&mda.child, "mda", argc, argv);
+	if (mda.child.queue_fd == -1)
+		fatalx("no channel to the queue");
+	umask(077);
+	/* A file size limit is an error like a full disk, not the end. */
+	if (sigaction(SIGXFSZ, &ignore, NULL) == -1)
+		fatal("sigaction");
+	mda.base = child_event_base();
+	mda.runner = runner_new(mda.base, COMMAND_SECONDS, on_command_done, NULL);
+	mda.work = event_new(mda.base, -1, 0, on_work, NULL);
+	mda.stop_timer = event_new(mda.base, -1, 0, on_stop_timer, NULL);
+	if (mda.work == NULL || mda.stop_timer == NULL || event_priority_set(mda.work, 1) == -1)
+		fatalx("no memory for events");
+	mda.queue =
+	    channel_new(mda.base, "queue", mda.child.queue_fd, on_queue, on_queue_closed, NULL);
+	channel_pause(mda.queue, true);
+	mda.supervisor = channel_new(mda.base, "supervisor", mda.child.channel_fd, on_supervisor,
+	    on_supervisor_closed, NULL);
+	if (event_base_dispatch(mda.base) == -1)
+		fatalx("the event loop failed");
+	runner_free(mda.runner);
+	channel_free(mda.queue);
+	channel_free(mda.supervisor);
+	batch_context_free(&mda.context);
+	event_free(mda.work);
+	event_free(mda.stop_timer);
+	event_base_free(mda.base);
+	return 0;
+}

@@ -1,0 +1,268 @@
+/*
+ * A job is forked off with a pipe to report through. The end of the pipe is the end of the job: its
+ * process holds the only other end. A job killed by others reports nothing, which counts as a
+ * temporary failure, as does one that outlives its own time limit.
+ */
+#include <sys/prctl.h>
+#include <sys/queue.h>
+#include <sys/wait.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bsd/unistd.h>
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "deliver/command.h"
+#include "deliver/failure.h"
+#include "deliver/runner.h"
+
+#define RUNNING_MAX   16
+#define GRACE_SECONDS 30 /* for a job beyond its command's limit */
+
+struct job {
+	TAILQ_ENTRY(job) entry;
+	struct runner *runner;
+	struct delivery *delivery;
+	pid_t pid; /* 0 while waiting */
+	int report;
+	struct event *event;
+	size_t received;
+	struct command_result result;
+};
+
+struct runner {
+	struct event_base *base;
+	unsigned seconds;
+	char delimiters[16];
+	runner_done_fn done;
+	void *arg;
+	size_t running;
+	size_t waiting;
+	TAILQ_HEAD(, job) jobs; /* the running ones before the waiting ones */
+};
+
+static void start_waiting(struct runner *);
+
+struct runner *
+runner_new(struct event_base *base, unsigned seconds, runner_done_fn done, void *arg)
+{
+	struct runner *runner = calloc(1, sizeof(*runner));
+
+	if (runner == NULL)
+		fatal("calloc");
+	runner->base = base;
+	runner->seconds = seconds;
+	runner->done = done;
+	runner->arg = arg;
+	TAILQ_INIT(&runner->jobs);
+	return runner;
+}
+
+void
+runner_set_delimiters(struct runner *runner, const char *delimiters)
+{
+	snprintf(runner->delimiters, sizeof(runner->delimiters), "%s", delimiters);
+}
+
+size_t
+runner_count(const struct runner *runner)
+{
+	return runner->running + runner->waiting;
+}
+
+static void
+job_free(struct job *job)
+{
+	struct runner *runner = job->runner;
+
+	TAILQ_REMOVE(&runner->jobs, job, entry);
+	if (job->pid == 0)
+		runner->waiting--;
+	else
+		runner->running--;
+	if (job->event != NULL)
+		event_free(job->event);
+	if (job->report != -1)
+		close(job->report);
+	free(job);
+}
+
+void
+runner_free(struct runner *runner)
+{
+	struct job *job;
+
+	if (runner == NULL)
+		return;
+	while ((job = TAILQ_FIRST(&runner->jobs)) != NULL) {
+		/* Its command dies with it. */
+		if (job->pid != 0 && kill(job->pid, SIGKILL) == 0)
+			(void)waitpid(job->pid, NULL, 0);
+		delivery_free(job->delivery);
+		job_free(job);
+	}
+	free(runner);
+}
+
+/* The job's process: keeps its message and the report's descriptor alone. */
+_Noreturn static void
+run_job(const struct job *job, char **environment, int report, pid_t parent)
+{
+	struct command_result result;
+	const uint8_t *at = (const uint8_t *)&result;
+	size_t left = sizeof(result);
+	int message;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
+		_exit(1);
+	message = fcntl(job->delivery->message, F_DUPFD_CLOEXEC, 16);
+	report = fcntl(report, F_DUPFD_CLOEXEC, 16);
+	if (message == -1 || report == -1 || dup2(message, 3) == -1 || dup2(report, 4) == -1)
+		_exit(1);
+	closefrom(5);
+	if (fcntl(3, F_SETFD, FD_CLOEXEC) == -1 || fcntl(4, F_SETFD, FD_CLOEXEC) == -1)
+		_exit(1);
+	command_run(&job->delivery->request, 3, environment, job->runner->seconds, &result);
+	while (left > 0) {
+		ssize_t written = write(4, at, left);
+
+		if (written == -1 && errno != EINTR)
+			_exit(1);
+		if (written > 0) {
+			at += written;
+			left -= (size_t)written;
+		}
+	}
+	_exit(0);
+}
+
+static void
+finish(struct job *job)
+{
+	struct runner *runner = job->runner;
+	struct delivery *delivery = job->delivery;
+	struct reply *reply = &delivery->result.reply;
+
+	if (job->pid > 0) {
+		kill(job->pid, SIGKILL);
+		while (waitpid(job->pid, NULL, 0) == -1 && errno == EINTR)
+			;
+		if (job->received == sizeof(job->result) &&
+		    job->result.output_length <= COMMAND_OUTPUT_MAX)
+			command_reply(&job->result, delivery->request.command, reply);
+		else
+			reply_set(reply, 451, "4.3.0", "command \"%.150s\" was interrupted",
+			    delivery->request.command);
+	}
+	job_free(job);
+	runner->done(delivery, runner->arg);
+	start_waiting(runner);
+}
+
+static void
+on_report(evutil_socket_t fd, short what, void *arg)
+{
+	struct job *job = arg;
+	ssize_t got;
+
+	if ((what & EV_TIMEOUT) == 0) {
+		got = read(fd, (uint8_t *)&job->result + job->received,
+		    sizeof(job->result) - job->received);
+		if (got == -1 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (got > 0) {
+			job->received += (size_t)got;
+			if (job->received < sizeof(job->result))
+				return;
+		}
+	}
+	finish(job);
+}
+
+/* False with errno. */
+static bool
+start_job(struct job *job)
+{
+	struct runner *runner = job->runner;
+	struct timeval limit = { .tv_sec = runner->seconds + GRACE_SECONDS };
+	char **environment = command_environment(&job->delivery->request, runner->delimiters);
+	pid_t self = getpid(), pid;
+	int report[2], error;
+
+	if (environment == NULL || pipe2(report, O_CLOEXEC | O_NONBLOCK) == -1) {
+		command_environment_free(environment);
+		return false;
+	}
+	pid = fork();
+	if (pid == 0) {
+		int flags = fcntl(report[1], F_GETFL);
+
+		if (flags == -1 || fcntl(report[1], F_SETFL, flags & ~O_NONBLOCK) == -1)
+			_exit(1);
+		run_job(job, environment, report[1], self);
+	}
+	error = errno;
+	command_environment_free(environment);
+	close(report[1]);
+	if (pid == -1) {
+		close(report[0]);
+		errno = error;
+		return false;
+	}
+	job->pid = pid;
+	job->report = report[0];
+	runner->waiting--;
+	runner->running++;
+	job->event = event_new(runner->base, job->report, EV_READ | EV_PERSIST, on_report, job);
+	if (job->event == NULL || event_add(job->event, &limit) == -1)
+		fatal("event");
+	return true;
+}
+
+static void
+start_waiting(struct runner *runner)
+{
+	struct job *job;
+
+	while (runner->running < RUNNING_MAX && runner->waiting > 0) {
+		TAILQ_FOREACH(job, &runner->jobs, entry)
+		{
+			if (job->pid == 0)
+				break;
+		}
+		if (job == NULL)
+			return;
+		if (!start_job(job)) {
+			struct delivery *delivery = job->delivery;
+
+			failure_set(&delivery->result.reply, errno, "run command",
+			    delivery->request.command);
+			job_free(job);
+			runner->done(delivery, runner->arg);
+		}
+	}
+}
+
+void
+runner_start(struct runner *runner, struct delivery *delivery)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (job == NULL) {
+		failure_set(
+		    &delivery->result.reply, ENOMEM, "run command", delivery->request.command);
+		runner->done(delivery, runner->arg);
+		return;
+	}
+	job->runner = runner;
+	job->delivery = delivery;
+	job->report = -1;
+	runner->waiting++;
+	TAILQ_INSERT_TAIL(&runner->jobs, job, entry);
+	start_waiting(runner);
+}
