@@ -139,6 +139,7 @@ static void
 set_limits(rlim_t descriptors)
 {
 	struct rlimit limit = { .rlim_cur = 0, .rlim_max = 0 };
+	rlim_t most;
 
 	if (setrlimit(RLIMIT_CORE, &limit) != 0)
 		fatal("setrlimit(RLIMIT_CORE)");
@@ -146,11 +147,15 @@ set_limits(rlim_t descriptors)
 		return;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		fatal("getrlimit(RLIMIT_NOFILE)");
-	if (geteuid() == 0 || descriptors < limit.rlim_max)
-		limit.rlim_max = descriptors;
-	limit.rlim_cur = limit.rlim_max;
+	most = limit.rlim_max;
+	limit.rlim_cur = limit.rlim_max = descriptors;
+	if (descriptors > most && setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		return;
+	/* Not ours to raise (containers, ordinary users): as much as there is. */
+	if (descriptors > most)
+		limit.rlim_cur = limit.rlim_max = most;
 	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-		fatal("setrlimit(RLIMIT_NOFILE, %llu)", (unsigned long long)descriptors);
+		fatal("setrlimit(RLIMIT_NOFILE, %llu)", (unsigned long long)limit.rlim_cur);
 }
 
 /* No capability can come back by way of exec() or the ambient set; needs to be called as root. */

@@ -1,0 +1,141 @@
+/*
+ * Accounts. What mail is delivered as is checked here by numbers, against root and all of the
+ * suite's own: the queue, which asks, isn't trusted with that choice.
+ */
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "smtpd/supervisor_accounts.h"
+
+/* Those of programs must exist. */
+static const struct {
+	const char *name;
+	enum program program; /* PROGRAM_COUNT: of none that is started here */
+} suite[] = {
+	{ "_smtpd", PROGRAM_LISTENER },
+	{ "_smtpq", PROGRAM_QUEUE },
+	{ "_smtpt", PROGRAM_DIRECTORY },
+	{ "_smtpl", PROGRAM_RESOLVER },
+	{ "_smtpc", PROGRAM_CONTROL },
+	{ "_smtpk", PROGRAM_COUNT },
+	{ "_smtpr", PROGRAM_COUNT },
+	{ "_smtpa", PROGRAM_COUNT },
+	{ "_vmail", PROGRAM_COUNT },
+};
+
+_Static_assert(sizeof(suite) / sizeof(suite[0]) <= ACCOUNTS_OWN_MAX, "all accounts have a place");
+
+static bool
+is_mail_account(const struct accounts *accounts, uid_t uid, gid_t gid)
+{
+	return uid == accounts->mail.uid && gid == accounts->mail.gid;
+}
+
+static bool
+find_suite(struct accounts *accounts, char *why, size_t size)
+{
+	const struct passwd *entry;
+	struct account *account;
+	size_t i;
+
+	for (i = 0; i < sizeof(suite) / sizeof(suite[0]); i++) {
+		entry = getpwnam(suite[i].name);
+		if (entry == NULL && suite[i].program != PROGRAM_COUNT) {
+			snprintf(why, size,
+			    "the account %s doesn't exist: make the suite's accounts with "
+			    "etc/make-accounts.sh, `make install` or systemd-sysusers",
+			    suite[i].name);
+			return false;
+		}
+		if (entry == NULL)
+			continue;
+		if (entry->pw_uid == 0 || entry->pw_gid == 0) {
+			snprintf(why, size, "the account %s must not be root's", suite[i].name);
+			return false;
+		}
+		account = &accounts->own[accounts->own_count++];
+		account->uid = entry->pw_uid;
+		account->gid = entry->pw_gid;
+		if (suite[i].program != PROGRAM_COUNT)
+			accounts->programs[suite[i].program] = *account;
+	}
+	return true;
+}
+
+bool
+accounts_find(struct accounts *accounts, const char *mail_user, char *why, size_t size)
+{
+	const struct passwd *entry;
+	size_t i;
+
+	memset(accounts, 0, sizeof(*accounts));
+	accounts->privileged = geteuid() == 0;
+	if (!accounts->privileged) {
+		for (i = 0; i < PROGRAM_COUNT; i++)
+			accounts->programs[i] = (struct account){ geteuid(), getegid() };
+		accounts->mail = accounts->programs[PROGRAM_QUEUE];
+		return true;
+	}
+	if (!find_suite(accounts, why, size))
+		return false;
+	entry = getpwnam(mail_user);
+	if (entry == NULL) {
+		snprintf(why, size,
+		    "the mail user %s doesn't exist: make that account (etc/make-accounts.sh or "
+		    "systemd-sysusers make _vmail), or name another with \"mail user\"",
+		    mail_user);
+		return false;
+	}
+	if (entry->pw_uid == 0 || entry->pw_gid == 0) {
+		snprintf(why, size, "the mail user %s must not be root", mail_user);
+		return false;
+	}
+	for (i = 0; i < PROGRAM_COUNT; i++) {
+		if (entry->pw_uid == accounts->programs[i].uid) {
+			snprintf(why, size, "the mail user %s must not be that of %s", mail_user,
+			    program_name((enum program)i));
+			return false;
+		}
+	}
+	accounts->mail = (struct account){ entry->pw_uid, entry->pw_gid };
+	return true;
+}
+
+bool
+accounts_may_deliver(const struct accounts *accounts, uid_t uid, gid_t gid, char *why, size_t size)
+{
+	size_t i;
+
+	if (!accounts->privileged) {
+		if (uid == geteuid() && gid == getegid())
+			return true;
+		snprintf(why, size,
+		    "smtpd wasn't started as root and can't deliver as user %u, group %u", uid,
+		    gid);
+		return false;
+	}
+	if (uid == 0 || gid == 0) {
+		snprintf(why, size, "mail isn't delivered as root: give root an alias");
+		return false;
+	}
+	/* -1 means "leave it" to setresuid(). */
+	if (uid == (uid_t)-1 || gid == (gid_t)-1) {
+		snprintf(why, size, "no such user or group");
+		return false;
+	}
+	if (is_mail_account(accounts, uid, gid))
+		return true;
+	for (i = 0; i < accounts->own_count; i++) {
+		if (uid == accounts->own[i].uid || gid == accounts->own[i].gid) {
+			snprintf(why, size,
+			    "mail isn't delivered as user %u, group %u: that is a program of the "
+			    "mail server",
+			    uid, gid);
+			return false;
+		}
+	}
+	return true;
+}
