@@ -1,0 +1,16 @@
+/*
+ * smtpctl is setgid to the control socket's group so that anybody may ask; who may be answered is
+ * decided by the socket's other end. That group is used for connect() and nothing else.
+ */
+#ifndef SMTPCTL_PRIVILEGE_H
+#define SMTPCTL_PRIVILEGE_H
+
+/* Before anything else: standard descriptors that are open, no environment, no other descriptors,
+ * default signals, and the caller's own group. Ends the process when that cannot be had. */
+void privilege_start(void);
+/* The group is back until privilege_drop(). */
+void privilege_raise(void);
+/* The group is gone for good. */
+void privilege_drop(void);
+
+#endif

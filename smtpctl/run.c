@@ -1,0 +1,470 @@
+/*
+ * One request, its answer frame by frame, and what is printed of it.
+ */
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "smtpctl/run.h"
+#include "smtpctl/show_account.h"
+#include "smtpctl/show_queue.h"
+#include "smtpctl/show_stats.h"
+#include "smtpctl/text.h"
+
+/* Takes one frame of an answer before its DONE; false when it isn't what was asked for. */
+typedef bool (*frame_fn)(const struct imsg *, void *arg);
+
+/* What a server says is cleaned like all else; its lines stay lines. */
+static void
+warn_words(const char *before, const char *words)
+{
+	struct buf buf;
+	const char *line = words;
+
+	buf_init(&buf, 4 * IPC_WORDS_MAX);
+	buf_add_text(&buf, before);
+	while (line[0] != '\0') {
+		char part[IPC_WORDS_MAX + 1];
+		size_t length = strcspn(line, "\n");
+
+		if (length >= sizeof(part))
+			length = sizeof(part) - 1;
+		memcpy(part, line, length);
+		part[length] = '\0';
+		text_add_clean(&buf, part, IPC_WORDS_MAX);
+		line += length;
+		if (line[0] == '\n' && *++line != '\0')
+			buf_add_text(&buf, "\n");
+	}
+	warnx("%.*s", (int)buf.length, buf.data == NULL ? "" : (const char *)buf.data);
+	buf_free(&buf);
+}
+
+static int
+fail_result(const struct ipc_result *result)
+{
+	if (result->exit_code == EX_NOPERM)
+		warn_words("", result->words);
+	else
+		warn_words(result->words[0] == '\0' ? "command failed" : "command failed: ",
+		    result->words);
+	return (int)result->exit_code;
+}
+
+static int
+fail_protocol(struct output *output)
+{
+	output_flush(output);
+	warnx("command failed: smtpd answered what smtpctl doesn't understand");
+	return EX_PROTOCOL;
+}
+
+/*
+ * Sends the request and takes its answer: `each` for every frame before DONE, whose content goes to
+ * `*result` and whose descriptor to `*fd` (NULL: none is expected). An EX_* status, 0 only when the
+ * result's is.
+ */
+static int
+exchange(struct client *client, struct output *output, enum ipc_control_type type,
+    const struct buf *payload, frame_fn each, void *arg, struct ipc_result *result, int *fd)
+{
+	struct buf_reader reader;
+	struct imsg imsg;
+	const char *why;
+
+	if (!client_send(client, type, payload) && errno != EPIPE) {
+		warn("command failed");
+		return EX_UNAVAILABLE;
+	}
+	for (;;) {
+		if (!client_receive(client, &imsg, &why)) {
+			output_flush(output);
+			warnx("command failed: %s", why);
+			return EX_UNAVAILABLE;
+		}
+		/* Id 0: refused as a whole, whatever we ask. */
+		if (imsg.id != client->id && !(imsg.id == 0 && imsg.type == CONTROL_DONE)) {
+			if (imsg.fd != -1)
+				close(imsg.fd);
+			return fail_protocol(output);
+		}
+		if (imsg.type == CONTROL_DONE)
+			break;
+		if (imsg.fd != -1)
+			close(imsg.fd);
+		if (each == NULL || !each(&imsg, arg))
+			return fail_protocol(output);
+	}
+	if (fd != NULL)
+		*fd = imsg.fd;
+	else if (imsg.fd != -1)
+		close(imsg.fd);
+	buf_reader_init(&reader, imsg.payload, imsg.length);
+	if (!ipc_result_decode(&reader, result) || !buf_reader_done(&reader))
+		return fail_protocol(output);
+	output_flush(output);
+	return result->exit_code == 0 ? 0 : fail_result(result);
+}
+
+/* The same with a payload that was just encoded, which is freed. */
+static int
+exchange_encoded(struct client *client, struct output *output, enum ipc_control_type type,
+    struct buf *payload, frame_fn each, void *arg, struct ipc_result *result, int *fd)
+{
+	int status = exchange(client, output, type, payload, each, arg, result, fd);
+
+	if (payload->data != NULL)
+		explicit_bzero(payload->data, payload->length);
+	buf_free(payload);
+	return status;
+}
+
+struct listing {
+	struct output *output;
+	const struct command *command;
+	struct transaction transaction;
+	struct envelope envelope;
+	uint64_t count;
+};
+
+static bool
+take_envelope(const struct imsg *imsg, void *arg)
+{
+	struct listing *listing = arg;
+	struct output *output = listing->output;
+	struct buf_reader reader;
+	int64_t now = clock_wall();
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->type != CONTROL_ENVELOPE || !transaction_decode(&reader, &listing->transaction) ||
+	    !envelope_decode(&reader, &listing->envelope) || !buf_reader_done(&reader))
+		return false;
+	if (output->format == OUTPUT_JSON)
+		show_queue_json(&output->buf, &listing->transaction, &listing->envelope);
+	else if (listing->command->verb == COMMAND_SHOW_ENVELOPE)
+		show_envelope(&output->buf, &listing->transaction, &listing->envelope);
+	else if (output->format == OUTPUT_LINES)
+		show_queue_line(&output->buf, &listing->transaction, &listing->envelope, now);
+	else {
+		if (listing->count == 0)
+			show_queue_table_head(&output->buf, output->width);
+		show_queue_table_row(
+		    &output->buf, &listing->transaction, &listing->envelope, now, output->width);
+	}
+	listing->count++;
+	output_flush_some(output);
+	return true;
+}
+
+static int
+run_list(const struct command *command, struct client *client, struct output *output)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+	struct ipc_result result;
+	struct buf payload;
+	int status;
+
+	if (listing == NULL)
+		err(EX_OSERR, "envelope");
+	listing->output = output;
+	listing->command = command;
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_filter_encode(&payload, &command->filter);
+	status = exchange_encoded(
+	    client, output, CONTROL_QUEUE_LIST, &payload, take_envelope, listing, &result, NULL);
+	if (status == 0 && listing->count == 0 && command->verb == COMMAND_SHOW_ENVELOPE) {
+		warnx("command failed: no such envelope");
+		status = EX_DATAERR;
+	}
+	free(listing);
+	return status;
+}
+
+static int
+run_message(const struct command *command, struct client *client, struct output *output)
+{
+	struct ipc_result result;
+	struct buf payload;
+	off_t offset = 0;
+	int fd = -1;
+	int status;
+
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_filter_encode(&payload, &command->filter);
+	status = exchange_encoded(
+	    client, output, CONTROL_QUEUE_MESSAGE, &payload, NULL, NULL, &result, &fd);
+	if (status == 0 && fd == -1)
+		status = fail_protocol(output);
+	while (status == 0) {
+		uint8_t bytes[16384];
+		ssize_t count = pread(fd, bytes, sizeof(bytes), offset);
+
+		if (count == -1 && errno == EINTR)
+			continue;
+		if (count == -1) {
+			warn("command failed: the message could not be read");
+			status = EX_IOERR;
+		}
+		if (count <= 0)
+			break;
+		buf_add(&output->buf, bytes, (size_t)count);
+		output_flush(output);
+		offset += count;
+	}
+	if (fd != -1)
+		close(fd);
+	return status;
+}
+
+static int
+run_act(const struct command *command, struct client *client, struct output *output)
+{
+	static const char *const words[QUEUE_ACTION_COUNT] = {
+		[QUEUE_SCHEDULE] = "scheduled",
+		[QUEUE_REMOVE] = "removed",
+		[QUEUE_EXPIRE] = "expired",
+		[QUEUE_HOLD] = "paused",
+		[QUEUE_UNHOLD] = "resumed",
+		[QUEUE_DISCOVER] = "discovered",
+	};
+	struct ipc_act act = { .action = command->action, .filter = command->filter };
+	struct ipc_result result;
+	struct buf payload;
+	int status;
+
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_act_encode(&payload, &act);
+	status = exchange_encoded(
+	    client, output, CONTROL_QUEUE_ACT, &payload, NULL, NULL, &result, NULL);
+	if (status != 0)
+		return status;
+	if (output->format == OUTPUT_JSON)
+		buf_printf(&output->buf, "{\"action\":\"%s\",\"envelopes\":%" PRIu64 "}\n",
+		    words[command->action], result.count);
+	else
+		buf_printf(&output->buf, "%" PRIu64 " envelope%s %s\n", result.count,
+		    result.count == 1 ? "" : "s", words[command->action]);
+	output_flush(output);
+	return 0;
+}
+
+/* Commands that have nothing to show but that they were carried out. */
+static int
+succeed(struct output *output)
+{
+	buf_add_text(&output->buf,
+	    output->format == OUTPUT_JSON ? "{\"result\":\"command succeeded\"}\n"
+	                                  : "command succeeded\n");
+	output_flush(output);
+	return 0;
+}
+
+static int
+run_pause(const struct command *command, struct client *client, struct output *output)
+{
+	struct ipc_result result;
+	struct buf payload;
+	int status;
+
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_pause_encode(&payload, &command->pause);
+	status = exchange_encoded(
+	    client, output, CONTROL_QUEUE_PAUSE, &payload, NULL, NULL, &result, NULL);
+	return status == 0 ? succeed(output) : status;
+}
+
+static int
+run_supervisor(const struct command *command, struct client *client, struct output *output)
+{
+	struct ipc_result result;
+	struct buf payload;
+	int status;
+
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_control_encode(&payload, &command->supervisor);
+	status = exchange_encoded(
+	    client, output, CONTROL_SUPERVISOR, &payload, NULL, NULL, &result, NULL);
+	return status == 0 ? succeed(output) : status;
+}
+
+static bool
+take_line(const struct imsg *imsg, void *arg)
+{
+	struct listing *listing = arg;
+	struct buf_reader reader;
+	bool shown = false;
+	char *line;
+
+	if (imsg->type != CONTROL_LINE)
+		return false;
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	line = buf_get_string_alloc(&reader, IMSG_PAYLOAD_MAX);
+	if (line != NULL && buf_reader_done(&reader)) {
+		if (listing->count++ == 0)
+			show_account_head(listing->output, listing->command->account);
+		shown = show_account_row(listing->output, listing->command->account, line);
+		output_flush_some(listing->output);
+	}
+	free(line);
+	return shown;
+}
+
+static int
+run_account(
+    const struct command *command, const char *hash, struct client *client, struct output *output)
+{
+	struct ipc_account account = { .verb = command->account };
+	struct listing *listing = calloc(1, sizeof(*listing));
+	char bytes[24], messages[24];
+	struct ipc_result result;
+	struct buf payload;
+	bool list = command->account == ACCOUNT_DOMAIN_LIST ||
+	    command->account == ACCOUNT_USER_LIST || command->account == ACCOUNT_ALIAS_LIST;
+	int status;
+
+	if (listing == NULL)
+		err(EX_OSERR, "list");
+	/* The words are lent, not owned: the encoder only reads them. */
+	for (size_t i = 0; i < command->word_count && i < ACCOUNT_WORDS_MAX; i++)
+		account.words[account.word_count++] = command->words[i];
+	if (command->account == ACCOUNT_USER_ADD || command->account == ACCOUNT_USER_PASSWORD)
+		account.words[account.word_count++] = (char *)(size_t)hash;
+	if (command->account == ACCOUNT_USER_QUOTA) {
+		(void)snprintf(bytes, sizeof(bytes), "%" PRIu64, command->quota_bytes);
+		(void)snprintf(messages, sizeof(messages), "%" PRIu64, command->quota_messages);
+		account.words[account.word_count++] = bytes;
+		account.words[account.word_count++] = messages;
+	}
+	listing->output = output;
+	listing->command = command;
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_account_encode(&payload, &account);
+	status = exchange_encoded(client, output, CONTROL_ACCOUNT, &payload,
+	    list ? take_line : NULL, listing, &result, NULL);
+	free(listing);
+	return status == 0 && !list ? succeed(output) : status;
+}
+
+static bool
+take_stats(const struct imsg *imsg, void *arg)
+{
+	return imsg->type == CONTROL_STATS && show_stats_decode(imsg->payload, imsg->length, arg);
+}
+
+static int
+run_stats(struct client *client, struct output *output)
+{
+	struct show_stats stats = { .uptime = 0 };
+	struct ipc_result result;
+	int status =
+	    exchange(client, output, CONTROL_STATS, NULL, take_stats, &stats, &result, NULL);
+
+	if (status != 0)
+		return status;
+	show_stats(output, &stats);
+	output_flush(output);
+	return 0;
+}
+
+static int
+run_monitor(const struct command *command, struct client *client, struct output *output)
+{
+	struct show_stats before, now = { .uptime = 0 };
+	struct ipc_result result;
+	struct timespec next;
+	int status;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &next) != 0)
+		err(EX_OSERR, "clock");
+	status = exchange(client, output, CONTROL_STATS, NULL, take_stats, &now, &result, NULL);
+	for (unsigned long line = 0; status == 0 && (command->count == 0 || line < command->count);
+	     line++) {
+		next.tv_sec++;
+		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL) == EINTR)
+			;
+		before = now;
+		status =
+		    exchange(client, output, CONTROL_STATS, NULL, take_stats, &now, &result, NULL);
+		if (status != 0)
+			break;
+		show_monitor(output, &before, &now, line);
+		output_flush(output);
+	}
+	return status;
+}
+
+/* Three lines, "MDA running"; as JSON one object, {"mda":"running", …}. */
+static int
+run_status(struct client *client, struct output *output)
+{
+	struct ipc_result result;
+	struct buf *buf = &output->buf;
+	char *rest = result.words, *line;
+	const char *before = "{";
+	int status = exchange(client, output, CONTROL_STATUS, NULL, NULL, NULL, &result, NULL);
+
+	if (status != 0)
+		return status;
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		char *state = strchr(line, ' ');
+
+		if (output->format != OUTPUT_JSON) {
+			text_add_clean(buf, line, IPC_WORDS_MAX);
+			buf_add_text(buf, "\n");
+			continue;
+		}
+		if (state == NULL)
+			return fail_protocol(output);
+		*state++ = '\0';
+		for (char *letter = line; *letter != '\0'; letter++)
+			if (*letter >= 'A' && *letter <= 'Z')
+				*letter += 'a' - 'A';
+		buf_add_text(buf, before);
+		text_add_json(buf, line);
+		buf_add_text(buf, ":");
+		text_add_json(buf, state);
+		before = ",";
+	}
+	if (output->format == OUTPUT_JSON)
+		buf_add_text(buf, "}\n");
+	output_flush(output);
+	return 0;
+}
+
+int
+run_command(
+    const struct command *command, const char *hash, struct client *client, struct output *output)
+{
+	switch (command->verb) {
+	case COMMAND_SHOW_QUEUE:
+	case COMMAND_SHOW_ENVELOPE:
+		return run_list(command, client, output);
+	case COMMAND_SHOW_MESSAGE:
+		return run_message(command, client, output);
+	case COMMAND_SHOW_STATS:
+		return run_stats(client, output);
+	case COMMAND_SHOW_STATUS:
+		return run_status(client, output);
+	case COMMAND_ACT:
+		return run_act(command, client, output);
+	case COMMAND_PAUSE:
+		return run_pause(command, client, output);
+	case COMMAND_SUPERVISOR:
+		return run_supervisor(command, client, output);
+	case COMMAND_ACCOUNT:
+		return run_account(command, hash, client, output);
+	case COMMAND_MONITOR:
+		return run_monitor(command, client, output);
+	case COMMAND_SPOOL:
+	case COMMAND_ENCRYPT:
+		break;
+	}
+	return EX_SOFTWARE;
+}
