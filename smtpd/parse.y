@@ -501,13 +501,13 @@ yylex(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
 		snprintf(parse->word, sizeof(parse->word), "%c", mark);
 	switch (kind) {
 	case LEX_END:
-		return YYEOF;
+		return CONFEOF;
 	case LEX_NEWLINE:
 		return NEWLINE;
 	case LEX_MARK:
 		return mark;
 	case LEX_BAD:
-		return YYerror;
+		return CONFerror;
 	case LEX_WORD:
 		keyword = bsearch(text, keywords, sizeof(keywords) / sizeof(keywords[0]),
 		    sizeof(keywords[0]), keyword_compare);

@@ -79,7 +79,9 @@ print_table(FILE *file, const struct config *config, const char *word, const cha
 
 	if (*name == '\0')
 		return;
-	fprintf(file, " %s ", word);
+	if (*word != '\0')
+		fprintf(file, " %s", word);
+	fputc(' ', file);
 	table = config_find_table(config, name);
 	if (table != NULL && is_anonymous(table))
 		print_content(file, table);
@@ -142,8 +144,10 @@ print_action(FILE *file, const struct config *config, const struct action_config
 	print_table(file, config, "userbase", action->userbase_table);
 	print_option(file, "user", action->user);
 	print_option(file, "host", action->relay_host);
-	if (action->ttl != 0)
-		fprintf(file, " ttl %us", action->ttl);
+	if (action->ttl != 0) {
+		fputs(" ttl ", file);
+		print_duration(file, action->ttl);
+	}
 	if (action->allow_pipes)
 		fputs(" pipes", file);
 	fputc('\n', file);
@@ -202,8 +206,10 @@ parse_print_config(FILE *file, const struct config *config)
 		fputs("none", file);
 	else
 		fputs("{ ", file);
-	for (size_t i = 0; i < config->bounce_warn_count; i++)
-		fprintf(file, "%us ", config->bounce_warn[i]);
+	for (size_t i = 0; i < config->bounce_warn_count; i++) {
+		print_duration(file, config->bounce_warn[i]);
+		fputc(' ', file);
+	}
 	fputs(config->bounce_warn_count == 0 ? "\n" : "}\n", file);
 	for (size_t i = 0; i < config->table_count; i++) {
 		const struct table_config *table = &config->tables[i];

@@ -8,6 +8,8 @@
 
 /* A word in quotes, as the lexer reads it back. */
 void print_quoted(FILE *, const char *);
+/* Seconds, as duration_from_word() reads them. */
+void print_duration(FILE *, uint32_t);
 /* Every setting, a line each. */
 void settings_print(FILE *, const struct config *);
 

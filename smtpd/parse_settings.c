@@ -336,6 +336,29 @@ apply(struct config *config, const struct setting *setting, char *value)
 }
 
 static void
+format_duration(uint64_t value, char *text, size_t size)
+{
+	static const struct {
+		unsigned seconds;
+		char letter;
+	} units[] = { { DAY, 'd' }, { 3600, 'h' }, { 60, 'm' }, { 1, 's' } };
+	size_t i = 0;
+
+	while (value == 0 ? i < 3 : value % units[i].seconds != 0)
+		i++;
+	snprintf(text, size, "%ju%c", (uintmax_t)(value / units[i].seconds), units[i].letter);
+}
+
+void
+print_duration(FILE *file, uint32_t seconds)
+{
+	char text[32];
+
+	format_duration(seconds, text, sizeof(text));
+	fputs(text, file);
+}
+
+static void
 format_number(const struct setting *setting, uint64_t value, char *text, size_t size)
 {
 	static const char units[] = " KMGT";
@@ -349,14 +372,7 @@ format_number(const struct setting *setting, uint64_t value, char *text, size_t 
 		snprintf(text, size, unit == 0 ? "%ju" : "%ju%c", (uintmax_t)value, units[unit]);
 		return;
 	case SETTING_DURATION:
-		if (value > 0 && value % DAY == 0)
-			snprintf(text, size, "%jud", (uintmax_t)value / DAY);
-		else if (value > 0 && value % 3600 == 0)
-			snprintf(text, size, "%juh", (uintmax_t)value / 3600);
-		else if (value > 0 && value % 60 == 0)
-			snprintf(text, size, "%jum", (uintmax_t)value / 60);
-		else
-			snprintf(text, size, "%jus", (uintmax_t)value);
+		format_duration(value, text, size);
 		return;
 	case SETTING_PERCENT:
 		snprintf(text, size, "%ju%%", (uintmax_t)value);
