@@ -255,17 +255,16 @@ header_at(const uint8_t *data, uint32_t length, const struct record_key *key, ui
 	    record_parse(data + offset, key, offset, record);
 }
 
-static uint32_t
-find_record(const uint8_t *data, uint32_t length, const struct record_key *key, uint32_t offset)
+bool
+segment_find(const uint8_t *data, uint32_t length, const struct record_key *key, uint32_t *offset,
+    struct record *record)
 {
-	struct record record;
-
-	for (; offset <= length && length - offset >= RECORD_HEADER_SIZE;
-	     offset += RECORD_ALIGNMENT) {
-		if (header_at(data, length, key, offset, &record))
-			return offset;
+	for (; *offset <= length && length - *offset >= RECORD_HEADER_SIZE;
+	     *offset += RECORD_ALIGNMENT) {
+		if (header_at(data, length, key, *offset, record))
+			return true;
 	}
-	return length;
+	return false;
 }
 
 /* Whether the bytes claim to be a record of this segment though their CRC is wrong. */
@@ -300,14 +299,14 @@ uint32_t
 segment_walk(const uint8_t *data, uint32_t length, const struct record_key *key,
     const struct segment_walk *walk)
 {
-	struct record record;
+	struct record record, later;
 	uint32_t offset = SEGMENT_DATA, next;
 	uint64_t size;
 
 	while (offset < length) {
 		if (!header_at(data, length, key, offset, &record)) {
-			next = find_record(data, length, key, offset);
-			if (next < length) {
+			next = offset;
+			if (segment_find(data, length, key, &next, &later)) {
 				walk->damaged(
 				    walk->arg, offset, next - offset, "damaged record header");
 				offset = next;
@@ -332,7 +331,7 @@ segment_walk(const uint8_t *data, uint32_t length, const struct record_key *key,
 		else {
 			next = offset + (uint32_t)size;
 			walk->damaged(walk->arg, offset, (uint32_t)size,
-			    find_record(data, length, key, next) < length
+			    segment_find(data, length, key, &next, &later)
 			        ? "damaged record"
 			        : "last record incomplete (cut off before it was acknowledged) or "
 			          "damaged");

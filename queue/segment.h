@@ -92,6 +92,10 @@ bool segment_write(struct segment *, const void *, size_t length, uint32_t offse
 bool segment_read(const struct segment *, void *, size_t length, uint32_t offset)
     __attribute__((warn_unused_result));
 
+/* Finds the first record at or after *offset and moves *offset there; false when there is none. */
+bool segment_find(const uint8_t *data, uint32_t length, const struct record_key *, uint32_t *offset,
+    struct record *);
+
 /*
  * Walks the records of a whole segment held in memory (`data`, of `length` bytes, header included).
  * `record` is called for each valid one with its payload; `damaged` for each stretch of bytes that

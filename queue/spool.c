@@ -147,6 +147,16 @@ spool_free_permille(const struct spool *spool)
 	return (int)((uint64_t)status.f_bavail * 1000 / status.f_blocks);
 }
 
+uint64_t
+spool_disk_size(const struct spool *spool)
+{
+	struct statvfs status;
+
+	if (fstatvfs(spool->fd, &status) == -1)
+		return 0;
+	return (uint64_t)status.f_blocks * status.f_frsize;
+}
+
 void
 spool_quarantine_file(
     const struct spool *spool, int directory_fd, const char *name, const char *why)

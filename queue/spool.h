@@ -40,6 +40,8 @@ void spool_close(struct spool *);
 
 /* Free share of the spool's file system in tenths of a percent; -1 when it can't be told. */
 int spool_free_permille(const struct spool *);
+/* Its size in bytes, 0 when it can't be told. */
+uint64_t spool_disk_size(const struct spool *);
 
 /* Moves segments/NAME or large/NAME into quarantine/ and says so. */
 void spool_quarantine_file(

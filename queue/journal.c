@@ -1,0 +1,736 @@
+/*
+ * Appending: records are built in place in a head's staging buffer, at the offsets that they will
+ * have, and leave with one pwrite() and one fdatasync(). A record of type RECORD_BATCH ends each
+ * batch, so that damage to the last real record's header is found as a gap before it.
+ *
+ * After a failure nothing is tried again on that segment: which of its pages the kernel still holds
+ * is unknown. States that were staged are carried over to another segment; for the messages there
+ * is a RECORD_VOID, and only then are they refused.
+ */
+#include <sys/stat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bsd/stdlib.h>
+#include <bsd/string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/stats.h"
+#include "queue/journal_private.h"
+
+#define BROKEN_PAUSE_MS 2000
+#define BATCH_PAYLOAD   4
+#define STAGED_KEEP     (4 * 1024 * 1024) /* a larger staging buffer is given back */
+
+static void salvage(struct journal *, enum journal_head);
+
+struct segment *
+journal_find_sequence(const struct journal *journal, uint64_t sequence)
+{
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		struct segment *segment = journal->segments[i];
+
+		if (segment != NULL && segment->state != SEGMENT_EMPTY &&
+		    segment->key.sequence == sequence)
+			return segment;
+	}
+	return NULL;
+}
+
+bool
+journal_add_segment(struct journal *journal, struct segment *segment, uint32_t *slot)
+{
+	struct segment **segments;
+	size_t i;
+
+	for (i = 0; i < journal->segment_count && journal->segments[i] != NULL; i++)
+		;
+	if (i == journal->segment_count) {
+		segments = reallocarray(journal->segments, i + 1, sizeof(struct segment *));
+		if (segments == NULL)
+			return false;
+		journal->segments = segments;
+		journal->segment_count++;
+	}
+	journal->segments[i] = segment;
+	*slot = (uint32_t)i;
+	return true;
+}
+
+uint32_t
+journal_segment_size(const struct journal *journal)
+{
+	uint64_t size = journal->options.segment_size;
+
+	/* A small disk has room for some, too. */
+	if (journal->disk_size != 0 && size > journal->disk_size / 20)
+		size = journal->disk_size / 20;
+	if (size < SEGMENT_SIZE_MIN)
+		size = SEGMENT_SIZE_MIN;
+	if (size > SEGMENT_SIZE_MAX)
+		size = SEGMENT_SIZE_MAX;
+	return (uint32_t)(size / SEGMENT_DATA * SEGMENT_DATA);
+}
+
+static bool
+create_segment(struct journal *journal)
+{
+	struct segment *segment = NULL;
+	char name[SEGMENT_NAME_SIZE];
+	uint32_t slot;
+	int error = 0;
+
+	for (unsigned tries = 0; tries < 100 && segment == NULL; tries++) {
+		snprintf(name, sizeof(name), "%08" PRIu32, ++journal->last_name % 100000000);
+		segment = segment_create(
+		    journal->spool->segments_fd, name, journal_segment_size(journal));
+		error = errno;
+		if (segment == NULL && error != EEXIST)
+			break;
+	}
+	if (segment == NULL) {
+		if (!journal->full)
+			log_error("spool: can't make another segment of %" PRIu32
+			          " bytes: %s; free or add disk space for the spool",
+			    journal_segment_size(journal), strerror(error));
+		journal->full = true;
+		return false;
+	}
+	if (!journal_add_segment(journal, segment, &slot)) {
+		unlinkat(journal->spool->segments_fd, segment->name, 0);
+		segment_free(segment);
+		return false;
+	}
+	journal->full = false;
+	return true;
+}
+
+static size_t
+count_empty(const struct journal *journal, uint32_t *slot)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		if (journal->segments[i] != NULL && journal->segments[i]->state == SEGMENT_EMPTY) {
+			*slot = (uint32_t)i;
+			count++;
+		}
+	}
+	return count;
+}
+
+static void
+update_gauge(const struct journal *journal)
+{
+	size_t used, all;
+
+	journal_count(journal, &used, &all);
+	stats_set(STATS_QUEUE_SEGMENT, (int64_t)all);
+}
+
+/* Gives the head an empty segment, whose header is the first thing staged. */
+static enum journal_result
+take_segment(struct journal *journal, enum journal_head which, bool may_use_reserve)
+{
+	struct head *head = &journal->heads[which];
+	struct segment_header header;
+	struct segment *segment;
+	uint32_t slot = 0;
+	size_t empty;
+
+	if (clock_monotonic_ms() < journal->broken_until_ms)
+		return JOURNAL_BROKEN;
+	empty = count_empty(journal, &slot);
+	if (empty == 0 || (empty == 1 && !may_use_reserve)) {
+		/* One to use, beside the one that stays. */
+		if (!create_segment(journal) && (empty == 0 || !may_use_reserve))
+			return JOURNAL_FULL;
+		count_empty(journal, &slot);
+	}
+	if (head->capacity < SEGMENT_DATA) {
+		head->data = malloc(STAGED_KEEP);
+		if (head->data == NULL)
+			return JOURNAL_BROKEN;
+		head->capacity = STAGED_KEEP;
+	}
+	segment = journal->segments[slot];
+	segment->key.sequence = ++journal->last_sequence;
+	arc4random_buf(&segment->key.salt, sizeof(segment->key.salt));
+	segment->state = SEGMENT_OPEN;
+	segment->use = which == JOURNAL_FIRST ? SEGMENT_FIRST : SEGMENT_SECOND;
+	segment->live_bytes = 0;
+	segment->live_count = 0;
+	segment->need_count = 0;
+	segment->end = 0;
+	header = (struct segment_header){ SEGMENT_VERSION, segment->use, segment->key,
+		segment->size, journal->last_batch };
+	segment_header_encode(head->data, &header);
+	head->segment = segment;
+	head->slot = slot;
+	head->start = 0;
+	head->length = SEGMENT_DATA;
+	head->has_records = false;
+	update_gauge(journal);
+	return JOURNAL_OK;
+}
+
+static void
+close_segment(struct head *head, enum segment_state state)
+{
+	head->segment->state = state;
+	head->segment->closed_ms = clock_monotonic_ms();
+	head->segment = NULL;
+	head->length = 0;
+	head->has_records = false;
+	head->begun = NULL;
+}
+
+static bool
+make_staging(struct head *head, size_t size)
+{
+	size_t capacity = head->capacity == 0 ? STAGED_KEEP : head->capacity;
+	uint8_t *data;
+
+	while (capacity < head->length + size)
+		capacity *= 2;
+	if (capacity == head->capacity)
+		return true;
+	data = realloc(head->data, capacity);
+	if (data == NULL)
+		return false;
+	head->data = data;
+	head->capacity = capacity;
+	return true;
+}
+
+static size_t
+room(const struct head *head)
+{
+	size_t used = (size_t)head->start + head->length + record_size(BATCH_PAYLOAD);
+
+	return used > head->segment->size ? 0 : head->segment->size - used;
+}
+
+static void
+carry(struct journal *journal, enum record_type type, const uint8_t *payload, size_t length,
+    uint64_t target, uint64_t envelope_id)
+{
+	struct carried *list = journal->carried, one = { type, target, envelope_id, length, NULL };
+	size_t capacity;
+
+	if (journal->carried_count == journal->carried_capacity) {
+		capacity = journal->carried_capacity == 0 ? 64 : 2 * journal->carried_capacity;
+		list = reallocarray(list, capacity, sizeof(*list));
+		if (list == NULL)
+			fatalx("out of memory");
+		journal->carried = list;
+		journal->carried_capacity = capacity;
+	}
+	one.payload = malloc(length);
+	if (one.payload == NULL)
+		fatalx("out of memory");
+	memcpy(one.payload, payload, length);
+	list[journal->carried_count++] = one;
+}
+
+/* What waited for a segment goes before anything newer. */
+static void
+stage_carried(struct journal *journal)
+{
+	static const struct location nowhere;
+	struct carried *list = journal->carried;
+	size_t count = journal->carried_count, i;
+	struct location to;
+
+	journal->carried = NULL;
+	journal->carried_count = journal->carried_capacity = 0;
+	for (i = 0; i < count; i++) {
+		const struct carried *one = &list[i];
+
+		/* One about a segment that is gone by now has no object any more. */
+		if (journal_find_sequence(journal, one->target) == NULL)
+			;
+		else if (journal_append_copy(journal, JOURNAL_FIRST, one->type, one->payload,
+		             one->length, one->target, &to) != JOURNAL_OK)
+			carry(journal, one->type, one->payload, one->length, one->target,
+			    one->envelope_id);
+		else if (one->envelope_id != 0)
+			journal->handler.state_moved(
+			    journal->handler.arg, one->envelope_id, &nowhere, &to);
+		free(one->payload);
+	}
+	free(list);
+}
+
+enum journal_result
+journal_begin(struct journal *journal, enum journal_head which, size_t payload_length,
+    bool may_use_reserve, uint8_t **payload)
+{
+	struct head *head = &journal->heads[which];
+	size_t size;
+	enum journal_result result;
+
+	if (payload_length > journal_segment_size(journal))
+		return JOURNAL_TOO_LARGE;
+	size = record_size(payload_length);
+	if (head->segment != NULL && size > room(head)) {
+		/* Whether it is durable its own waiters are told; this one goes elsewhere. */
+		(void)journal_commit(journal, which);
+		if (head->segment != NULL && size > room(head))
+			close_segment(head, SEGMENT_CLOSED);
+	}
+	if (head->segment == NULL) {
+		if (size + SEGMENT_DATA + record_size(BATCH_PAYLOAD) >
+		    journal_segment_size(journal))
+			return JOURNAL_TOO_LARGE;
+		result = take_segment(journal, which, may_use_reserve);
+		if (result != JOURNAL_OK)
+			return result;
+	}
+	if (which == JOURNAL_FIRST && journal->carried_count > 0 && !journal->staging_carried) {
+		journal->staging_carried = true;
+		stage_carried(journal);
+		journal->staging_carried = false;
+		return journal_begin(journal, which, payload_length, may_use_reserve, payload);
+	}
+	/* A free segment of an earlier, smaller size. */
+	if (size > room(head))
+		return JOURNAL_BROKEN;
+	if (!make_staging(head, size + record_size(BATCH_PAYLOAD)))
+		return JOURNAL_BROKEN;
+	if (!head->has_records)
+		head->batch = ++journal->last_batch;
+	head->begun = head->data + head->length;
+	*payload = head->begun + RECORD_HEADER_SIZE;
+	return JOURNAL_OK;
+}
+
+void
+journal_end(struct journal *journal, enum journal_head which, enum record_type type,
+    size_t payload_length, struct location *location)
+{
+	struct head *head = &journal->heads[which];
+	struct record record = { type, (uint32_t)payload_length, 0, head->segment->key, head->batch,
+		head->start + (uint32_t)head->length };
+
+	record_seal(head->begun, &record);
+	head->length += record_size(payload_length);
+	head->has_records = true;
+	head->begun = NULL;
+	*location = (struct location){ head->slot, record.offset, record.length };
+}
+
+void
+journal_cancel(struct journal *journal, enum journal_head which)
+{
+	journal->heads[which].begun = NULL;
+}
+
+void
+journal_needs(struct journal *journal, enum journal_head which, uint64_t target)
+{
+	struct segment *segment = journal->heads[which].segment;
+
+	if (segment != NULL && !segment_add_need(segment, target))
+		fatalx("out of memory");
+}
+
+enum journal_result
+journal_append_copy(struct journal *journal, enum journal_head which, enum record_type type,
+    const uint8_t *payload, size_t length, uint64_t target, struct location *location)
+{
+	enum journal_result result;
+	uint8_t *to;
+
+	*location = (struct location){ 0, 0, 0 };
+	result = journal_begin(journal, which, length, true, &to);
+	if (result != JOURNAL_OK)
+		return result;
+	memcpy(to, payload, length);
+	journal_needs(journal, which, target);
+	journal_end(journal, which, type, length, location);
+	return JOURNAL_OK;
+}
+
+void
+journal_state(struct journal *journal, enum journal_head which, const struct state *state,
+    struct location *location)
+{
+	struct buf buf;
+
+	buf_init(&buf, 4096);
+	state_encode(&buf, state);
+	if (!buf_ok(&buf))
+		fatalx("out of memory");
+	if (journal_append_copy(journal, which, RECORD_STATE, buf.data, buf.length, state->target,
+	        location) != JOURNAL_OK)
+		carry(journal, RECORD_STATE, buf.data, buf.length, state->target,
+		    state->change == STATE_UPDATE ? state->envelope_id : 0);
+	buf_free(&buf);
+}
+
+static void
+end_batch(struct head *head)
+{
+	struct record record = { RECORD_BATCH, BATCH_PAYLOAD, 0, head->segment->key, head->batch,
+		head->start + (uint32_t)head->length };
+	uint8_t *at = head->data + head->length;
+
+	memcpy(at + RECORD_HEADER_SIZE, &head->start, BATCH_PAYLOAD);
+	record_seal(at, &record);
+	head->length += record_size(BATCH_PAYLOAD);
+}
+
+bool
+journal_commit(struct journal *journal, enum journal_head which)
+{
+	struct head *head = &journal->heads[which];
+	struct segment *segment = head->segment;
+	bool durable;
+
+	if (segment == NULL || !head->has_records)
+		return journal->carried_count == 0;
+	end_batch(head);
+	durable = segment_write(segment, head->data, head->length, head->start) &&
+	    fdatasync(segment->fd) == 0;
+	stats_add(STATS_QUEUE_SYNC, 1);
+	stats_add(STATS_QUEUE_BYTES, (int64_t)head->length);
+	if (durable) {
+		head->start += (uint32_t)head->length;
+		segment->end = head->start;
+		head->length = 0;
+		head->has_records = false;
+		if (head->capacity > STAGED_KEEP) {
+			free(head->data);
+			head->data = NULL;
+			head->capacity = 0;
+		}
+	} else {
+		log_error("spool: segment %s: can't write or sync: %s; the messages in hand are "
+		          "refused, the segment is not written again: look at the disk",
+		    segment->name, strerror(errno));
+		salvage(journal, which);
+	}
+	/* What salvage() writes has nobody waiting for it. */
+	if (!journal->in_failure)
+		journal->handler.batch_done(journal->handler.arg, which, durable);
+	return durable;
+}
+
+/* Keeps the states of a batch that failed, and voids the batch. */
+static void
+carry_batch(struct journal *journal, struct head *head)
+{
+	static const struct location nowhere;
+	struct buf_reader reader;
+	struct record record;
+	struct state state;
+	struct void_range range = { head->segment->key.sequence, head->start };
+	const uint8_t *payload;
+	struct buf buf;
+	uint32_t offset = head->start == 0 ? SEGMENT_DATA : 0;
+	struct location at;
+
+	while (offset < head->length &&
+	    record_parse(head->data + offset, &head->segment->key, head->start + offset, &record)) {
+		payload = head->data + offset + RECORD_HEADER_SIZE;
+		buf_reader_init(&reader, payload, record.length);
+		at = (struct location){ head->slot, record.offset, record.length };
+		if (record.type == RECORD_STATE && state_decode(&reader, &state)) {
+			carry(journal, record.type, payload, record.length, state.target,
+			    state.change == STATE_UPDATE ? state.envelope_id : 0);
+			if (state.change == STATE_UPDATE)
+				journal->handler.state_moved(
+				    journal->handler.arg, state.envelope_id, &at, &nowhere);
+		} else if (record.type == RECORD_VOID) {
+			struct void_range other;
+
+			if (void_decode(&reader, &other))
+				carry(journal, record.type, payload, record.length, other.sequence,
+				    0);
+		}
+		offset += (uint32_t)record_size(record.length);
+	}
+	buf_init(&buf, 64);
+	void_encode(&buf, &range);
+	if (!buf_ok(&buf))
+		fatalx("out of memory");
+	carry(journal, RECORD_VOID, buf.data, buf.length, range.sequence, 0);
+	buf_free(&buf);
+}
+
+/* After a failure: closes the segment and writes to another what must be known of it. */
+static void
+salvage(struct journal *journal, enum journal_head which)
+{
+	struct head *head = &journal->heads[which];
+	uint8_t *payload;
+
+	journal->failures++;
+	carry_batch(journal, head);
+	close_segment(head, SEGMENT_FAILED);
+	if (journal->in_failure) {
+		journal->broken_until_ms = clock_monotonic_ms() + BROKEN_PAUSE_MS;
+		return;
+	}
+	/* With a batch in hand it goes together with that. */
+	if (journal->heads[JOURNAL_FIRST].segment != NULL)
+		return;
+	journal->in_failure = true;
+	if (journal_begin(journal, JOURNAL_FIRST, 0, true, &payload) == JOURNAL_OK) {
+		journal_cancel(journal, JOURNAL_FIRST);
+		(void)journal_commit(journal, JOURNAL_FIRST);
+	}
+	journal->in_failure = false;
+}
+
+size_t
+journal_staged(const struct journal *journal, enum journal_head which)
+{
+	const struct head *head = &journal->heads[which];
+
+	return head->has_records ? head->length : 0;
+}
+
+void
+journal_hold(struct journal *journal, const struct location *location)
+{
+	struct segment *segment = journal->segments[location->slot];
+
+	segment->live_bytes += record_size(location->length);
+	segment->live_count++;
+}
+
+void
+journal_drop(struct journal *journal, const struct location *location)
+{
+	struct segment *segment = journal->segments[location->slot];
+
+	segment->live_bytes -= record_size(location->length);
+	segment->live_count--;
+}
+
+uint64_t
+journal_sequence(const struct journal *journal, uint32_t slot)
+{
+	return journal->segments[slot]->key.sequence;
+}
+
+/* A batch in hand is read from memory, everything else from the disk. */
+bool
+journal_read(const struct journal *journal, const struct location *location, uint32_t from,
+    void *data, size_t length)
+{
+	const struct segment *segment;
+
+	if (location->offset == 0 || location->slot >= journal->segment_count ||
+	    (segment = journal->segments[location->slot]) == NULL || from > location->length ||
+	    length > location->length - from) {
+		errno = EINVAL;
+		return false;
+	}
+	for (unsigned i = 0; i < JOURNAL_HEAD_COUNT; i++) {
+		const struct head *head = &journal->heads[i];
+
+		if (head->segment == segment && location->offset >= head->start &&
+		    head->length > 0) {
+			memcpy(data,
+			    head->data + (location->offset - head->start) + RECORD_HEADER_SIZE +
+			        from,
+			    length);
+			return true;
+		}
+	}
+	return segment_read(segment, data, length, location->offset + RECORD_HEADER_SIZE + from);
+}
+
+uint8_t *
+journal_read_head(const struct journal *journal, const struct location *location, size_t *length)
+{
+	struct buf_reader reader;
+	size_t first = location->length < 4096 ? location->length : 4096;
+	uint8_t *data = malloc(4096), *larger;
+
+	if (data == NULL || first < 4 || !journal_read(journal, location, 0, data, first))
+		goto fail;
+	buf_reader_init(&reader, data, first);
+	*length = buf_get_u32(&reader);
+	if (*length > location->length)
+		goto fail;
+	if (*length <= first)
+		return data;
+	larger = realloc(data, *length);
+	if (larger == NULL)
+		goto fail;
+	data = larger;
+	if (journal_read(journal, location, (uint32_t)first, data + first, *length - first))
+		return data;
+fail:
+	log_error("spool: can't read the record at %" PRIu32 " of segment %s: %s", location->offset,
+	    location->slot < journal->segment_count && journal->segments[location->slot] != NULL
+	        ? journal->segments[location->slot]->name
+	        : "?",
+	    strerror(errno));
+	free(data);
+	return NULL;
+}
+
+bool
+journal_read_state(
+    const struct journal *journal, const struct location *location, struct state *state)
+{
+	uint8_t data[1024];
+	struct buf_reader reader;
+
+	if (location->length > sizeof(data) ||
+	    !journal_read(journal, location, 0, data, location->length))
+		return false;
+	buf_reader_init(&reader, data, location->length);
+	return state_decode(&reader, state) && buf_reader_done(&reader);
+}
+
+enum journal_result
+journal_accepts(const struct journal *journal)
+{
+	if (journal->full || journal->low)
+		return JOURNAL_FULL;
+	if (clock_monotonic_ms() < journal->broken_until_ms)
+		return JOURNAL_BROKEN;
+	return JOURNAL_OK;
+}
+
+/* More than one in four free segments goes back to the file system. */
+static void
+trim(struct journal *journal)
+{
+	uint32_t slot = 0;
+	size_t used, all, empty;
+
+	for (;;) {
+		journal_count(journal, &used, &all);
+		empty = count_empty(journal, &slot);
+		if (empty <= 2 || empty <= used / 4)
+			return;
+		if (unlinkat(journal->spool->segments_fd, journal->segments[slot]->name, 0) == -1)
+			return;
+		segment_free(journal->segments[slot]);
+		journal->segments[slot] = NULL;
+	}
+}
+
+static void
+look_at_disk(struct journal *journal)
+{
+	int permille = spool_free_permille(journal->spool);
+	int floor = (int)journal->options.free_percent * 10;
+	bool low = permille != -1 && permille < (journal->low ? floor + 5 : floor);
+
+	if (low && !journal->low)
+		log_error("spool: %d.%d%% of the disk are free, less than the %u%% that stay so: "
+		          "new mail is put off (452 4.3.1); free or add disk space",
+		    permille / 10, permille % 10, journal->options.free_percent);
+	else if (!low && journal->low)
+		log_info("spool: disk space is back, mail is taken again");
+	journal->low = low;
+}
+
+void
+journal_tick(struct journal *journal)
+{
+	uint32_t slot;
+	uint8_t *payload;
+
+	look_at_disk(journal);
+	trim(journal);
+	if (clock_monotonic_ms() >= journal->broken_until_ms) {
+		bool was_full = journal->full;
+
+		/* One that is taken next and one that stays. */
+		for (size_t want = 2; count_empty(journal, &slot) < want;) {
+			if (!create_segment(journal))
+				break;
+		}
+		if (was_full && !journal->full)
+			log_info("spool: segments can be made again, mail is taken again");
+		if (count_empty(journal, &slot) == 0)
+			journal->full = true;
+		/* Takes a segment where there is none, and stages what is carried. */
+		if (journal->carried_count > 0 &&
+		    journal_begin(journal, JOURNAL_FIRST, 0, true, &payload) == JOURNAL_OK)
+			journal_cancel(journal, JOURNAL_FIRST);
+	}
+	update_gauge(journal);
+}
+
+void
+journal_count(const struct journal *journal, size_t *used, size_t *all)
+{
+	*used = *all = 0;
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		if (journal->segments[i] == NULL)
+			continue;
+		(*all)++;
+		if (journal->segments[i]->state != SEGMENT_EMPTY)
+			(*used)++;
+	}
+}
+
+void
+journal_set_options(struct journal *journal, const struct journal_options *options)
+{
+	journal->options = *options;
+}
+
+bool
+journal_was_damaged(const struct journal *journal)
+{
+	return journal->damaged;
+}
+
+enum journal_open_result
+journal_open(struct journal **result, const struct spool *spool,
+    const struct journal_options *options, const struct journal_handler *handler)
+{
+	struct journal *journal = calloc(1, sizeof(*journal));
+	enum journal_open_result opened;
+
+	*result = NULL;
+	if (journal == NULL)
+		fatalx("out of memory");
+	journal->spool = spool;
+	journal->options = *options;
+	journal->handler = *handler;
+	journal->disk_size = spool_disk_size(spool);
+	opened = journal_recover(journal);
+	if (opened != JOURNAL_OPENED) {
+		journal_close(journal);
+		return opened;
+	}
+	journal_tick(journal);
+	*result = journal;
+	return JOURNAL_OPENED;
+}
+
+void
+journal_close(struct journal *journal)
+{
+	if (journal == NULL)
+		return;
+	for (size_t i = 0; i < journal->segment_count; i++)
+		segment_free(journal->segments[i]);
+	free(journal->segments);
+	for (unsigned i = 0; i < JOURNAL_HEAD_COUNT; i++)
+		free(journal->heads[i].data);
+	for (size_t i = 0; i < journal->carried_count; i++)
+		free(journal->carried[i].payload);
+	free(journal->carried);
+	free(journal->reclaim.data);
+	free(journal->reclaim.copies);
+	free(journal);
+}

@@ -1,0 +1,87 @@
+/* What the journal's three files share: appending (journal.c), recovery and reclaiming. */
+#ifndef QUEUE_JOURNAL_PRIVATE_H
+#define QUEUE_JOURNAL_PRIVATE_H
+
+#include "queue/journal.h"
+#include "queue/segment.h"
+
+#define RECLAIM_STEP_BYTES (2 * 1024 * 1024)
+
+/* A batch being staged: bytes that will stand at `start` of the segment. */
+struct head {
+	struct segment *segment; /* NULL: the next append takes one */
+	uint32_t slot;
+	uint8_t *data;
+	size_t length;
+	size_t capacity;
+	uint32_t start;
+	uint64_t batch;
+	bool has_records;
+	uint8_t *begun; /* between journal_begin() and journal_end() */
+};
+
+/* A copy made in the step under way. */
+struct copy {
+	uint32_t message_id;
+	struct location from;
+	struct location to;
+};
+
+/* A segment that is being emptied: its bytes, and how far. */
+struct reclaim {
+	bool active;
+	uint32_t slot;
+	uint8_t *data;
+	uint32_t length;
+	uint32_t offset;
+	struct copy *copies;
+	size_t copy_count;
+	size_t copy_capacity;
+};
+
+/* A state or void that waits for a segment. */
+struct carried {
+	enum record_type type;
+	uint64_t target;
+	uint64_t envelope_id; /* STATE_UPDATE; else 0 */
+	size_t length;
+	uint8_t *payload;
+};
+
+struct journal {
+	const struct spool *spool;
+	struct journal_options options;
+	struct journal_handler handler;
+	struct segment **segments; /* by slot; NULL: unused slot */
+	size_t segment_count;
+	struct head heads[JOURNAL_HEAD_COUNT];
+	uint64_t last_sequence;
+	uint64_t last_batch;
+	uint32_t last_name;
+	bool damaged;
+	bool full;               /* no segment could be added to the reserve */
+	bool low;                /* the disk's free share is below the floor */
+	int64_t broken_until_ms; /* after a failure: don't try again before */
+	struct carried *carried;
+	size_t carried_count;
+	size_t carried_capacity;
+	unsigned failures; /* batches that failed */
+	bool in_failure;
+	bool staging_carried;
+	uint64_t disk_size;
+	struct reclaim reclaim;
+};
+
+/* Of new segments; those of another size are removed when they are empty. */
+uint32_t journal_segment_size(const struct journal *);
+struct segment *journal_find_sequence(const struct journal *, uint64_t sequence);
+/* Puts a segment into the table. False when memory is out. */
+bool journal_add_segment(struct journal *, struct segment *, uint32_t *slot);
+/* The segment's records are needed no more: empties it for reuse, or removes its file. */
+void journal_retire(struct journal *, uint32_t slot);
+enum journal_open_result journal_recover(struct journal *);
+/* Appends a copy of a state or void; journal_needs() of it included. */
+enum journal_result journal_append_copy(struct journal *, enum journal_head, enum record_type,
+    const uint8_t *payload, size_t length, uint64_t target, struct location *);
+
+#endif

@@ -1,0 +1,339 @@
+/*
+ * Emptying segments, a few MiB at a time: what is still queued is copied to the second generation,
+ * states that are still about something are appended there again, and then the segment is free.
+ *
+ * A step does all its work between two turns of the event loop: it commits the first head, so that
+ * no state is newer than what it copies, copies, commits the second head, and moves the index. If
+ * anything of that fails the original stays what it was.
+ *
+ * In the usual flow nothing is copied at all: mail is delivered, the oldest segment is found empty,
+ * and what needed it becomes free in turn.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "queue/journal_private.h"
+
+#define NEEDED_PATIENCE_MS (10 * 1000) /* how long an empty segment waits for those it needs */
+
+void
+journal_retire(struct journal *journal, uint32_t slot)
+{
+	struct segment *segment = journal->segments[slot];
+	uint64_t sequence = segment->key.sequence;
+	bool removed = false;
+
+	if (segment->state == SEGMENT_FAILED || segment->size != journal_segment_size(journal) ||
+	    !segment_release(segment, journal->last_batch)) {
+		if (unlinkat(journal->spool->segments_fd, segment->name, 0) == -1 &&
+		    errno != ENOENT) {
+			log_error(
+			    "spool: can't remove segment %s: %s", segment->name, strerror(errno));
+			/* Its records are still there, and so must be what needs it. */
+			segment->state = SEGMENT_FAILED;
+			segment->closed_ms = clock_monotonic_ms();
+			return;
+		}
+		if (fsync(journal->spool->segments_fd) == -1) {
+			log_error("spool: can't sync segments: %s", strerror(errno));
+			segment->state = SEGMENT_FAILED;
+			segment->closed_ms = clock_monotonic_ms();
+			return;
+		}
+		removed = true;
+	}
+	if (removed) {
+		segment_free(segment);
+		journal->segments[slot] = NULL;
+	}
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		if (journal->segments[i] != NULL)
+			segment_drop_need(journal->segments[i], sequence);
+	}
+}
+
+static bool
+copy_message(struct journal *journal, const struct record *record, const uint8_t *payload)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+	struct location from = { reclaim->slot, record->offset, record->length };
+	struct message_head head;
+	struct copy *copies, copy;
+	size_t body, length, capacity;
+	struct buf buf;
+	uint8_t *to;
+	bool copied = false;
+
+	if (!message_decode(payload, record->length, &head))
+		return true;
+	buf_init(&buf, SEGMENT_SIZE_MAX);
+	if (!journal->handler.survivor(journal->handler.arg, &from, &head, &buf)) {
+		buf_free(&buf);
+		return true;
+	}
+	body = record->length - head.length;
+	length = buf.length + body;
+	if (buf_ok(&buf) &&
+	    journal_begin(journal, JOURNAL_SECOND, length, true, &to) == JOURNAL_OK) {
+		memcpy(to, buf.data, buf.length);
+		memcpy(to + buf.length, payload + head.length, body);
+		copy.message_id = head.transaction.message_id;
+		copy.from = from;
+		journal_end(journal, JOURNAL_SECOND, RECORD_MESSAGE, length, &copy.to);
+		copied = true;
+	}
+	buf_free(&buf);
+	if (!copied)
+		return false;
+	if (reclaim->copy_count == reclaim->copy_capacity) {
+		capacity = reclaim->copy_capacity == 0 ? 64 : 2 * reclaim->copy_capacity;
+		copies = reallocarray(reclaim->copies, capacity, sizeof(*copies));
+		if (copies == NULL)
+			fatalx("out of memory");
+		reclaim->copies = copies;
+		reclaim->copy_capacity = capacity;
+	}
+	reclaim->copies[reclaim->copy_count++] = copy;
+	return true;
+}
+
+static bool
+copy_state(struct journal *journal, const struct state *state, const struct location *from)
+{
+	struct location to;
+	struct buf buf;
+	bool copied;
+
+	if (journal_find_sequence(journal, state->target) == NULL ||
+	    state->target == journal->segments[journal->reclaim.slot]->key.sequence)
+		return true;
+	if (state->change == STATE_UPDATE &&
+	    !journal->handler.state_is_current(journal->handler.arg, state, from))
+		return true;
+	buf_init(&buf, 4096);
+	state_encode(&buf, state);
+	copied = buf_ok(&buf) &&
+	    journal_append_copy(journal, JOURNAL_SECOND, RECORD_STATE, buf.data, buf.length,
+	        state->target, &to) == JOURNAL_OK;
+	buf_free(&buf);
+	/* A copy of a state that isn't durable in the end does no harm: the original is, and stays
+	 * until it is. */
+	if (copied && state->change == STATE_UPDATE)
+		journal->handler.state_moved(journal->handler.arg, state->envelope_id, from, &to);
+	return copied;
+}
+
+static bool
+copy_effects(struct journal *journal, const struct record *record, const uint8_t *payload)
+{
+	static const struct location nowhere;
+	struct message_head head;
+	struct envelope envelope;
+	struct state state;
+	uint32_t unused, i;
+
+	if (!message_decode(payload, record->length, &head))
+		return true;
+	for (i = 0; i < head.envelope_count; i++) {
+		if (!message_next_envelope(&head, &envelope, &unused, &unused))
+			return true;
+	}
+	for (i = message_effect_count(&head); i > 0 && message_next_effect(&head, &state); i--) {
+		if (!copy_state(journal, &state, &nowhere))
+			return false;
+	}
+	return true;
+}
+
+static bool
+copy_record(struct journal *journal, const struct record *record, const uint8_t *payload)
+{
+	struct location from = { journal->reclaim.slot, record->offset, record->length };
+	struct void_range range;
+	struct buf_reader reader;
+	struct state state;
+	struct location to;
+
+	buf_reader_init(&reader, payload, record->length);
+	switch (record->type) {
+	case RECORD_MESSAGE:
+		return copy_message(journal, record, payload) &&
+		    copy_effects(journal, record, payload);
+	case RECORD_STATE:
+		return !state_decode(&reader, &state) || copy_state(journal, &state, &from);
+	case RECORD_VOID:
+		return !void_decode(&reader, &range) ||
+		    journal_find_sequence(journal, range.sequence) == NULL ||
+		    journal_append_copy(journal, JOURNAL_SECOND, RECORD_VOID, payload,
+		        record->length, range.sequence, &to) == JOURNAL_OK;
+	case RECORD_BATCH:
+	case RECORD_TYPE_END:
+		break;
+	}
+	return true;
+}
+
+static void
+stop(struct journal *journal)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+
+	free(reclaim->data);
+	reclaim->data = NULL;
+	reclaim->active = false;
+}
+
+/* Lower is better; -1: not now. */
+static int64_t
+cost(const struct journal *journal, const struct segment *segment)
+{
+	uint64_t share = segment->live_bytes * 100 / (segment->size + 1);
+	int64_t age = clock_monotonic_ms() - segment->closed_ms;
+	bool pressed = journal->low || journal->full;
+
+	if (segment->state == SEGMENT_FAILED)
+		return age > 1000 ? 0 : -1;
+	if (segment->state != SEGMENT_CLOSED)
+		return -1;
+	if (segment->live_count == 0)
+		return pressed || age > NEEDED_PATIENCE_MS ? 1 : -1;
+	/* What is young may be delivered yet. */
+	if (!pressed && age < NEEDED_PATIENCE_MS)
+		return -1;
+	if (share < (segment->use == SEGMENT_FIRST ? 50 : 25) || (pressed && share < 90))
+		return 2 + (int64_t)share;
+	return -1;
+}
+
+static bool
+choose(struct journal *journal, uint32_t *chosen)
+{
+	int64_t best = -1, one;
+
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		if (journal->segments[i] == NULL)
+			continue;
+		one = cost(journal, journal->segments[i]);
+		if (one != -1 && (best == -1 || one < best)) {
+			best = one;
+			*chosen = (uint32_t)i;
+		}
+	}
+	return best != -1;
+}
+
+/* Segments that are empty and needed by nothing that they hold cost nothing. */
+static bool
+retire_empty(struct journal *journal)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		struct segment *segment = journal->segments[i];
+
+		if (segment != NULL && segment->live_count == 0 && segment->need_count == 0 &&
+		    (segment->state == SEGMENT_CLOSED ||
+		        (segment->state == SEGMENT_FAILED &&
+		            clock_monotonic_ms() - segment->closed_ms > 1000))) {
+			journal_retire(journal, (uint32_t)i);
+			any = any || journal->segments[i] == NULL ||
+			    journal->segments[i]->state == SEGMENT_EMPTY;
+		}
+	}
+	return any;
+}
+
+static bool
+start(struct journal *journal)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+	struct segment *segment;
+	uint32_t slot = 0;
+
+	if (clock_monotonic_ms() < journal->broken_until_ms || !choose(journal, &slot))
+		return false;
+	segment = journal->segments[slot];
+	reclaim->length = segment->end;
+	reclaim->data = malloc(reclaim->length);
+	if (reclaim->data == NULL)
+		return false;
+	if (!segment_read(segment, reclaim->data, reclaim->length, 0)) {
+		log_error(
+		    "spool: can't read segment %s to empty it: %s", segment->name, strerror(errno));
+		segment->closed_ms = clock_monotonic_ms() + 60 * 1000;
+		stop(journal);
+		return false;
+	}
+	reclaim->active = true;
+	reclaim->slot = slot;
+	reclaim->offset = SEGMENT_DATA;
+	return true;
+}
+
+static void
+finish(struct journal *journal)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+	struct segment *segment = journal->segments[reclaim->slot];
+
+	stop(journal);
+	if (segment->live_count == 0) {
+		journal_retire(journal, reclaim->slot);
+		return;
+	}
+	log_error("spool: segment %s holds %" PRIu32 " queued messages that can't be read back; it "
+	          "is kept: see `queue check`",
+	    segment->name, segment->live_count);
+	segment->closed_ms = clock_monotonic_ms() + 3600 * 1000LL;
+}
+
+bool
+journal_reclaim(struct journal *journal)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+	struct record record;
+	uint32_t done = 0, next;
+	unsigned failures;
+	bool ok;
+
+	if (!reclaim->active) {
+		if (retire_empty(journal))
+			return true;
+		if (!start(journal))
+			return false;
+	}
+	ok = journal_commit(journal, JOURNAL_FIRST);
+	failures = journal->failures;
+	reclaim->copy_count = 0;
+	while (ok && done < RECLAIM_STEP_BYTES &&
+	    segment_find(reclaim->data, reclaim->length, &journal->segments[reclaim->slot]->key,
+	        &reclaim->offset, &record)) {
+		next = (uint32_t)record_size(record.length);
+		if (next > reclaim->length - reclaim->offset)
+			break;
+		if (record_payload_is_valid(
+		        &record, reclaim->data + reclaim->offset + RECORD_HEADER_SIZE))
+			ok = copy_record(
+			    journal, &record, reclaim->data + reclaim->offset + RECORD_HEADER_SIZE);
+		reclaim->offset += next;
+		done += next;
+	}
+	ok = ok && journal_commit(journal, JOURNAL_SECOND) && failures == journal->failures;
+	if (!ok) {
+		journal->segments[reclaim->slot]->closed_ms = clock_monotonic_ms() + 5000;
+		stop(journal);
+		return false;
+	}
+	for (size_t i = 0; i < reclaim->copy_count; i++)
+		journal->handler.message_moved(journal->handler.arg, reclaim->copies[i].message_id,
+		    &reclaim->copies[i].from, &reclaim->copies[i].to);
+	reclaim->copy_count = 0;
+	if (done < RECLAIM_STEP_BYTES)
+		finish(journal);
+	return true;
+}

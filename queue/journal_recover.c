@@ -1,0 +1,440 @@
+/*
+ * Recovery: every segment is read whole and its valid records are listed; then they are replayed in
+ * the order of their batches. What isn't readable is copied to quarantine, and the rest goes on.
+ * All segments found are closed: appending begins in a fresh one, whose tail is known.
+ */
+#include <sys/stat.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "queue/journal_private.h"
+
+struct item {
+	uint64_t batch;
+	uint32_t slot;
+	uint32_t offset;
+	uint32_t length;
+	enum record_type type;
+};
+
+struct recovery {
+	struct journal *journal;
+	uint32_t slot; /* being walked */
+	const uint8_t *data;
+	struct item *items;
+	size_t item_count;
+	size_t item_capacity;
+	struct void_range *voids;
+	size_t void_count;
+	unsigned damaged;
+};
+
+static void
+add_item(struct recovery *recovery, const struct record *record)
+{
+	size_t capacity;
+	struct item *items;
+
+	if (recovery->item_count == recovery->item_capacity) {
+		capacity = recovery->item_capacity == 0 ? 1024 : 2 * recovery->item_capacity;
+		items = reallocarray(recovery->items, capacity, sizeof(*items));
+		if (items == NULL)
+			fatalx("out of memory");
+		recovery->items = items;
+		recovery->item_capacity = capacity;
+	}
+	recovery->items[recovery->item_count++] = (struct item){ record->batch, recovery->slot,
+		record->offset, record->length, record->type };
+}
+
+static void
+add_void(struct recovery *recovery, const struct void_range *range)
+{
+	struct void_range *voids =
+	    reallocarray(recovery->voids, recovery->void_count + 1, sizeof(*voids));
+
+	if (voids == NULL)
+		fatalx("out of memory");
+	recovery->voids = voids;
+	voids[recovery->void_count++] = *range;
+}
+
+static void
+need(struct recovery *recovery, uint64_t target)
+{
+	if (!segment_add_need(recovery->journal->segments[recovery->slot], target))
+		fatalx("out of memory");
+}
+
+static void
+walk_record(void *arg, const struct record *record, const uint8_t *payload)
+{
+	struct recovery *recovery = arg;
+	struct void_range range;
+	struct message_head head;
+	struct buf_reader reader;
+	struct envelope envelope;
+	struct state state;
+	uint32_t i, count, unused;
+
+	if (record->batch > recovery->journal->last_batch)
+		recovery->journal->last_batch = record->batch;
+	buf_reader_init(&reader, payload, record->length);
+	switch (record->type) {
+	case RECORD_MESSAGE:
+		if (!message_decode(payload, record->length, &head))
+			return;
+		for (i = 0; i < head.envelope_count; i++) {
+			if (!message_next_envelope(&head, &envelope, &unused, &unused))
+				return;
+		}
+		count = message_effect_count(&head);
+		for (i = 0; i < count && message_next_effect(&head, &state); i++)
+			need(recovery, state.target);
+		add_item(recovery, record);
+		return;
+	case RECORD_STATE:
+		if (!state_decode(&reader, &state))
+			return;
+		need(recovery, state.target);
+		add_item(recovery, record);
+		return;
+	case RECORD_VOID:
+		if (!void_decode(&reader, &range))
+			return;
+		need(recovery, range.sequence);
+		add_void(recovery, &range);
+		return;
+	case RECORD_BATCH:
+	case RECORD_TYPE_END:
+		return;
+	}
+}
+
+static void
+walk_damaged(void *arg, uint32_t offset, uint32_t length, const char *why)
+{
+	struct recovery *recovery = arg;
+	const struct segment *segment = recovery->journal->segments[recovery->slot];
+	char name[SPOOL_NAME_MAX], text[128];
+
+	snprintf(name, sizeof(name), "%s-%016" PRIx64 "-%08" PRIx32, segment->name,
+	    segment->key.sequence, offset);
+	snprintf(
+	    text, sizeof(text), "segment %s, offset %" PRIu32 ": %s", segment->name, offset, why);
+	spool_quarantine_bytes(
+	    recovery->journal->spool, name, recovery->data + offset, length, text);
+	recovery->damaged++;
+}
+
+/* Reads what can be read; blocks that fail stay zero and are found as damage. */
+static void
+read_all(const struct segment *segment, uint8_t *data, uint32_t length)
+{
+	uint32_t at, step;
+
+	if (segment_read(segment, data, length, 0))
+		return;
+	for (at = 0; at < length; at += step) {
+		step = length - at < SEGMENT_DATA ? length - at : SEGMENT_DATA;
+		if (!segment_read(segment, data + at, step, at)) {
+			log_error("spool: segment %s, offset %" PRIu32 ": can't read: %s",
+			    segment->name, at, strerror(errno));
+			memset(data + at, 0, step);
+		}
+	}
+}
+
+/* Learns the segment's key from its header, or from its first record. */
+static enum journal_open_result
+identify(struct recovery *recovery, struct segment *segment, const uint8_t *data, uint32_t length,
+    bool *usable)
+{
+	struct journal *journal = recovery->journal;
+	struct segment_header header;
+
+	*usable = true;
+	switch (segment_header_decode(data, &header)) {
+	case SEGMENT_HEADER_NEWER:
+		log_error("spool: segment %s has format version %" PRIu32 ", this queue knows "
+		          "none above %d: start the version of Postern that wrote it",
+		    segment->name, header.version, SEGMENT_VERSION);
+		return JOURNAL_NEWER_VERSION;
+	case SEGMENT_HEADER_COPY:
+		log_warning("spool: segment %s: its first header is damaged, the second is used",
+		    segment->name);
+		/* FALLTHROUGH */
+	case SEGMENT_HEADER_OK:
+		segment->key = header.key;
+		segment->use = header.use;
+		if (header.batch > journal->last_batch)
+			journal->last_batch = header.batch;
+		break;
+	case SEGMENT_HEADER_BLANK:
+	case SEGMENT_HEADER_BAD:
+		if (segment_guess_key(data, length, &segment->key)) {
+			log_error("spool: segment %s: both of its headers are damaged; its "
+			          "records are read all the same",
+			    segment->name);
+			segment->use = SEGMENT_FIRST;
+			recovery->damaged++;
+		} else if (segment_header_decode(data, &header) == SEGMENT_HEADER_BLANK)
+			segment->use = SEGMENT_FREE;
+		else
+			*usable = false;
+		break;
+	}
+	if (segment->key.sequence > journal->last_sequence)
+		journal->last_sequence = segment->key.sequence;
+	segment->state = segment->use == SEGMENT_FREE ? SEGMENT_EMPTY : SEGMENT_CLOSED;
+	return JOURNAL_OPENED;
+}
+
+static enum journal_open_result
+recover_segment(struct recovery *recovery, struct segment *segment, uint32_t length)
+{
+	struct journal *journal = recovery->journal;
+	struct segment_walk walk = { walk_record, walk_damaged, recovery };
+	enum journal_open_result result;
+	bool usable;
+	uint8_t *data;
+
+	data = calloc(1, length < SEGMENT_DATA ? SEGMENT_DATA : length);
+	if (data == NULL)
+		fatalx("out of memory");
+	read_all(segment, data, length);
+	result = identify(recovery, segment, data, length, &usable);
+	if (result != JOURNAL_OPENED || !usable) {
+		if (result == JOURNAL_OPENED) {
+			spool_quarantine_file(journal->spool, journal->spool->segments_fd,
+			    segment->name, "not a segment, or damaged beyond reading");
+			recovery->damaged++;
+		}
+		segment_free(segment);
+		free(data);
+		return result;
+	}
+	segment->size = length;
+	if (!journal_add_segment(journal, segment, &recovery->slot))
+		fatalx("out of memory");
+	if (segment->state == SEGMENT_CLOSED) {
+		recovery->data = data;
+		segment->end = segment_walk(data, length, &segment->key, &walk);
+	}
+	free(data);
+	return JOURNAL_OPENED;
+}
+
+/* Opens one of our own regular files; NULL (logged) for anything else. */
+static struct segment *
+open_segment(struct journal *journal, const char *name, uint32_t *length)
+{
+	struct segment *segment;
+	struct stat status;
+	int fd;
+
+	if (strlen(name) != 8 || strspn(name, "0123456789") != 8) {
+		log_warning("spool: segments/%s isn't ours and is left alone", name);
+		return NULL;
+	}
+	fd =
+	    openat(journal->spool->segments_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (fd == -1 || fstat(fd, &status) == -1) {
+		log_error("spool: segments/%s can't be opened and is left alone: %s", name,
+		    errno == ELOOP ? "it is a symbolic link" : strerror(errno));
+		if (fd != -1)
+			close(fd);
+		return NULL;
+	}
+	if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1 ||
+	    status.st_size > SEGMENT_SIZE_MAX) {
+		log_error(
+		    "spool: segments/%s is not a file of the queue's own and is left alone", name);
+		close(fd);
+		return NULL;
+	}
+	segment = segment_new(name, fd);
+	if (segment == NULL)
+		fatalx("out of memory");
+	*length = (uint32_t)status.st_size;
+	return segment;
+}
+
+static enum journal_open_result
+scan(struct recovery *recovery)
+{
+	struct journal *journal = recovery->journal;
+	enum journal_open_result result = JOURNAL_OPENED;
+	struct segment *segment;
+	struct dirent *entry;
+	uint32_t length, number;
+	DIR *directory;
+	int fd;
+
+	fd =
+	    openat(journal->spool->fd, "segments", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	directory = fd == -1 ? NULL : fdopendir(fd);
+	if (directory == NULL) {
+		log_error("spool: can't read segments: %s", strerror(errno));
+		if (fd != -1)
+			close(fd);
+		return JOURNAL_UNREADABLE;
+	}
+	while (result == JOURNAL_OPENED && (entry = readdir(directory)) != NULL) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		segment = open_segment(journal, entry->d_name, &length);
+		if (segment == NULL)
+			continue;
+		number = (uint32_t)strtoul(entry->d_name, NULL, 10);
+		if (number > journal->last_name)
+			journal->last_name = number;
+		result = recover_segment(recovery, segment, length);
+	}
+	closedir(directory);
+	return result;
+}
+
+static int
+compare_items(const void *a, const void *b)
+{
+	const struct item *left = a, *right = b;
+
+	if (left->batch != right->batch)
+		return left->batch < right->batch ? -1 : 1;
+	if (left->offset != right->offset)
+		return left->offset < right->offset ? -1 : 1;
+	return 0;
+}
+
+static bool
+is_void(const struct recovery *recovery, const struct item *item)
+{
+	uint64_t sequence = recovery->journal->segments[item->slot]->key.sequence;
+
+	for (size_t i = 0; i < recovery->void_count; i++) {
+		if (recovery->voids[i].sequence == sequence &&
+		    item->offset >= recovery->voids[i].offset)
+			return true;
+	}
+	return false;
+}
+
+static void
+replay_message(struct recovery *recovery, const struct location *location)
+{
+	const struct journal_handler *handler = &recovery->journal->handler;
+	static const struct location nowhere;
+	struct message_head head;
+	struct state state;
+	size_t length;
+	uint8_t *data = journal_read_head(recovery->journal, location, &length);
+
+	if (data == NULL || !message_decode(data, length, &head)) {
+		recovery->damaged++;
+		free(data);
+		return;
+	}
+	/* The handler reads all envelopes, so that the effects are next. */
+	handler->message(handler->arg, location, &head);
+	for (uint32_t count = message_effect_count(&head);
+	     count > 0 && message_next_effect(&head, &state); count--)
+		handler->state(handler->arg, &state, &nowhere);
+	free(data);
+}
+
+static void
+replay(struct recovery *recovery)
+{
+	const struct journal_handler *handler = &recovery->journal->handler;
+	struct state state;
+
+	if (recovery->item_count > 0)
+		qsort(recovery->items, recovery->item_count, sizeof(struct item), compare_items);
+	for (size_t i = 0; i < recovery->item_count; i++) {
+		const struct item *item = &recovery->items[i];
+		struct location location = { item->slot, item->offset, item->length };
+
+		if (is_void(recovery, item))
+			continue;
+		if (item->type == RECORD_MESSAGE)
+			replay_message(recovery, &location);
+		else if (journal_read_state(recovery->journal, &location, &state))
+			handler->state(handler->arg, &state, &location);
+		else
+			recovery->damaged++;
+	}
+}
+
+/* What was refused doesn't count, also when its segment is emptied. */
+static void
+cut_voids(struct recovery *recovery)
+{
+	for (size_t i = 0; i < recovery->void_count; i++) {
+		struct segment *segment =
+		    journal_find_sequence(recovery->journal, recovery->voids[i].sequence);
+
+		if (segment != NULL && recovery->voids[i].offset >= SEGMENT_DATA &&
+		    segment->end > recovery->voids[i].offset)
+			segment->end = recovery->voids[i].offset;
+		else if (segment != NULL && recovery->voids[i].offset < SEGMENT_DATA)
+			segment->end = SEGMENT_DATA;
+	}
+}
+
+/* Free segments of another size than new ones are of no use. */
+static void
+remove_odd(struct journal *journal)
+{
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		struct segment *segment = journal->segments[i];
+
+		if (segment->state != SEGMENT_EMPTY ||
+		    segment->size == journal_segment_size(journal))
+			continue;
+		if (unlinkat(journal->spool->segments_fd, segment->name, 0) == -1)
+			log_warning(
+			    "spool: can't remove segment %s: %s", segment->name, strerror(errno));
+		segment_free(segment);
+		journal->segments[i] = NULL;
+	}
+}
+
+/* A segment needs only what is still there. */
+static void
+prune_needs(struct journal *journal)
+{
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		struct segment *segment = journal->segments[i];
+
+		for (size_t k = segment == NULL ? 0 : segment->need_count; k > 0; k--) {
+			if (journal_find_sequence(journal, segment->needs[k - 1]) == NULL)
+				segment_drop_need(segment, segment->needs[k - 1]);
+		}
+	}
+}
+
+enum journal_open_result
+journal_recover(struct journal *journal)
+{
+	struct recovery recovery = { .journal = journal };
+	enum journal_open_result result = scan(&recovery);
+
+	if (result == JOURNAL_OPENED) {
+		cut_voids(&recovery);
+		prune_needs(journal);
+		replay(&recovery);
+		journal->damaged = recovery.damaged > 0;
+		remove_odd(journal);
+	}
+	free(recovery.items);
+	free(recovery.voids);
+	return result;
+}
