@@ -16,6 +16,7 @@ struct index {
 	size_t bucket_count; /* a power of two */
 	size_t count;
 	struct message **order; /* NULL: removed */
+	size_t order_start;     /* before it all are gaps */
 	size_t order_length;
 	size_t order_capacity;
 	struct sender **senders;
@@ -195,6 +196,7 @@ append_order(struct index *index, struct message *message)
 		index->order = order;
 		index->order_capacity = capacity;
 	}
+	message->place = (uint32_t)index->order_length;
 	index->order[index->order_length++] = message;
 	return true;
 }
@@ -237,7 +239,7 @@ index_add(struct index *index, const struct transaction *transaction,
 static size_t
 find_order(const struct index *index, uint64_t number)
 {
-	size_t low = 0, high = index->order_length, middle, at;
+	size_t low = index->order_start, high = index->order_length, middle, at;
 
 	while (low < high) {
 		middle = low + (high - low) / 2;
@@ -259,30 +261,34 @@ close_gaps(struct index *index)
 	size_t to = 0;
 
 	for (size_t i = 0; i < index->order_length; i++) {
-		if (index->order[i] != NULL)
+		if (index->order[i] != NULL) {
+			index->order[i]->place = (uint32_t)to;
 			index->order[to++] = index->order[i];
+		}
 	}
 	index->order_length = to;
+	index->order_start = 0;
 }
 
 void
 index_remove(struct index *index, struct message *message)
 {
 	struct message **at = bucket_of(index, message->id);
-	size_t place = find_order(index, message->number);
 
 	while (*at != message)
 		at = &(*at)->next;
 	*at = message->next;
-	while (index->order[place] != message)
-		place++;
-	index->order[place] = NULL;
+	index->order[message->place] = NULL;
 	index->count--;
 	drop_sender(index, message->sender);
 	free(message);
 	/* The usual case is a queue that is emptied from its old end, or wholly. */
 	while (index->order_length > 0 && index->order[index->order_length - 1] == NULL)
 		index->order_length--;
+	while (index->order_start < index->order_length && index->order[index->order_start] == NULL)
+		index->order_start++;
+	if (index->order_start > index->order_length)
+		index->order_start = index->order_length;
 	if (index->order_length > 1024 && index->order_length > 2 * index->count)
 		close_gaps(index);
 }

@@ -65,6 +65,7 @@ struct message {
 	struct first_try *first;
 	uint64_t number; /* its first envelope's, counting all that were ever queued */
 	struct location location;
+	uint32_t place; /* in the order */
 	uint32_t id;
 	uint32_t created; /* wall */
 	uint32_t count;

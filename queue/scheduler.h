@@ -1,0 +1,109 @@
+/*
+ * What is to be tried when, and in which order.
+ *
+ * A line is a destination: a mailbox, a pipe, or another host's domain. It has a window, the number
+ * of deliveries that may be under way to it at once, which grows by one for each success and is
+ * halved by each temporary failure. What is due waits in its line, a lane for each sender, and
+ * leaves it sender by sender. Lines that have work stand in a ring (of the mda that serves them)
+ * and are served in turn. So neither a list of a million nor a dead destination holds up anybody
+ * else.
+ *
+ * What isn't due waits in a heap.
+ */
+#ifndef QUEUE_SCHEDULER_H
+#define QUEUE_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/ipc_directory.h"
+#include "queue/index.h"
+
+#define LINE_WINDOW_FIRST 32
+#define LINE_WINDOW_MAX   1024
+
+/* Lines that take turns. */
+struct ring {
+	struct line *head;
+};
+
+enum line_route {
+	ROUTE_UNKNOWN, /* nobody has asked yet, or what was known is out of date */
+	ROUTE_ASKED,   /* the directory is asked */
+	ROUTE_KNOWN,
+	ROUTE_PAUSED, /* the directory could not be asked; again at route_ms */
+};
+
+struct mda;
+
+struct line {
+	struct line *next; /* in the hash */
+	uint32_t hash;
+	uint32_t references; /* envelopes queued for it */
+	enum envelope_kind kind;
+	struct ring *ring; /* in which it stands, or NULL */
+	struct line *ring_next;
+	struct line *ring_previous;
+	struct lane *lanes; /* a circle; the next to be served */
+	uint32_t waiting;   /* envelopes ready in it */
+	uint32_t in_flight;
+	uint32_t window;
+	/* Its mailbox, for mailbox.c and mda.c. */
+	enum line_route route;
+	int64_t route_ms; /* ROUTE_KNOWN: until then; ROUTE_PAUSED: from then */
+	uint32_t route_request;
+	struct ipc_mailbox *mailbox;
+	struct mda *mda;
+	char *action; /* both point behind `text` */
+	char text[];  /* dest as "local@domain", of ENVELOPE_RELAY the domain; NUL; action; NUL */
+};
+
+struct scheduler;
+struct scheduler *scheduler_new(void);
+/* Lines must be empty of envelopes; `line_gone` is called for each. */
+void scheduler_free(struct scheduler *);
+/* Called when a line that nothing refers to any more goes. */
+void scheduler_on_line_gone(struct scheduler *, void (*gone)(struct line *, void *arg), void *arg);
+
+/* Puts an envelope into its line (made when it is new). False when memory is out. */
+bool scheduler_attach(struct scheduler *, struct entry *, enum envelope_kind,
+    const struct address *dest, const char *action) __attribute__((warn_unused_result));
+/* Takes it out of line, lane and heap. */
+void scheduler_detach(struct scheduler *, struct entry *);
+
+/* The envelope is looked at again at `due` (ENTRY_WAITING). */
+void scheduler_wait(struct scheduler *, struct entry *, uint32_t due);
+/* It is due: it goes to the end of its sender's lane (ENTRY_READY). */
+void scheduler_ready(struct scheduler *, struct entry *);
+/* Out of heap or lane, in neither; the caller sets its state. */
+void scheduler_unset(struct scheduler *, struct entry *);
+/* The next waiting envelope whose time has come, taken out; or NULL. */
+struct entry *scheduler_take_due(struct scheduler *, uint32_t now);
+/* When the next one is due; RETRY_NEVER without any. */
+uint32_t scheduler_next_due(const struct scheduler *);
+
+/* The next envelope of a line, sender by sender, as ENTRY_INFLIGHT; NULL when none may go. */
+struct entry *scheduler_take(struct scheduler *, struct line *);
+/* Any next envelope, window or not, in neither; NULL when the line is empty. */
+struct entry *scheduler_take_any(struct scheduler *, struct line *);
+enum line_result {
+	LINE_SUCCESS,
+	LINE_FAILURE, /* temporary: the destination's fault */
+	LINE_NEUTRAL
+};
+/* A delivery taken by scheduler_take() has ended. */
+void scheduler_done(struct line *, enum line_result);
+bool line_may_run(const struct line *);
+
+void ring_add(struct ring *, struct line *); /* at the end; does nothing when it is in one */
+void ring_remove(struct line *);
+struct line *ring_take(struct ring *); /* the first, taken out; or NULL */
+
+/* Calls `each` for every line. */
+void scheduler_each_line(struct scheduler *, void (*each)(struct line *, void *arg), void *arg);
+/* Frees lines without envelopes whose route is out of date. */
+void scheduler_sweep(struct scheduler *, int64_t now_ms);
+size_t scheduler_waiting(const struct scheduler *);
+
+#endif
