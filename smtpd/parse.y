@@ -69,7 +69,11 @@ file:
 	  %empty
 	| file NEWLINE
 	| file statement NEWLINE
-	| file error NEWLINE { draft_clear(parse); }
+	| file error NEWLINE {
+		yyerrok;
+		draft_clear(parse);
+		parse->brace_depth = 0;
+	}
 	;
 
 statement:
@@ -199,7 +203,8 @@ listen_options:
 	;
 
 listen_option:
-	  PORT STRING { option_string(parse, @1, "port", &parse->draft.port, $2); }
+	  PORT STRING { option_string(parse, @2, "port", &parse->draft.port, $2); }
+	| PORT SMTP { option_string(parse, @2, "port", &parse->draft.port, parse_copy("smtp")); }
 	| INET4 { option_string(parse, @1, "inet4", &parse->draft.family, parse_copy("inet4")); }
 	| INET6 { option_string(parse, @1, "inet6", &parse->draft.family, parse_copy("inet6")); }
 	| HOSTNAME STRING {
@@ -225,10 +230,14 @@ listen_option:
 /* Actions. */
 
 action:
+	  action_name action_method action_options { action_finish(parse); }
+	;
+
+action_name:
 	  ACTION STRING {
 		draft_begin(parse, @1);
 		parse->draft.action.name = $2;
-	} action_method action_options { action_finish(parse); }
+	}
 	;
 
 action_method:
@@ -385,99 +394,104 @@ directory:
 
 %%
 
+/*
+ * Words that are ours and not OpenSMTPD's are keywords only where they can mean something, behind a
+ * token: an OpenSMTPD configuration may use them as names.
+ */
 struct keyword {
 	const char *word;
 	int token;
+	int behind; /* 0: anywhere; NEWLINE: at the start of a statement */
 };
 
 /* In the order of strcmp(). */
 static const struct keyword keywords[] = {
-	{ "action", ACTION },
-	{ "admd", UNSUPPORTED },
-	{ "alias", ALIAS },
-	{ "any", ANY },
-	{ "auth", AUTH },
-	{ "auth-optional", UNSUPPORTED },
-	{ "backup", UNSUPPORTED },
-	{ "bounce", BOUNCE },
-	{ "ca", UNSUPPORTED },
-	{ "ciphers", UNSUPPORTED },
-	{ "compression", UNSUPPORTED },
-	{ "directory", DIRECTORY },
-	{ "domain", DOMAIN },
-	{ "encryption", UNSUPPORTED },
-	{ "expand-only", EXPAND_ONLY },
-	{ "filter", UNSUPPORTED },
-	{ "for", FOR },
-	{ "forward-only", UNSUPPORTED },
-	{ "free-space", FREE_SPACE },
-	{ "from", FROM },
-	{ "helo", HELO },
-	{ "helo-src", UNSUPPORTED },
-	{ "host", HOST },
-	{ "hostname", HOSTNAME },
-	{ "hostnames", UNSUPPORTED },
-	{ "include", INCLUDE },
-	{ "inet4", INET4 },
-	{ "inet6", INET6 },
-	{ "junk", UNSUPPORTED },
-	{ "limit", LIMIT },
-	{ "line-ends", LINE_ENDS },
-	{ "listen", LISTEN },
-	{ "lmtp", LMTP },
-	{ "local", LOCAL },
-	{ "mail", MAIL },
-	{ "mail-from", MAIL_FROM },
-	{ "maildir", MAILDIR },
-	{ "mask-src", MASK_SRC },
-	{ "masquerade", UNSUPPORTED },
-	{ "match", MATCH },
-	{ "max-message-size", MAX_MESSAGE_SIZE },
-	{ "mbox", UNSUPPORTED },
-	{ "mda", MDA },
-	{ "mta", UNSUPPORTED },
-	{ "no-dsn", NO_DSN },
-	{ "on", ON },
-	{ "pipes", PIPES },
-	{ "pki", UNSUPPORTED },
-	{ "port", PORT },
-	{ "postmaster", POSTMASTER },
-	{ "proc", UNSUPPORTED },
-	{ "proc-exec", UNSUPPORTED },
-	{ "protocols", UNSUPPORTED },
-	{ "proxy-v2", PROXY_V2 },
-	{ "queue", QUEUE },
-	{ "rcpt-to", RCPT_TO },
-	{ "rdns", UNSUPPORTED },
-	{ "received-auth", UNSUPPORTED },
-	{ "regex", UNSUPPORTED },
-	{ "reject", REJECT },
-	{ "relay", RELAY },
-	{ "retry-first", RETRY_FIRST },
-	{ "retry-max", RETRY_MAX },
-	{ "run", RUN },
-	{ "scheduler", UNSUPPORTED },
-	{ "segment-size", SEGMENT_SIZE },
-	{ "senders", UNSUPPORTED },
-	{ "smtp", SMTP },
-	{ "smtps", UNSUPPORTED },
-	{ "socket", SOCKET },
-	{ "spool", SPOOL },
-	{ "src", SRC },
-	{ "srs", UNSUPPORTED },
-	{ "state", STATE },
-	{ "sub-addr-delim", SUB_ADDR_DELIM },
-	{ "table", TABLE },
-	{ "tag", TAG },
-	{ "tls", UNSUPPORTED },
-	{ "tls-require", UNSUPPORTED },
-	{ "ttl", TTL },
-	{ "user", USER },
-	{ "userbase", USERBASE },
-	{ "verify", UNSUPPORTED },
-	{ "virtual", VIRTUAL },
-	{ "warn-interval", WARN_INTERVAL },
-	{ "wrapper", UNSUPPORTED },
+	{ "action", ACTION, 0 },
+	{ "admd", UNSUPPORTED, 0 },
+	{ "alias", ALIAS, 0 },
+	{ "any", ANY, 0 },
+	{ "auth", AUTH, 0 },
+	{ "auth-optional", UNSUPPORTED, 0 },
+	{ "backup", UNSUPPORTED, 0 },
+	{ "bounce", BOUNCE, 0 },
+	{ "ca", UNSUPPORTED, 0 },
+	{ "ciphers", UNSUPPORTED, 0 },
+	{ "compression", UNSUPPORTED, 0 },
+	{ "directory", DIRECTORY, NEWLINE },
+	{ "domain", DOMAIN, 0 },
+	{ "encryption", UNSUPPORTED, 0 },
+	{ "expand-only", EXPAND_ONLY, 0 },
+	{ "filter", UNSUPPORTED, 0 },
+	{ "for", FOR, 0 },
+	{ "forward-only", UNSUPPORTED, 0 },
+	{ "free-space", FREE_SPACE, QUEUE },
+	{ "from", FROM, 0 },
+	{ "helo", HELO, 0 },
+	{ "helo-src", UNSUPPORTED, 0 },
+	{ "host", HOST, 0 },
+	{ "hostname", HOSTNAME, 0 },
+	{ "hostnames", UNSUPPORTED, 0 },
+	{ "include", INCLUDE, 0 },
+	{ "inet4", INET4, 0 },
+	{ "inet6", INET6, 0 },
+	{ "junk", UNSUPPORTED, 0 },
+	{ "limit", LIMIT, 0 },
+	{ "line-ends", LINE_ENDS, SMTP },
+	{ "listen", LISTEN, 0 },
+	{ "lmtp", LMTP, 0 },
+	{ "local", LOCAL, 0 },
+	{ "mail", MAIL, NEWLINE },
+	{ "mail-from", MAIL_FROM, 0 },
+	{ "maildir", MAILDIR, 0 },
+	{ "mask-src", MASK_SRC, 0 },
+	{ "masquerade", UNSUPPORTED, 0 },
+	{ "match", MATCH, 0 },
+	{ "max-message-size", MAX_MESSAGE_SIZE, 0 },
+	{ "mbox", UNSUPPORTED, 0 },
+	{ "mda", MDA, 0 },
+	{ "mta", UNSUPPORTED, 0 },
+	{ "no-dsn", NO_DSN, 0 },
+	{ "on", ON, 0 },
+	{ "pipes", PIPES, 0 },
+	{ "pki", UNSUPPORTED, 0 },
+	{ "port", PORT, 0 },
+	{ "postmaster", POSTMASTER, NEWLINE },
+	{ "proc", UNSUPPORTED, 0 },
+	{ "proc-exec", UNSUPPORTED, 0 },
+	{ "protocols", UNSUPPORTED, 0 },
+	{ "proxy-v2", PROXY_V2, 0 },
+	{ "queue", QUEUE, 0 },
+	{ "rcpt-to", RCPT_TO, 0 },
+	{ "rdns", UNSUPPORTED, 0 },
+	{ "received-auth", UNSUPPORTED, 0 },
+	{ "regex", UNSUPPORTED, 0 },
+	{ "reject", REJECT, 0 },
+	{ "relay", RELAY, 0 },
+	{ "retry-first", RETRY_FIRST, QUEUE },
+	{ "retry-max", RETRY_MAX, QUEUE },
+	{ "run", RUN, DIRECTORY },
+	{ "scheduler", UNSUPPORTED, 0 },
+	{ "segment-size", SEGMENT_SIZE, QUEUE },
+	{ "senders", UNSUPPORTED, 0 },
+	{ "smtp", SMTP, 0 },
+	{ "smtps", UNSUPPORTED, 0 },
+	{ "socket", SOCKET, 0 },
+	{ "spool", SPOOL, DIRECTORY },
+	{ "src", SRC, 0 },
+	{ "srs", UNSUPPORTED, 0 },
+	{ "state", STATE, DIRECTORY },
+	{ "sub-addr-delim", SUB_ADDR_DELIM, 0 },
+	{ "table", TABLE, 0 },
+	{ "tag", TAG, 0 },
+	{ "tls", UNSUPPORTED, 0 },
+	{ "tls-require", UNSUPPORTED, 0 },
+	{ "ttl", TTL, 0 },
+	{ "user", USER, 0 },
+	{ "userbase", USERBASE, 0 },
+	{ "verify", UNSUPPORTED, 0 },
+	{ "virtual", VIRTUAL, 0 },
+	{ "warn-interval", WARN_INTERVAL, 0 },
+	{ "wrapper", UNSUPPORTED, 0 },
 };
 
 static int
@@ -486,12 +500,45 @@ keyword_compare(const void *word, const void *keyword)
 	return strcmp(word, ((const struct keyword *)keyword)->word);
 }
 
-static int
-yylex(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
+static bool
+begins_statement(int token)
 {
-	const struct keyword *keyword;
+	static const int tokens[] = { ACTION, BOUNCE, DIRECTORY, INCLUDE, LISTEN, MAIL, MATCH, MDA,
+		POSTMASTER, QUEUE, SMTP, TABLE, UNSUPPORTED };
+
+	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
+		if (tokens[i] == token)
+			return true;
+	}
+	return false;
+}
+
+/* The keyword's token, or STRING when the word is none here. */
+static int
+token_of(const struct parse *parse, const char *word)
+{
+	const struct keyword *keyword = bsearch(word, keywords,
+	    sizeof(keywords) / sizeof(keywords[0]), sizeof(keywords[0]), keyword_compare);
+	bool in_list = parse->brace_depth > 0;
+
+	if (keyword == NULL)
+		return STRING;
+	if (parse->last_token == MAIL && keyword->token == DIRECTORY)
+		return DIRECTORY;
+	/* A macro may have any name that doesn't begin a statement. */
+	if (parse->last_token == NEWLINE && !in_list && !begins_statement(keyword->token))
+		return STRING;
+	if (keyword->behind != 0 && (in_list || keyword->behind != parse->last_token))
+		return STRING;
+	return keyword->token;
+}
+
+static int
+read_token(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
+{
 	enum lex_kind kind;
 	char *text, mark;
+	int token;
 
 	kind = lexer_next(parse->lexer, &text, &mark, place);
 	strlcpy(parse->previous, parse->word, sizeof(parse->previous));
@@ -505,15 +552,18 @@ yylex(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
 	case LEX_NEWLINE:
 		return NEWLINE;
 	case LEX_MARK:
+		if (mark == '{')
+			parse->brace_depth++;
+		else if (mark == '}' && parse->brace_depth > 0)
+			parse->brace_depth--;
 		return mark;
 	case LEX_BAD:
 		return CONFerror;
 	case LEX_WORD:
-		keyword = bsearch(text, keywords, sizeof(keywords) / sizeof(keywords[0]),
-		    sizeof(keywords[0]), keyword_compare);
-		if (keyword != NULL) {
+		token = token_of(parse, text);
+		if (token != STRING) {
 			free(text);
-			return keyword->token;
+			return token;
 		}
 		break;
 	case LEX_STRING:
@@ -521,6 +571,13 @@ yylex(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
 	}
 	value->string = text;
 	return STRING;
+}
+
+static int
+yylex(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
+{
+	parse->last_token = read_token(value, place, parse);
+	return parse->last_token;
 }
 
 /* Never called: with parse.error custom, bison calls the function below. */
@@ -589,7 +646,7 @@ yyreport_syntax_error(const yypcontext_t *context, struct parse *parse)
 	/* A word alone begins a macro, so all that could come is its "=". */
 	if (yypcontext_expected_tokens(context, only, 2) == 1 && strstr(expected, "'='") != NULL)
 		problem_error(&parse->problems, place,
-		    "\"%s\" is not a keyword, nor a macro followed by '='", parse->previous);
+		    "\"%s\" begins no statement, and no '=' makes it a macro", parse->previous);
 	else if (token != YYSYMBOL_STRING && token != YYSYMBOL_NEWLINE && token != YYSYMBOL_YYEOF &&
 	    *yysymbol_name(token) != '\'' && is_expected(context, YYSYMBOL_STRING) &&
 	    !is_expected(context, YYSYMBOL_TABLE))
@@ -631,6 +688,7 @@ parse_config_file(const char *path, parse_report_fn report, void *arg)
 	struct parse parse;
 
 	parse_init(&parse, report, arg);
+	parse.last_token = NEWLINE;
 	return parse_run(&parse, lexer_open_file(parse.lexer, path));
 }
 
@@ -641,6 +699,7 @@ parse_config_text(
 	struct parse parse;
 
 	parse_init(&parse, report, arg);
+	parse.last_token = NEWLINE;
 	return parse_run(&parse, lexer_open_text(parse.lexer, name, text, length));
 }
 

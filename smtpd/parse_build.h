@@ -78,6 +78,8 @@ struct parse {
 	size_t anonymous_count;
 	char previous[64]; /* the word before the lookahead, for a syntax error's words */
 	char word[64];     /* the lookahead */
+	int last_token;
+	unsigned brace_depth;
 };
 
 #define PARSE_COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -90,6 +92,8 @@ void parse_free(struct parse *);
  * `name` as the manual has it: "queue ttl". See parse_settings.c. */
 void setting_set(struct parse *, struct place, const char *name, char *value);
 void setting_set_limit(struct parse *, struct place, char *name, char *value);
+/* Where it was set; line 0 when it wasn't. */
+struct place setting_place(const struct parse *, const char *name);
 /* "1h30m" in seconds, a bare number being seconds. */
 bool duration_from_word(const char *word, uint64_t *seconds);
 

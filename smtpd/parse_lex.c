@@ -613,7 +613,7 @@ read_token(struct lexer *lexer, char **text, char *mark, struct place *place)
 	}
 	if (is_word_byte(byte))
 		return read_word(lexer, *place, text);
-	problem_error(lexer->problems, *place, "control character \\x%02x", (unsigned)byte);
+	problem_error(lexer->problems, *place, "control character \"\\x%02x\"", (unsigned)byte);
 	advance(lexer);
 	return LEX_BAD;
 }

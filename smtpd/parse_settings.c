@@ -389,18 +389,30 @@ format_number(const struct setting *setting, uint64_t value, char *text, size_t 
 	snprintf(text, size, "%ju", (uintmax_t)value);
 }
 
+static const struct setting *
+setting_find(const char *name)
+{
+	for (size_t i = 0; i < PARSE_COUNT(settings); i++) {
+		if (strcmp(settings[i].name, name) == 0)
+			return &settings[i];
+	}
+	return NULL;
+}
+
+struct place
+setting_place(const struct parse *parse, const char *name)
+{
+	return parse->settings[setting_find(name) - settings];
+}
+
 void
 setting_set(struct parse *parse, struct place place, const char *name, char *value)
 {
 	char word[41], least[32], most[32];
-	const struct setting *setting = NULL;
+	const struct setting *setting = setting_find(name);
 	struct place *first;
 	const char *why;
 
-	for (size_t i = 0; i < PARSE_COUNT(settings); i++) {
-		if (strcmp(settings[i].name, name) == 0)
-			setting = &settings[i];
-	}
 	if (setting == NULL) {
 		problem_error(&parse->problems, place, "unknown limit \"%.40s\"", name);
 		free(value);

@@ -416,13 +416,18 @@ void
 parse_check(struct parse *parse)
 {
 	const struct config *config = parse->config;
-	struct place last = parse->draft.place;
+	struct place place;
 
 	check_references(parse);
 	check_rules(parse);
-	if (config->queue_retry_first > config->queue_retry_max)
-		problem_error(&parse->problems, last,
-		    "\"queue retry-first\" is later than \"queue retry-max\"");
+	if (config->queue_retry_first > config->queue_retry_max) {
+		place = setting_place(parse, "queue retry-first");
+		if (place.line == 0)
+			place = setting_place(parse, "queue retry-max");
+		problem_error(&parse->problems, place,
+		    "\"queue retry-first\" %us is later than \"queue retry-max\" %us",
+		    config->queue_retry_first, config->queue_retry_max);
+	}
 	for (size_t i = 0; i < config->bounce_warn_count; i++) {
 		if (config->bounce_warn[i] >= config->queue_ttl && parse->bounce_place.line != 0)
 			problem_warning(&parse->problems, parse->bounce_place,
