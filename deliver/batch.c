@@ -290,8 +290,9 @@ write_one(struct batch *batch, struct delivery *delivery)
 	char prefix[NAME_SIZE];
 
 	name_prefix(request->created_us, request->envelope_id, prefix);
-	snprintf(delivery->temporary, sizeof(delivery->temporary), "%s%08x", prefix,
-	    batch->context->nonce);
+	/* No other process, and no other try of this one, may be writing to the same file. */
+	snprintf(delivery->temporary, sizeof(delivery->temporary), "%s%08x.%u", prefix,
+	    batch->context->nonce, ++batch->context->written);
 	if (request->maybe_delivered) {
 		switch (maildir_find(&mailbox->maildir, prefix, delivery->name, why)) {
 		case MAILDIR_ABSENT:

@@ -37,7 +37,7 @@ struct delivery {
 	enum delivery_state state;
 	struct mailbox *mailbox;
 	int file;
-	char temporary[NAME_SIZE + 16];
+	char temporary[NAME_SIZE + 32];
 	char name[256];
 	uint64_t size;
 	bool in_cur;
@@ -48,7 +48,8 @@ struct delivery {
 struct batch_context {
 	char host[NAME_HOST_MAX + 1];
 	char mail_directory[PATH_TEXT_MAX + 1];
-	uint32_t nonce; /* keeps this process's files in tmp/ apart from another's */
+	uint32_t nonce;   /* keeps this process's files in tmp/ apart from another's */
+	uint32_t written; /* and from each other */
 	struct sync_state sync;
 	struct known known;
 	uint8_t *chunk;

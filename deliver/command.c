@@ -150,7 +150,8 @@ start(struct run *run, const struct ipc_deliver *request, char **environment, un
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
-	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1 || sigprocmask(SIG_BLOCK, &child, NULL) == -1)
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || prctl(PR_SET_CHILD_SUBREAPER, 1) == -1 ||
+	    sigprocmask(SIG_BLOCK, &child, NULL) == -1)
 		return false;
 	run->signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (run->signals == -1 || pipe2(input, O_CLOEXEC) == -1 || pipe2(output, O_CLOEXEC) == -1)

@@ -69,17 +69,10 @@ static int
 open_part(struct maildir *maildir, const char *name, bool create, struct reply *why)
 {
 	char path[MAILDIR_PATH_TEXT];
-	int fd = openat(maildir->root, name, DIRECTORY_FLAGS);
+	int fd = path_open_directory(maildir->root, name, O_RDONLY, create);
 
-	if (fd == -1 && errno == ENOENT && create) {
-		if (mkdirat(maildir->root, name, 0700) == -1 && errno != EEXIST) {
-			fail_at(why, "make", maildir, name);
-			return -1;
-		}
-		fd = openat(maildir->root, name, DIRECTORY_FLAGS);
-	}
 	if (fd == -1) {
-		fail_at(why, "open", maildir, name);
+		fail_at(why, create ? "open or make" : "open", maildir, name);
 		return -1;
 	}
 	snprintf(path, sizeof(path), "%s/%s", maildir->path, name);
@@ -282,11 +275,9 @@ maildir_lock(struct maildir *maildir, struct reply *why)
 int
 maildir_create(struct maildir *maildir, const char *temporary, struct reply *why)
 {
-	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-	int fd = openat(maildir->tmp, temporary, flags, 0600);
+	int fd = openat(
+	    maildir->tmp, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
-	if (fd == -1 && errno == EEXIST && unlinkat(maildir->tmp, temporary, 0) == 0)
-		fd = openat(maildir->tmp, temporary, flags, 0600);
 	if (fd == -1)
 		fail_at(why, "make a file in", maildir, "tmp");
 	return fd;

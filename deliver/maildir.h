@@ -44,7 +44,7 @@ void maildir_close(struct maildir *);
  * by one process it must be locked only once. */
 bool maildir_lock(struct maildir *, struct reply *why);
 
-/* A new empty file in tmp/, replacing whatever has the name; -1 with the reason. */
+/* A new empty file in tmp/, under a name that wasn't used before; -1 with the reason. */
 int maildir_create(struct maildir *, const char *temporary, struct reply *why);
 void maildir_remove_temporary(struct maildir *, const char *temporary);
 

@@ -49,28 +49,22 @@ next_component(const char **rest, char component[NAME_MAX + 2])
 	return true;
 }
 
-/* Opens, or makes and opens, one component; -1 with errno. */
-static int
-open_component(int parent, const char *component, bool create)
+int
+path_open_directory(int parent, const char *name, int how, bool create)
 {
-	const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	int fd = openat(parent, component, flags);
+	const int flags = how | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(parent, name, flags);
+	struct stat st;
 
 	if (fd == -1 && errno == ENOENT && create) {
-		if (mkdirat(parent, component, 0700) == -1 && errno != EEXIST)
+		if (mkdirat(parent, name, 0700) == -1 && errno != EEXIST)
 			return -1;
-		fd = openat(parent, component, flags);
+		fd = openat(parent, name, flags);
 	}
-	if (fd == -1 && errno == ENOTDIR) {
-		struct stat st;
-
-		/* O_PATH with O_DIRECTORY says ENOTDIR of a symbolic link too. */
-		if (fstatat(parent, component, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISLNK(st.st_mode))
-			errno = ELOOP;
-		else
-			errno = ENOTDIR;
-	}
+	if (fd == -1 && errno == ENOTDIR)
+		errno = fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode)
+		    ? ELOOP
+		    : ENOTDIR;
 	return fd;
 }
 
@@ -107,7 +101,7 @@ path_walk(
 			errno = EINVAL;
 			return false;
 		}
-		fd = open_component(walk->fds[walk->count - 1], component, create);
+		fd = path_open_directory(walk->fds[walk->count - 1], component, O_PATH, create);
 		if (fd == -1) {
 			char at[1200];
 

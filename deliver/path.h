@@ -19,6 +19,10 @@ struct path_walk {
 	size_t count;
 };
 
+/* Opens one directory in another, made when it is missing and `create` is set; `how` is O_PATH or
+ * O_RDONLY. -1 with errno, ELOOP when it is a symbolic link. */
+int path_open_directory(int parent, const char *name, int how, bool create);
+
 /*
  * Walks from `base` (opened as the administrator wrote it, symbolic links and all) down to `path`,
  * which must be `base` or below it. No component below base may be a symbolic link. Missing ones
