@@ -1,0 +1,244 @@
+/*
+ * mda processes. The queue asks for one by uid and gid and gets the other end of its channel; it
+ * isn't restarted when it dies: the queue asks again when there is mail for that owner.
+ */
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "smtpd/supervisor_state.h"
+
+/* More than the queue ever wants (it ends idle ones): a bound for one that was taken over. */
+#define PROCESSES_SLACK 16
+
+static void
+on_closed(struct channel *channel, const char *why, void *arg)
+{
+	struct mda *mda = arg;
+
+	if (strcmp(why, "closed") != 0)
+		log_warning("mda %d: %s", (int)mda->pid, why);
+	mda->channel = NULL;
+	channel_free(channel);
+	(void)kill(mda->pid, SIGKILL);
+}
+
+static void
+on_receive(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct mda *mda = arg;
+
+	if (imsg->length == 0 && imsg->fd == -1) {
+		switch ((enum ipc_supervisor_type)imsg->type) {
+		case CHILD_SUPERVISOR_CONFIGURED:
+		case CHILD_SUPERVISOR_READY:
+			return;
+		case CHILD_SUPERVISOR_LOG_LOST:
+			supervisor_log_lost(mda->supervisor);
+			return;
+		case QUEUE_SUPERVISOR_MDA_START:
+		case CONTROL_SUPERVISOR_REQUEST:
+		case SUPERVISOR_CHILD_CONFIG:
+		case SUPERVISOR_CHILD_STATS:
+		case SUPERVISOR_CHILD_PEER:
+		case SUPERVISOR_CHILD_LISTEN:
+		case SUPERVISOR_CHILD_START:
+		case SUPERVISOR_CHILD_LOG:
+		case SUPERVISOR_CHILD_PAUSE:
+		case SUPERVISOR_CHILD_RESUME:
+		case SUPERVISOR_CHILD_STOP:
+		case SUPERVISOR_QUEUE_MDA_STARTED:
+		case SUPERVISOR_CONTROL_DONE:
+			break;
+		}
+	}
+	channel_reject(channel, imsg, "not allowed here");
+}
+
+static void
+begin(struct supervisor *supervisor, struct mda *mda)
+{
+	struct ipc_start start = { .listeners = supervisor->listener_count };
+	struct buf payload;
+
+	send_config(supervisor, mda->channel);
+	if (supervisor->trace != 0)
+		send_log(supervisor, mda->channel, false);
+	buf_init(&payload, 64);
+	ipc_start_encode(&payload, &start);
+	channel_send(mda->channel, SUPERVISOR_CHILD_START, 0, 0, -1, &payload);
+	buf_free(&payload);
+}
+
+/* The queue's end of the new process's channel, or -1 with the reason. */
+static int
+spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, char *why, size_t size)
+{
+	struct spawn request = { .directory = supervisor->programs,
+		.program = PROGRAM_MDA,
+		.has_user = supervisor->accounts.privileged,
+		.uid = start->uid,
+		.gid = start->gid,
+		.descriptors = supervisor->config->mda_sessions * 3 + 256,
+		.verbose = supervisor->verbose,
+		.target = supervisor->log_target,
+		.log_fd = supervisor->log_fd };
+	struct mda *mda = calloc(1, sizeof(*mda));
+	int ours[2] = { -1, -1 }, theirs[2] = { -1, -1 };
+
+	if (mda == NULL || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ours) != 0 ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, theirs) != 0)
+		goto fail;
+	request.channel_fd = ours[1];
+	request.queue_fd = theirs[1];
+	mda->pid = spawn_program(&request);
+	if (mda->pid == -1)
+		goto fail;
+	close(ours[1]);
+	close(theirs[1]);
+	mda->supervisor = supervisor;
+	mda->uid = start->uid;
+	mda->gid = start->gid;
+	mda->channel = channel_new(supervisor->base, "mda", ours[0], on_receive, on_closed, mda);
+	TAILQ_INSERT_TAIL(&supervisor->mdas, mda, entry);
+	supervisor->mda_count++;
+	begin(supervisor, mda);
+	return theirs[0];
+fail:
+	snprintf(why, size, "can't start an mda: %m");
+	if (ours[0] != -1) {
+		close(ours[0]);
+		close(ours[1]);
+	}
+	if (theirs[0] != -1) {
+		close(theirs[0]);
+		close(theirs[1]);
+	}
+	free(mda);
+	return -1;
+}
+
+static void
+log_started(const struct supervisor *supervisor, const struct ipc_mda_start *start, const char *why)
+{
+	struct log_line line;
+
+	if (why != NULL) {
+		log_begin(&line, LOG_LEVEL_WARNING, "mda-refused");
+	} else {
+		log_begin(&line, LOG_LEVEL_INFO, "child-started");
+		log_text(&line, "program", "mda");
+		log_number(&line, "pid", TAILQ_LAST(&supervisor->mdas, mda_list)->pid);
+	}
+	log_number(&line, "uid", start->uid);
+	log_number(&line, "gid", start->gid);
+	if (why != NULL)
+		log_text(&line, "reason", why);
+	log_end(&line);
+}
+
+bool
+mda_start(struct supervisor *supervisor, struct channel *queue, const struct imsg *imsg)
+{
+	struct ipc_mda_start start;
+	struct ipc_done done = { .success = false };
+	struct buf_reader reader;
+	struct buf payload;
+	int fd = -1;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_mda_start_decode(&reader, &start) || imsg->fd != -1)
+		return false;
+	if (supervisor->state >= SUPERVISOR_STOP_ALL)
+		snprintf(done.words, sizeof(done.words), "the mail server stops");
+	else if (supervisor->mda_count >= supervisor->config->mda_processes + PROCESSES_SLACK)
+		snprintf(done.words, sizeof(done.words), "too many mda processes");
+	else if (accounts_may_deliver(
+	             &supervisor->accounts, start.uid, start.gid, done.words, sizeof(done.words)))
+		fd = spawn(supervisor, &start, done.words, sizeof(done.words));
+	done.success = fd != -1;
+	log_started(supervisor, &start, done.success ? NULL : done.words);
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_done_encode(&payload, &done);
+	channel_send(queue, SUPERVISOR_QUEUE_MDA_STARTED, imsg->id, imsg->peer, fd, &payload);
+	buf_free(&payload);
+	return true;
+}
+
+bool
+mda_reaped(struct supervisor *supervisor, pid_t pid, int status)
+{
+	struct log_line line;
+	struct mda *mda;
+
+	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
+	if (mda->pid == pid)
+		break;
+	if (mda == NULL)
+		return false;
+	TAILQ_REMOVE(&supervisor->mdas, mda, entry);
+	supervisor->mda_count--;
+	channel_free(mda->channel);
+	if (status == 0)
+		log_begin(&line, LOG_LEVEL_DEBUG, "child-finished");
+	else
+		log_begin(&line, LOG_LEVEL_WARNING, "child-exited");
+	log_text(&line, "program", "mda");
+	log_number(&line, "pid", pid);
+	log_number(&line, "uid", mda->uid);
+	log_exit_status(&line, status);
+	log_end(&line);
+	free(mda);
+	return true;
+}
+
+void
+mda_configure_all(struct supervisor *supervisor)
+{
+	struct mda *mda;
+
+	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
+	{
+		if (mda->channel != NULL)
+			send_config(supervisor, mda->channel);
+	}
+}
+
+void
+mda_send_log(struct supervisor *supervisor, bool with_fd)
+{
+	struct mda *mda;
+
+	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
+	{
+		if (mda->channel != NULL)
+			send_log(supervisor, mda->channel, with_fd);
+	}
+}
+
+void
+mda_stop_all(struct supervisor *supervisor)
+{
+	struct mda *mda;
+
+	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
+	{
+		if (mda->channel == NULL || mda->is_told_to_stop)
+			continue;
+		mda->is_told_to_stop = true;
+		channel_send(mda->channel, SUPERVISOR_CHILD_STOP, 0, 0, -1, NULL);
+	}
+}
+
+void
+mda_kill_all(struct supervisor *supervisor)
+{
+	struct mda *mda;
+
+	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
+	(void)kill(mda->pid, SIGKILL);
+}

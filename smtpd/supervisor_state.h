@@ -1,0 +1,193 @@
+/*
+ * The supervisor's state and the parts that work on it:
+ *
+ *	supervisor_run.c       from the first child to the last: start, signals, log, stop
+ *	supervisor_children.c  the suite's programs: started, wired, watched, restarted
+ *	supervisor_mda.c       mda processes, for the queue
+ *	supervisor_control.c   what `control` asks for, and reload
+ */
+#ifndef SMTPD_SUPERVISOR_STATE_H
+#define SMTPD_SUPERVISOR_STATE_H
+
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/imsg.h"
+#include "common/ipc_supervisor.h"
+#include "common/log.h"
+#include "smtpd/supervisor_accounts.h"
+#include "smtpd/supervisor_backoff.h"
+#include "smtpd/supervisor_listen.h"
+#include "smtpd/supervisor_spawn.h"
+
+struct event;
+struct event_base;
+
+#define LISTENERS_MAX 16
+#define CHILDREN_MAX  (LISTENERS_MAX + 4)
+#define WHY_MAX       512
+
+enum child_state {
+	CHILD_DOWN, /* not running; started again when its timer fires */
+	CHILD_STARTING,
+	CHILD_READY,
+};
+
+/* One program of the suite, running or not. */
+struct child_slot {
+	struct supervisor *supervisor;
+	enum program program;
+	unsigned instance;
+	char name[24]; /* "listener 0" */
+	enum child_state state;
+	bool is_told_to_stop;
+	bool is_configuring; /* a reload waits for its CONFIGURED */
+	pid_t pid;
+	struct channel *channel;
+	struct backoff backoff;
+	int64_t started_ms;
+	struct event *restart;
+	int stats_fd;
+};
+
+struct mda {
+	TAILQ_ENTRY(mda) entry;
+	struct supervisor *supervisor;
+	pid_t pid;
+	struct channel *channel; /* NULL once it has closed */
+	uid_t uid;
+	gid_t gid;
+	bool is_told_to_stop;
+};
+
+enum supervisor_state {
+	SUPERVISOR_STARTING, /* until every child was ready once */
+	SUPERVISOR_RUNNING,
+	SUPERVISOR_STOP_LISTENERS, /* sessions end */
+	SUPERVISOR_STOP_QUEUE,     /* deliveries in hand end */
+	SUPERVISOR_STOP_ALL,
+	SUPERVISOR_STOPPED,
+};
+
+struct reload {
+	bool in_progress;
+	bool has_caller; /* control waits for an answer */
+	uint32_t caller_id;
+	struct event *timeout;
+};
+
+struct supervisor {
+	struct event_base *base;
+	const char *config_path;
+	struct config *config;
+	uint32_t generation; /* of the config: the id of CONFIG frames */
+	struct accounts accounts;
+	char programs[PATH_MAX];
+	char empty[PATH_MAX]; /* the directory that most are locked in */
+	struct listen_set sockets;
+	int control_socket;
+	char control_path[PATH_MAX];
+
+	bool verbose;
+	uint32_t trace;
+	bool smtp_paused;
+	enum log_target log_target;
+	int log_fd;      /* what children get */
+	bool log_wanted; /* a process has lost syslog */
+	int64_t log_tried_ms;
+
+	enum supervisor_state state;
+	int exit_status;
+	char why[WHY_MAX]; /* of a start that failed */
+	void (*started)(void *arg);
+	void *started_arg;
+
+	struct child_slot children[CHILDREN_MAX];
+	size_t child_count;
+	unsigned listener_count;
+	TAILQ_HEAD(mda_list, mda) mdas;
+	size_t mda_count;
+	struct reload reload;
+
+	struct event *on_hangup;
+	struct event *on_terminate;
+	struct event *on_interrupt;
+	struct event *on_child;
+	struct event *phase; /* stopping goes on, ready or not */
+	struct event *check_log;
+	int64_t stop_began_ms;
+};
+
+/* supervisor_children.c */
+
+/* Fills in the table of children; nothing is started. */
+void children_init(struct supervisor *);
+/* Starts all; they get to know each other, then begin. */
+void children_start(struct supervisor *);
+/* A child's process has ended. False when `pid` is none of them. */
+bool children_reaped(struct supervisor *, pid_t, int status);
+/* STOP to the running children of that program. */
+void children_stop(struct supervisor *, enum program);
+bool children_are_gone(const struct supervisor *, enum program);
+void children_kill(struct supervisor *);
+void children_send_log(struct supervisor *, bool with_fd);
+void children_send_listeners(struct supervisor *, uint16_t type);
+/* The current config to all, and to listeners its sockets. */
+void children_configure(struct supervisor *);
+void children_free(struct supervisor *);
+/* NULL while it doesn't run. */
+struct channel *children_channel(const struct supervisor *, enum program);
+/* True while one of them still has to take the new config. */
+bool children_are_configuring(const struct supervisor *);
+/* What a process ended by, as fields of a line. */
+void log_exit_status(struct log_line *, int status);
+/* A config frame on a channel. */
+void send_config(struct supervisor *, struct channel *);
+/* The log's mode, with a new socket when `with_fd`. */
+void send_log(struct supervisor *, struct channel *, bool with_fd);
+
+/* supervisor_mda.c */
+
+/* QUEUE_SUPERVISOR_MDA_START: starts one and answers. False when the frame isn't allowed. */
+bool mda_start(struct supervisor *, struct channel *queue, const struct imsg *)
+    __attribute__((warn_unused_result));
+bool mda_reaped(struct supervisor *, pid_t, int status);
+void mda_configure_all(struct supervisor *);
+void mda_send_log(struct supervisor *, bool with_fd);
+void mda_stop_all(struct supervisor *);
+void mda_kill_all(struct supervisor *);
+
+/* supervisor_control.c */
+
+/* CONTROL_SUPERVISOR_REQUEST. False when the frame isn't allowed. */
+bool control_request(struct supervisor *, struct channel *control, const struct imsg *)
+    __attribute__((warn_unused_result));
+void control_reload(struct supervisor *);
+/* A child has taken the new config, or has died. */
+void control_child_configured(struct supervisor *);
+/* supervisor_run.c */
+
+/*
+ * Runs until stopped and returns the exit status. `started` is called once when mail is taken; when
+ * that never came to be, the status isn't 0 and `why` says why. What is set before: config_path,
+ * config, accounts, programs, empty, sockets, control_socket, control_path, verbose, log_target,
+ * log_fd, started. The caller closes the sockets.
+ */
+int supervisor_run(struct supervisor *);
+/* A connection to syslog; -1 with errno set when there is none. */
+int supervisor_connect_syslog(void);
+/* A child has become ready. */
+void supervisor_check_started(struct supervisor *);
+/* A child couldn't start while the whole is starting: the start has failed. */
+void supervisor_start_failed(struct supervisor *, const char *why);
+void supervisor_stop(struct supervisor *, const char *reason);
+/* Something has ended: goes on with stopping. */
+void supervisor_check_stopped(struct supervisor *);
+/* A process found syslog dead. */
+void supervisor_log_lost(struct supervisor *);
+
+#endif
