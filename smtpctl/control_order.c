@@ -1,0 +1,267 @@
+/*
+ * Requests are decoded and encoded again rather than passed on as they came, so that the queue, the
+ * directory and the supervisor get only what control has understood, and the uid that the kernel
+ * told, not one that the caller wrote.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "smtpctl/control_order.h"
+
+/* Envelopes of one portion of a listing: some hundred KiB at most that wait for a caller who does
+ * not read. */
+#define LIST_PORTION 256
+
+bool
+control_order_allows(uid_t caller, uid_t suite_uid, bool privileged)
+{
+	return caller == 0 || (!privileged && caller == suite_uid);
+}
+
+/* Appends to the arguments, as far as there is room. */
+static void __attribute__((format(printf, 2, 3)))
+add_argument(struct control_order *order, const char *format, ...)
+{
+	size_t length = strlen(order->arguments);
+	va_list values;
+
+	if (length > 0 && length + 1 < sizeof(order->arguments))
+		order->arguments[length++] = ' ';
+	va_start(values, format);
+	(void)vsnprintf(
+	    order->arguments + length, sizeof(order->arguments) - length, format, values);
+	va_end(values);
+}
+
+static void
+set_verb(struct control_order *order, enum control_peer peer, bool logged, const char *verb)
+{
+	order->peer = peer;
+	order->logged = logged;
+	(void)snprintf(order->verb, sizeof(order->verb), "%s", verb);
+}
+
+static void
+describe_filter(struct control_order *order, const struct ipc_filter *filter)
+{
+	static const char *const states[ENVELOPE_STATE_COUNT] = {
+		[ENVELOPE_PENDING] = "pending",
+		[ENVELOPE_INFLIGHT] = "inflight",
+		[ENVELOPE_HELD] = "held",
+	};
+
+	if (filter->id == 0)
+		add_argument(order, "all");
+	else if (filter->id >> 32 == 0)
+		add_argument(order, "%08" PRIx64, filter->id);
+	else
+		add_argument(order, "%016" PRIx64, filter->id);
+	if (filter->from[0] != '\0')
+		add_argument(order, "from %s", filter->from);
+	if (filter->to[0] != '\0')
+		add_argument(order, "to %s", filter->to);
+	if (filter->older != 0)
+		add_argument(order, "older %" PRIu32, filter->older);
+	if (filter->has_state)
+		add_argument(order, "state %s", states[filter->state]);
+}
+
+static bool
+decode_list(struct control_order *order, struct buf_reader *reader)
+{
+	if (!ipc_filter_decode(reader, &order->filter))
+		return false;
+	set_verb(order, CONTROL_PEER_QUEUE, false, "show queue");
+	describe_filter(order, &order->filter);
+	order->filter.cursor = 0;
+	control_order_encode_list(order);
+	return true;
+}
+
+static bool
+decode_message(struct control_order *order, struct buf_reader *reader)
+{
+	if (!ipc_filter_decode(reader, &order->filter) || order->filter.id == 0)
+		return false;
+	set_verb(order, CONTROL_PEER_QUEUE, true, "show message");
+	describe_filter(order, &order->filter);
+	ipc_filter_encode(&order->payload, &order->filter);
+	return true;
+}
+
+static bool
+decode_act(struct control_order *order, struct buf_reader *reader)
+{
+	static const char *const verbs[QUEUE_ACTION_COUNT] = {
+		[QUEUE_SCHEDULE] = "schedule",
+		[QUEUE_REMOVE] = "remove",
+		[QUEUE_EXPIRE] = "expire",
+		[QUEUE_HOLD] = "pause envelope",
+		[QUEUE_UNHOLD] = "resume envelope",
+		[QUEUE_DISCOVER] = "discover",
+	};
+	struct ipc_act act;
+
+	if (!ipc_act_decode(reader, &act))
+		return false;
+	act.caller_uid = order->caller_uid;
+	set_verb(order, CONTROL_PEER_QUEUE, true, verbs[act.action]);
+	describe_filter(order, &act.filter);
+	ipc_act_encode(&order->payload, &act);
+	return true;
+}
+
+static bool
+decode_pause(struct control_order *order, struct buf_reader *reader)
+{
+	struct ipc_pause pause;
+
+	if (!ipc_pause_decode(reader, &pause))
+		return false;
+	pause.caller_uid = order->caller_uid;
+	set_verb(order, CONTROL_PEER_QUEUE, true, pause.paused ? "pause" : "resume");
+	add_argument(order, "%s", pause.mda ? "mda" : "mta");
+	ipc_pause_encode(&order->payload, &pause);
+	return true;
+}
+
+static bool
+decode_account(struct control_order *order, struct buf_reader *reader)
+{
+	static const struct {
+		const char *verb;
+		bool changes;
+	} verbs[ACCOUNT_VERB_COUNT] = {
+		[ACCOUNT_DOMAIN_ADD] = { "domain add", true },
+		[ACCOUNT_DOMAIN_DELETE] = { "domain del", true },
+		[ACCOUNT_DOMAIN_LIST] = { "domain list", false },
+		[ACCOUNT_USER_ADD] = { "user add", true },
+		[ACCOUNT_USER_DELETE] = { "user del", true },
+		[ACCOUNT_USER_PASSWORD] = { "user passwd", true },
+		[ACCOUNT_USER_LIST] = { "user list", false },
+		[ACCOUNT_USER_QUOTA] = { "user quota", true },
+		[ACCOUNT_ALIAS_ADD] = { "alias add", true },
+		[ACCOUNT_ALIAS_DELETE] = { "alias del", true },
+		[ACCOUNT_ALIAS_LIST] = { "alias list", false },
+	};
+	struct ipc_account account;
+	uint32_t shown;
+
+	if (!ipc_account_decode(reader, &account))
+		return false;
+	account.caller_uid = order->caller_uid;
+	set_verb(
+	    order, CONTROL_PEER_DIRECTORY, verbs[account.verb].changes, verbs[account.verb].verb);
+	shown = account.word_count;
+	if (shown > 1 &&
+	    (account.verb == ACCOUNT_USER_ADD || account.verb == ACCOUNT_USER_PASSWORD))
+		shown = 1;
+	for (uint32_t i = 0; i < shown; i++)
+		add_argument(order, "%s", account.words[i]);
+	ipc_account_encode(&order->payload, &account);
+	ipc_account_free(&account);
+	return true;
+}
+
+static bool
+decode_supervisor(struct control_order *order, struct buf_reader *reader)
+{
+	static const struct {
+		const char *verb;
+		const char *argument;
+		bool changes;
+	} verbs[CONTROL_VERB_COUNT] = {
+		[CONTROL_RELOAD] = { "reload", "", true },
+		[CONTROL_STOP] = { "stop", "", true },
+		[CONTROL_LOG_BRIEF] = { "log", "brief", true },
+		[CONTROL_LOG_VERBOSE] = { "log", "verbose", true },
+		[CONTROL_TRACE] = { "trace", "", true },
+		[CONTROL_UNTRACE] = { "untrace", "", true },
+		[CONTROL_PAUSE_SMTP] = { "pause", "smtp", true },
+		[CONTROL_RESUME_SMTP] = { "resume", "smtp", true },
+		[CONTROL_SMTP_STATUS] = { "show status", "", false },
+	};
+	struct ipc_control control;
+
+	if (!ipc_control_decode(reader, &control))
+		return false;
+	control.caller_uid = order->caller_uid;
+	order->supervisor = control.verb;
+	set_verb(
+	    order, CONTROL_PEER_SUPERVISOR, verbs[control.verb].changes, verbs[control.verb].verb);
+	if (control.verb == CONTROL_TRACE || control.verb == CONTROL_UNTRACE)
+		add_argument(order, "0x%" PRIx32, control.argument);
+	else if (verbs[control.verb].argument[0] != '\0')
+		add_argument(order, "%s", verbs[control.verb].argument);
+	ipc_control_encode(&order->payload, &control);
+	return true;
+}
+
+static bool
+decode_payload(struct control_order *order, struct buf_reader *reader)
+{
+	switch (order->type) {
+	case CONTROL_QUEUE_LIST:
+		return decode_list(order, reader);
+	case CONTROL_QUEUE_ACT:
+		return decode_act(order, reader);
+	case CONTROL_QUEUE_MESSAGE:
+		return decode_message(order, reader);
+	case CONTROL_QUEUE_PAUSE:
+		return decode_pause(order, reader);
+	case CONTROL_ACCOUNT:
+		return decode_account(order, reader);
+	case CONTROL_SUPERVISOR:
+		return decode_supervisor(order, reader);
+	case CONTROL_STATS:
+		set_verb(order, CONTROL_PEER_NONE, false, "show stats");
+		return true;
+	case CONTROL_STATUS:
+		set_verb(order, CONTROL_PEER_QUEUE, false, "show status");
+		return true;
+	case CONTROL_ENVELOPE:
+	case CONTROL_QUEUE_LIST_MORE:
+	case CONTROL_QUEUE_STATUS:
+	case CONTROL_LINE:
+	case CONTROL_DONE:
+		break;
+	}
+	return false;
+}
+
+bool
+control_order_decode(
+    struct control_order *order, uint16_t type, const void *payload, size_t length, uid_t caller)
+{
+	struct buf_reader reader;
+
+	memset(order, 0, sizeof(*order));
+	if (type > CONTROL_DONE)
+		return false;
+	order->type = (enum ipc_control_type)type;
+	order->caller_uid = caller;
+	buf_init(&order->payload, IMSG_PAYLOAD_MAX);
+	buf_reader_init(&reader, payload, length);
+	if (decode_payload(order, &reader) && buf_reader_done(&reader) && buf_ok(&order->payload))
+		return true;
+	control_order_free(order);
+	return false;
+}
+
+void
+control_order_encode_list(struct control_order *order)
+{
+	order->filter.portion = LIST_PORTION;
+	buf_clear(&order->payload);
+	ipc_filter_encode(&order->payload, &order->filter);
+}
+
+void
+control_order_free(struct control_order *order)
+{
+	if (order->payload.data != NULL)
+		explicit_bzero(order->payload.data, order->payload.length);
+	buf_free(&order->payload);
+}

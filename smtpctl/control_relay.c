@@ -1,0 +1,410 @@
+/*
+ * A request has one state: which peer it waits for, or that its caller reads too slowly for the
+ * next portion of its listing. Frames of an answer are passed on as they come, for the peers are
+ * trusted with what they show; DONE is decoded, since control logs what came of a change.
+ *
+ * Show status asks two peers one after the other: the queue for deliveries, the supervisor for
+ * SMTP.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/pending.h"
+#include "smtpctl/control_relay.h"
+
+#define DEADLINE_MS 30000
+
+enum request_state {
+	REQUEST_WAITS_FOR_PEER,
+	REQUEST_WAITS_FOR_CALLER, /* to read what it has, before more is asked for */
+};
+
+struct relay_request {
+	struct relay *relay;
+	struct control_order order;
+	enum request_state state;
+	enum control_peer peer; /* asked last */
+	uint32_t pending_id;
+	void *caller;                   /* NULL: gone */
+	char status[IPC_WORDS_MAX + 1]; /* CONTROL_STATUS: the queue's part */
+};
+
+struct peer {
+	struct relay *relay;
+	enum control_peer peer;
+	struct channel *channel; /* NULL: down */
+	struct pending *pending;
+};
+
+struct relay {
+	struct event_base *base;
+	struct relay_caller caller;
+	struct control_stats *stats;
+	struct peer peers[CONTROL_PEER_COUNT];
+	size_t count;
+};
+
+static const char *
+peer_name(enum control_peer peer)
+{
+	switch (peer) {
+	case CONTROL_PEER_QUEUE:
+		return "queue";
+	case CONTROL_PEER_DIRECTORY:
+		return "directory";
+	case CONTROL_PEER_SUPERVISOR:
+		return "smtpd";
+	case CONTROL_PEER_COUNT:
+		break;
+	}
+	return "control";
+}
+
+/* Every change leaves a line that says who, what, and what came of it. */
+static void
+log_order(const struct control_order *order, const struct ipc_result *result)
+{
+	struct log_line line;
+
+	if (!order->logged)
+		return;
+	log_begin(&line, LOG_LEVEL_INFO, "control-command");
+	log_number(&line, "uid", order->caller_uid);
+	log_text(&line, "verb", order->verb);
+	log_text(&line, "arguments", order->arguments);
+	if (order->type == CONTROL_QUEUE_ACT)
+		log_number(&line, "envelopes", (int64_t)result->count);
+	log_number(&line, "status", result->exit_code);
+	if (result->exit_code != 0)
+		log_text(&line, "reason", result->words);
+	log_end(&line);
+}
+
+static void
+finish(struct relay_request *request, const struct ipc_result *result, int fd)
+{
+	struct relay *relay = request->relay;
+
+	log_order(&request->order, result);
+	if (request->caller != NULL)
+		relay->caller.done(request->caller, result, fd);
+	else if (fd != -1)
+		close(fd);
+	control_order_free(&request->order);
+	free(request);
+	relay->count--;
+}
+
+static void __attribute__((format(printf, 3, 4)))
+fail(struct relay_request *request, uint32_t exit_code, const char *format, ...)
+{
+	struct ipc_result result = { .exit_code = exit_code };
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(result.words, sizeof(result.words), format, arguments);
+	va_end(arguments);
+	finish(request, &result, -1);
+}
+
+static void
+on_failed(void *owner, uint32_t id, const char *why, void *arg)
+{
+	struct relay_request *request = owner;
+
+	(void)id;
+	(void)arg;
+	fail(request, EX_TEMPFAIL, "the %s did not answer (%s)%s", peer_name(request->peer), why,
+	    request->order.logged ? "; it may still do what it was told" : "");
+}
+
+struct relay *
+relay_new(struct event_base *base, const struct relay_caller *caller, struct control_stats *stats)
+{
+	struct relay *relay = calloc(1, sizeof(*relay));
+
+	if (relay == NULL)
+		fatal("control");
+	relay->base = base;
+	relay->caller = *caller;
+	relay->stats = stats;
+	for (size_t i = 0; i < CONTROL_PEER_COUNT; i++) {
+		relay->peers[i].relay = relay;
+		relay->peers[i].peer = (enum control_peer)i;
+		relay->peers[i].pending = pending_new(base, on_failed, relay);
+	}
+	return relay;
+}
+
+void
+relay_free(struct relay *relay)
+{
+	if (relay == NULL)
+		return;
+	for (size_t i = 0; i < CONTROL_PEER_COUNT; i++) {
+		pending_fail_all(relay->peers[i].pending, "stopped");
+		pending_free(relay->peers[i].pending);
+		if (i != CONTROL_PEER_SUPERVISOR)
+			channel_free(relay->peers[i].channel);
+	}
+	free(relay);
+}
+
+size_t
+relay_count(const struct relay *relay)
+{
+	return relay->count;
+}
+
+/* Sends the request to a peer, or fails it when the peer is down: false. */
+static bool
+ask(struct relay_request *request, enum control_peer which, uint16_t type,
+    const struct buf *payload)
+{
+	struct peer *peer = &request->relay->peers[which];
+
+	request->state = REQUEST_WAITS_FOR_PEER;
+	request->peer = which;
+	if (peer->channel == NULL) {
+		fail(request, EX_TEMPFAIL, "the %s is not running; try again in a moment",
+		    peer_name(which));
+		return false;
+	}
+	request->pending_id = pending_add(peer->pending, request, DEADLINE_MS);
+	channel_send(peer->channel, type, request->pending_id, 0, -1, payload);
+	return true;
+}
+
+static void
+answer_stats(struct relay_request *request)
+{
+	struct ipc_result result = { .exit_code = 0 };
+	struct buf payload;
+
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	control_stats_encode(request->relay->stats, &payload);
+	if (!buf_ok(&payload))
+		fatal("counters");
+	request->relay->caller.frame(request->caller, CONTROL_STATS, &payload);
+	buf_free(&payload);
+	finish(request, &result, -1);
+}
+
+struct relay_request *
+relay_begin(struct relay *relay, struct control_order *order, void *caller)
+{
+	struct relay_request *request = calloc(1, sizeof(*request));
+	bool waits;
+
+	if (request == NULL)
+		fatal("request");
+	request->relay = relay;
+	request->order = *order;
+	request->caller = caller;
+	relay->count++;
+	if (order->peer == CONTROL_PEER_NONE) {
+		answer_stats(request);
+		return NULL;
+	}
+	if (order->type == CONTROL_STATUS)
+		waits = ask(request, CONTROL_PEER_QUEUE, CONTROL_QUEUE_STATUS, NULL);
+	else if (order->peer == CONTROL_PEER_SUPERVISOR)
+		waits =
+		    ask(request, order->peer, CONTROL_SUPERVISOR_REQUEST, &request->order.payload);
+	else
+		waits = ask(request, order->peer, (uint16_t)order->type, &request->order.payload);
+	return waits ? request : NULL;
+}
+
+void
+relay_abandon(struct relay_request *request)
+{
+	request->caller = NULL;
+	if (request->order.type != CONTROL_QUEUE_LIST)
+		return;
+	if (request->state == REQUEST_WAITS_FOR_PEER)
+		pending_cancel(request->relay->peers[request->peer].pending, request->pending_id);
+	request->relay->count--;
+	control_order_free(&request->order);
+	free(request);
+}
+
+void
+relay_continue(struct relay_request *request)
+{
+	if (request->state == REQUEST_WAITS_FOR_CALLER)
+		(void)ask(request, CONTROL_PEER_QUEUE, CONTROL_QUEUE_LIST, &request->order.payload);
+}
+
+/* The next portion is there: it is asked for once the caller has read the last. */
+static void
+receive_more(struct peer *peer, struct channel *channel, struct imsg *imsg)
+{
+	struct relay_request *request = pending_get(peer->pending, imsg->id);
+	struct buf_reader reader;
+	uint64_t cursor;
+
+	if (request == NULL)
+		return;
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	cursor = buf_get_u64(&reader);
+	if (!buf_reader_done(&reader) || request->order.type != CONTROL_QUEUE_LIST) {
+		channel_reject(channel, imsg, "a listing's cursor was not expected or is bad");
+		return;
+	}
+	(void)pending_take(peer->pending, imsg->id);
+	request->order.filter.cursor = cursor;
+	control_order_encode_list(&request->order);
+	if (!buf_ok(&request->order.payload))
+		fatal("request");
+	request->state = REQUEST_WAITS_FOR_CALLER;
+	if (request->relay->caller.has_read(request->caller))
+		relay_continue(request);
+}
+
+static void
+pass_on(struct peer *peer, struct imsg *imsg)
+{
+	struct relay_request *request = pending_get(peer->pending, imsg->id);
+	struct buf payload;
+
+	if (request == NULL || request->caller == NULL)
+		return;
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	buf_add(&payload, imsg->payload, imsg->length);
+	if (!buf_ok(&payload))
+		fatal("answer");
+	peer->relay->caller.frame(request->caller, imsg->type, &payload);
+	buf_free(&payload);
+}
+
+static void
+receive_done(struct peer *peer, struct channel *channel, struct imsg *imsg)
+{
+	struct relay_request *request = pending_get(peer->pending, imsg->id);
+	struct ipc_result result;
+	struct ipc_control status = { .verb = CONTROL_SMTP_STATUS };
+	struct buf_reader reader;
+	struct buf payload;
+	int fd;
+
+	if (request == NULL)
+		return;
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_result_decode(&reader, &result) || !buf_reader_done(&reader)) {
+		channel_reject(channel, imsg, "a result that cannot be read");
+		return;
+	}
+	(void)pending_take(peer->pending, imsg->id);
+	if (request->order.type != CONTROL_STATUS || result.exit_code != 0) {
+		fd = imsg->fd;
+		imsg->fd = -1;
+		finish(request, &result, fd);
+		return;
+	}
+	memcpy(request->status, result.words, sizeof(request->status));
+	status.caller_uid = request->order.caller_uid;
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_control_encode(&payload, &status);
+	(void)ask(request, CONTROL_PEER_SUPERVISOR, CONTROL_SUPERVISOR_REQUEST, &payload);
+	buf_free(&payload);
+}
+
+static void
+on_receive(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct peer *peer = arg;
+
+	switch (imsg->type) {
+	case CONTROL_ENVELOPE:
+	case CONTROL_LINE:
+		pass_on(peer, imsg);
+		break;
+	case CONTROL_QUEUE_LIST_MORE:
+		receive_more(peer, channel, imsg);
+		break;
+	case CONTROL_DONE:
+		receive_done(peer, channel, imsg);
+		break;
+	default:
+		channel_reject(channel, imsg, "no such answer");
+		break;
+	}
+}
+
+/* The supervisor starts it again and sends a new channel. */
+static void
+on_closed(struct channel *channel, const char *why, void *arg)
+{
+	struct peer *peer = arg;
+
+	log_warning("the channel to %s has ended: %s", channel_name(channel), why);
+	peer->channel = NULL;
+	channel_free(channel);
+	pending_fail_all(peer->pending, "it was stopped");
+}
+
+void
+relay_set_supervisor(struct relay *relay, struct channel *channel)
+{
+	relay->peers[CONTROL_PEER_SUPERVISOR].channel = channel;
+}
+
+void
+relay_set_peer(struct relay *relay, enum program program, int fd)
+{
+	struct peer *peer;
+
+	if (program != PROGRAM_QUEUE && program != PROGRAM_DIRECTORY) {
+		log_warning("control has nothing to say to %s", program_name(program));
+		close(fd);
+		return;
+	}
+	peer =
+	    &relay->peers[program == PROGRAM_QUEUE ? CONTROL_PEER_QUEUE : CONTROL_PEER_DIRECTORY];
+	channel_free(peer->channel);
+	peer->channel = NULL;
+	pending_fail_all(peer->pending, "it was restarted");
+	peer->channel =
+	    channel_new(relay->base, program_name(program), fd, on_receive, on_closed, peer);
+}
+
+void
+relay_receive_supervisor(struct relay *relay, struct channel *channel, struct imsg *imsg)
+{
+	struct pending *pending = relay->peers[CONTROL_PEER_SUPERVISOR].pending;
+	struct relay_request *request;
+	struct ipc_result result = { .exit_code = 0 };
+	struct buf_reader reader;
+	struct ipc_done done;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_done_decode(&reader, &done) || !buf_reader_done(&reader)) {
+		channel_reject(channel, imsg, "an answer that cannot be read");
+		return;
+	}
+	request = pending_take(pending, imsg->id);
+	if (request == NULL)
+		return;
+	if (!done.success)
+		result.exit_code = request->order.type == CONTROL_SUPERVISOR &&
+		        request->order.supervisor == CONTROL_RELOAD
+		    ? EX_CONFIG
+		    : EX_TEMPFAIL;
+	if (request->order.type == CONTROL_STATUS && done.success) {
+		size_t length = strlen(request->status);
+
+		/* The queue's two lines, with or without their last line's end, and ours. */
+		while (length > 0 && request->status[length - 1] == '\n')
+			length--;
+		(void)snprintf(result.words, sizeof(result.words), "%.*s\nSMTP %.32s", (int)length,
+		    request->status, done.words);
+	} else
+		memcpy(result.words, done.words, sizeof(result.words));
+	finish(request, &result, -1);
+}
