@@ -1,0 +1,582 @@
+/*
+ * directory: answers who may be mailed to and where that goes, for listeners and the queue, and
+ * keeps the accounts database for smtpctl.
+ *
+ * Everything is answered at once, from memory or the database's cache, in the order in which it was
+ * asked; only a recipient whose quota must be asked of its mda waits, as a struct job. Listeners
+ * and the queue are trusted less than this process: a frame that isn't as its channel says costs
+ * them the channel.
+ */
+#include <sys/queue.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include <event2/event.h>
+
+#include "common/child.h"
+#include "common/config.h"
+#include "common/imsg.h"
+#include "common/ipc_control.h"
+#include "common/ipc_directory.h"
+#include "common/ipc_supervisor.h"
+#include "common/log.h"
+#include "common/stats.h"
+#include "lookup/accounts.h"
+#include "lookup/accounts_admin.h"
+#include "lookup/expand.h"
+#include "lookup/mailbox.h"
+#include "lookup/site.h"
+#include "lookup/usage.h"
+
+#define LISTENERS_MAX   256
+#define LISTINGS_MAX    16
+#define LISTING_PORTION 200
+#define LISTING_QUEUED  (256UL * 1024)
+#define CHANNEL_BACKLOG (4UL * 1024 * 1024) /* a peer that doesn't read is not read from */
+
+/* A process that asks. */
+struct peer {
+	struct channel *channel; /* NULL: not connected */
+	enum program program;
+	bool paused;
+};
+
+/* A recipient that waits for its mailbox's usage. */
+struct job {
+	TAILQ_ENTRY(job) next;
+	struct peer *peer; /* NULL: gone */
+	uint32_t id;
+	struct expanded expanded;
+};
+
+struct listing {
+	TAILQ_ENTRY(listing) next;
+	uint32_t id;
+	uint32_t frame_peer;
+	struct accounts_listing state;
+};
+
+static struct directory {
+	struct event_base *base;
+	struct channel *supervisor;
+	struct accounts *accounts;
+	struct site *site;
+	struct usage *usage;
+	struct event *second;
+	struct peer listeners[LISTENERS_MAX];
+	struct peer queue;
+	struct peer control;
+	struct buf payload; /* scratch of one frame */
+	TAILQ_HEAD(, job) jobs;
+	TAILQ_HEAD(, listing) listings;
+	size_t listing_count;
+	bool privileged;
+} directory = {
+	.jobs = TAILQ_HEAD_INITIALIZER(directory.jobs),
+	.listings = TAILQ_HEAD_INITIALIZER(directory.listings),
+};
+
+static struct buf *
+payload(void)
+{
+	buf_clear(&directory.payload);
+	return &directory.payload;
+}
+
+/* What the queue keeps of earlier answers is out of date. */
+static void
+forget(void)
+{
+	usage_forget(directory.usage);
+	if (directory.queue.channel != NULL)
+		channel_send(directory.queue.channel, DIRECTORY_FORGET, 0, 0, -1, NULL);
+}
+
+/* Recipients */
+
+static void
+send_recipient(struct peer *peer, uint32_t id, const struct expanded *expanded)
+{
+	struct buf *frame;
+
+	if (peer == NULL || peer->channel == NULL)
+		return;
+	for (size_t i = 0; reply_is_success(&expanded->reply) && i < expanded->count; i++) {
+		frame = payload();
+		ipc_target_encode(frame, &expanded->targets[i]);
+		channel_send(peer->channel, DIRECTORY_TARGET, id, 0, -1, frame);
+	}
+	frame = payload();
+	reply_encode(frame, &expanded->reply);
+	channel_send(peer->channel, DIRECTORY_RCPT_DONE, id, 0, -1, frame);
+}
+
+static void
+finish_recipient(struct peer *peer, uint32_t id, struct expanded *expanded, bool fits)
+{
+	if (!fits)
+		reply_set(&expanded->reply, 452, "4.2.2", "the mailbox is full, try again later");
+	send_recipient(peer, id, expanded);
+	expanded_free(expanded);
+}
+
+static bool
+ask_usage(uint32_t id, const struct ipc_mailbox *mailbox, void *arg)
+{
+	struct buf *frame = payload();
+
+	(void)arg;
+	if (directory.queue.channel == NULL)
+		return false;
+	ipc_mailbox_encode(frame, mailbox);
+	channel_send(directory.queue.channel, DIRECTORY_USAGE, id, 0, -1, frame);
+	return true;
+}
+
+static void
+usage_decided(void *owner, bool fits, void *arg)
+{
+	struct job *job = owner;
+
+	(void)arg;
+	TAILQ_REMOVE(&directory.jobs, job, next);
+	finish_recipient(job->peer, job->id, &job->expanded, fits);
+	free(job);
+}
+
+/* Only a recipient that is one mailbox is refused for its quota: of a list's members, one that is
+ * full shouldn't keep the mail from the others. */
+static void
+check_quota(struct peer *peer, uint32_t id, uint64_t size, struct expanded *expanded)
+{
+	struct job *job;
+
+	if (!reply_is_success(&expanded->reply) || expanded->mailbox.reply.code == 0 ||
+	    (expanded->mailbox.quota_bytes == 0 && expanded->mailbox.quota_messages == 0)) {
+		finish_recipient(peer, id, expanded, true);
+		return;
+	}
+	job = calloc(1, sizeof(*job));
+	if (job == NULL)
+		fatal("out of memory");
+	job->peer = peer;
+	job->id = id;
+	job->expanded = *expanded;
+	TAILQ_INSERT_TAIL(&directory.jobs, job, next);
+	switch (usage_check(directory.usage, &expanded->mailbox, size, job)) {
+	case USAGE_FITS:
+		usage_decided(job, true, NULL);
+		break;
+	case USAGE_OVER:
+		usage_decided(job, false, NULL);
+		break;
+	case USAGE_ASKED:
+		break;
+	}
+}
+
+static void
+receive_recipient(struct peer *peer, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_rcpt rcpt;
+	struct expanded expanded;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_rcpt_decode(&reader, &rcpt) || !buf_reader_done(&reader)) {
+		channel_reject(peer->channel, imsg, "a recipient that can't be decoded");
+		return;
+	}
+	/* The queue alone asks for mail of its own. */
+	if (peer->program == PROGRAM_LISTENER && rcpt.client_family == CLIENT_INTERNAL) {
+		channel_reject(peer->channel, imsg, "a listener that says it is the queue");
+		return;
+	}
+	expand_recipient(directory.site, &rcpt, &expanded);
+	check_quota(peer, imsg->id, rcpt.size, &expanded);
+}
+
+/* Mailboxes */
+
+static void
+receive_mailbox(struct peer *peer, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_mailbox_request request;
+	struct ipc_mailbox mailbox;
+	struct buf *frame;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_mailbox_request_decode(&reader, &request) || !buf_reader_done(&reader)) {
+		channel_reject(peer->channel, imsg, "a mailbox that can't be decoded");
+		return;
+	}
+	mailbox_answer(directory.site, &request, &mailbox);
+	frame = payload();
+	ipc_mailbox_encode(frame, &mailbox);
+	channel_send(peer->channel, DIRECTORY_MAILBOX_DONE, imsg->id, 0, -1, frame);
+}
+
+static void
+receive_usage(struct peer *peer, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_usage usage;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_usage_decode(&reader, &usage) || !buf_reader_done(&reader)) {
+		channel_reject(peer->channel, imsg, "a usage that can't be decoded");
+		return;
+	}
+	usage_answer(directory.usage, imsg->id, &usage);
+}
+
+/* Accounts */
+
+static void
+send_result(uint32_t id, uint32_t frame_peer, const struct ipc_result *result)
+{
+	struct buf *frame = payload();
+
+	ipc_result_encode(frame, result);
+	channel_send(directory.control.channel, CONTROL_DONE, id, frame_peer, -1, frame);
+}
+
+static void
+send_line(const char *line, void *arg)
+{
+	const struct listing *listing = arg;
+	struct buf *frame = payload();
+
+	buf_add_string(frame, line);
+	channel_send(
+	    directory.control.channel, CONTROL_LINE, listing->id, listing->frame_peer, -1, frame);
+}
+
+static void
+end_listing(struct listing *listing)
+{
+	TAILQ_REMOVE(&directory.listings, listing, next);
+	directory.listing_count--;
+	free(listing);
+}
+
+/* Gives portions of the listings in turn while the channel takes them. */
+static void
+continue_listings(struct channel *channel, void *arg)
+{
+	struct listing *listing;
+	struct ipc_result result;
+
+	(void)arg;
+	while (channel_queued(channel) < LISTING_QUEUED &&
+	    (listing = TAILQ_FIRST(&directory.listings)) != NULL) {
+		if (accounts_admin_portion(directory.site, &listing->state, LISTING_PORTION,
+		        send_line, listing, &result)) {
+			TAILQ_REMOVE(&directory.listings, listing, next);
+			TAILQ_INSERT_TAIL(&directory.listings, listing, next);
+		} else {
+			send_result(listing->id, listing->frame_peer, &result);
+			end_listing(listing);
+		}
+	}
+}
+
+static void
+start_listing(const struct imsg *imsg, const struct ipc_account *account)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+	struct ipc_result result;
+
+	memset(&result, 0, sizeof(result));
+	if (listing == NULL || directory.listing_count >= LISTINGS_MAX) {
+		result.exit_code = EX_TEMPFAIL;
+		strcpy(result.words, "too many listings at once, try again later");
+		send_result(imsg->id, imsg->peer, &result);
+		free(listing);
+		return;
+	}
+	if (!accounts_admin_list(directory.site, account, &listing->state, &result)) {
+		send_result(imsg->id, imsg->peer, &result);
+		free(listing);
+		return;
+	}
+	listing->id = imsg->id;
+	listing->frame_peer = imsg->peer;
+	TAILQ_INSERT_TAIL(&directory.listings, listing, next);
+	directory.listing_count++;
+	continue_listings(directory.control.channel, NULL);
+}
+
+static void
+receive_account(struct peer *peer, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_account account;
+	struct ipc_result result;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_account_decode(&reader, &account)) {
+		channel_reject(peer->channel, imsg, "an account that can't be decoded");
+		return;
+	}
+	if (!buf_reader_done(&reader))
+		channel_reject(peer->channel, imsg, "bytes left over behind an account");
+	else if (accounts_admin_is_list(account.verb))
+		start_listing(imsg, &account);
+	else {
+		if (accounts_admin_change(directory.site, &account, &result))
+			forget();
+		send_result(imsg->id, imsg->peer, &result);
+	}
+	ipc_account_free(&account);
+}
+
+/* Peers */
+
+/* A peer that asks and doesn't read its answers is not read from until it has. */
+static void
+peer_drained(struct channel *channel, void *arg)
+{
+	struct peer *peer = arg;
+
+	if (peer->paused) {
+		peer->paused = false;
+		channel_pause(channel, false);
+	}
+	if (peer->program == PROGRAM_CONTROL)
+		continue_listings(channel, NULL);
+}
+
+static void
+receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct peer *peer = arg;
+
+	if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_ACCOUNT)
+		receive_account(peer, imsg);
+	else if (peer->program != PROGRAM_CONTROL && imsg->type == DIRECTORY_RCPT)
+		receive_recipient(peer, imsg);
+	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_MAILBOX)
+		receive_mailbox(peer, imsg);
+	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_USAGE_DONE)
+		receive_usage(peer, imsg);
+	else {
+		channel_reject(channel, imsg, "not a message of this channel");
+		return;
+	}
+	if (peer->channel == channel && !peer->paused &&
+	    channel_queued(channel) > CHANNEL_BACKLOG) {
+		peer->paused = true;
+		channel_pause(channel, true);
+	}
+}
+
+/* What waited for this peer's question or on its answer. */
+static void
+drop_peer(struct peer *peer)
+{
+	struct job *job;
+	struct listing *listing;
+
+	channel_free(peer->channel);
+	peer->channel = NULL;
+	peer->paused = false;
+	TAILQ_FOREACH(job, &directory.jobs, next)
+	{
+		if (job->peer == peer)
+			job->peer = NULL;
+	}
+	if (peer->program == PROGRAM_QUEUE)
+		usage_fail_all(directory.usage, "the queue is restarting");
+	if (peer->program == PROGRAM_CONTROL) {
+		while ((listing = TAILQ_FIRST(&directory.listings)) != NULL)
+			end_listing(listing);
+	}
+}
+
+static void
+peer_closed(struct channel *channel, const char *why, void *arg)
+{
+	struct peer *peer = arg;
+
+	log_info("the channel to %s is closed: %s", channel_name(channel), why);
+	drop_peer(peer);
+}
+
+static struct peer *
+find_peer(const struct ipc_peer *named)
+{
+	switch (named->program) {
+	case PROGRAM_LISTENER:
+		return named->instance < LISTENERS_MAX ? &directory.listeners[named->instance]
+		                                       : NULL;
+	case PROGRAM_QUEUE:
+		return &directory.queue;
+	case PROGRAM_CONTROL:
+		return &directory.control;
+	case PROGRAM_SUPERVISOR:
+	case PROGRAM_DIRECTORY:
+	case PROGRAM_RESOLVER:
+	case PROGRAM_MDA:
+	case PROGRAM_COUNT:
+		break;
+	}
+	return NULL;
+}
+
+static void
+connect_peer(struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_peer named;
+	struct peer *peer = NULL;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (ipc_peer_decode(&reader, &named) && buf_reader_done(&reader) && imsg->fd != -1)
+		peer = find_peer(&named);
+	if (peer == NULL)
+		fatalx("the supervisor sent a peer that the directory has no channel with");
+	if (peer->channel != NULL)
+		drop_peer(peer);
+	peer->program = named.program;
+	peer->channel = channel_new(
+	    directory.base, program_name(named.program), imsg->fd, receive_peer, peer_closed, peer);
+	imsg->fd = -1;
+	channel_on_drained(peer->channel, peer_drained);
+}
+
+/* The supervisor */
+
+static void
+set_config(struct imsg *imsg)
+{
+	struct config *config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
+	struct site *site;
+
+	imsg->fd = -1;
+	if (config == NULL)
+		fatalx("the supervisor sent no usable configuration");
+	if (directory.accounts == NULL) {
+		char *path;
+
+		if (asprintf(&path, "%s/accounts", config->state_directory) == -1)
+			fatal("out of memory");
+		directory.accounts = accounts_new(path);
+		free(path);
+	}
+	site = site_new(config, directory.accounts, directory.privileged);
+	site_free(directory.site);
+	directory.site = site;
+	forget();
+	channel_send(directory.supervisor, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
+}
+
+static void
+set_log(struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_log settings;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_log_decode(&reader, &settings) || !buf_reader_done(&reader))
+		fatalx("the supervisor sent log settings that can't be decoded");
+	if (imsg->fd != -1)
+		log_set_fd(imsg->fd);
+	imsg->fd = -1;
+	log_set_level(settings.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_set_trace(settings.trace);
+}
+
+/* Nothing is in hand but recipients that wait for a usage: they are let through. */
+static void
+stop(void)
+{
+	usage_fail_all(directory.usage, "stopping");
+	for (size_t i = 0; i < LISTENERS_MAX; i++)
+		channel_free(directory.listeners[i].channel);
+	channel_free(directory.queue.channel);
+	channel_free(directory.control.channel);
+	accounts_free(directory.accounts);
+	exit(0);
+}
+
+static void
+receive_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	switch (imsg->type) {
+	case SUPERVISOR_CHILD_CONFIG:
+		set_config(imsg);
+		break;
+	case SUPERVISOR_CHILD_STATS:
+		stats_attach(imsg->fd);
+		imsg->fd = -1;
+		break;
+	case SUPERVISOR_CHILD_PEER:
+		connect_peer(imsg);
+		break;
+	case SUPERVISOR_CHILD_START:
+		if (directory.site == NULL)
+			fatalx("the supervisor sent no configuration");
+		channel_send(channel, CHILD_SUPERVISOR_READY, imsg->id, 0, -1, NULL);
+		break;
+	case SUPERVISOR_CHILD_LOG:
+		set_log(imsg);
+		break;
+	case SUPERVISOR_CHILD_STOP:
+		stop();
+		break;
+	default:
+		fatalx("the supervisor sent a message of type %u", imsg->type);
+	}
+}
+
+static void
+supervisor_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)channel;
+	(void)arg;
+	log_debug("the supervisor is gone: %s", why);
+	stop();
+}
+
+static void
+every_second(evutil_socket_t fd, short what, void *arg)
+{
+	bool changed;
+
+	(void)fd;
+	(void)what;
+	(void)arg;
+	if (directory.site == NULL)
+		return;
+	usage_sweep(directory.usage);
+	changed = accounts_retry(directory.accounts);
+	if (site_refresh(directory.site) || changed)
+		forget();
+	if (log_is_lost())
+		channel_send(directory.supervisor, CHILD_SUPERVISOR_LOG_LOST, 0, 0, -1, NULL);
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct timeval second = { .tv_sec = 1 };
+	struct child child;
+
+	child_start(&child, "directory", argc, argv);
+	directory.privileged = child.privileged_start;
+	directory.base = child_event_base();
+	buf_init(&directory.payload, IMSG_PAYLOAD_MAX);
+	directory.usage = usage_new(directory.base, ask_usage, usage_decided, NULL);
+	directory.supervisor = channel_new(directory.base, "supervisor", child.channel_fd,
+	    receive_supervisor, supervisor_closed, NULL);
+	directory.second = event_new(directory.base, -1, EV_PERSIST, every_second, NULL);
+	if (directory.second == NULL || event_add(directory.second, &second) == -1)
+		fatalx("cannot make a timer");
+	if (event_base_dispatch(directory.base) == -1)
+		fatalx("the event loop failed");
+	return 0;
+}

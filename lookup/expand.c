@@ -1,0 +1,637 @@
+/*
+ * A list of nodes, each an address or a user's name, is worked through from its start; what a node
+ * expands to is put at its end. There is no recursion: a chain of a million aliases costs as much
+ * as the limit on nodes allows.
+ *
+ * An address asks the rules (as the client for the recipient itself, as this machine for what an
+ * alias leads to), then the action's virtual table or the accounts database. A user's name asks the
+ * alias table, then must have a mailbox. A node seen before is dropped: that cuts loops and makes
+ * targets unique. An alias that names itself ("bob: bob, carol") means the mailbox below it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <bsd/string.h>
+
+#include "common/log.h"
+#include "lookup/expand.h"
+#include "lookup/mailbox.h"
+#include "lookup/rules.h"
+
+#define VALUE_MAX        (8UL * 1024 * 1024)
+#define DEAD_LOGGED_MAX  5
+#define NODES_PER_TARGET 4
+#define NODES_LEAST      256
+
+enum node_kind {
+	NODE_ADDRESS,
+	NODE_USER, /* address.local is the name, address.domain where it was met */
+};
+
+struct node {
+	enum node_kind kind;
+	bool final; /* aliases were asked already */
+	uint32_t parent;
+	const struct action *action; /* NODE_USER */
+	struct address address;
+};
+
+struct expansion {
+	struct site *site;
+	const struct ipc_rcpt *rcpt;
+	bool internal; /* the recipient itself comes from this machine */
+	struct node *nodes;
+	uint32_t node_count;
+	uint32_t node_capacity;
+	uint32_t at; /* the node in work */
+	struct table_map *seen;
+	struct expanded *out;
+	size_t target_capacity;
+	struct reply why; /* of the first thing that is dead; code 0: none */
+	struct reply error_target;
+	unsigned dead;
+	bool loop;
+	bool broken; /* something can't be known now */
+	bool too_many;
+};
+
+static void
+dead(struct expansion *x, const char *what, unsigned code, const char *enhanced, const char *words)
+{
+	struct log_line line;
+	char alias[ADDRESS_TEXT_MAX + 1], original[ADDRESS_TEXT_MAX + 1];
+
+	if (x->why.code == 0)
+		reply_set(&x->why, code, enhanced, "%s", words);
+	/* Of the recipient itself the listener logs the reply. */
+	if (x->node_count > 1 || what != NULL) {
+		if (x->dead++ < DEAD_LOGGED_MAX) {
+			address_format(&x->rcpt->rcpt, original, sizeof(original));
+			address_format(&x->nodes[x->at].address, alias, sizeof(alias));
+			log_begin(&line, LOG_LEVEL_WARNING, "alias-target-dead");
+			log_text(&line, "to", original);
+			log_text(&line, "target", what != NULL ? what : alias);
+			log_text(&line, "reason", words);
+			log_end(&line);
+		}
+	}
+}
+
+static void
+broken(struct expansion *x)
+{
+	x->broken = true;
+}
+
+/* True when `key` wasn't seen before in this expansion. */
+static bool
+is_new(struct expansion *x, const char *key)
+{
+	switch (table_map_add_exactly(x->seen, key, "")) {
+	case TABLE_MAP_ADDED:
+		return true;
+	case TABLE_MAP_DUPLICATE:
+		return false;
+	case TABLE_MAP_FULL:
+		break;
+	}
+	broken(x);
+	return false;
+}
+
+static void
+node_key(const struct node *node, char *key, size_t size)
+{
+	char domain[TABLE_KEY_MAX];
+	int length;
+
+	if (!table_domain_normalise(node->address.domain, domain, sizeof(domain)))
+		strlcpy(domain, node->address.domain, sizeof(domain));
+	length = snprintf(key, size, "%c%c %s ", node->kind == NODE_ADDRESS ? 'a' : 'u',
+	    node->final ? 'f' : 'n', node->action == NULL ? "" : node->action->config->name);
+	if (length > 0 && (size_t)length < size)
+		snprintf(key + length, size - (size_t)length, "%s@%s", node->address.local, domain);
+	text_lower(key);
+}
+
+static bool
+same_node(const struct node *a, const struct node *b)
+{
+	return a->kind == b->kind && a->action == b->action &&
+	    address_equal(&a->address, &b->address);
+}
+
+static bool
+is_ancestor(const struct expansion *x, const struct node *node)
+{
+	for (uint32_t i = x->at;; i = x->nodes[i].parent) {
+		if (same_node(&x->nodes[i], node))
+			return true;
+		if (i == 0)
+			return false;
+	}
+}
+
+static void
+append_node(struct expansion *x, struct node *node)
+{
+	uint32_t limit = x->site->config->limits.targets;
+	struct node *nodes;
+
+	limit = limit > UINT32_MAX / NODES_PER_TARGET ? UINT32_MAX : limit * NODES_PER_TARGET;
+	if (x->node_count >= (limit < NODES_LEAST ? NODES_LEAST : limit)) {
+		x->too_many = true;
+		return;
+	}
+	if (x->node_count == x->node_capacity) {
+		uint32_t capacity = x->node_capacity == 0 ? 4 : x->node_capacity * 2;
+
+		nodes = reallocarray(x->nodes, capacity, sizeof(*nodes));
+		if (nodes == NULL) {
+			broken(x);
+			return;
+		}
+		x->nodes = nodes;
+		x->node_capacity = capacity;
+	}
+	node->parent = x->at;
+	x->nodes[x->node_count++] = *node;
+}
+
+/* Adds what the node in work leads to. */
+static void
+add_node(struct expansion *x, enum node_kind kind, const struct action *action, const char *local,
+    const char *domain)
+{
+	struct node node = { .kind = kind, .action = action };
+	const struct node *current = &x->nodes[x->at];
+	char key[2 * TABLE_KEY_MAX];
+
+	if (strlcpy(node.address.local, local, sizeof(node.address.local)) >=
+	        sizeof(node.address.local) ||
+	    strlcpy(node.address.domain, domain, sizeof(node.address.domain)) >=
+	        sizeof(node.address.domain)) {
+		dead(x, local, 550, "5.1.1", "the name is too long");
+		return;
+	}
+	node.final = same_node(current, &node);
+	node_key(&node, key, sizeof(key));
+	if (is_new(x, key))
+		append_node(x, &node);
+	else if (is_ancestor(x, &node))
+		x->loop = true;
+}
+
+static void
+add_target(struct expansion *x, enum envelope_kind kind, const struct action *action,
+    const struct address *dest, const char *command)
+{
+	struct expanded *out = x->out;
+	struct ipc_target *target;
+
+	if (out->count >= x->site->config->limits.targets) {
+		x->too_many = true;
+		return;
+	}
+	if (out->count == x->target_capacity) {
+		size_t capacity = x->target_capacity == 0 ? 1 : x->target_capacity * 4;
+
+		target = reallocarray(out->targets, capacity, sizeof(*target));
+		if (target == NULL) {
+			broken(x);
+			return;
+		}
+		out->targets = target;
+		x->target_capacity = capacity;
+	}
+	target = &out->targets[out->count];
+	memset(target, 0, sizeof(*target));
+	target->kind = kind;
+	target->dest = *dest;
+	if (action != NULL)
+		strlcpy(target->action, action->config->name, sizeof(target->action));
+	strlcpy(target->command, command, sizeof(target->command));
+	out->count++;
+}
+
+/* The mailbox of `dest`; false when there is none, and nothing is said about it. */
+static bool
+add_mailbox(struct expansion *x, const struct action *action, const struct address *dest)
+{
+	struct ipc_mailbox mailbox;
+	char key[PATH_TEXT_MAX + 32];
+
+	mailbox_find(x->site, action, dest, &mailbox);
+	if (reply_is_temporary(&mailbox.reply)) {
+		broken(x);
+		return true;
+	}
+	if (!reply_is_success(&mailbox.reply))
+		return false;
+	snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
+	if (is_new(x, key)) {
+		add_target(x, ENVELOPE_MAILDIR, action, dest, "");
+		x->out->mailbox = mailbox;
+	}
+	return true;
+}
+
+static void
+add_pipe(struct expansion *x, const struct action *action, const char *command)
+{
+	char key[PATH_TEXT_MAX + 8];
+
+	if (!action->config->allow_pipes) {
+		dead(x, command, 550, "5.7.1", "the action doesn't allow commands (\"pipes\")");
+		return;
+	}
+	snprintf(key, sizeof(key), "p %s", command);
+	if (is_new(x, key))
+		add_target(x, ENVELOPE_PIPE, action, &x->nodes[x->at].address, command);
+}
+
+/* "error:550 words", "error:450 words"; without a code it is 550. */
+static void
+set_error_target(struct expansion *x, const char *text)
+{
+	unsigned code = 550;
+
+	if ((*text == '4' || *text == '5') && strspn(text, "0123456789") == 3 &&
+	    (text[3] == ' ' || text[3] == '\0')) {
+		code = (unsigned)strtoul(text, NULL, 10);
+		text += 3;
+		text += strspn(text, " ");
+	}
+	if (x->error_target.code == 0)
+		reply_set(&x->error_target, code, code < 500 ? "4.7.1" : "5.7.1", "%s",
+		    *text == '\0' ? "not accepted" : text);
+}
+
+static void
+follow_target(struct expansion *x, const struct action *action, const struct target *target)
+{
+	/* Lent to add_node(), which may move the nodes only after it has copied them. */
+	struct address from = x->nodes[x->at].address;
+
+	switch (target->kind) {
+	case TARGET_USER:
+		add_node(x, action->accounts ? NODE_ADDRESS : NODE_USER,
+		    action->accounts ? NULL : action, target->text, from.domain);
+		break;
+	case TARGET_ADDRESS:
+		add_node(x, NODE_ADDRESS, NULL, target->address.local, target->address.domain);
+		break;
+	case TARGET_DOMAIN:
+		add_node(x, NODE_ADDRESS, NULL, from.local, target->text);
+		break;
+	case TARGET_PIPE:
+		add_pipe(x, action, target->text);
+		break;
+	case TARGET_ERROR:
+		set_error_target(x, target->text);
+		break;
+	case TARGET_FILE:
+		dead(x, target->text, 550, "5.1.1", "delivery to a file is not supported");
+		break;
+	case TARGET_INCLUDE:
+		dead(x, target->text, 550, "5.1.1", ":include: is not supported");
+		break;
+	case TARGET_INVALID:
+		dead(x, target->text, 550, "5.1.1", "not a target");
+		break;
+	}
+}
+
+static void
+follow_list(struct expansion *x, const struct action *action, const char *list)
+{
+	struct target target;
+
+	while (!x->too_many && !x->broken && target_next(&list, &target))
+		follow_target(x, action, &target);
+}
+
+/* Looks `key` up and follows its value. */
+static enum table_result
+follow_key(struct expansion *x, const struct action *action, struct table *table, const char *key)
+{
+	enum table_result result;
+	struct buf value;
+
+	buf_init(&value, VALUE_MAX);
+	result = table_get(table, key, &value);
+	if (result == TABLE_FOUND)
+		follow_list(x, action, (const char *)value.data);
+	else if (result == TABLE_BROKEN)
+		broken(x);
+	buf_free(&value);
+	return result;
+}
+
+/* The name without its "+detail"; false when it has none. */
+static bool
+without_detail(const struct site *site, const struct address *address, struct address *plain)
+{
+	char detail[ADDRESS_LOCAL_MAX + 1];
+	size_t length = strlen(address->local);
+
+	*plain = *address;
+	address_split_detail(plain, site->config->subaddress_delimiters, detail, sizeof(detail));
+	return strlen(plain->local) != length;
+}
+
+static void
+expand_virtual(struct expansion *x, const struct action *action, const struct address *address)
+{
+	char keys[6][TABLE_KEY_MAX];
+	struct address plain;
+	size_t count = 0;
+	/* A quoted local part that looks like an address is not looked up as one. */
+	bool bare = strchr(address->local, '@') == NULL;
+
+	snprintf(keys[count++], TABLE_KEY_MAX, "%s@%s", address->local, address->domain);
+	if (without_detail(x->site, address, &plain))
+		snprintf(keys[count++], TABLE_KEY_MAX, "%s@%s", plain.local, plain.domain);
+	if (bare)
+		strlcpy(keys[count++], address->local, TABLE_KEY_MAX);
+	if (bare && strcmp(plain.local, address->local) != 0)
+		strlcpy(keys[count++], plain.local, TABLE_KEY_MAX);
+	snprintf(keys[count++], TABLE_KEY_MAX, "@%s", address->domain);
+	strlcpy(keys[count++], "@", TABLE_KEY_MAX);
+	for (size_t i = 0; i < count; i++) {
+		if (follow_key(x, action, action->virtuals, keys[i]) != TABLE_NONE)
+			return;
+	}
+	dead(x, NULL, 550, "5.1.1", "no such user here");
+}
+
+/* An alias of the accounts database. */
+static enum account_result
+follow_account_alias(
+    struct expansion *x, const struct action *action, const char *domain, const char *local)
+{
+	enum account_result result;
+	struct target target;
+	char text[PATH_TEXT_MAX + 1];
+	struct buf targets;
+
+	buf_init(&targets, VALUE_MAX);
+	result = accounts_find_alias(x->site->accounts, domain, local, &targets);
+	for (size_t at = 0; result == ACCOUNT_FOUND && at < targets.length && !x->too_many;) {
+		const char *stored = (const char *)targets.data + at;
+
+		at += strlen(stored) + 1;
+		strlcpy(text, stored, sizeof(text));
+		target_parse(text, &target);
+		follow_target(x, action, &target);
+	}
+	if (result == ACCOUNT_BROKEN)
+		broken(x);
+	buf_free(&targets);
+	return result;
+}
+
+/* An alias or a user of exactly this name; false when there is neither. */
+static bool
+try_account(
+    struct expansion *x, const struct action *action, const struct address *address, bool aliases)
+{
+	return (aliases &&
+	           follow_account_alias(x, action, address->domain, address->local) !=
+	               ACCOUNT_NONE) ||
+	    add_mailbox(x, action, address);
+}
+
+static void
+expand_account(struct expansion *x, const struct action *action, const struct node *node)
+{
+	struct address address = node->address, plain;
+	bool aliases = !node->final;
+
+	if (address_domain_key(node->address.domain, address.domain, sizeof(address.domain))) {
+		text_lower(address.local);
+		if (try_account(x, action, &address, aliases))
+			return;
+		if (without_detail(x->site, &address, &plain) &&
+		    try_account(x, action, &plain, aliases))
+			return;
+		if (aliases && follow_account_alias(x, action, address.domain, "") != ACCOUNT_NONE)
+			return;
+	}
+	dead(x, NULL, 550, "5.1.1", "no such user here");
+}
+
+static void
+expand_user(struct expansion *x, const struct action *action, const struct node *node)
+{
+	struct address address = node->address, plain;
+	enum table_result result = TABLE_NONE;
+	bool detailed;
+
+	text_lower(address.local);
+	detailed = without_detail(x->site, &address, &plain);
+	if (!node->final && action->aliases != NULL) {
+		result = follow_key(x, action, action->aliases, address.local);
+		if (result == TABLE_NONE && detailed)
+			result = follow_key(x, action, action->aliases, plain.local);
+	}
+	if (result != TABLE_NONE)
+		return;
+	if (action->config->method == ACTION_EXPAND_ONLY) {
+		dead(x, NULL, 550, "5.1.1", "no such user here");
+		return;
+	}
+	if (!add_mailbox(x, action, &address) && !(detailed && add_mailbox(x, action, &plain)))
+		dead(x, NULL, 550, "5.1.1", "no such user here");
+}
+
+static void
+expand_relay(struct expansion *x, const struct action *action, const struct node *node)
+{
+	struct node copy = *node;
+	char key[2 * TABLE_KEY_MAX];
+
+	copy.final = true;
+	copy.action = action;
+	node_key(&copy, key, sizeof(key));
+	key[0] = 'r';
+	if (is_new(x, key))
+		add_target(x, ENVELOPE_RELAY, action, &node->address, "");
+}
+
+static void
+expand_address(struct expansion *x, const struct node *node)
+{
+	const struct rule *rule;
+	const struct action *action;
+	bool internal = x->internal || x->at > 0;
+
+	switch (rules_match(x->site, x->rcpt, &node->address, internal, &rule)) {
+	case RULES_ACTION:
+		break;
+	case RULES_REJECT:
+		dead(x, NULL, 550, "5.7.1", "this recipient is not accepted from you");
+		return;
+	case RULES_NONE:
+		dead(x, NULL, 550, "5.7.1", "foreign domain: relaying denied");
+		return;
+	case RULES_BROKEN:
+		broken(x);
+		return;
+	}
+	action = rule->action;
+	if (action->config->method == ACTION_RELAY)
+		expand_relay(x, action, node);
+	else if (action->accounts)
+		expand_account(x, action, node);
+	else if (action->virtuals != NULL && !node->final)
+		expand_virtual(x, action, &node->address);
+	else if (action->virtuals != NULL) {
+		x->loop = true; /* a virtual entry that names its own key */
+		dead(x, NULL, 550, "5.4.6", "the alias leads back to itself");
+	} else
+		expand_user(x, action, node);
+}
+
+static void
+set_reply(struct expansion *x)
+{
+	struct reply *reply = &x->out->reply;
+
+	if (x->too_many)
+		reply_set(reply, 550, "5.5.3", "the alias leads to more than %u mailboxes",
+		    x->site->config->limits.targets);
+	else if (x->broken)
+		reply_set(
+		    reply, 451, "4.3.0", "the recipient can't be looked up now, try again later");
+	else if (x->out->count > 0)
+		reply_set(reply, 250, "2.1.5", "recipient ok");
+	else if (x->error_target.code != 0)
+		*reply = x->error_target;
+	else if (x->loop)
+		reply_set(reply, 550, "5.4.6", "the alias leads back to itself");
+	else if (x->node_count == 1 && x->dead == 0)
+		*reply = x->why;
+	else
+		reply_set(reply, 550, "5.1.1", "no mailbox behind this alias");
+	if (x->dead > DEAD_LOGGED_MAX)
+		log_warning("%u more targets of that alias are dead", x->dead - DEAD_LOGGED_MAX);
+}
+
+static void
+expand(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address, bool internal,
+    struct expanded *out)
+{
+	struct expansion x = { .site = site, .rcpt = rcpt, .internal = internal, .out = out };
+	struct node node = { .kind = NODE_ADDRESS, .address = *address };
+	char key[2 * TABLE_KEY_MAX];
+
+	memset(out, 0, sizeof(*out));
+	x.seen = table_map_new();
+	if (x.seen == NULL)
+		broken(&x);
+	else {
+		node_key(&node, key, sizeof(key));
+		if (is_new(&x, key))
+			append_node(&x, &node);
+	}
+	for (; x.at < x.node_count && !x.too_many && !x.broken; x.at++) {
+		node = x.nodes[x.at];
+		switch (node.kind) {
+		case NODE_ADDRESS:
+			expand_address(&x, &node);
+			break;
+		case NODE_USER:
+			expand_user(&x, node.action, &node);
+			break;
+		}
+	}
+	set_reply(&x);
+	if (out->count != 1 || out->targets[0].kind != ENVELOPE_MAILDIR)
+		memset(&out->mailbox, 0, sizeof(out->mailbox));
+	table_map_free(x.seen);
+	free(x.nodes);
+}
+
+void
+expanded_free(struct expanded *out)
+{
+	free(out->targets);
+	memset(out, 0, sizeof(*out));
+}
+
+/* Whom the administrator named for the postmaster's mail, if that leads anywhere. */
+static void
+try_configured_postmaster(struct site *site, const struct ipc_rcpt *rcpt, struct expanded *out)
+{
+	struct address address;
+
+	if (*site->config->postmaster == '\0' ||
+	    address_parse(site->config->postmaster, ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE_LOCAL,
+	        &address) != ADDRESS_OK)
+		return;
+	if (*address.domain == '\0')
+		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
+	expanded_free(out);
+	expand(site, rcpt, &address, true, out);
+}
+
+static void
+keep_for_postmaster(struct site *site, struct expanded *out)
+{
+	struct ipc_mailbox mailbox;
+
+	expanded_free(out);
+	mailbox_find_postmaster(site, &mailbox);
+	out->reply = mailbox.reply;
+	if (!reply_is_success(&mailbox.reply))
+		return;
+	out->targets = calloc(1, sizeof(*out->targets));
+	if (out->targets == NULL) {
+		reply_set(&out->reply, 451, "4.3.0", "out of memory, try again later");
+		return;
+	}
+	out->count = 1;
+	out->targets->kind = ENVELOPE_MAILDIR;
+	strlcpy(out->targets->dest.local, MAILBOX_POSTMASTER, sizeof(out->targets->dest.local));
+	strlcpy(
+	    out->targets->dest.domain, site->config->hostname, sizeof(out->targets->dest.domain));
+}
+
+/* RFC 5321 4.5.1: the postmaster of each domain that we serve, and of the host itself; and whoever
+ * is to get what else would be lost. */
+static bool
+is_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address)
+{
+	struct address named;
+
+	if (strcasecmp(address->local, "postmaster") == 0)
+		return site_is_own_host(site, address->domain) ||
+		    rules_serve_domain(site, address->domain);
+	return rcpt->client_family == CLIENT_INTERNAL &&
+	    address_parse(site->config->postmaster, ADDRESS_ALLOW_UTF8, &named) == ADDRESS_OK &&
+	    address_equal(&named, address);
+}
+
+void
+expand_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct expanded *out)
+{
+	struct address address = rcpt->rcpt;
+	bool internal = rcpt->client_family == CLIENT_INTERNAL;
+
+	if (*address.domain == '\0')
+		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
+	expand(site, rcpt, &address, internal, out);
+	if (!reply_is_permanent(&out->reply) || !is_postmaster(site, rcpt, &address))
+		return;
+	if (!internal) {
+		expanded_free(out);
+		expand(site, rcpt, &address, true, out);
+	}
+	if (reply_is_permanent(&out->reply))
+		try_configured_postmaster(site, rcpt, out);
+	if (reply_is_permanent(&out->reply))
+		keep_for_postmaster(site, out);
+}

@@ -1,0 +1,29 @@
+/*
+ * From a recipient to the places where its mail goes: rules, virtual tables, aliases, users.
+ */
+#ifndef LOOKUP_EXPAND_H
+#define LOOKUP_EXPAND_H
+
+#include <stddef.h>
+
+#include "lookup/site.h"
+
+struct expanded {
+	struct reply reply; /* for the client; targets count only when it is a success */
+	struct ipc_target *targets;
+	size_t count;
+	/* With exactly one target, a Maildir: where it is and its quota. Else the reply's code
+	 * is 0. */
+	struct ipc_mailbox mailbox;
+};
+
+/*
+ * Decides about one recipient. Each mailbox is named once however many aliases lead to it; loops
+ * end; more than limits.targets mailboxes, or four times as many steps, are refused. A recipient
+ * whose targets are all dead is refused, and what is dead is logged. Postmaster (RFC 5321 4.5.1) of
+ * a domain of ours is always taken.
+ */
+void expand_recipient(struct site *, const struct ipc_rcpt *, struct expanded *);
+void expanded_free(struct expanded *);
+
+#endif

@@ -1,0 +1,257 @@
+/*
+ * Three kinds of mailboxes: of the accounts database (owned by mail_user, below mail_directory), of
+ * a userbase table's users, and of system users. Each ends in an owner, a home and a path made from
+ * the action's template.
+ */
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <bsd/string.h>
+
+#include "common/log.h"
+#include "lookup/mailbox.h"
+#include "lookup/path.h"
+
+#define USERBASE_VALUE_MAX 65536
+
+static void
+no_such_user(struct ipc_mailbox *mailbox)
+{
+	reply_set(&mailbox->reply, 550, "5.1.1", "no such user here");
+}
+
+static void
+not_now(struct ipc_mailbox *mailbox)
+{
+	reply_set(
+	    &mailbox->reply, 451, "4.3.0", "the user can't be looked up now, try again later");
+}
+
+static void
+wrong_config(struct ipc_mailbox *mailbox, const char *user, const char *why)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_ERROR, "mailbox-unusable");
+	log_text(&line, "user", user);
+	log_text(&line, "reason", why);
+	log_end(&line);
+	reply_set(
+	    &mailbox->reply, 451, "4.3.5", "the mailbox is not set up rightly, try again later");
+}
+
+static bool
+set_mail_owner(struct site *site, struct ipc_mailbox *mailbox)
+{
+	if (!site->mail_user_found) {
+		wrong_config(
+		    mailbox, site->config->mail_user, "the owner of mailboxes doesn't exist");
+		return false;
+	}
+	mailbox->uid = site->mail_uid;
+	mailbox->gid = site->mail_gid;
+	return true;
+}
+
+/* The path of the action's template, or `fallback`'s. */
+static void
+set_path(struct site *site, const struct action *action, const struct address *dest,
+    const char *directory, const char *fallback, struct ipc_mailbox *mailbox)
+{
+	const struct path_values values = {
+		.dest_user = dest->local,
+		.dest_domain = dest->domain,
+		.user_name = *action->config->user != '\0' ? action->config->user : dest->local,
+		.user_directory = directory,
+		.delimiters = site->config->subaddress_delimiters,
+	};
+	const char *format = *action->config->path != '\0' ? action->config->path : fallback;
+	const char *why;
+
+	if (path_expand(format, &values, mailbox->path, sizeof(mailbox->path), &why))
+		reply_set(&mailbox->reply, 250, "2.1.5", "ok");
+	else
+		wrong_config(mailbox, dest->local, why);
+}
+
+static void
+find_account(struct site *site, const struct action *action, const struct address *dest,
+    struct ipc_mailbox *mailbox)
+{
+	char domain[ADDRESS_DOMAIN_MAX + 1], directory[PATH_TEXT_MAX + 1];
+	struct account_user user;
+	struct address address = *dest;
+	enum account_result result = ACCOUNT_NONE;
+	const char *why;
+
+	if (address_domain_key(dest->domain, domain, sizeof(domain)))
+		result = accounts_find_user(site->accounts, domain, dest->local, &user);
+	mailbox->quota_bytes = result == ACCOUNT_FOUND ? user.quota_bytes : 0;
+	mailbox->quota_messages = result == ACCOUNT_FOUND ? user.quota_messages : 0;
+	explicit_bzero(&user, sizeof(user));
+	if (result == ACCOUNT_NONE)
+		no_such_user(mailbox);
+	else if (result == ACCOUNT_BROKEN)
+		not_now(mailbox);
+	if (result != ACCOUNT_FOUND || !set_mail_owner(site, mailbox))
+		return;
+	strlcpy(address.domain, domain, sizeof(address.domain));
+	text_lower(address.local);
+	address_format(&address, mailbox->user, sizeof(mailbox->user));
+	if (!path_expand("~/%{dest.domain}/%{dest.user:raw}",
+	        &(struct path_values){ .dest_user = address.local,
+	            .dest_domain = address.domain,
+	            .user_name = address.local,
+	            .user_directory = site->config->mail_directory,
+	            .delimiters = "" },
+	        directory, sizeof(directory), &why))
+		wrong_config(mailbox, mailbox->user, why);
+	else
+		set_path(site, action, &address, directory, "~", mailbox);
+}
+
+/* A system user. False with the reply set when there is none. */
+static bool
+find_system_user(const char *name, struct ipc_mailbox *mailbox)
+{
+	const struct passwd *passwd;
+
+	errno = 0;
+	passwd = getpwnam(name);
+	if (passwd == NULL) {
+		if (errno == 0 || errno == ENOENT || errno == ESRCH || errno == EPERM)
+			no_such_user(mailbox);
+		else
+			not_now(mailbox);
+		return false;
+	}
+	/* Nothing is ever delivered as root, and who has no home has no mailbox. */
+	if (passwd->pw_uid == 0 || passwd->pw_gid == 0 || *passwd->pw_dir != '/' ||
+	    strcmp(passwd->pw_dir, "/nonexistent") == 0 ||
+	    strlcpy(mailbox->home, passwd->pw_dir, sizeof(mailbox->home)) >=
+	        sizeof(mailbox->home)) {
+		no_such_user(mailbox);
+		return false;
+	}
+	mailbox->uid = passwd->pw_uid;
+	mailbox->gid = passwd->pw_gid;
+	return true;
+}
+
+static bool
+find_userbase_user(
+    struct site *site, struct table *userbase, const char *name, struct ipc_mailbox *mailbox)
+{
+	struct table_user user;
+	struct buf value;
+	enum table_result result;
+	bool valid;
+
+	buf_init(&value, USERBASE_VALUE_MAX);
+	result = table_get(userbase, name, &value);
+	valid = result == TABLE_FOUND && table_user_parse((const char *)value.data, &user);
+	buf_free(&value);
+	switch (result) {
+	case TABLE_FOUND:
+		break;
+	case TABLE_NONE:
+		no_such_user(mailbox);
+		return false;
+	case TABLE_BROKEN:
+		not_now(mailbox);
+		return false;
+	}
+	if (!valid) {
+		wrong_config(mailbox, name, "its userbase entry is not UID:GID:/HOME");
+		return false;
+	}
+	if (site->privileged && (user.uid == 0 || user.gid == 0)) {
+		wrong_config(
+		    mailbox, name, "its userbase entry says root, as whom nothing is delivered");
+		return false;
+	}
+	mailbox->uid = user.uid;
+	mailbox->gid = user.gid;
+	strlcpy(mailbox->home, user.home, sizeof(mailbox->home));
+	return true;
+}
+
+void
+mailbox_find(struct site *site, const struct action *action, const struct address *dest,
+    struct ipc_mailbox *mailbox)
+{
+	const char *owner = dest->local;
+	bool found;
+
+	memset(mailbox, 0, sizeof(*mailbox));
+	if (action->accounts) {
+		find_account(site, action, dest, mailbox);
+		return;
+	}
+	/* With "user" a virtual table's users need no entry of their own. */
+	if (*action->config->user != '\0' && action->virtuals != NULL)
+		owner = action->config->user;
+	if (action->userbase != NULL)
+		found = find_userbase_user(site, action->userbase, owner, mailbox);
+	else
+		found = find_system_user(owner, mailbox);
+	if (found && *action->config->user != '\0' && owner == dest->local)
+		found = find_system_user(action->config->user, mailbox);
+	if (!found)
+		return;
+	strlcpy(mailbox->user, dest->local, sizeof(mailbox->user));
+	set_path(site, action, dest, mailbox->home, "~/Maildir", mailbox);
+}
+
+void
+mailbox_find_pipe(struct site *site, const struct action *action, struct ipc_mailbox *mailbox)
+{
+	memset(mailbox, 0, sizeof(*mailbox));
+	strlcpy(mailbox->user, site->config->mail_user, sizeof(mailbox->user));
+	strlcpy(mailbox->path, site->config->mail_directory, sizeof(mailbox->path));
+	if (*action->config->user != '\0') {
+		if (!find_system_user(action->config->user, mailbox)) {
+			wrong_config(mailbox, action->config->user, "no such user");
+			return;
+		}
+		strlcpy(mailbox->user, action->config->user, sizeof(mailbox->user));
+	} else if (!set_mail_owner(site, mailbox))
+		return;
+	reply_set(&mailbox->reply, 250, "2.1.5", "ok");
+}
+
+void
+mailbox_find_postmaster(struct site *site, struct ipc_mailbox *mailbox)
+{
+	memset(mailbox, 0, sizeof(*mailbox));
+	strlcpy(mailbox->user, MAILBOX_POSTMASTER, sizeof(mailbox->user));
+	if (snprintf(mailbox->path, sizeof(mailbox->path), "%s/" MAILBOX_POSTMASTER,
+	        site->config->mail_directory) >= (int)sizeof(mailbox->path))
+		wrong_config(mailbox, MAILBOX_POSTMASTER, "the path of its directory is too long");
+	else if (set_mail_owner(site, mailbox))
+		reply_set(&mailbox->reply, 250, "2.1.5", "ok");
+}
+
+void
+mailbox_answer(
+    struct site *site, const struct ipc_mailbox_request *request, struct ipc_mailbox *mailbox)
+{
+	const struct action *action = site_find_action(site, request->action);
+
+	memset(mailbox, 0, sizeof(*mailbox));
+	if (*request->action == '\0' && request->kind == ENVELOPE_MAILDIR &&
+	    strcmp(request->dest.local, MAILBOX_POSTMASTER) == 0)
+		mailbox_find_postmaster(site, mailbox);
+	else if (action == NULL || action->broken)
+		wrong_config(mailbox, request->dest.local, "its action is no longer in smtpd.conf");
+	else if (request->kind == ENVELOPE_MAILDIR && action->config->method == ACTION_MAILDIR)
+		mailbox_find(site, action, &request->dest, mailbox);
+	else if (request->kind == ENVELOPE_PIPE && action->config->allow_pipes)
+		mailbox_find_pipe(site, action, mailbox);
+	else if (request->kind == ENVELOPE_PIPE)
+		reply_set(&mailbox->reply, 550, "5.7.1", "commands are not allowed any more");
+	else
+		wrong_config(mailbox, request->dest.local, "its action delivers elsewhere now");
+}

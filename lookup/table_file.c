@@ -1,0 +1,222 @@
+/*
+ * A table file is read in one go and then taken apart in memory. It is opened without waiting (a
+ * FIFO is refused, not waited for), and its size is looked at again after reading, so that a file
+ * being written at that moment isn't taken for whole.
+ */
+#include <sys/stat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "lookup/table_file.h"
+
+#define ERRORS_LOGGED_MAX 10
+
+struct parser {
+	const char *name;
+	unsigned use;
+	unsigned errors;
+	struct table_map *map;
+};
+
+static void
+state_of(const struct stat *st, struct file_state *state)
+{
+	memset(state, 0, sizeof(*state));
+	state->device = st->st_dev;
+	state->inode = st->st_ino;
+	state->size = st->st_size;
+	state->changed_ns = st->st_ctim.tv_sec * INT64_C(1000000000) + st->st_ctim.tv_nsec;
+	state->modified_ns = st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec;
+}
+
+void
+file_state_read(const char *path, struct file_state *state)
+{
+	struct stat st;
+
+	memset(state, 0, sizeof(*state));
+	if (stat(path, &st) == 0)
+		state_of(&st, state);
+}
+
+bool
+file_state_equal(const struct file_state *a, const struct file_state *b)
+{
+	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+	    a->changed_ns == b->changed_ns && a->modified_ns == b->modified_ns;
+}
+
+static void
+report(struct parser *parser, size_t line, const char *why)
+{
+	if (parser->errors++ < ERRORS_LOGGED_MAX)
+		log_error("%s:%zu: %s", parser->name, line, why);
+}
+
+static void
+add_entry(struct parser *parser, size_t line, const char *key, const char *value)
+{
+	struct table_user user;
+
+	if ((parser->use & TABLE_USE_USERBASE) != 0 && !table_user_parse(value, &user)) {
+		report(parser, line, "the value must be UID:GID:/HOME");
+		return;
+	}
+	if ((parser->use & TABLE_USE_TARGETS) != 0 && *value == '\0') {
+		report(parser, line, "no value behind the key");
+		return;
+	}
+	switch (table_map_add(parser->map, key, value)) {
+	case TABLE_MAP_ADDED:
+		break;
+	case TABLE_MAP_DUPLICATE:
+		log_warning("%s:%zu: the key \"%s\" is there already; its first line counts",
+		    parser->name, line, key);
+		break;
+	case TABLE_MAP_FULL:
+		report(parser, line, "the table is too large");
+		break;
+	}
+}
+
+/* Joins the lines that continue this one: those that start with a blank after a line that ends in
+ * a comma. Returns the start of the next line. */
+static char *
+take_line(char *at, char *end, size_t *lines)
+{
+	for (*lines = 1;; (*lines)++) {
+		char *newline = memchr(at, '\n', (size_t)(end - at)), *last;
+
+		if (newline == NULL)
+			return end;
+		for (last = newline; last > at && strchr(" \t\r", last[-1]) != NULL; last--)
+			;
+		if (last == at || last[-1] != ',' || newline + 1 == end ||
+		    (newline[1] != ' ' && newline[1] != '\t')) {
+			*newline = '\0';
+			return newline + 1;
+		}
+		memset(last, ' ', (size_t)(newline + 1 - last));
+		at = newline + 1;
+	}
+}
+
+struct table_map *
+table_text_load(const char *name, char *text, size_t length, unsigned use)
+{
+	struct parser parser = { .name = name, .use = use };
+	char *at = text, *end = text + length, *key, *value;
+	size_t line = 1, lines;
+	const char *why;
+
+	if (memchr(text, '\0', length) != NULL) {
+		log_error("%s: the file holds a NUL byte", name);
+		return NULL;
+	}
+	parser.map = table_map_new();
+	if (parser.map == NULL) {
+		log_error("%s: out of memory", name);
+		return NULL;
+	}
+	for (; at < end; line += lines) {
+		char *next = take_line(at, end, &lines);
+
+		if ((size_t)(next - at) > TABLE_LINE_MAX)
+			report(&parser, line, "the line is longer than 8 MiB");
+		else {
+			switch (table_line_parse(at, &key, &value, &why)) {
+			case TABLE_LINE_EMPTY:
+				break;
+			case TABLE_LINE_ENTRY:
+				add_entry(&parser, line, key, value);
+				break;
+			case TABLE_LINE_BAD:
+				report(&parser, line, why);
+				break;
+			}
+		}
+		at = next;
+	}
+	if (parser.errors > 0) {
+		log_error("%s: not used, because of %u mistake%s", name, parser.errors,
+		    parser.errors == 1 ? "" : "s");
+		table_map_free(parser.map);
+		return NULL;
+	}
+	return parser.map;
+}
+
+/* The bytes of the file, terminated; NULL after logging why not. */
+static char *
+read_whole(int fd, const char *path, size_t *length, struct file_state *state)
+{
+	struct file_state after;
+	struct stat st;
+	size_t got = 0;
+	char *text;
+
+	if (fstat(fd, &st) == -1) {
+		log_error("%s: %s", path, strerror(errno));
+		return NULL;
+	}
+	if (!S_ISREG(st.st_mode) || (size_t)st.st_size > TABLE_FILE_MAX) {
+		log_error("%s: %s", path,
+		    S_ISREG(st.st_mode) ? "larger than 512 MiB" : "not a regular file");
+		return NULL;
+	}
+	state_of(&st, state);
+	*length = (size_t)st.st_size;
+	text = malloc(*length + 1);
+	if (text == NULL) {
+		log_error("%s: out of memory", path);
+		return NULL;
+	}
+	while (got < *length) {
+		ssize_t n = read(fd, text + got, *length - got);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			log_error("%s: %s", path, n == 0 ? "cut short meanwhile" : strerror(errno));
+			free(text);
+			return NULL;
+		}
+		got += (size_t)n;
+	}
+	text[*length] = '\0';
+	if (fstat(fd, &st) == 0) {
+		state_of(&st, &after);
+		if (file_state_equal(state, &after))
+			return text;
+	}
+	log_error("%s: changed while it was read", path);
+	free(text);
+	return NULL;
+}
+
+struct table_map *
+table_file_load(const char *path, unsigned use, struct file_state *state)
+{
+	struct table_map *map;
+	size_t length;
+	char *text;
+	int fd;
+
+	memset(state, 0, sizeof(*state));
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fd == -1) {
+		log_error("%s: %s", path, strerror(errno));
+		return NULL;
+	}
+	text = read_whole(fd, path, &length, state);
+	close(fd);
+	if (text == NULL)
+		return NULL;
+	map = table_text_load(path, text, length, use);
+	free(text);
+	return map;
+}
