@@ -1,0 +1,38 @@
+/*
+ * How many sessions there are, in all and from one address or network, over all listener
+ * processes: so that a flood from one place never keeps others out.
+ */
+#ifndef SMTPD_CROWD_H
+#define SMTPD_CROWD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/envelope.h"
+
+struct crowd;
+
+enum crowd_answer {
+	CROWD_ENTERED,
+	CROWD_FULL, /* sessions in all */
+	CROWD_ADDRESS_FULL,
+	CROWD_NETWORK_FULL,
+};
+
+/*
+ * `fd` is memory that all listeners share (a memfd, empty or as others have made it; closed here),
+ * or -1: then this process counts alone. What an earlier process of this instance (below 64)
+ * counted is forgotten. `processes` is how many instances there are. NULL when there is no memory.
+ */
+struct crowd *crowd_new(int fd, unsigned instance, unsigned processes);
+void crowd_free(struct crowd *);
+void crowd_set_processes(struct crowd *, unsigned processes);
+
+/* Counts a session in, unless a limit is met. CLIENT_LOCAL has no address. */
+enum crowd_answer crowd_enter(
+    struct crowd *, const struct limits_config *, enum client_family, const uint8_t address[16]);
+/* And out again. */
+void crowd_leave(struct crowd *, enum client_family, const uint8_t address[16]);
+
+#endif

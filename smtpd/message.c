@@ -1,0 +1,570 @@
+/*
+ * The receiver of message text: the one parser of line ends on the way in.
+ *
+ * A text ends only with CRLF "." CRLF (RFC 5321 4.1.1.4, 2.3.8). What other software might read as
+ * a line end and this parser doesn't, a bare CR or LF or a NUL beside a dot, is how a second
+ * message is smuggled in or out; such a text is refused, or, where the configuration says so, its
+ * bare line ends become CRLF. Either way a line after a bare line end never ends the text.
+ *
+ * The loop runs over stretches without CR and LF that memchr() finds; only the first bytes of
+ * header lines are looked at one by one.
+ */
+#include <sys/mman.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/ipc_listener_queue.h"
+#include "smtpd/message.h"
+
+#define HEAP_MAX (64 * 1024)  /* then a memfd */
+#define TEXT_MAX (512 * 1024) /* what one call can add, beyond HEAP_MAX */
+
+enum text_state {
+	TEXT_LINE_START,      /* after CRLF, or at the very start */
+	TEXT_LINE_DOT,        /* and a dot */
+	TEXT_LINE_DOT_CR,     /* and a CR */
+	TEXT_SOFT_LINE_START, /* after a bare CR or LF, or a NUL at a line's start */
+	TEXT_SOFT_LINE_DOT,
+	TEXT_IN_LINE,
+	TEXT_IN_LINE_CR, /* a CR that isn't stored yet */
+};
+
+enum field_state { /* of a header line */
+	FIELD_START,
+	FIELD_NAME,
+	FIELD_NAME_BLANK, /* blanks before the colon */
+	FIELD_BODY,       /* after the colon, or in a continuation line */
+	FIELD_NONE,       /* the header is over */
+};
+
+struct message {
+	struct message_limits limits;
+	enum message_form form;
+	enum text_state state;
+	enum field_state field;
+	unsigned received_match; /* bytes of "Received" matched so far */
+	uint32_t received_fields;
+	uint64_t line_length; /* of the line so far */
+	uint64_t header_bytes;
+	uint64_t received_bytes; /* raw, off the wire */
+	uint64_t text_bytes;     /* of the text as stored */
+	uint64_t stored_bytes;   /* text and our fields */
+
+	struct buf heap; /* not yet written */
+	int fd;          /* memfd or spool file; -1 */
+	bool in_file;
+	uint64_t written; /* to fd */
+
+	bool refused;
+	struct reply refusal;
+};
+
+struct message *
+message_new(const struct message_limits *limits, enum message_form form)
+{
+	struct message *message = calloc(1, sizeof(*message));
+
+	if (message == NULL)
+		return NULL;
+	message->limits = *limits;
+	message->form = form;
+	message->fd = -1;
+	buf_init(&message->heap, HEAP_MAX + TEXT_MAX);
+	return message;
+}
+
+/* Lets go of all that is stored. */
+static void
+drop(struct message *message)
+{
+	buf_free(&message->heap);
+	if (message->fd != -1)
+		(void)close(message->fd); /* nothing of it is wanted */
+	message->fd = -1;
+}
+
+void
+message_free(struct message *message)
+{
+	if (message == NULL)
+		return;
+	drop(message);
+	free(message);
+}
+
+void
+message_refuse(struct message *message, const struct reply *reply)
+{
+	if (message->refused)
+		return;
+	message->refused = true;
+	message->refusal = *reply;
+	drop(message);
+}
+
+static void __attribute__((format(printf, 4, 5)))
+refuse(struct message *message, unsigned code, const char *enhanced, const char *format, ...)
+{
+	struct reply reply;
+	char text[200];
+	va_list arguments;
+
+	if (message->refused)
+		return;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	reply_set(&reply, code, enhanced, "%s", text);
+	message_refuse(message, &reply);
+}
+
+void
+message_refuse_size(struct message *message)
+{
+	/* RFC 1870 6.3 */
+	refuse(message, 552, "5.3.4", "message exceeds the maximum of %llu bytes",
+	    (unsigned long long)message->limits.size);
+}
+
+static void
+refuse_storage(struct message *message)
+{
+	refuse(message, 452, "4.3.1", "no storage for the message, try again later");
+}
+
+bool
+message_is_refused(const struct message *message, struct reply *reply)
+{
+	if (message->refused && reply != NULL)
+		*reply = message->refusal;
+	return message->refused;
+}
+
+/* Writes the heap's bytes to fd, making a memfd first when there is none. */
+static bool
+write_out(struct message *message)
+{
+	size_t done = 0;
+	ssize_t count;
+
+	if (message->fd == -1)
+		message->fd = memfd_create("message", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (message->fd == -1) {
+		refuse_storage(message);
+		return false;
+	}
+	while (done < message->heap.length) {
+		count = write(message->fd, message->heap.data + done, message->heap.length - done);
+		if (count == -1 && errno == EINTR)
+			continue;
+		if (count <= 0) {
+			refuse_storage(message);
+			return false;
+		}
+		done += (size_t)count;
+	}
+	message->written += done;
+	buf_clear(&message->heap);
+	return true;
+}
+
+static void
+store(struct message *message, const void *data, size_t length)
+{
+	if (message->refused)
+		return;
+	buf_add(&message->heap, data, length);
+	if (!buf_ok(&message->heap)) {
+		refuse_storage(message);
+		return;
+	}
+	message->stored_bytes += length;
+	if (message->heap.length >= HEAP_MAX && !message_needs_file(message))
+		(void)write_out(message); /* a failure is a fault already */
+}
+
+void
+message_add_prefix(struct message *message, const char *fields)
+{
+	store(message, fields, strlen(fields));
+}
+
+/* Looks at a header line's bytes up to its colon: is it a field, and is it Received? */
+static void
+look_at_field(struct message *message, const char *data, size_t length)
+{
+	static const char received[] = "received";
+	size_t i;
+
+	for (i = 0; i < length; i++) {
+		unsigned char byte = (unsigned char)data[i];
+
+		switch (message->field) {
+		case FIELD_START:
+			if (byte == ' ' || byte == '\t') { /* a continuation, RFC 5322 2.2.3 */
+				message->field = FIELD_BODY;
+				return;
+			}
+			message->field = FIELD_NAME;
+			message->received_match = 0;
+			/* FALLTHROUGH */
+		case FIELD_NAME:
+			if (byte == ':') {
+				if (message->received_match == sizeof(received) - 1)
+					message->received_fields++;
+				message->field = FIELD_BODY;
+				return;
+			}
+			if (byte == ' ' || byte == '\t') {
+				message->field = FIELD_NAME_BLANK;
+				break;
+			}
+			if (byte < '!' || byte > '~') {
+				message->field = FIELD_NONE;
+				return;
+			}
+			/* Past the end of "received" the NUL matches nothing. */
+			if (message->received_match < sizeof(received) &&
+			    tolower(byte) == received[message->received_match])
+				message->received_match++;
+			else
+				message->received_match = sizeof(received);
+			break;
+		case FIELD_NAME_BLANK:
+			if (byte == ':') {
+				if (message->received_match == sizeof(received) - 1)
+					message->received_fields++;
+				message->field = FIELD_BODY;
+				return;
+			}
+			if (byte != ' ' && byte != '\t') {
+				message->field = FIELD_NONE;
+				return;
+			}
+			break;
+		case FIELD_BODY:
+		case FIELD_NONE:
+			return;
+		}
+	}
+}
+
+static void
+check_header(struct message *message)
+{
+	if (message->received_fields > message->limits.received)
+		refuse(message, 554, "5.4.6", "too many Received fields, this is a mail loop");
+	else if (message->header_bytes > message->limits.header_size)
+		refuse(message, 552, "5.3.4", "message header exceeds %u bytes",
+		    message->limits.header_size);
+}
+
+/* Bytes of a line, without its end. */
+static void
+add_text(struct message *message, const char *data, size_t length)
+{
+	if (length == 0 || message->refused)
+		return;
+	if (message->field != FIELD_NONE) {
+		look_at_field(message, data, length);
+		message->header_bytes += length;
+		check_header(message);
+	}
+	message->line_length += length;
+	message->text_bytes += length;
+	if (message->line_length + 2 > message->limits.text_line) /* RFC 5321 4.5.3.1.6 */
+		refuse(message, 550, "5.6.0", "a line exceeds %u bytes", message->limits.text_line);
+	else if (message->text_bytes > message->limits.size)
+		message_refuse_size(message);
+	else
+		store(message, data, length);
+}
+
+static void
+add_line_end(struct message *message)
+{
+	if (message->refused)
+		return;
+	if (message->field != FIELD_NONE) {
+		message->header_bytes += 2;
+		check_header(message);
+		/* The empty line, or a line that is no field, ends the header. */
+		if (message->line_length == 0 || message->field != FIELD_BODY)
+			message->field = FIELD_NONE;
+		else
+			message->field = FIELD_START;
+	}
+	message->line_length = 0;
+	message->text_bytes += 2;
+	if (message->text_bytes > message->limits.size)
+		message_refuse_size(message);
+	else
+		store(message, "\r\n", 2);
+}
+
+static void
+meet_bare_line_end(struct message *message, const char *what)
+{
+	if (message->limits.line_ends == LINE_ENDS_NORMALISE)
+		add_line_end(message);
+	else /* RFC 5321 2.3.8; 5.6.11 of the IANA registry that RFC 5248 began */
+		refuse(message, 550, "5.6.11", "a bare %s in the message", what);
+	message->state = TEXT_SOFT_LINE_START;
+}
+
+/* A NUL before or behind the dot that starts a line: with NULs dropped, as some software does, the
+ * line would end the text. */
+static void
+meet_hidden_dot(struct message *message)
+{
+	if (message->limits.line_ends == LINE_ENDS_STRICT)
+		refuse(message, 550, "5.6.11", "a NUL at the start of a line");
+}
+
+struct stretch {
+	const char *at;
+	const char *end;
+	const char *cr; /* the next one at or after `at`, or end */
+	const char *lf;
+};
+
+static const char *
+next_of(const struct stretch *stretch, int byte)
+{
+	const char *found = memchr(stretch->at, byte, (size_t)(stretch->end - stretch->at));
+
+	return found == NULL ? stretch->end : found;
+}
+
+/* The rest of the line at hand, as far as there is more. */
+static void
+run_in_line(struct message *message, struct stretch *s)
+{
+	const char *stop;
+
+	if (s->cr < s->at)
+		s->cr = next_of(s, '\r');
+	if (s->lf < s->at)
+		s->lf = next_of(s, '\n');
+	stop = s->cr < s->lf ? s->cr : s->lf;
+	add_text(message, s->at, (size_t)(stop - s->at));
+	s->at = stop;
+	if (stop == s->end)
+		return;
+	s->at++;
+	if (*stop == '\r')
+		message->state = TEXT_IN_LINE_CR;
+	else
+		meet_bare_line_end(message, "LF");
+}
+
+/* One step of the machine; true when the text has ended. */
+static bool
+step(struct message *message, struct stretch *s)
+{
+	char byte = *s->at;
+
+	switch (message->state) {
+	case TEXT_LINE_START:
+		if (byte == '\0') {
+			meet_hidden_dot(message);
+			message->state = TEXT_SOFT_LINE_START;
+			s->at++;
+		} else if (byte == '.' && message->form == MESSAGE_DATA) {
+			message->state = TEXT_LINE_DOT; /* RFC 5321 4.5.2: not stored */
+			s->at++;
+		} else
+			message->state = TEXT_IN_LINE;
+		break;
+	case TEXT_LINE_DOT:
+		if (byte == '\r') {
+			message->state = TEXT_LINE_DOT_CR;
+			s->at++;
+		} else if (byte == '\0') {
+			meet_hidden_dot(message);
+			message->state = TEXT_SOFT_LINE_DOT;
+			s->at++;
+		} else {
+			if (byte == '\n') /* a lone dot that doesn't end the text is text */
+				add_text(message, ".", 1);
+			message->state = TEXT_IN_LINE;
+		}
+		break;
+	case TEXT_LINE_DOT_CR:
+		if (byte == '\n') {
+			s->at++;
+			return true;
+		}
+		add_text(message, ".", 1);
+		message->state = TEXT_IN_LINE_CR;
+		break;
+	case TEXT_SOFT_LINE_START:
+		if (byte == '\0') {
+			meet_hidden_dot(message);
+			s->at++;
+		} else if (byte == '.' && message->form == MESSAGE_DATA) {
+			message->state = TEXT_SOFT_LINE_DOT;
+			s->at++;
+		} else
+			message->state = TEXT_IN_LINE;
+		break;
+	case TEXT_SOFT_LINE_DOT:
+		if (byte == '\0') {
+			meet_hidden_dot(message);
+			s->at++;
+			break;
+		}
+		if (byte == '\r' || byte == '\n')
+			add_text(message, ".", 1);
+		message->state = TEXT_IN_LINE;
+		break;
+	case TEXT_IN_LINE:
+		run_in_line(message, s);
+		break;
+	case TEXT_IN_LINE_CR:
+		if (byte == '\n') {
+			s->at++;
+			add_line_end(message);
+			message->state = TEXT_LINE_START;
+		} else
+			meet_bare_line_end(message, "CR");
+		break;
+	}
+	return false;
+}
+
+size_t
+message_feed(struct message *message, const char *data, size_t length, bool *ended)
+{
+	struct stretch stretch = { data, data + length, NULL, NULL };
+
+	stretch.cr = next_of(&stretch, '\r');
+	stretch.lf = next_of(&stretch, '\n');
+	*ended = false;
+	while (!*ended && stretch.at < stretch.end)
+		*ended = step(message, &stretch);
+	message->received_bytes += (uint64_t)(stretch.at - data);
+	return (size_t)(stretch.at - data);
+}
+
+void
+message_finish(struct message *message)
+{
+	switch (message->state) {
+	case TEXT_IN_LINE_CR:
+		meet_bare_line_end(message, "CR");
+		break;
+	case TEXT_IN_LINE:
+		add_line_end(message);
+		message->state = TEXT_LINE_START;
+		break;
+	case TEXT_LINE_START:
+	case TEXT_LINE_DOT:
+	case TEXT_LINE_DOT_CR:
+	case TEXT_SOFT_LINE_START:
+	case TEXT_SOFT_LINE_DOT:
+		break;
+	}
+}
+
+bool
+message_needs_file(const struct message *message)
+{
+	return !message->refused && !message->in_file && message->stored_bytes > IPC_MEMFD_MAX;
+}
+
+/* Copies the memfd's bytes into the file. */
+static bool
+copy_into(int from, int to, uint64_t length)
+{
+	char block[HEAP_MAX];
+	uint64_t at = 0;
+	size_t done, want;
+	ssize_t count;
+
+	while (at < length) {
+		want = length - at < sizeof(block) ? (size_t)(length - at) : sizeof(block);
+		count = pread(from, block, want, (off_t)at);
+		if (count <= 0)
+			return false;
+		want = (size_t)count;
+		for (done = 0; done < want; done += (size_t)count) {
+			count = write(to, block + done, want - done);
+			if (count == -1 && errno == EINTR)
+				count = 0;
+			else if (count <= 0)
+				return false;
+		}
+		at += want;
+	}
+	return true;
+}
+
+void
+message_use_file(struct message *message, int fd)
+{
+	int memfd = message->fd;
+
+	if (message->refused || message->in_file) {
+		(void)close(fd); /* nothing was written to it */
+		return;
+	}
+	message->in_file = true;
+	message->fd = fd;
+	if (memfd != -1) {
+		if (!copy_into(memfd, fd, message->written))
+			refuse_storage(message);
+		(void)close(memfd);
+	}
+	if (!message->refused)
+		(void)write_out(message);
+}
+
+bool
+message_is_in_file(const struct message *message)
+{
+	return message->in_file;
+}
+
+uint64_t
+message_received_bytes(const struct message *message)
+{
+	return message->received_bytes;
+}
+
+uint64_t
+message_stored_bytes(const struct message *message)
+{
+	return message->stored_bytes;
+}
+
+int
+message_take_fd(struct message *message)
+{
+	int fd;
+
+	if (message->refused || !write_out(message))
+		return -1;
+	fd = message->fd;
+	message->fd = -1;
+	if (message->in_file) {
+		/* The queue syncs the file; a close that fails may have lost what was written. */
+		if (close(fd) == -1)
+			refuse_storage(message);
+		return -1;
+	}
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) ==
+	    -1) {
+		(void)close(fd);
+		refuse_storage(message);
+		return -1;
+	}
+	return fd;
+}

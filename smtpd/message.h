@@ -1,0 +1,74 @@
+/*
+ * The text of a message on its way in: line ends, dots and limits are checked while the bytes come,
+ * in one pass, and what is to be stored is gathered in memory, then in a memfd, then in a spool
+ * file of the queue's.
+ *
+ * After the first fault nothing more is kept, but the text is still read to its real end, so
+ * that none of it can be taken for commands.
+ */
+#ifndef SMTPD_MESSAGE_H
+#define SMTPD_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/reply.h"
+
+struct message;
+
+struct message_limits {
+	uint64_t size;        /* bytes of the text, our own fields not counted */
+	uint32_t text_line;   /* bytes of a line with its CRLF */
+	uint32_t header_size; /* bytes of all header fields */
+	uint32_t received;    /* Received: fields */
+	enum line_ends line_ends;
+};
+
+enum message_form {
+	MESSAGE_DATA, /* dot-stuffed, ends by CRLF.CRLF */
+	MESSAGE_BDAT, /* as it is, ends when message_finish() is called */
+};
+
+/* NULL when memory is out. */
+struct message *message_new(const struct message_limits *, enum message_form);
+void message_free(struct message *);
+
+/* Puts our own header fields in front; before any text. */
+void message_add_prefix(struct message *, const char *fields);
+/*
+ * Takes the next bytes of the text. Returns how many it took: all, or for MESSAGE_DATA those up to
+ * the end of the text, when `*ended` becomes true. Not to be called while message_needs_file().
+ */
+size_t message_feed(struct message *, const char *data, size_t length, bool *ended);
+/* The text is over (MESSAGE_BDAT); a last line without an end gets one. */
+void message_finish(struct message *);
+
+/* The message has outgrown a memfd: message_use_file() must come before more text. */
+bool message_needs_file(const struct message *);
+/* Moves what there is into `fd` (owned from here on) and goes on there. */
+void message_use_file(struct message *, int fd);
+/* True when the text is in the file given by message_use_file(). */
+bool message_is_in_file(const struct message *);
+
+/* A fault from outside the text (no spool file to be had, BDAT over the limit). The first fault
+ * stays. */
+void message_refuse(struct message *, const struct reply *);
+/* The same with the reply for a text over `size`. */
+void message_refuse_size(struct message *);
+/* True, and why, once there was a fault. */
+bool message_is_refused(const struct message *, struct reply *);
+
+/* Bytes of the text received, those of refused texts included; and bytes to be stored. */
+uint64_t message_received_bytes(const struct message *);
+uint64_t message_stored_bytes(const struct message *);
+
+/*
+ * The whole message as a sealed memfd for the queue, which the caller owns then; -1 when it is in
+ * the spool file (flushed and closed by this call). A failure is a fault (message_is_refused()),
+ * with -1.
+ */
+int message_take_fd(struct message *);
+
+#endif

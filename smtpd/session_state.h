@@ -1,0 +1,137 @@
+/*
+ * A session's inside, for the three files that make it: session.c (bytes in and out, begin and
+ * end), session_command.c (commands up to RCPT) and session_text.c (DATA, BDAT, the commit).
+ */
+#ifndef SMTPD_SESSION_STATE_H
+#define SMTPD_SESSION_STATE_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "common/buf.h"
+#include "common/log.h"
+#include "smtpd/command.h"
+#include "smtpd/session.h"
+#include "smtpd/transaction.h"
+
+enum session_state {
+	SESSION_PROXY,       /* a PROXY header must come first */
+	SESSION_COMMAND,     /* the next command line */
+	SESSION_SKIP_LINE,   /* the rest of a command line that was too long */
+	SESSION_NAME_WAIT,   /* MAIL has come, the client's reverse name hasn't */
+	SESSION_RCPT_WAIT,   /* for the directory */
+	SESSION_PENALTY,     /* the answer is held back: too many unknown users */
+	SESSION_TEXT,        /* after DATA */
+	SESSION_CHUNK,       /* after BDAT */
+	SESSION_SKIP_CHUNK,  /* after a BDAT that failed: read and dropped */
+	SESSION_FILE_WAIT,   /* for a spool file from the queue */
+	SESSION_COMMIT_WAIT, /* for the queue to have it on stable storage */
+	SESSION_CLOSING,     /* the last reply is on its way */
+	SESSION_LINGER,      /* it is sent; what the client still sends is dropped */
+	SESSION_DEAD,        /* to be freed at the end of the event */
+};
+
+struct session {
+	LIST_ENTRY(session) link;
+	struct service *service;
+	struct settings *settings;
+	const struct listener_config *listener;
+	uint64_t id;
+	int fd;
+	enum session_state state;
+	struct event readable;
+	struct event writable;
+	struct event timer; /* the penalty's and the linger's end */
+	bool reading;       /* `readable` is added */
+	bool blocked;       /* the socket takes no more output */
+	bool lmtp;
+	bool extended; /* EHLO or LHLO */
+	bool linger;   /* the client may be sending: don't reset it */
+	bool counted;  /* by the crowd */
+	enum client_family counted_as;
+	struct client client;
+	char client_text[CLIENT_TEXT_MAX + 1];
+	char *client_name; /* owned; NULL none */
+	char *helo;        /* owned; NULL before the greeting */
+	/* Requests under way, or 0. */
+	uint32_t name_request;
+	uint32_t rcpt_request;
+	uint32_t queue_request; /* a spool file, or the commit */
+
+	struct buf input; /* not yet processed */
+	size_t input_start;
+	size_t input_behind; /* bytes that came after the line at hand */
+	struct buf output;
+	size_t output_start;
+	uint64_t dropped; /* bytes, in SKIP_LINE and LINGER */
+
+	struct mail *mail; /* NULL between transactions */
+	bool text_over;
+	uint64_t chunk_left;
+	bool chunk_last;
+	struct reply chunk_reply; /* SKIP_CHUNK: after it; code 0 none */
+
+	int64_t begun_ms;
+	uint32_t mails; /* MAIL commands */
+	uint32_t messages;
+	uint32_t recipients;
+	uint32_t errors;
+	uint32_t noops;
+	uint32_t unknown_users;
+	const char *end_reason;
+};
+
+static inline const struct config *
+session_config(const struct session *s)
+{
+	return s->settings->config;
+}
+const char *session_hostname(const struct session *);
+
+/* The reverse name has come, or "". */
+void session_named(void *, const char *name);
+
+/* Output: appended, sent when the input at hand is used up. 5xx replies count as errors. */
+void session_send(struct session *, const struct reply *);
+void session_reply(struct session *, unsigned code, const char *enhanced, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* A line that isn't a whole reply: "250-SIZE", without its end. */
+void session_send_line(struct session *, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A log line begun with this session's id. */
+void session_log_begin(struct session *, struct log_line *, enum log_level, const char *event);
+/* The same with who is at the other end. */
+void session_log_client(struct session *, struct log_line *);
+void session_log_reply(struct log_line *, const struct reply *);
+
+/* The session ends when its output is sent. `reason` is for the log, a literal. */
+void session_close(struct session *, const char *reason);
+/* 421 and close (RFC 5321 3.8). */
+void session_shut(struct session *, const char *enhanced, const char *reason, const char *text);
+/* After an answer from elsewhere: goes on with the input that waited, and with the client. */
+void session_resume(struct session *);
+/* Forgets the transaction; what the queue has of it is dropped. */
+void session_drop_mail(struct session *);
+
+/* service.c */
+uint64_t service_next_id(struct service *);
+void service_count_gauge(enum client_family, int change);
+const char *service_crowd_words(enum crowd_answer);
+/* Logs that a client was turned away; one line a second says how many. */
+void service_log_refusal(struct service *, const char *client, const char *words);
+
+/* session_command.c */
+void session_command(struct session *, const char *line, size_t length);
+void session_rcpt_target(void *, const struct ipc_target *);
+void session_rcpt_answered(void *, const struct reply *);
+
+/* session_text.c */
+void session_begin_data(struct session *, const struct command *);
+void session_begin_chunk(struct session *, const struct command *);
+/* Bytes of the text; returns how many were used. */
+size_t session_take_text(struct session *, const char *, size_t);
+void session_file_answered(void *, int fd, const struct reply *);
+void session_commit_answered(void *, const struct reply *);
+
+#endif

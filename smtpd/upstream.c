@@ -1,0 +1,455 @@
+/*
+ * Three channels, a set of waiting requests for each, and the stock of message ids. Ids are asked
+ * for when the stock runs low, so that no session waits for one. A queue that starts anew chooses
+ * new ids and knows nothing of what the last one handed out: `generation` tells whose an id is.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/imsg.h"
+#include "common/ipc_listener_queue.h"
+#include "common/log.h"
+#include "common/pending.h"
+#include "smtpd/upstream.h"
+
+#define IDS_LOW           512
+#define IDS_WANTED        1024
+#define STOCK_MAX         4096
+#define DIRECTORY_TIME_MS 30000
+#define FILE_TIME_MS      30000
+#define COMMIT_TIME_MS    300000 /* clients wait 10 minutes: RFC 5321 4.5.3.2.6 */
+#define IDS_TIME_MS       30000
+
+struct peer {
+	struct upstream *upstream;
+	enum program program;
+	struct channel *channel; /* NULL while the process is away */
+	struct pending *waiting;
+};
+
+struct upstream {
+	struct event_base *base;
+	struct upstream_calls calls;
+	struct peer queue;
+	struct peer directory;
+	struct peer resolver;
+	struct reply state; /* of the queue */
+	unsigned generation;
+	uint32_t stock[STOCK_MAX];
+	size_t stock_count;
+	bool ids_asked;
+	struct buf payload; /* for what is being sent */
+};
+
+static const struct reply away = { 451, "4.3.0", "temporary failure here, try again later" };
+
+static void on_request_failed(void *, uint32_t, const char *, void *);
+
+static void
+peer_init(struct upstream *upstream, struct peer *peer, enum program program)
+{
+	peer->upstream = upstream;
+	peer->program = program;
+	peer->waiting = pending_new(upstream->base, on_request_failed, peer);
+}
+
+struct upstream *
+upstream_new(struct event_base *base, const struct upstream_calls *calls)
+{
+	struct upstream *upstream = calloc(1, sizeof(*upstream));
+
+	if (upstream == NULL)
+		fatal("upstream");
+	upstream->base = base;
+	upstream->calls = *calls;
+	upstream->state = away;
+	buf_init(&upstream->payload, IMSG_PAYLOAD_MAX);
+	peer_init(upstream, &upstream->queue, PROGRAM_QUEUE);
+	peer_init(upstream, &upstream->directory, PROGRAM_DIRECTORY);
+	peer_init(upstream, &upstream->resolver, PROGRAM_RESOLVER);
+	return upstream;
+}
+
+static void
+peer_free(struct peer *peer)
+{
+	channel_free(peer->channel);
+	pending_free(peer->waiting);
+}
+
+void
+upstream_free(struct upstream *upstream)
+{
+	if (upstream == NULL)
+		return;
+	peer_free(&upstream->queue);
+	peer_free(&upstream->directory);
+	peer_free(&upstream->resolver);
+	buf_free(&upstream->payload);
+	free(upstream);
+}
+
+/* An owner equal to the upstream itself waits for ids. */
+static void
+on_request_failed(void *owner, uint32_t id, const char *why, void *arg)
+{
+	struct peer *peer = arg;
+	struct upstream *upstream = peer->upstream;
+
+	log_debug("request %u to %s failed: %s", id, program_name(peer->program), why);
+	if (owner == upstream)
+		upstream->ids_asked = false;
+	else if (peer == &upstream->resolver)
+		upstream->calls.named(owner, "");
+	else if (peer == &upstream->directory)
+		upstream->calls.rcpt_answered(owner, &away);
+	else
+		/* A file or a commit: the session knows which, and its end is the same. */
+		upstream->calls.commit_answered(owner, &away);
+}
+
+static void
+lose_peer(struct peer *peer, const char *why)
+{
+	struct upstream *upstream = peer->upstream;
+
+	channel_free(peer->channel);
+	peer->channel = NULL;
+	if (peer == &upstream->queue) {
+		upstream->generation++;
+		upstream->stock_count = 0;
+		upstream->state = away;
+	}
+	pending_fail_all(peer->waiting, why);
+}
+
+static void
+on_closed(struct channel *channel, const char *why, void *arg)
+{
+	struct peer *peer = arg;
+
+	(void)channel;
+	log_warning("%s is away: %s", program_name(peer->program), why);
+	lose_peer(peer, why);
+}
+
+static void
+ask_for_ids(struct upstream *upstream)
+{
+	uint32_t id;
+
+	if (upstream->ids_asked || upstream->queue.channel == NULL ||
+	    upstream->stock_count >= IDS_LOW)
+		return;
+	upstream->ids_asked = true;
+	buf_clear(&upstream->payload);
+	ipc_ids_request_encode(&upstream->payload, IDS_WANTED);
+	id = pending_add(upstream->queue.waiting, upstream, IDS_TIME_MS);
+	channel_send(upstream->queue.channel, LISTENER_QUEUE_IDS, id, 0, -1, &upstream->payload);
+}
+
+static bool
+receive_ids(struct upstream *upstream, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_ids ids;
+	uint32_t i;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_ids_decode(&reader, &ids))
+		return false;
+	(void)pending_take(upstream->queue.waiting, imsg->id);
+	upstream->ids_asked = false;
+	for (i = 0; i < ids.count && upstream->stock_count < STOCK_MAX; i++)
+		upstream->stock[upstream->stock_count++] = ids.ids[i];
+	return true;
+}
+
+static bool
+decode_reply(const struct imsg *imsg, struct reply *reply)
+{
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	return reply_decode(&reader, reply) && buf_reader_done(&reader);
+}
+
+static void
+answer_file(struct upstream *upstream, struct imsg *imsg, const struct reply *reply)
+{
+	void *owner = pending_take(upstream->queue.waiting, imsg->id);
+	int fd = imsg->fd;
+
+	if (owner == NULL || owner == upstream)
+		return; /* too late: the descriptor is closed by the channel */
+	imsg->fd = -1;
+	upstream->calls.file_answered(owner, fd, reply);
+}
+
+static void
+answer_commit(struct upstream *upstream, const struct imsg *imsg, const struct reply *refusal)
+{
+	void *owner = pending_take(upstream->queue.waiting, imsg->id);
+
+	if (owner != NULL && owner != upstream)
+		upstream->calls.commit_answered(owner, refusal);
+}
+
+static void
+on_queue(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct upstream *upstream = ((struct peer *)arg)->upstream;
+	struct reply reply = away;
+
+	switch (imsg->type) {
+	case QUEUE_LISTENER_IDS:
+		if (!receive_ids(upstream, imsg))
+			channel_reject(channel, imsg, "bad ids");
+		break;
+	case QUEUE_LISTENER_STATE:
+		if (!decode_reply(imsg, &reply)) {
+			channel_reject(channel, imsg, "bad reply");
+			break;
+		}
+		upstream->state = reply;
+		ask_for_ids(upstream);
+		break;
+	case QUEUE_LISTENER_SPOOL_FILE:
+		if (imsg->fd == -1 && !decode_reply(imsg, &reply))
+			channel_reject(channel, imsg, "bad reply");
+		else
+			answer_file(upstream, imsg, &reply);
+		break;
+	case QUEUE_LISTENER_COMMITTED:
+		answer_commit(upstream, imsg, NULL);
+		break;
+	case QUEUE_LISTENER_REFUSED:
+		if (!decode_reply(imsg, &reply))
+			channel_reject(channel, imsg, "bad reply");
+		else
+			answer_commit(upstream, imsg, reply_is_success(&reply) ? &away : &reply);
+		break;
+	default:
+		channel_reject(channel, imsg, "unknown type");
+		break;
+	}
+}
+
+static void
+on_directory(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct upstream *upstream = ((struct peer *)arg)->upstream;
+	struct buf_reader reader;
+	struct ipc_target target;
+	struct reply reply;
+	void *owner;
+
+	switch (imsg->type) {
+	case DIRECTORY_TARGET:
+		buf_reader_init(&reader, imsg->payload, imsg->length);
+		if (!ipc_target_decode(&reader, &target) || !buf_reader_done(&reader)) {
+			channel_reject(channel, imsg, "bad target");
+			break;
+		}
+		owner = pending_get(upstream->directory.waiting, imsg->id);
+		if (owner != NULL)
+			upstream->calls.target(owner, &target);
+		break;
+	case DIRECTORY_RCPT_DONE:
+		if (!decode_reply(imsg, &reply)) {
+			channel_reject(channel, imsg, "bad reply");
+			break;
+		}
+		owner = pending_take(upstream->directory.waiting, imsg->id);
+		if (owner != NULL)
+			upstream->calls.rcpt_answered(owner, &reply);
+		break;
+	default:
+		channel_reject(channel, imsg, "unknown type");
+		break;
+	}
+}
+
+static void
+on_resolver(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct upstream *upstream = ((struct peer *)arg)->upstream;
+	struct ipc_resolved resolved;
+	struct buf_reader reader;
+	void *owner;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->type != RESOLVER_LISTENER_NAME || !ipc_resolved_decode(&reader, &resolved) ||
+	    !buf_reader_done(&reader)) {
+		channel_reject(channel, imsg, "not a name");
+		return;
+	}
+	owner = pending_take(upstream->resolver.waiting, imsg->id);
+	if (owner != NULL)
+		upstream->calls.named(
+		    owner, resolved.status == RESOLVE_CONFIRMED ? resolved.name : "");
+}
+
+static void
+open_peer(struct upstream *upstream, struct peer *peer, int fd, channel_receive_fn receive)
+{
+	lose_peer(peer, "it was replaced");
+	peer->channel =
+	    channel_new(upstream->base, program_name(peer->program), fd, receive, on_closed, peer);
+}
+
+void
+upstream_set_channel(struct upstream *upstream, enum program program, int fd)
+{
+	switch (program) {
+	case PROGRAM_QUEUE:
+		open_peer(upstream, &upstream->queue, fd, on_queue);
+		break;
+	case PROGRAM_DIRECTORY:
+		open_peer(upstream, &upstream->directory, fd, on_directory);
+		break;
+	case PROGRAM_RESOLVER:
+		open_peer(upstream, &upstream->resolver, fd, on_resolver);
+		break;
+	case PROGRAM_SUPERVISOR:
+	case PROGRAM_LISTENER:
+	case PROGRAM_CONTROL:
+	case PROGRAM_MDA:
+	case PROGRAM_COUNT:
+		(void)close(fd); /* nothing to say to that one */
+		break;
+	}
+}
+
+const struct reply *
+upstream_refusal(const struct upstream *upstream)
+{
+	return reply_is_success(&upstream->state) ? NULL : &upstream->state;
+}
+
+uint32_t
+upstream_ask_name(struct upstream *upstream, void *owner, enum client_family family,
+    const uint8_t address[16], unsigned limit_ms)
+{
+	struct ipc_resolve resolve = { .family = (uint8_t)family };
+	uint32_t id;
+
+	if (upstream->resolver.channel == NULL)
+		return 0;
+	memcpy(resolve.address, address, sizeof(resolve.address));
+	buf_clear(&upstream->payload);
+	ipc_resolve_encode(&upstream->payload, &resolve);
+	id = pending_add(upstream->resolver.waiting, owner, limit_ms);
+	channel_send(
+	    upstream->resolver.channel, LISTENER_RESOLVER_NAME, id, 0, -1, &upstream->payload);
+	return id;
+}
+
+uint32_t
+upstream_ask_rcpt(struct upstream *upstream, void *owner, const struct ipc_rcpt *rcpt)
+{
+	uint32_t id;
+
+	if (upstream->directory.channel == NULL)
+		return 0;
+	buf_clear(&upstream->payload);
+	ipc_rcpt_encode(&upstream->payload, rcpt);
+	id = pending_add(upstream->directory.waiting, owner, DIRECTORY_TIME_MS);
+	channel_send(upstream->directory.channel, DIRECTORY_RCPT, id, 0, -1, &upstream->payload);
+	return id;
+}
+
+static bool
+queue_knows(const struct upstream *upstream, const struct mail *mail)
+{
+	return upstream->queue.channel != NULL && mail->message_id != 0 &&
+	    mail->generation == upstream->generation;
+}
+
+uint32_t
+upstream_ask_file(struct upstream *upstream, void *owner, const struct mail *mail)
+{
+	uint32_t id;
+
+	if (!queue_knows(upstream, mail))
+		return 0;
+	id = pending_add(upstream->queue.waiting, owner, FILE_TIME_MS);
+	channel_send(
+	    upstream->queue.channel, LISTENER_QUEUE_SPOOL_FILE, id, mail->message_id, -1, NULL);
+	return id;
+}
+
+uint32_t
+upstream_commit(struct upstream *upstream, void *owner, const struct mail *mail,
+    const struct transaction *transaction, int fd)
+{
+	struct envelope envelope;
+	uint32_t id;
+	size_t i;
+
+	if (!queue_knows(upstream, mail)) {
+		if (fd != -1)
+			(void)close(fd); /* only read from here on */
+		return 0;
+	}
+	id = pending_add(upstream->queue.waiting, owner, COMMIT_TIME_MS);
+	for (i = 0; i < mail->target_count; i++) {
+		mail_make_envelope(mail, i, &envelope);
+		buf_clear(&upstream->payload);
+		envelope_encode(&upstream->payload, &envelope);
+		channel_send(upstream->queue.channel, LISTENER_QUEUE_ENVELOPE, id, mail->message_id,
+		    -1, &upstream->payload);
+	}
+	buf_clear(&upstream->payload);
+	transaction_encode(&upstream->payload, transaction);
+	channel_send(upstream->queue.channel, LISTENER_QUEUE_COMMIT, id, mail->message_id, fd,
+	    &upstream->payload);
+	return id;
+}
+
+void
+upstream_cancel_name(struct upstream *upstream, uint32_t request)
+{
+	pending_cancel(upstream->resolver.waiting, request);
+}
+
+void
+upstream_cancel_rcpt(struct upstream *upstream, uint32_t request)
+{
+	pending_cancel(upstream->directory.waiting, request);
+}
+
+void
+upstream_cancel_queue(struct upstream *upstream, uint32_t request)
+{
+	pending_cancel(upstream->queue.waiting, request);
+}
+
+bool
+upstream_take_id(struct upstream *upstream, struct mail *mail)
+{
+	ask_for_ids(upstream);
+	if (upstream->stock_count == 0)
+		return false;
+	mail->message_id = upstream->stock[--upstream->stock_count];
+	mail->generation = upstream->generation;
+	mail->spool_file = false;
+	ask_for_ids(upstream);
+	return true;
+}
+
+void
+upstream_return_id(struct upstream *upstream, struct mail *mail)
+{
+	if (mail->message_id == 0 || mail->committing)
+		return;
+	if (queue_knows(upstream, mail)) {
+		if (mail->spool_file)
+			channel_send(upstream->queue.channel, LISTENER_QUEUE_ABORT, 0,
+			    mail->message_id, -1, NULL);
+		if (upstream->stock_count < STOCK_MAX)
+			upstream->stock[upstream->stock_count++] = mail->message_id;
+	}
+	mail->message_id = 0;
+}

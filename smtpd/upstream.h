@@ -1,0 +1,59 @@
+/*
+ * The listener's side of its channels to queue, directory and resolver: requests out, answers to
+ * the session that asked. Every request is answered exactly once: by the other process, by its
+ * deadline or by that process's death, unless it is cancelled.
+ */
+#ifndef SMTPD_UPSTREAM_H
+#define SMTPD_UPSTREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/ipc_directory.h"
+#include "common/ipc_listener_resolver.h"
+#include "common/ipc_supervisor.h"
+#include "smtpd/transaction.h"
+
+struct event_base;
+struct upstream;
+
+/* Called from the event loop, never from within a request. */
+struct upstream_calls {
+	/* The confirmed reverse name, or "". */
+	void (*named)(void *owner, const char *name);
+	void (*target)(void *owner, const struct ipc_target *);
+	void (*rcpt_answered)(void *owner, const struct reply *);
+	/* A descriptor that the callee owns, or -1 and why not. */
+	void (*file_answered)(void *owner, int fd, const struct reply *);
+	/* NULL: committed. Otherwise a 4xx. */
+	void (*commit_answered)(void *owner, const struct reply *refusal);
+};
+
+struct upstream *upstream_new(struct event_base *, const struct upstream_calls *);
+void upstream_free(struct upstream *);
+/* A new channel to PROGRAM_QUEUE, _DIRECTORY or _RESOLVER replaces the old one, whose requests
+ * fail. Other programs: closes `fd`. */
+void upstream_set_channel(struct upstream *, enum program, int fd);
+
+/* The reply that MAIL gets while the queue takes no mail or isn't there; NULL when it does. */
+const struct reply *upstream_refusal(const struct upstream *);
+
+/* Requests: an id to cancel it by, or 0 when that process isn't there. */
+uint32_t upstream_ask_name(struct upstream *, void *owner, enum client_family,
+    const uint8_t address[16], unsigned limit_ms);
+uint32_t upstream_ask_rcpt(struct upstream *, void *owner, const struct ipc_rcpt *);
+uint32_t upstream_ask_file(struct upstream *, void *owner, const struct mail *);
+/* Sends the envelopes and the transaction. `fd`: the sealed message, owned from here on; -1 when it
+ * is in a spool file. 0 as well when the queue has been replaced since mail got its id. */
+uint32_t upstream_commit(
+    struct upstream *, void *owner, const struct mail *, const struct transaction *, int fd);
+void upstream_cancel_name(struct upstream *, uint32_t request);
+void upstream_cancel_rcpt(struct upstream *, uint32_t request);
+void upstream_cancel_queue(struct upstream *, uint32_t request);
+
+/* Gives mail a message id; false when none is in stock. */
+bool upstream_take_id(struct upstream *, struct mail *);
+/* The message won't be committed: what the queue has of it is dropped, its id goes back. */
+void upstream_return_id(struct upstream *, struct mail *);
+
+#endif
