@@ -12,12 +12,12 @@ make_account() {
 		--home-dir /nonexistent --shell "$nologin" --comment "$2" "$1"
 }
 
-make_account _smtpd 'Postern: takes mail in'
-make_account _smtpq 'Postern: the queue'
-make_account _smtpl 'Postern: looks up names'
-make_account _smtpt 'Postern: tables and accounts'
-make_account _smtpc 'Postern: control'
-make_account _smtpk 'Postern: private keys'
-make_account _smtpr 'Postern: sends mail out'
-make_account _smtpa 'Postern: POP3 and IMAP before login'
-make_account _vmail 'Postern: owner of mailboxes'
+make_account _smtpd 'Postern, takes mail in'
+make_account _smtpq 'Postern, the queue'
+make_account _smtpl 'Postern, looks up names'
+make_account _smtpt 'Postern, tables and accounts'
+make_account _smtpc 'Postern, control'
+make_account _smtpk 'Postern, private keys'
+make_account _smtpr 'Postern, sends mail out'
+make_account _smtpa 'Postern, POP3 and IMAP before login'
+make_account _vmail 'Postern, owner of mailboxes'
