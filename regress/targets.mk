@@ -8,8 +8,7 @@ all_objects = $(call objects,$(sort $(common_SRC) $(foreach program,$(PROGRAMS),
 	$($(program)_MAIN) $($(program)_SRC)) $(UNIT:%=regress/unit/%.c) $(FUZZ:%=regress/fuzz/%.c)))
 $(all_objects): $(BUILD)/flags
 $(BUILD)/flags: always
-	@mkdir -p $(@D)
-	$(file >$@.new,$(CC) $(CFLAGS_ALL))
+	$(shell mkdir -p $(@D))$(file >$@.new,$(CC) $(CFLAGS_ALL))
 	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
 .PHONY: always
 always:
