@@ -391,6 +391,7 @@ start_connected(struct child_slot *slot)
 
 	slot->started_ms = clock_monotonic_ms();
 	slot->is_told_to_stop = false;
+	slot->is_killed = false;
 	slot->is_configuring = false;
 	if (!spawn(slot)) {
 		log_error("can't start %s: %m", slot->name);
@@ -578,13 +579,16 @@ children_are_gone(const struct supervisor *supervisor, enum program program)
 void
 children_kill(struct supervisor *supervisor)
 {
+	struct child_slot *slot;
 	size_t i;
 
 	for (i = 0; i < supervisor->child_count; i++) {
-		if (supervisor->children[i].state == CHILD_DOWN)
+		slot = &supervisor->children[i];
+		if (slot->state == CHILD_DOWN || slot->is_killed)
 			continue;
-		log_child(&supervisor->children[i], LOG_LEVEL_WARNING, "child-kept-on");
-		(void)kill(supervisor->children[i].pid, SIGKILL);
+		slot->is_killed = true;
+		log_child(slot, LOG_LEVEL_WARNING, "child-killed");
+		(void)kill(slot->pid, SIGKILL);
 	}
 }
 

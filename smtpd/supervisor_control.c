@@ -15,6 +15,8 @@
 #include "smtpd/supervisor_paths.h"
 #include "smtpd/supervisor_state.h"
 
+/* An address given up by the last reload may be held by a listener for a moment longer. */
+#define REBIND_MS         300
 #define CONFIGURE_SECONDS 5 /* for all children; one that takes longer isn't waited for */
 
 static void
@@ -82,7 +84,7 @@ take_config(struct supervisor *supervisor, struct config *config, char *why, siz
 	    !accounts_find(&accounts, config->mail_user, why, size) ||
 	    !paths_make_directory(config->mail_directory, accounts.mail.uid, accounts.mail.gid,
 	        0711, true, why, size) ||
-	    !listen_set_open(&sockets, config, &supervisor->sockets, 0, why, size))
+	    !listen_set_open(&sockets, config, &supervisor->sockets, REBIND_MS, why, size))
 		return false;
 	listen_set_close(&supervisor->sockets, &sockets);
 	supervisor->sockets = sockets;

@@ -45,6 +45,7 @@ struct child_slot {
 	char name[24]; /* "listener 0" */
 	enum child_state state;
 	bool is_told_to_stop;
+	bool is_killed;      /* was told and didn't */
 	bool is_configuring; /* a reload waits for its CONFIGURED */
 	pid_t pid;
 	struct channel *channel;
