@@ -102,6 +102,7 @@ static const struct field config_fields[] = {
 	STRING(config, run_directory),
 	STRING(config, mail_user),
 	STRING(config, mail_directory),
+	STRING(config, nameserver),
 };
 
 static const struct field listener_fields[] = {
@@ -304,6 +305,7 @@ config_new(void)
 	config->run_directory = copy(RUNSTATEDIR "/postern");
 	config->mail_user = copy("_vmail");
 	config->mail_directory = copy(LOCALSTATEDIR "/mail");
+	config->nameserver = copy("");
 	return config;
 }
 

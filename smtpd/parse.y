@@ -52,7 +52,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token MAIL_FROM "mail-from" MAILDIR "maildir" MASK_SRC "mask-src" MATCH "match"
 %token MAX_MESSAGE_SIZE "max-message-size" MDA "mda" NO_DSN "no-dsn" ON "on" PIPES "pipes"
 %token PORT "port" POSTMASTER "postmaster" PROXY_V2 "proxy-v2" QUEUE "queue" RCPT_TO "rcpt-to"
-%token REJECT "reject" RELAY "relay" RETRY_FIRST "retry-first" RETRY_MAX "retry-max" RUN "run"
+%token RESOLVER "resolver" NAMESERVER "nameserver" REJECT "reject" RELAY "relay" RETRY_FIRST "retry-first" RETRY_MAX "retry-max" RUN "run"
 %token SEGMENT_SIZE "segment-size" SMTP "smtp" SOCKET "socket" SPOOL "spool" SRC "src"
 %token STATE "state" SUB_ADDR_DELIM "sub-addr-delim" TABLE "table" TAG "tag" TTL "ttl" USER "user"
 %token USERBASE "userbase" VIRTUAL "virtual" WARN_INTERVAL "warn-interval"
@@ -89,6 +89,7 @@ statement:
 	| mda
 	| mail
 	| directory
+	| RESOLVER NAMESERVER STRING { setting_set(parse, @3, "resolver nameserver", $3); }
 	| POSTMASTER STRING { setting_set(parse, @2, "postmaster", $2); }
 	;
 
@@ -450,6 +451,7 @@ static const struct keyword keywords[] = {
 	{ "mbox", UNSUPPORTED, 0 },
 	{ "mda", MDA, 0 },
 	{ "mta", UNSUPPORTED, 0 },
+	{ "nameserver", NAMESERVER, RESOLVER },
 	{ "no-dsn", NO_DSN, 0 },
 	{ "on", ON, 0 },
 	{ "pipes", PIPES, 0 },
@@ -467,6 +469,7 @@ static const struct keyword keywords[] = {
 	{ "regex", UNSUPPORTED, 0 },
 	{ "reject", REJECT, 0 },
 	{ "relay", RELAY, 0 },
+	{ "resolver", RESOLVER, NEWLINE },
 	{ "retry-first", RETRY_FIRST, QUEUE },
 	{ "retry-max", RETRY_MAX, QUEUE },
 	{ "run", RUN, DIRECTORY },
@@ -504,7 +507,7 @@ static bool
 begins_statement(int token)
 {
 	static const int tokens[] = { ACTION, BOUNCE, DIRECTORY, INCLUDE, LISTEN, MAIL, MATCH, MDA,
-		POSTMASTER, QUEUE, SMTP, TABLE, UNSUPPORTED };
+		POSTMASTER, QUEUE, RESOLVER, SMTP, TABLE, UNSUPPORTED };
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
 		if (tokens[i] == token)

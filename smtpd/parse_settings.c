@@ -2,6 +2,7 @@
  * Settings: statements of one word that set one member of the config. One table says each one's
  * name, kind and range; smtpd.conf.5 has the same list.
  */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -34,6 +35,7 @@ enum setting_kind {
 	SETTING_ADDRESS,
 	SETTING_USER,
 	SETTING_PATH,
+	SETTING_NAMESERVER,
 };
 
 struct setting {
@@ -84,6 +86,7 @@ static const struct setting settings[] = {
 	{ "directory run", SETTING_PATH, AT(run_directory), 0, 90 },
 	{ "mail user", SETTING_USER, AT(mail_user), 0, 32 },
 	{ "mail directory", SETTING_PATH, AT(mail_directory), 0, PATH_TEXT_MAX / 2 },
+	{ "resolver nameserver", SETTING_NAMESERVER, AT(nameserver), 0, 60 },
 };
 _Static_assert(PARSE_COUNT(settings) <= PARSE_SETTING_MAX, "each setting has a place");
 
@@ -212,6 +215,8 @@ kind_words(enum setting_kind kind)
 		return "a user's name";
 	case SETTING_PATH:
 		return "an absolute path without \"..\" that is short enough";
+	case SETTING_NAMESERVER:
+		return "an address like 192.0.2.1 or 192.0.2.1@53";
 	}
 	return "";
 }
@@ -255,6 +260,25 @@ is_user(const char *value, size_t longest)
 	return at > value && (size_t)(at - value) <= longest && *value != '-';
 }
 
+static bool
+is_nameserver(const char *value, size_t longest)
+{
+	unsigned char address[16];
+	char text[64];
+	const char *port = strchr(value, '@');
+	uint64_t number = 53;
+
+	if (strlcpy(text, value, sizeof(text)) > longest)
+		return false;
+	if (port != NULL) {
+		text[port - value] = '\0';
+		if (!number_from_word(port + 1, &number))
+			return false;
+	}
+	return number > 0 && number < 65536 &&
+	    (inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1);
+}
+
 /* Strings: true when `value` is one of the kind. */
 static bool
 string_fits(const struct setting *setting, const char *value)
@@ -272,6 +296,8 @@ string_fits(const struct setting *setting, const char *value)
 		return is_user(value, setting->most);
 	case SETTING_PATH:
 		return is_path(value, setting->most);
+	case SETTING_NAMESERVER:
+		return is_nameserver(value, setting->most);
 	case SETTING_NUMBER:
 	case SETTING_SIZE:
 	case SETTING_SIZE_64:
@@ -315,6 +341,7 @@ apply(struct config *config, const struct setting *setting, char *value)
 	case SETTING_ADDRESS:
 	case SETTING_USER:
 	case SETTING_PATH:
+	case SETTING_NAMESERVER:
 		if (!string_fits(setting, value)) {
 			free(value);
 			return kind_words(setting->kind);
@@ -384,6 +411,7 @@ format_number(const struct setting *setting, uint64_t value, char *text, size_t 
 	case SETTING_ADDRESS:
 	case SETTING_USER:
 	case SETTING_PATH:
+	case SETTING_NAMESERVER:
 		break;
 	}
 	snprintf(text, size, "%ju", (uintmax_t)value);
@@ -468,6 +496,7 @@ settings_print(FILE *file, const struct config *config)
 		case SETTING_ADDRESS:
 		case SETTING_USER:
 		case SETTING_PATH:
+		case SETTING_NAMESERVER:
 			/* "" is what can't be said, and means the default. */
 			if (**(char *const *)value == '\0')
 				continue;

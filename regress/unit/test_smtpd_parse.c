@@ -269,7 +269,8 @@ settings_reach_their_members(void **state)
 	                             "bounce warn-interval { 1h, 4h\n 1d }\n"
 	                             "postmaster admin@example.org\n"
 	                             "directory spool /s\ndirectory state /t\ndirectory run /r\n"
-	                             "mail user vmail\nmail directory \"/m\"\n");
+	                             "mail user vmail\nmail directory \"/m\"\n"
+	                             "resolver nameserver ::1@5353\n");
 
 	(void)state;
 	assert_string_equal(config->hostname, "mx.example.org");
@@ -308,6 +309,7 @@ settings_reach_their_members(void **state)
 	assert_string_equal(config->run_directory, "/r");
 	assert_string_equal(config->mail_user, "vmail");
 	assert_string_equal(config->mail_directory, "/m");
+	assert_string_equal(config->nameserver, "::1@5353");
 	config_free(config);
 	config = good("bounce warn-interval none\n");
 	assert_int_equal(config->bounce_warn_count, 0);
@@ -403,6 +405,7 @@ static const char *const statements[] = {
 	"directory run /s",
 	"mail user u",
 	"mail directory /m",
+	"resolver nameserver 127.0.0.1@5353",
 };
 #define STATEMENT_COUNT (sizeof(statements) / sizeof(statements[0]))
 
@@ -555,6 +558,8 @@ wrong_values_are_reported_with_what_is_wanted(void **state)
 	bad("postmaster nobody\n", 1, "\"nobody\"");
 	bad("directory spool relative\n", 1, "\"relative\"");
 	bad("directory spool /a/../b\n", 1, "\"/a/../b\"");
+	bad("resolver nameserver 127.0.0.1@0\n", 1, "\"127.0.0.1@0\"");
+	bad("resolver nameserver localhost\n", 1, "\"localhost\"");
 	bad("mail user \"a b\"\n", 1, "\"a b\"");
 	bad("listen on 127.0.0.1 port 65536\n", 1, "\"65536\"");
 	bad("listen on 127.0.0.1 port nosuchservice\n", 1, "\"nosuchservice\"");

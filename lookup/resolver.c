@@ -1,0 +1,258 @@
+/*
+ * resolver: tells listeners the forward-confirmed names of their clients.
+ *
+ * It runs in an empty chroot as a user of its own and talks to DNS servers and to listeners,
+ * nothing else. What it needs of the file system it reads before it starts to give things up:
+ * /etc/hosts and the nameservers of /etc/resolv.conf. A change of those takes a restart of this
+ * process (smtpd starts another when it is killed), a change of the configuration doesn't.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <bsd/string.h>
+#include <event2/event.h>
+
+#include "common/child.h"
+#include "common/config.h"
+#include "common/imsg.h"
+#include "common/ipc_listener_resolver.h"
+#include "common/ipc_supervisor.h"
+#include "common/log.h"
+#include "common/stats.h"
+#include "lookup/resolver_dns.h"
+#include "lookup/resolver_lookup.h"
+#include "lookup/resolver_name.h"
+
+#define LISTENERS_MAX  1024
+#define HOSTS_SIZE_MAX (1024 * 1024)
+
+static struct {
+	struct child child;
+	struct event_base *base;
+	struct channel *supervisor;
+	struct channel *listeners[LISTENERS_MAX]; /* by instance; NULL: not there */
+	struct hosts *hosts;
+	char system_nameservers[256]; /* of /etc/resolv.conf */
+	char nameservers[256];        /* that `dns` asks */
+	struct dns *dns;
+	struct lookups *lookups;
+} resolver;
+
+static void
+on_resolved(void *owner, uint32_t id, const struct ipc_resolved *resolved, void *arg)
+{
+	struct buf payload;
+
+	(void)arg;
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_resolved_encode(&payload, resolved);
+	channel_send(owner, RESOLVER_LISTENER_NAME, id, 0, -1, &payload);
+	buf_free(&payload);
+}
+
+static void
+on_listener(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct ipc_resolve request;
+	struct buf_reader reader;
+
+	(void)arg;
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->type != LISTENER_RESOLVER_NAME || !ipc_resolve_decode(&reader, &request)) {
+		channel_reject(channel, imsg, "not a request for a name");
+		return;
+	}
+	lookups_start(resolver.lookups, &request, channel, imsg->id);
+}
+
+static void
+listener_drop(uint32_t instance)
+{
+	struct channel *channel = resolver.listeners[instance];
+
+	if (channel == NULL)
+		return;
+	resolver.listeners[instance] = NULL;
+	lookups_forget(resolver.lookups, channel);
+	channel_free(channel);
+}
+
+static void
+on_listener_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)arg;
+	log_debug("%s: %s", channel_name(channel), why);
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
+		if (resolver.listeners[i] == channel)
+			listener_drop(i);
+	}
+}
+
+/* Whoever waits for the old servers is told that DNS failed; nothing is left to call back. */
+static void
+use_nameservers(const char *nameservers)
+{
+	struct lookup_dns interface;
+
+	if (resolver.dns != NULL && strcmp(nameservers, resolver.nameservers) == 0)
+		return;
+	if (resolver.lookups != NULL) {
+		lookups_fail_all(resolver.lookups);
+		lookups_free(resolver.lookups);
+		dns_free(resolver.dns);
+	}
+	strlcpy(resolver.nameservers, nameservers, sizeof(resolver.nameservers));
+	resolver.dns = dns_new(resolver.base, nameservers);
+	if (resolver.dns == NULL)
+		fatalx("no DNS");
+	interface = dns_interface(resolver.dns);
+	resolver.lookups =
+	    lookups_new(resolver.base, &interface, resolver.hosts, on_resolved, NULL);
+	log_debug("nameservers: %s", *nameservers == '\0' ? "the root's" : nameservers);
+}
+
+static void
+configure(struct channel *channel, struct imsg *imsg)
+{
+	struct config *config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
+
+	if (config == NULL) {
+		channel_reject(channel, imsg, "not a config");
+		return;
+	}
+	use_nameservers(
+	    *config->nameserver != '\0' ? config->nameserver : resolver.system_nameservers);
+	lookups_set_time(resolver.lookups, config->limits.resolver_time_ms);
+	config_free(config);
+	channel_send(channel, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
+}
+
+static void
+add_peer(struct channel *channel, struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_peer peer;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_peer_decode(&reader, &peer) || peer.program != PROGRAM_LISTENER ||
+	    peer.instance >= LISTENERS_MAX || imsg->fd == -1 || resolver.lookups == NULL) {
+		channel_reject(channel, imsg, "not a listener's channel");
+		return;
+	}
+	listener_drop(peer.instance);
+	resolver.listeners[peer.instance] =
+	    channel_new(resolver.base, "listener", imsg->fd, on_listener, on_listener_closed, NULL);
+	imsg->fd = -1;
+}
+
+static void
+set_log(struct channel *channel, struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_log log;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_log_decode(&reader, &log)) {
+		channel_reject(channel, imsg, "not a log setting");
+		return;
+	}
+	log_set_level(log.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_set_trace(log.trace);
+	if (imsg->fd != -1) {
+		log_set_fd(imsg->fd);
+		imsg->fd = -1;
+	}
+}
+
+/* Names are a nicety: those who wait do without, and nothing is held up. */
+static void
+stop(void)
+{
+	if (resolver.lookups != NULL)
+		lookups_fail_all(resolver.lookups);
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
+		if (resolver.listeners[i] != NULL)
+			channel_flush(resolver.listeners[i]);
+	}
+	event_base_loopbreak(resolver.base);
+}
+
+static void
+on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	switch ((enum ipc_supervisor_type)imsg->type) {
+	case SUPERVISOR_CHILD_CONFIG:
+		configure(channel, imsg);
+		return;
+	case SUPERVISOR_CHILD_STATS:
+		if (imsg->fd != -1) {
+			stats_attach(imsg->fd);
+			imsg->fd = -1;
+		}
+		return;
+	case SUPERVISOR_CHILD_PEER:
+		add_peer(channel, imsg);
+		return;
+	case SUPERVISOR_CHILD_START:
+		channel_send(channel, CHILD_SUPERVISOR_READY, imsg->id, 0, -1, NULL);
+		return;
+	case SUPERVISOR_CHILD_LOG:
+		set_log(channel, imsg);
+		return;
+	case SUPERVISOR_CHILD_PAUSE:
+	case SUPERVISOR_CHILD_RESUME:
+		return;
+	case SUPERVISOR_CHILD_STOP:
+		stop();
+		return;
+	case SUPERVISOR_CHILD_LISTEN:
+	case CHILD_SUPERVISOR_CONFIGURED:
+	case CHILD_SUPERVISOR_READY:
+	case CHILD_SUPERVISOR_LOG_LOST:
+	case QUEUE_SUPERVISOR_MDA_START:
+	case SUPERVISOR_QUEUE_MDA_STARTED:
+	case CONTROL_SUPERVISOR_REQUEST:
+	case SUPERVISOR_CONTROL_DONE:
+		break;
+	}
+	channel_reject(channel, imsg, "unknown type");
+}
+
+static void
+on_supervisor_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)channel;
+	(void)arg;
+	log_debug("supervisor: %s", why);
+	event_base_loopbreak(resolver.base);
+}
+
+int
+main(int argc, char **argv)
+{
+	char *hosts = file_text("/etc/hosts", HOSTS_SIZE_MAX);
+	char *resolv_conf = file_text("/etc/resolv.conf", 65536);
+
+	child_start(&resolver.child, "resolver", argc, argv);
+	resolver.hosts = hosts_new(hosts);
+	nameservers_read(
+	    resolv_conf, resolver.system_nameservers, sizeof(resolver.system_nameservers));
+	free(hosts);
+	free(resolv_conf);
+	resolver.base = child_event_base();
+	resolver.supervisor = channel_new(resolver.base, "supervisor", resolver.child.channel_fd,
+	    on_supervisor, on_supervisor_closed, NULL);
+	event_base_dispatch(resolver.base);
+
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
+		listener_drop(i);
+	channel_free(resolver.supervisor);
+	if (resolver.lookups != NULL) {
+		lookups_free(resolver.lookups);
+		dns_free(resolver.dns);
+	}
+	hosts_free(resolver.hosts);
+	event_base_free(resolver.base);
+	return 0;
+}
