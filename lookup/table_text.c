@@ -368,7 +368,7 @@ target_parse(char *text, struct target *target)
 		return;
 	} else {
 		text_lower(text);
-		if (*text == '\0' || strlen(text) > ADDRESS_LOCAL_MAX)
+		if (*text == '\0' || strlen(text) > ADDRESS_LOCAL_MAX || strchr(text, '"') != NULL)
 			return;
 		target->kind = TARGET_USER;
 	}
