@@ -184,8 +184,8 @@ show_queue_json(
 {
 	char error[REPLY_TEXT_MAX + 32];
 
-	buf_printf(buf, "{\"envelope\":\"%016" PRIx64 "\",\"message\":\"%08" PRIx32 "\"",
-	    envelope->id, transaction->message_id);
+	buf_printf(buf, "{\"id\":\"%016" PRIx64 "\",\"message\":\"%08" PRIx32 "\"", envelope->id,
+	    transaction->message_id);
 	add_json_text(buf, "source", source_word(transaction->client_family));
 	add_json_text(buf, "agent", agent_word(envelope->kind));
 	buf_add_text(buf, ",\"flags\":[");
@@ -196,8 +196,8 @@ show_queue_json(
 	add_json_text(buf, "helo", transaction->helo);
 	add_json_text(buf, "tag", transaction->tag);
 	add_json_text(buf, "user", transaction->auth_user);
-	add_json_address(buf, "sender", &transaction->sender);
-	add_json_address(buf, "rcpt", &envelope->rcpt);
+	add_json_address(buf, "from", &transaction->sender);
+	add_json_address(buf, "to", &envelope->rcpt);
 	add_json_address(buf, "dest", &envelope->dest);
 	add_json_text(buf, "command", envelope->command);
 	add_json_text(buf, "action", envelope->action);

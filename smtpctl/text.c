@@ -249,7 +249,7 @@ text_format_size(char *text, size_t size, uint64_t bytes)
 		(void)snprintf(text, size, "%llu", (unsigned long long)bytes);
 	else if (bytes / unit < 10 && bytes % unit != 0)
 		(void)snprintf(text, size, "%llu.%llu%c", (unsigned long long)(bytes / unit),
-		    (unsigned long long)(bytes % unit / (unit / 10 + 1)), letters[letter - 1]);
+		    (unsigned long long)(bytes % unit * 10 / unit), letters[letter - 1]);
 	else
 		(void)snprintf(
 		    text, size, "%llu%c", (unsigned long long)(bytes / unit), letters[letter - 1]);
