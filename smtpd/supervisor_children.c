@@ -516,8 +516,8 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 	}
 	if (supervisor->state == SUPERVISOR_STARTING) {
 		snprintf(why, sizeof(why),
-		    "%s ended with %s %d before it was ready; the log says "
-		    "why",
+		    "%s ended with %s %d before it was ready; the log, or "
+		    "smtpd -d, says why",
 		    slot->name, WIFSIGNALED(status) ? "signal" : "status",
 		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 		supervisor_start_failed(supervisor, why);
