@@ -128,14 +128,17 @@ answer_batch(void *arg)
 		channel_flush(mda.queue);
 }
 
+/* What the limit of open files leaves beside the messages that wait. */
 static size_t
 batch_size_allowed(void)
 {
 	struct rlimit limit;
+	size_t descriptors;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
 		return 1;
-	return batch_limit(limit.rlim_cur > 1 << 20 ? 1 << 20 : (size_t)limit.rlim_cur);
+	descriptors = limit.rlim_cur > 1 << 20 ? 1 << 20 : (size_t)limit.rlim_cur;
+	return batch_limit(descriptors > mda.delivery_count ? descriptors - mda.delivery_count : 0);
 }
 
 static void

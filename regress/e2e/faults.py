@@ -1,0 +1,88 @@
+"""Faults: disks that fail or are slow, through a preloaded shim (regress/shim/faultshim.c).
+
+	from faults import faults, faults_library  # noqa: F401
+
+	def test_something(make_postern, faults):
+	    postern = make_postern(environment=faults.environment)
+	    with faults.set("queue", sync_error=errno.EIO):
+	        …
+"""
+
+import contextlib
+import mmap
+import os
+import pathlib
+import struct
+import subprocess
+import tempfile
+
+import pytest
+
+SOURCE = pathlib.Path(__file__).resolve().parents[1] / "shim/faultshim.c"
+FORMAT = "<16s6I"
+FIELDS = ("syncs", "sync_error", "sync_delay", "sync_failed", "write_error", "write_failed")
+
+
+def build(directory):
+    """Compiles the shim; the path of the library."""
+    library = pathlib.Path(directory) / "faultshim.so"
+    subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O2", "-Wall", "-Werror",
+        "-o", library, SOURCE, "-ldl"], check=True)
+    return library
+
+
+class Faults:
+    """The page that the suite's processes share with the test."""
+
+    def __init__(self, library):
+        descriptor, self.path = tempfile.mkstemp(prefix="postern-faults-", dir="/tmp")
+        os.ftruncate(descriptor, 4096)
+        os.chmod(self.path, 0o666)
+        self.page = mmap.mmap(descriptor, 4096)
+        os.close(descriptor)
+        self.environment = {"LD_PRELOAD": str(library), "POSTERN_FAULTS": self.path}
+
+    def close(self):
+        self.page.close()
+        os.unlink(self.path)
+
+    def __getitem__(self, field):
+        return struct.unpack_from("<I", self.page, 16 + 4 * FIELDS.index(field))[0]
+
+    def __setitem__(self, field, value):
+        struct.pack_into("<I", self.page, 16 + 4 * FIELDS.index(field), value)
+
+    @contextlib.contextmanager
+    def set(self, program="", **fields):
+        """For the calls of `program` ("queue", "mda"; "" all), while the block lasts."""
+        for field, value in fields.items():
+            self[field] = value
+        struct.pack_into("<16s", self.page, 0, program.encode())
+        try:
+            yield self
+        finally:
+            struct.pack_into(FORMAT, self.page, 0, b"", self["syncs"], 0, 0, self["sync_failed"],
+                0, self["write_failed"])
+
+    def count(self, program):
+        """A context manager whose value is a function: syncs of `program` since it began."""
+        @contextlib.contextmanager
+        def counting():
+            with self.set(program, syncs=0):
+                yield lambda: self["syncs"]
+        return counting()
+
+
+@pytest.fixture(scope="session")
+def faults_library():
+    with tempfile.TemporaryDirectory(prefix="postern-shim-", dir="/tmp") as directory:
+        # Every user of the suite loads it.
+        os.chmod(directory, 0o755)
+        yield build(directory)
+
+
+@pytest.fixture
+def faults(faults_library):  # pylint: disable=redefined-outer-name
+    made = Faults(faults_library)
+    yield made
+    made.close()
