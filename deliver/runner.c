@@ -16,6 +16,7 @@
 #include <bsd/unistd.h>
 #include <event2/event.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "deliver/command.h"
 #include "deliver/failure.h"
@@ -29,6 +30,7 @@ struct job {
 	struct runner *runner;
 	struct delivery *delivery;
 	pid_t pid; /* 0 while waiting */
+	int64_t since_ms;
 	int report;
 	struct event *event;
 	size_t received;
@@ -224,9 +226,18 @@ start_job(struct job *job)
 	return true;
 }
 
+/* The queue gives up an mda that doesn't answer: who has waited as long as a command may run, while
+ * commands took all of their time, is better tried again later. */
+static bool
+has_waited_too_long(const struct job *job)
+{
+	return clock_monotonic_ms() - job->since_ms > (int64_t)job->runner->seconds * 1000;
+}
+
 static void
 start_waiting(struct runner *runner)
 {
+	struct delivery *delivery;
 	struct job *job;
 
 	while (runner->running < RUNNING_MAX && runner->waiting > 0) {
@@ -237,14 +248,18 @@ start_waiting(struct runner *runner)
 		}
 		if (job == NULL)
 			return;
-		if (!start_job(job)) {
-			struct delivery *delivery = job->delivery;
-
+		delivery = job->delivery;
+		if (has_waited_too_long(job))
+			reply_set(&delivery->result.reply, 451, "4.3.2",
+			    "too many commands are running, \"%.150s\" must wait",
+			    delivery->request.command);
+		else if (!start_job(job))
 			failure_set(&delivery->result.reply, errno, "run command",
 			    delivery->request.command);
-			job_free(job);
-			runner->done(delivery, runner->arg);
-		}
+		else
+			continue;
+		job_free(job);
+		runner->done(delivery, runner->arg);
 	}
 }
 
@@ -262,6 +277,7 @@ runner_start(struct runner *runner, struct delivery *delivery)
 	job->runner = runner;
 	job->delivery = delivery;
 	job->report = -1;
+	job->since_ms = clock_monotonic_ms();
 	runner->waiting++;
 	TAILQ_INSERT_TAIL(&runner->jobs, job, entry);
 	start_waiting(runner);

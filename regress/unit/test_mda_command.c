@@ -308,6 +308,33 @@ commands_run_side_by_side_and_the_rest_wait(void **state)
 	event_base_free(outcome.base);
 }
 
+/* The queue would take an mda that answers for none of them for a stuck one. */
+static void
+who_waits_longer_than_a_command_may_run_is_put_off(void **state)
+{
+	static struct outcome outcome;
+	struct fixture *fixture = *state;
+	struct runner *runner;
+	size_t i, ended = 0, put_off = 0;
+
+	memset(&outcome, 0, sizeof(outcome));
+	outcome.base = event_base_new();
+	outcome.wanted = 20;
+	runner = runner_new(outcome.base, 1, done, &outcome);
+	for (i = 0; i < 20; i++)
+		runner_start(runner, make_pipe(fixture, "exec sleep 1000", TEXT));
+	assert_int_equal(event_base_dispatch(outcome.base), 0);
+	for (i = 0; i < outcome.count; i++) {
+		assert_int_equal(outcome.results[i].reply.code, 451);
+		ended += strstr(outcome.results[i].reply.text, "took too long") != NULL;
+		put_off += strstr(outcome.results[i].reply.text, "must wait") != NULL;
+	}
+	assert_int_equal(ended, 16);
+	assert_int_equal(put_off, 4);
+	runner_free(runner);
+	event_base_free(outcome.base);
+}
+
 static void
 commands_die_with_the_runner(void **state)
 {
@@ -353,6 +380,7 @@ main(void)
 		TEST(text_cut_short_is_not_taken_for_a_whole_one),
 		TEST(no_descriptor_of_ours_reaches_the_command),
 		TEST(commands_run_side_by_side_and_the_rest_wait),
+		TEST(who_waits_longer_than_a_command_may_run_is_put_off),
 		TEST(commands_die_with_the_runner),
 	};
 
