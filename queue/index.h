@@ -25,6 +25,13 @@ enum entry_state {
 	ENTRY_DONE,
 };
 
+enum entry_after {
+	AFTER_NOTHING,
+	AFTER_HOLD,
+	AFTER_REMOVE,
+	AFTER_EXPIRE,
+};
+
 struct entry {
 	struct line *line;
 	struct lane *lane; /* ENTRY_READY */
@@ -43,11 +50,13 @@ struct entry {
 	uint32_t update_offset;
 	uint16_t update_length;
 	uint8_t warned;
-	uint8_t state;  /* enum entry_state */
-	uint8_t kind;   /* enum envelope_kind */
-	uint8_t notify; /* DSN_NOTIFY_* */
+	uint8_t state;      /* enum entry_state */
+	uint8_t kind;       /* enum envelope_kind */
+	uint8_t notify;     /* DSN_NOTIFY_* */
+	uint8_t broken_off; /* deliveries whose mda died */
 	bool maybe_delivered;
-	bool hold_after; /* to be held when its delivery fails */
+	uint8_t after; /* enum entry_after: what an administrator wants done when its delivery
+	                * in hand fails */
 };
 
 struct sender {

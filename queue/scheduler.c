@@ -432,6 +432,12 @@ line_may_run(const struct line *line)
 }
 
 struct entry *
+scheduler_first(const struct line *line)
+{
+	return line->lanes == NULL ? NULL : line->lanes->first;
+}
+
+struct entry *
 scheduler_take_any(struct scheduler *scheduler, struct line *line)
 {
 	struct entry *entry;

@@ -83,6 +83,8 @@ struct entry *scheduler_take_due(struct scheduler *, uint32_t now);
 /* When the next one is due; RETRY_NEVER without any. */
 uint32_t scheduler_next_due(const struct scheduler *);
 
+/* The envelope that is next in the line; NULL when nothing waits. */
+struct entry *scheduler_first(const struct line *);
 /* The next envelope of a line, sender by sender, as ENTRY_INFLIGHT; NULL when none may go. */
 struct entry *scheduler_take(struct scheduler *, struct line *);
 /* Any next envelope, window or not, in neither; NULL when the line is empty. */

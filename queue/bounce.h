@@ -1,0 +1,27 @@
+/*
+ * Who is told of what: failures, delays and (asked for) successes go to the sender as one DSN a
+ * message for all that comes together; what can't be told to the sender, to the postmaster; what
+ * the postmaster can't be told is held, and logged as an error. Nothing goes to nowhere.
+ */
+#ifndef QUEUE_BOUNCE_H
+#define QUEUE_BOUNCE_H
+
+#include "queue/queue.h"
+
+void bounce_open(struct queue *);
+void bounce_close(struct queue *);
+/*
+ * The envelope has failed for good. It is ENTRY_BOUNCING until its DSN is durable and gone with
+ * that; at once where NOTIFY says that nobody is told (RFC 3461 4.1).
+ */
+void bounce_failed(struct queue *, struct entry *, const struct reply *, enum state_change);
+/* Delivered, and the sender asked to be told. False when there is nobody to tell. */
+bool bounce_succeeded(struct queue *, struct entry *, const struct reply *);
+/* `warnings` of the warn intervals have passed. */
+void bounce_warn(struct queue *, struct entry *, uint32_t warnings);
+/* The envelope goes away. */
+void bounce_forget(struct queue *, struct entry *);
+/* Sends what is being collected, now (at the end of the process). */
+void bounce_tick(struct queue *);
+
+#endif

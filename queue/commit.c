@@ -1,0 +1,239 @@
+/*
+ * The commit event has the low priority: it runs when the loop has nothing else to read, so that
+ * under load a batch grows while the one before is being synced, and a lone message goes at once.
+ * A batch that is large enough goes earlier, so that steady input can't put it off.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/stats.h"
+#include "queue/commit.h"
+#include "queue/mail.h"
+
+#define BATCH_ITEMS_MAX 512
+#define BATCH_BYTES_MAX (4 * 1024 * 1024)
+#define STATES_MS       900
+
+struct commit {
+	struct event *turn;   /* at the end of this turn */
+	struct event *states; /* timer */
+	bool states_waiting;
+	bool turn_waiting;
+	struct commit_item *items;
+	size_t item_count;
+	size_t item_capacity;
+	uint32_t *removals;
+	size_t removal_count;
+	size_t removal_capacity;
+};
+
+bool
+commit_now(struct queue *queue)
+{
+	return journal_commit(queue->journal, JOURNAL_FIRST);
+}
+
+static void
+commit_event(int fd, short what, void *arg)
+{
+	struct queue *queue = arg;
+
+	(void)fd;
+	(void)what;
+	queue->commit->turn_waiting = false;
+	(void)commit_now(queue);
+}
+
+void
+commit_open(struct queue *queue)
+{
+	struct commit *commit = calloc(1, sizeof(*commit));
+
+	if (commit == NULL)
+		fatalx("out of memory");
+	queue->commit = commit;
+	commit->turn = event_new(queue->base, -1, 0, commit_event, queue);
+	commit->states = evtimer_new(queue->base, commit_event, queue);
+	if (commit->turn == NULL || commit->states == NULL ||
+	    event_priority_set(commit->turn, 1) == -1)
+		fatalx("out of memory");
+}
+
+void
+commit_close(struct queue *queue)
+{
+	struct commit *commit = queue->commit;
+
+	event_free(commit->turn);
+	event_free(commit->states);
+	free(commit->items);
+	free(commit->removals);
+	free(commit);
+	queue->commit = NULL;
+}
+
+static void
+at_end_of_turn(struct queue *queue)
+{
+	if (queue->commit->turn_waiting)
+		return;
+	queue->commit->turn_waiting = true;
+	event_active(queue->commit->turn, EV_TIMEOUT, 0);
+}
+
+void
+commit_states(struct queue *queue, bool urgent)
+{
+	static const struct timeval later = { 0, STATES_MS * 1000 };
+	struct commit *commit = queue->commit;
+
+	/* Recovery changes states before there is anybody to wait. */
+	if (commit == NULL)
+		return;
+	if (journal_staged(queue->journal, JOURNAL_FIRST) >= BATCH_BYTES_MAX)
+		(void)commit_now(queue);
+	else if (urgent)
+		at_end_of_turn(queue);
+	else if (!commit->states_waiting) {
+		commit->states_waiting = true;
+		evtimer_add(commit->states, &later);
+	}
+}
+
+void
+commit_message(struct queue *queue, const struct commit_item *item)
+{
+	struct commit *commit = queue->commit;
+	struct commit_item *items;
+	size_t capacity;
+
+	if (commit->item_count == commit->item_capacity) {
+		capacity = commit->item_capacity == 0 ? 64 : 2 * commit->item_capacity;
+		items = reallocarray(commit->items, capacity, sizeof(*items));
+		if (items == NULL)
+			fatalx("out of memory");
+		commit->items = items;
+		commit->item_capacity = capacity;
+	}
+	commit->items[commit->item_count++] = *item;
+	if (commit->item_count >= BATCH_ITEMS_MAX ||
+	    journal_staged(queue->journal, JOURNAL_FIRST) >= BATCH_BYTES_MAX)
+		(void)commit_now(queue);
+	else
+		at_end_of_turn(queue);
+}
+
+void
+commit_forget_owner(struct queue *queue, const void *owner)
+{
+	for (size_t i = 0; i < queue->commit->item_count; i++) {
+		if (queue->commit->items[i].owner == owner)
+			queue->commit->items[i].owner = NULL;
+	}
+}
+
+void
+commit_remove_large(struct queue *queue, uint32_t message_id)
+{
+	struct commit *commit = queue->commit;
+	uint32_t *removals;
+	size_t capacity;
+
+	/* During recovery: the sweep that follows finds it without a record. */
+	if (commit == NULL)
+		return;
+	if (commit->removal_count == commit->removal_capacity) {
+		capacity = commit->removal_capacity == 0 ? 64 : 2 * commit->removal_capacity;
+		removals = reallocarray(commit->removals, capacity, sizeof(*removals));
+		if (removals == NULL)
+			return; /* so will the next start's */
+		commit->removals = removals;
+		commit->removal_capacity = capacity;
+	}
+	commit->removals[commit->removal_count++] = message_id;
+}
+
+static void
+keep_first_try(struct queue *queue, struct message *message, struct commit_item *item)
+{
+	if (item->fd != -1 && queue->kept_descriptors >= queue->kept_limit)
+		return;
+	message->first = first_try_new(item->fd, item->head, item->head_length);
+	if (message->first != NULL && item->fd != -1) {
+		queue->kept_descriptors++;
+		item->fd = -1;
+	}
+}
+
+static void
+item_durable(struct queue *queue, struct commit_item *item)
+{
+	struct message *message = mail_add(queue, &item->location, item->head, item->head_length);
+
+	if (message == NULL) {
+		log_error("message %08x is stored, but memory is out: it is delivered after the "
+		          "next start",
+		    item->message_id);
+		return;
+	}
+	stats_add(STATS_QUEUE_ENQUEUED, message->count);
+	keep_first_try(queue, message, item);
+	mail_schedule(queue, message);
+}
+
+void
+commit_batch_done(void *arg, enum journal_head head, bool durable)
+{
+	struct queue *queue = arg;
+	struct commit *commit = queue->commit;
+	struct reply refusal;
+	size_t i;
+
+	if (head != JOURNAL_FIRST || commit == NULL)
+		return;
+	evtimer_del(commit->states);
+	commit->states_waiting = false;
+	commit_refusal(JOURNAL_BROKEN, &refusal);
+	for (i = 0; i < commit->item_count; i++) {
+		struct commit_item *item = &commit->items[i];
+
+		if (durable)
+			item_durable(queue, item);
+		else if (item->is_large)
+			spool_large_remove(&queue->spool, item->message_id);
+		item->done(queue, item, durable ? NULL : &refusal);
+		if (item->fd != -1)
+			close(item->fd);
+		free(item->head);
+	}
+	if (commit->item_count > 0) {
+		commit->item_count = 0;
+		queue_run_soon(queue);
+		queue_count(queue);
+	}
+	for (i = 0; durable && i < commit->removal_count; i++)
+		spool_large_remove(&queue->spool, commit->removals[i]);
+	if (durable)
+		commit->removal_count = 0;
+}
+
+void
+commit_refusal(enum journal_result result, struct reply *reply)
+{
+	switch (result) {
+	case JOURNAL_OK:
+		reply_set(reply, 250, "2.0.0", "ok");
+		break;
+	case JOURNAL_FULL:
+		reply_set(reply, 452, "4.3.1", "Not enough disk space, try again later");
+		break;
+	case JOURNAL_TOO_LARGE:
+	case JOURNAL_BROKEN:
+		reply_set(reply, 451, "4.3.0", "Can't store the message now, try again later");
+		break;
+	}
+}

@@ -1,0 +1,45 @@
+/*
+ * Group commit: everything that came in one turn of the event loop is made durable by one write and
+ * one sync at its end; then all who wait are told. One message alone waits for nobody.
+ */
+#ifndef QUEUE_COMMIT_H
+#define QUEUE_COMMIT_H
+
+#include "common/reply.h"
+#include "queue/queue.h"
+
+void commit_open(struct queue *);
+void commit_close(struct queue *);
+/* The journal's batch_done. */
+void commit_batch_done(void *queue, enum journal_head, bool durable);
+
+/* A message whose record was just staged. Once its batch is durable it is put into the index and
+ * scheduled, then `done` is called with NULL; otherwise with a 4xx, and nothing of it is kept. The
+ * descriptor (or -1) and the copy of its record's head are the commit's from here on. */
+struct commit_item {
+	uint32_t message_id;
+	struct location location;
+	int fd;
+	bool is_large;
+	uint8_t *head; /* allocated */
+	size_t head_length;
+	void (*done)(struct queue *, struct commit_item *, const struct reply *refusal);
+	void *owner; /* of done(); may be set to NULL when it goes */
+	uint32_t request;
+	void *detail;
+};
+void commit_message(struct queue *, const struct commit_item *);
+/* Items of this owner get none. */
+void commit_forget_owner(struct queue *, const void *owner);
+/* States were staged: they go with the next batch, at the end of this turn when `urgent`, else
+ * within a second. */
+void commit_states(struct queue *, bool urgent);
+/* The file is removed when all that is staged now is durable. */
+void commit_remove_large(struct queue *, uint32_t message_id);
+/* Now. True when it is durable. */
+bool commit_now(struct queue *);
+
+/* The reply of a message that could not be staged. */
+void commit_refusal(enum journal_result, struct reply *);
+
+#endif

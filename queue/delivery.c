@@ -1,0 +1,310 @@
+/*
+ * From a line with work to what came of it.
+ *
+ * Nothing here waits: lines that can't be served now stand in no ring, and whatever they wait for
+ * (an answer, a free mda, a window) puts them into one again. Results change the envelope's state
+ * through mail.c or hand it to bounce.c.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include <bsd/stdlib.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/stats.h"
+#include "queue/bounce.h"
+#include "queue/delivery.h"
+#include "queue/mail.h"
+#include "queue/mailbox.h"
+#include "queue/mda.h"
+#include "queue/retry.h"
+
+#define BROKEN_OFF_MAX 3   /* times an envelope's mda may die before it is put off */
+#define DUE_MAX        512 /* envelopes looked at in one turn */
+
+static bool
+may_run(const struct queue *queue, const struct line *line)
+{
+	return queue->phase == QUEUE_RUNNING && !queue->mda_paused &&
+	    line->kind != ENVELOPE_RELAY && line_may_run(line);
+}
+
+void
+delivery_line_ready(struct queue *queue, struct line *line)
+{
+	if (!may_run(queue, line) || line->ring != NULL)
+		return;
+	if (mailbox_is_known(queue, line))
+		delivery_line_routed(queue, line);
+}
+
+void
+delivery_line_routed(struct queue *queue, struct line *line)
+{
+	if (!may_run(queue, line))
+		return;
+	mda_add_line(queue, line);
+	queue_run_soon(queue);
+}
+
+void
+delivery_line_refused(struct queue *queue, struct line *line, const struct reply *reply)
+{
+	struct entry *entry;
+	uint32_t count = line->waiting;
+
+	while (count-- > 0 && (entry = scheduler_take_any(queue->scheduler, line)) != NULL)
+		delivery_failed(queue, entry, reply);
+}
+
+static void
+look_at_line(struct line *line, void *arg)
+{
+	if (line->waiting > 0)
+		delivery_line_ready(arg, line);
+}
+
+void
+delivery_look_again(struct queue *queue)
+{
+	if (scheduler_waiting(queue->scheduler) > 0)
+		scheduler_each_line(queue->scheduler, look_at_line, queue);
+	queue_run_soon(queue);
+}
+
+void
+delivery_run(struct queue *queue)
+{
+	mda_run(queue);
+}
+
+/* Log lines. */
+
+static void
+begin_line(struct log_line *line, enum log_level level, const char *event, struct entry *entry,
+    const struct transaction *transaction, const struct envelope *envelope)
+{
+	char text[ADDRESS_TEXT_MAX + 1];
+
+	log_begin(line, level, event);
+	log_hex32(line, "message", entry_message(entry)->id);
+	log_hex64(line, "envelope", entry_id(entry));
+	if (transaction == NULL)
+		return;
+	address_format(&transaction->sender, text, sizeof(text));
+	log_text(line, "from", text);
+	address_format(&envelope->dest, text, sizeof(text));
+	log_text(line, "to", text);
+	if (!address_equal(&envelope->dest, &envelope->rcpt)) {
+		address_format(&envelope->rcpt, text, sizeof(text));
+		log_text(line, "rcpt", text);
+	}
+}
+
+static void
+log_reply(struct log_line *line, const struct reply *reply)
+{
+	char text[REPLY_TEXT_MAX + 32];
+
+	reply_format(reply, text, sizeof(text));
+	log_text(line, "reply", text);
+}
+
+static void
+log_delivered(struct queue *queue, struct entry *entry, const struct ipc_delivered *result,
+    const char *user, int64_t started_ms)
+{
+	struct transaction transaction;
+	struct envelope envelope;
+	struct log_line line;
+	bool loaded = mail_load(queue, entry, &transaction, &envelope);
+
+	begin_line(
+	    &line, LOG_LEVEL_INFO, "delivered", entry, loaded ? &transaction : NULL, &envelope);
+	log_text(&line, "user", user);
+	if (*result->file != '\0')
+		log_text(&line, "file", result->file);
+	if (result->was_there)
+		log_text(&line, "note", "already there");
+	log_number(&line, "tries", entry->tries);
+	log_number(&line, "delivery_ms", clock_monotonic_ms() - started_ms);
+	if (loaded)
+		log_number(&line, "delay_ms", (clock_wall_us() - transaction.created_us) / 1000);
+	log_end(&line);
+}
+
+static void
+log_failure(struct queue *queue, const char *event, struct entry *entry, const struct reply *reply)
+{
+	struct transaction transaction;
+	struct envelope envelope;
+	struct log_line line;
+	bool loaded = mail_load(queue, entry, &transaction, &envelope);
+
+	begin_line(&line, LOG_LEVEL_INFO, event, entry, loaded ? &transaction : NULL, &envelope);
+	log_reply(&line, reply);
+	log_number(&line, "tries", entry->tries);
+	if (entry->state == ENTRY_WAITING)
+		log_number(&line, "next_try", (int64_t)entry->next_try - (int64_t)retry_now());
+	log_end(&line);
+}
+
+/* Results. */
+
+static void
+defer(struct queue *queue, struct entry *entry, const struct reply *reply)
+{
+	const struct config *config = queue->config;
+	struct message *message = entry_message(entry);
+	uint32_t due;
+
+	stats_add(STATS_DELIVERY_TEMPFAIL, 1);
+	mail_drop_first_try(queue, message);
+	entry->next_try = retry_now() +
+	    retry_delay(
+	        entry->tries, config->queue_retry_first, config->queue_retry_max, arc4random());
+	if (entry->after == AFTER_HOLD) {
+		entry->after = AFTER_NOTHING;
+		scheduler_unset(queue->scheduler, entry);
+		entry->state = ENTRY_HELD;
+		mail_update(queue, entry, reply);
+		log_failure(queue, "delivery-deferred", entry, reply);
+		return;
+	}
+	if (retry_now() >= entry->expires || entry->after == AFTER_EXPIRE) {
+		mail_update(queue, entry, reply);
+		delivery_expire(queue, entry);
+		return;
+	}
+	mail_wait(queue, entry);
+	mail_update(queue, entry, reply);
+	log_failure(queue, "delivery-deferred", entry, reply);
+	due = retry_warnings_due(
+	    clock_wall() - message->created, config->bounce_warn, config->bounce_warn_count);
+	if (due > entry->warned)
+		bounce_warn(queue, entry, due);
+}
+
+void
+delivery_failed(struct queue *queue, struct entry *entry, const struct reply *reply)
+{
+	entry->tries++;
+	entry->last_try = (uint32_t)clock_wall();
+	if (entry->after == AFTER_REMOVE) {
+		stats_add(STATS_ENVELOPE_REMOVED, 1);
+		mail_done(queue, entry, STATE_REMOVED);
+		return;
+	}
+	/* Anything unclear is tried again. */
+	if (!reply_is_permanent(reply)) {
+		defer(queue, entry, reply);
+		return;
+	}
+	stats_add(STATS_DELIVERY_PERMFAIL, 1);
+	scheduler_unset(queue->scheduler, entry);
+	log_failure(queue, "delivery-failed", entry, reply);
+	bounce_failed(queue, entry, reply, STATE_BOUNCED);
+}
+
+void
+delivery_expire(struct queue *queue, struct entry *entry)
+{
+	struct transaction transaction;
+	struct envelope envelope;
+	struct reply reply;
+
+	stats_add(STATS_ENVELOPE_EXPIRED, 1);
+	scheduler_unset(queue->scheduler, entry);
+	/* RFC 3463 3.5: X.4.7 delivery time expired */
+	reply_set(&reply, 554, "5.4.7", "Could not be delivered in time");
+	if (mail_load(queue, entry, &transaction, &envelope) && envelope.last_reply.code != 0)
+		reply_set(&reply, 554, "5.4.7",
+		    "Could not be delivered in time; the last answer was: %u %s%s%s",
+		    envelope.last_reply.code, envelope.last_reply.enhanced,
+		    *envelope.last_reply.enhanced != '\0' ? " " : "", envelope.last_reply.text);
+	log_failure(queue, "delivery-expired", entry, &reply);
+	bounce_failed(queue, entry, &reply, STATE_EXPIRED);
+}
+
+void
+delivery_unreadable(struct queue *queue, struct entry *entry)
+{
+	log_error("envelope %016" PRIx64 " is held: its record in the spool can't be read",
+	    entry_id(entry));
+	scheduler_unset(queue->scheduler, entry);
+	entry->state = ENTRY_HELD;
+}
+
+void
+delivery_ended(struct queue *queue, struct entry *entry, const struct ipc_delivered *result,
+    const char *user, int64_t started_ms)
+{
+	struct line *line = entry->line;
+
+	queue->in_flight--;
+	stats_set(STATS_SCHEDULER_INFLIGHT, (int64_t)queue->in_flight);
+	entry->maybe_delivered = false;
+	entry->broken_off = 0;
+	if (reply_is_success(&result->reply)) {
+		scheduler_done(line, LINE_SUCCESS);
+		stats_add(STATS_DELIVERY_OK, 1);
+		entry->tries++;
+		log_delivered(queue, entry, result, user, started_ms);
+		if ((entry->notify & DSN_NOTIFY_SUCCESS) == 0 ||
+		    !bounce_succeeded(queue, entry, &result->reply))
+			mail_done(queue, entry, STATE_DELIVERED);
+	} else {
+		scheduler_done(
+		    line, reply_is_temporary(&result->reply) ? LINE_FAILURE : LINE_NEUTRAL);
+		delivery_failed(queue, entry, &result->reply);
+	}
+	delivery_line_ready(queue, line);
+}
+
+void
+delivery_broken_off(struct queue *queue, struct entry *entry)
+{
+	struct line *line = entry->line;
+	struct reply reply;
+
+	queue->in_flight--;
+	stats_set(STATS_SCHEDULER_INFLIGHT, (int64_t)queue->in_flight);
+	scheduler_done(line, LINE_NEUTRAL);
+	entry->maybe_delivered = true;
+	if (++entry->broken_off >= BROKEN_OFF_MAX || entry->after != AFTER_NOTHING) {
+		entry->broken_off = 0;
+		reply_set(&reply, 451, "4.3.0", "The delivery was broken off, trying again later");
+		delivery_failed(queue, entry, &reply);
+	} else
+		scheduler_ready(queue->scheduler, entry);
+}
+
+void
+delivery_due(struct queue *queue)
+{
+	const struct config *config = queue->config;
+	uint32_t now = retry_now(), warnings;
+	struct entry *entry;
+
+	for (unsigned i = 0; i < DUE_MAX; i++) {
+		entry = scheduler_take_due(queue->scheduler, now);
+		if (entry == NULL)
+			break;
+		if (now >= entry->expires) {
+			delivery_expire(queue, entry);
+			continue;
+		}
+		if (entry->kind != ENVELOPE_RELAY && now >= entry->next_try) {
+			scheduler_ready(queue->scheduler, entry);
+			delivery_line_ready(queue, entry->line);
+			continue;
+		}
+		warnings = retry_warnings_due(clock_wall() - entry_message(entry)->created,
+		    config->bounce_warn, config->bounce_warn_count);
+		if (warnings > entry->warned)
+			bounce_warn(queue, entry, warnings);
+		mail_wait(queue, entry);
+	}
+	queue_set_timer(queue);
+}

@@ -1,0 +1,35 @@
+/*
+ * Deliveries: which may begin, and what came of each.
+ */
+#ifndef QUEUE_DELIVERY_H
+#define QUEUE_DELIVERY_H
+
+#include "common/ipc_queue_mda.h"
+#include "queue/queue.h"
+
+/* A line has work: at the end of this turn it is routed, and served when it may be. */
+void delivery_line_ready(struct queue *, struct line *);
+/* The line's mailbox is known, or why it isn't to be had. */
+void delivery_line_routed(struct queue *, struct line *);
+void delivery_line_refused(struct queue *, struct line *, const struct reply *);
+/* Everything that may begin now (the run event). */
+void delivery_run(struct queue *);
+/* Envelopes whose time has come: to be tried, warned about, or expired. */
+void delivery_due(struct queue *);
+/* Lines that wait for nothing but time (the directory away, a pause ended): looked at each second.
+ */
+void delivery_look_again(struct queue *);
+
+/* How a delivery ended. `result` holds the mda's answer. */
+void delivery_ended(struct queue *, struct entry *, const struct ipc_delivered *, const char *user,
+    int64_t started_ms);
+/* Its mda died or was stopped: tried again at once, unless that happens to it again and again. */
+void delivery_broken_off(struct queue *, struct entry *);
+/* Fails for now or for good by this reply, as if an mda had said so. */
+void delivery_failed(struct queue *, struct entry *, const struct reply *);
+/* Its record can't be read: held, and said. */
+void delivery_unreadable(struct queue *, struct entry *);
+/* Ends it now with a DSN that says so (expiry, smtpctl expire). */
+void delivery_expire(struct queue *, struct entry *);
+
+#endif

@@ -1,0 +1,588 @@
+/*
+ * Each id given to a listener is a draft, in which the frames of its message collect: envelopes are
+ * decoded, given the queue's own fields and put at once into the form that the journal's record
+ * has. COMMIT then needs only the transaction before them and the bytes behind.
+ *
+ * The bytes come in a memfd that must be sealed against every change; only then does its size mean
+ * anything. A spool file can be written by the listener as long as it likes: its size and checksum
+ * are taken once it is synced, and recorded.
+ */
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bsd/stdlib.h>
+#include <event2/event.h>
+
+#include "common/clock.h"
+#include "common/crc32c.h"
+#include "common/ipc_listener_queue.h"
+#include "common/log.h"
+#include "queue/commit.h"
+#include "queue/intake.h"
+
+#define DRAFTS_MAX     65536 /* ids given to one listener and not used */
+#define OPEN_MAX       64    /* drafts with envelopes: see ipc_listener_queue.h */
+#define ENVELOPES_MAX  10000 /* a message; more is refused */
+#define ENVELOPE_BYTES (4 * 1024 * 1024)
+#define BUCKETS        4096
+#define SEALS          (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
+#define LISTENERS_MAX  256
+
+enum draft_state {
+	DRAFT_GIVEN, /* an id in the listener's stock */
+	DRAFT_OPEN,  /* has envelopes */
+};
+
+struct draft {
+	struct draft *next;
+	uint32_t id;
+	enum draft_state state;
+	bool has_file;
+	bool too_many;
+	uint32_t count;
+	struct buf envelopes; /* as in the record */
+};
+
+struct listener {
+	struct queue *queue;
+	struct channel *channel;
+	struct draft *buckets[BUCKETS];
+	size_t draft_count;
+	size_t open_count;
+};
+
+struct intake {
+	struct listener *listeners[LISTENERS_MAX];
+	struct reply state; /* as last told */
+	struct buf head;    /* of the record in the making */
+};
+
+void
+intake_open(struct queue *queue)
+{
+	struct intake *intake = calloc(1, sizeof(*intake));
+
+	if (intake == NULL)
+		fatalx("out of memory");
+	queue->intake = intake;
+	buf_init(&intake->head, ENVELOPE_BYTES + 65536);
+	commit_refusal(journal_accepts(queue->journal), &intake->state);
+}
+
+static struct draft **
+find_draft(struct listener *listener, uint32_t id)
+{
+	struct draft **at = &listener->buckets[id % BUCKETS];
+
+	while (*at != NULL && (*at)->id != id)
+		at = &(*at)->next;
+	return at;
+}
+
+/* What it has collected is dropped; the id stays. */
+static void
+reset_draft(struct listener *listener, struct draft *draft)
+{
+	if (draft->has_file)
+		spool_large_remove(&listener->queue->spool, draft->id);
+	if (draft->state == DRAFT_OPEN)
+		listener->open_count--;
+	draft->state = DRAFT_GIVEN;
+	draft->has_file = draft->too_many = false;
+	draft->count = 0;
+	buf_free(&draft->envelopes);
+}
+
+/* The id is used up. */
+static void
+remove_draft(struct listener *listener, struct draft **at)
+{
+	struct draft *draft = *at;
+
+	*at = draft->next;
+	if (draft->state == DRAFT_OPEN)
+		listener->open_count--;
+	listener->draft_count--;
+	buf_free(&draft->envelopes);
+	free(draft);
+}
+
+static void
+free_listener(struct listener *listener)
+{
+	struct queue *queue = listener->queue;
+
+	channel_free(listener->channel);
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while (listener->buckets[i] != NULL) {
+			reset_draft(listener, listener->buckets[i]);
+			remove_draft(listener, &listener->buckets[i]);
+		}
+	}
+	for (size_t i = 0; i < LISTENERS_MAX; i++) {
+		if (queue->intake->listeners[i] == listener)
+			queue->intake->listeners[i] = NULL;
+	}
+	commit_forget_owner(queue, listener);
+	free(listener);
+}
+
+void
+intake_close(struct queue *queue)
+{
+	for (size_t i = 0; i < LISTENERS_MAX; i++) {
+		if (queue->intake->listeners[i] != NULL)
+			free_listener(queue->intake->listeners[i]);
+	}
+	buf_free(&queue->intake->head);
+	free(queue->intake);
+	queue->intake = NULL;
+}
+
+bool
+intake_knows_id(const struct queue *queue, uint32_t id)
+{
+	for (size_t i = 0; i < LISTENERS_MAX; i++) {
+		struct listener *listener = queue->intake->listeners[i];
+
+		if (listener != NULL && *find_draft(listener, id) != NULL)
+			return true;
+	}
+	return false;
+}
+
+uint32_t
+intake_new_id(const struct queue *queue)
+{
+	uint32_t id;
+
+	do
+		id = arc4random();
+	while (id == 0 || index_find(queue->index, id) != NULL || intake_knows_id(queue, id));
+	return id;
+}
+
+static void
+send_reply(struct listener *listener, enum ipc_listener_queue_type type, uint32_t request,
+    uint32_t message_id, const struct reply *reply)
+{
+	struct buf *payload = &listener->queue->payload;
+
+	buf_clear(payload);
+	reply_encode(payload, reply);
+	channel_send(listener->channel, type, request, message_id, -1, payload);
+}
+
+static void
+receive_ids(struct listener *listener, struct imsg *imsg)
+{
+	struct queue *queue = listener->queue;
+	struct ipc_ids ids = { .count = 0 };
+	struct buf_reader reader;
+	struct draft *draft, **at;
+	uint32_t wanted;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_ids_request_decode(&reader, &wanted)) {
+		channel_reject(listener->channel, imsg, "bad request for ids");
+		return;
+	}
+	if (listener->draft_count + wanted > DRAFTS_MAX) {
+		channel_reject(listener->channel, imsg, "more ids than it can use");
+		return;
+	}
+	while (ids.count < wanted) {
+		draft = calloc(1, sizeof(*draft));
+		if (draft == NULL)
+			break;
+		draft->id = intake_new_id(queue);
+		buf_init(&draft->envelopes, ENVELOPE_BYTES);
+		at = find_draft(listener, draft->id);
+		*at = draft;
+		listener->draft_count++;
+		ids.ids[ids.count++] = draft->id;
+	}
+	buf_clear(&queue->payload);
+	ipc_ids_encode(&queue->payload, &ids);
+	channel_send(listener->channel, QUEUE_LISTENER_IDS, imsg->id, 0, -1, &queue->payload);
+}
+
+static void
+receive_spool_file(struct listener *listener, struct imsg *imsg)
+{
+	struct draft *draft = *find_draft(listener, imsg->peer);
+	struct reply reply;
+	int fd;
+
+	if (draft == NULL || draft->has_file || imsg->length != 0) {
+		channel_reject(listener->channel, imsg, "a spool file for an id that it hasn't");
+		return;
+	}
+	commit_refusal(journal_accepts(listener->queue->journal), &reply);
+	fd = reply.code == 250 ? spool_large_create(&listener->queue->spool, draft->id) : -1;
+	if (fd == -1) {
+		if (reply.code == 250) {
+			log_error(
+			    "spool: can't make a file for a large message: %s", strerror(errno));
+			commit_refusal(
+			    errno == ENOSPC || errno == EDQUOT ? JOURNAL_FULL : JOURNAL_BROKEN,
+			    &reply);
+		}
+		send_reply(listener, QUEUE_LISTENER_SPOOL_FILE, imsg->id, imsg->peer, &reply);
+		return;
+	}
+	draft->has_file = true;
+	channel_send(listener->channel, QUEUE_LISTENER_SPOOL_FILE, imsg->id, imsg->peer, fd, NULL);
+}
+
+static uint32_t
+ttl_of(const struct config *config, const struct envelope *envelope)
+{
+	const struct action_config *action = config_find_action(config, envelope->action);
+
+	return action != NULL && action->ttl != 0 ? action->ttl : config->queue_ttl;
+}
+
+static void
+receive_envelope(struct listener *listener, struct imsg *imsg)
+{
+	struct draft *draft = *find_draft(listener, imsg->peer);
+	struct envelope envelope;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (draft == NULL || !envelope_decode(&reader, &envelope) || !buf_reader_done(&reader) ||
+	    (envelope_id_message(envelope.id) != 0 &&
+	        envelope_id_message(envelope.id) != draft->id) ||
+	    (uint32_t)envelope.id != draft->count + 1 || address_is_null(&envelope.dest) ||
+	    (envelope.kind == ENVELOPE_PIPE) != (*envelope.command != '\0')) {
+		channel_reject(listener->channel, imsg, "bad envelope");
+		return;
+	}
+	if (draft->state == DRAFT_GIVEN) {
+		if (listener->open_count == OPEN_MAX) {
+			channel_reject(listener->channel, imsg, "too many messages at once");
+			return;
+		}
+		draft->state = DRAFT_OPEN;
+		listener->open_count++;
+	}
+	draft->count++;
+	if (draft->too_many || draft->count > ENVELOPES_MAX) {
+		draft->too_many = true;
+		return;
+	}
+	envelope.id = envelope_id_make(draft->id, draft->count);
+	envelope.state = ENVELOPE_PENDING;
+	envelope.tries = 0;
+	envelope.last_try = envelope.next_try = 0;
+	envelope.expires = clock_wall() + ttl_of(listener->queue->config, &envelope);
+	envelope.delay_warned = false;
+	memset(&envelope.last_reply, 0, sizeof(envelope.last_reply));
+	message_encode_envelope(&draft->envelopes, &envelope, 0);
+	if (!buf_ok(&draft->envelopes))
+		draft->too_many = true;
+}
+
+static void
+committed(struct queue *queue, struct commit_item *item, const struct reply *refusal)
+{
+	struct listener *listener = item->owner;
+
+	(void)queue;
+	if (listener == NULL)
+		return;
+	if (refusal == NULL)
+		channel_send(listener->channel, QUEUE_LISTENER_COMMITTED, item->request,
+		    item->message_id, -1, NULL);
+	else
+		send_reply(
+		    listener, QUEUE_LISTENER_REFUSED, item->request, item->message_id, refusal);
+}
+
+/* Syncs a spool file and takes its checksum; false with errno when the disk fails, EINVAL when the
+ * file isn't as long as the listener says. */
+static bool
+settle_file(struct queue *queue, struct transaction *transaction)
+{
+	struct stat status;
+	uint8_t *data;
+	uint64_t left = transaction->size;
+	ssize_t length;
+	uint32_t crc = 0;
+	bool ok;
+	int fd = spool_large_open(&queue->spool, transaction->message_id);
+
+	if (fd == -1)
+		return false;
+	data = malloc(65536);
+	ok = data != NULL && fstat(fd, &status) == 0 && fdatasync(fd) == 0 &&
+	    spool_large_sync(&queue->spool);
+	if (ok && (uint64_t)status.st_size != transaction->size) {
+		errno = EINVAL;
+		ok = false;
+	}
+	while (ok && left > 0) {
+		length = read(fd, data, left < 65536 ? (size_t)left : 65536);
+		if (length <= 0) {
+			errno = length == 0 ? EINVAL : errno;
+			ok = false;
+			break;
+		}
+		crc = crc32c(crc, data, (size_t)length);
+		left -= (uint64_t)length;
+	}
+	transaction->body_crc32c = crc;
+	free(data);
+	close(fd);
+	return ok;
+}
+
+/* For a message that a segment is too small for: from the memfd into a file. */
+static bool
+move_to_file(struct queue *queue, const struct transaction *transaction, int from)
+{
+	uint8_t *data = malloc(65536);
+	int to = data == NULL ? -1 : spool_large_create(&queue->spool, transaction->message_id);
+	uint64_t at = 0;
+	ssize_t length;
+	bool ok = to != -1;
+
+	while (ok && at < transaction->size) {
+		length = pread(from, data, 65536, (off_t)at);
+		ok = length > 0 && write(to, data, (size_t)length) == length;
+		at += ok ? (uint64_t)length : 0;
+	}
+	if (to != -1 && close(to) == -1)
+		ok = false;
+	if (!ok && to != -1)
+		spool_large_remove(&queue->spool, transaction->message_id);
+	free(data);
+	return ok;
+}
+
+/* Reads the sealed bytes, which must be exactly `size` and have the checksum said. */
+static bool
+read_bytes(int fd, const struct transaction *transaction, uint8_t *to)
+{
+	uint8_t extra;
+	size_t at = 0;
+	ssize_t length;
+
+	while (at < transaction->size) {
+		length = pread(fd, to + at, transaction->size - at, (off_t)at);
+		if (length <= 0)
+			return false;
+		at += (size_t)length;
+	}
+	return pread(fd, &extra, 1, (off_t)at) == 0 &&
+	    (transaction->body_crc32c == 0 ||
+	        transaction->body_crc32c == crc32c(0, to, transaction->size));
+}
+
+static enum journal_result
+stage(struct queue *queue, struct draft *draft, struct transaction *transaction,
+    struct commit_item *item, bool *bad)
+{
+	struct buf *head = &queue->intake->head;
+	enum journal_result result;
+	size_t length;
+	uint8_t *to;
+
+	for (;;) {
+		if (item->is_large && !settle_file(queue, transaction)) {
+			*bad = errno == EINVAL;
+			if (!*bad)
+				log_error("spool: can't sync the file of message %08x: %s",
+				    draft->id, strerror(errno));
+			return JOURNAL_BROKEN;
+		}
+		buf_clear(head);
+		message_encode_start(head, transaction, item->is_large, draft->count);
+		buf_add(head, draft->envelopes.data, draft->envelopes.length);
+		message_encode_effects(head, NULL, 0);
+		message_encode_finish(head);
+		if (!buf_ok(head))
+			return JOURNAL_BROKEN;
+		length = head->length + (item->is_large ? 0 : transaction->size);
+		result = journal_begin(queue->journal, JOURNAL_FIRST, length, false, &to);
+		if (result != JOURNAL_TOO_LARGE || item->is_large)
+			break;
+		if (!move_to_file(queue, transaction, item->fd))
+			return errno == ENOSPC ? JOURNAL_FULL : JOURNAL_BROKEN;
+		item->is_large = draft->has_file = true;
+	}
+	if (result != JOURNAL_OK)
+		return result;
+	memcpy(to, head->data, head->length);
+	if (!item->is_large && !read_bytes(item->fd, transaction, to + head->length)) {
+		journal_cancel(queue->journal, JOURNAL_FIRST);
+		*bad = true;
+		return JOURNAL_BROKEN;
+	}
+	journal_end(queue->journal, JOURNAL_FIRST, RECORD_MESSAGE, length, &item->location);
+	item->head_length = head->length;
+	item->head = malloc(head->length);
+	if (item->head == NULL)
+		fatalx("out of memory");
+	memcpy(item->head, head->data, head->length);
+	return JOURNAL_OK;
+}
+
+static bool
+descriptor_is_right(
+    const struct draft *draft, const struct imsg *imsg, const struct transaction *transaction)
+{
+	int seals;
+
+	if (draft->has_file)
+		return imsg->fd == -1;
+	if (imsg->fd == -1 || transaction->size > IPC_MEMFD_MAX)
+		return false;
+	seals = fcntl(imsg->fd, F_GET_SEALS);
+	return seals != -1 && (seals & SEALS) == SEALS;
+}
+
+static void
+receive_commit(struct listener *listener, struct imsg *imsg)
+{
+	struct queue *queue = listener->queue;
+	struct draft **at = find_draft(listener, imsg->peer), *draft = *at;
+	struct transaction transaction;
+	struct commit_item item = { .fd = -1 };
+	enum journal_result result;
+	struct buf_reader reader;
+	struct reply refusal;
+	bool bad = false;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (draft == NULL || !transaction_decode(&reader, &transaction) ||
+	    !buf_reader_done(&reader) || transaction.message_id != draft->id || draft->count == 0 ||
+	    transaction.is_bounce || transaction.client_family == CLIENT_INTERNAL ||
+	    !descriptor_is_right(draft, imsg, &transaction)) {
+		channel_reject(listener->channel, imsg, "bad commit");
+		return;
+	}
+	if (transaction.created_us == 0)
+		transaction.created_us = clock_wall_us();
+	item.message_id = draft->id;
+	item.owner = listener;
+	item.request = imsg->id;
+	item.done = committed;
+	item.is_large = draft->has_file;
+	item.fd = imsg->fd;
+	imsg->fd = -1;
+	if (draft->too_many) {
+		reply_set(&refusal, 452, "4.5.3", "Too many recipients for one message");
+		result = JOURNAL_BROKEN;
+	} else {
+		result = stage(queue, draft, &transaction, &item, &bad);
+		commit_refusal(result, &refusal);
+	}
+	if (result == JOURNAL_OK) {
+		remove_draft(listener, at);
+		commit_message(queue, &item);
+		return;
+	}
+	if (item.fd != -1)
+		close(item.fd);
+	if (bad) {
+		channel_reject(
+		    listener->channel, imsg, "the message is not what its transaction says");
+		return;
+	}
+	reset_draft(listener, draft);
+	remove_draft(listener, at);
+	send_reply(listener, QUEUE_LISTENER_REFUSED, imsg->id, imsg->peer, &refusal);
+	intake_tell_state(queue);
+}
+
+static void
+receive_abort(struct listener *listener, struct imsg *imsg)
+{
+	struct draft *draft = *find_draft(listener, imsg->peer);
+
+	if (draft == NULL || imsg->length != 0)
+		channel_reject(listener->channel, imsg, "abort of an id that it hasn't");
+	else
+		reset_draft(listener, draft);
+}
+
+static void
+received(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct listener *listener = arg;
+
+	if (imsg->fd != -1 && imsg->type != LISTENER_QUEUE_COMMIT) {
+		channel_reject(channel, imsg, "unexpected descriptor");
+		return;
+	}
+	switch (imsg->type) {
+	case LISTENER_QUEUE_IDS:
+		receive_ids(listener, imsg);
+		return;
+	case LISTENER_QUEUE_SPOOL_FILE:
+		receive_spool_file(listener, imsg);
+		return;
+	case LISTENER_QUEUE_ENVELOPE:
+		receive_envelope(listener, imsg);
+		return;
+	case LISTENER_QUEUE_COMMIT:
+		receive_commit(listener, imsg);
+		return;
+	case LISTENER_QUEUE_ABORT:
+		receive_abort(listener, imsg);
+		return;
+	default:
+		channel_reject(channel, imsg, "unknown type");
+	}
+}
+
+static void
+closed(struct channel *channel, const char *why, void *arg)
+{
+	log_debug("%s: %s", channel_name(channel), why);
+	free_listener(arg);
+}
+
+void
+intake_set_listener(struct queue *queue, unsigned instance, int fd)
+{
+	struct listener *listener;
+
+	if (instance >= LISTENERS_MAX) {
+		log_error("listener %u: more than %u are not served", instance, LISTENERS_MAX);
+		close(fd);
+		return;
+	}
+	if (queue->intake->listeners[instance] != NULL)
+		free_listener(queue->intake->listeners[instance]);
+	listener = calloc(1, sizeof(*listener));
+	if (listener == NULL)
+		fatalx("out of memory");
+	listener->queue = queue;
+	listener->channel = channel_new(queue->base, "listener", fd, received, closed, listener);
+	queue->intake->listeners[instance] = listener;
+	send_reply(listener, QUEUE_LISTENER_STATE, 0, 0, &queue->intake->state);
+}
+
+void
+intake_tell_state(struct queue *queue)
+{
+	struct intake *intake = queue->intake;
+	struct reply state;
+
+	commit_refusal(journal_accepts(queue->journal), &state);
+	if (state.code == intake->state.code && strcmp(state.enhanced, intake->state.enhanced) == 0)
+		return;
+	intake->state = state;
+	for (size_t i = 0; i < LISTENERS_MAX; i++) {
+		if (intake->listeners[i] != NULL)
+			send_reply(intake->listeners[i], QUEUE_LISTENER_STATE, 0, 0, &state);
+	}
+}

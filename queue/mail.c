@@ -1,0 +1,596 @@
+/*
+ * The bridge between the index (who waits for what) and the journal (what was recorded). All
+ * changes of an envelope's state go through here, so that what memory holds and what recovery would
+ * find are the same thing.
+ */
+#include <sys/mman.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/stats.h"
+#include "queue/bounce.h"
+#include "queue/commit.h"
+#include "queue/mail.h"
+#include "queue/retry.h"
+
+#define READ_SIZE (256 * 1024)
+
+struct first_try *
+first_try_new(int fd, const uint8_t *head, size_t length)
+{
+	struct first_try *first = malloc(sizeof(*first) + length);
+
+	if (first == NULL)
+		return NULL;
+	first->fd = fd;
+	first->length = length;
+	memcpy(first->head, head, length);
+	return first;
+}
+
+void
+mail_drop_first_try(struct queue *queue, struct message *message)
+{
+	if (message->first == NULL)
+		return;
+	if (message->first->fd != -1) {
+		close(message->first->fd);
+		queue->kept_descriptors--;
+	}
+	free(message->first);
+	message->first = NULL;
+}
+
+static uint32_t
+longest(const struct queue *queue)
+{
+	/* No envelope lives longer, whatever a clock says. */
+	uint32_t longest = queue->config->queue_ttl;
+
+	for (size_t i = 0; i < queue->config->action_count; i++) {
+		if (queue->config->actions[i].ttl > longest)
+			longest = queue->config->actions[i].ttl;
+	}
+	return longest;
+}
+
+static bool
+fill_entry(struct queue *queue, struct entry *entry, const struct envelope *envelope,
+    uint32_t warned, uint32_t offset)
+{
+	entry->number = (uint32_t)envelope->id;
+	entry->offset = offset;
+	entry->kind = (uint8_t)envelope->kind;
+	entry->notify = envelope->dsn_notify;
+	entry->tries = envelope->tries;
+	entry->last_try = (uint32_t)envelope->last_try;
+	entry->warned = warned > UINT8_MAX ? UINT8_MAX : (uint8_t)warned;
+	entry->expires = retry_from_wall(envelope->expires, longest(queue));
+	entry->next_try = envelope->next_try == 0
+	    ? retry_now()
+	    : retry_from_wall(envelope->next_try, queue->config->queue_retry_max);
+	entry->state = envelope->state == ENVELOPE_HELD ? ENTRY_HELD : ENTRY_NEW;
+	return scheduler_attach(
+	    queue->scheduler, entry, envelope->kind, &envelope->dest, envelope->action);
+}
+
+static void
+remove_message(struct queue *queue, struct message *message)
+{
+	journal_drop(queue->journal, &message->location);
+	mail_drop_first_try(queue, message);
+	if (message->is_large)
+		commit_remove_large(queue, message->id);
+	index_remove(queue->index, message);
+}
+
+static struct message *
+add_message(struct queue *queue, const struct location *location, struct message_head *head)
+{
+	struct message *message;
+	struct envelope envelope;
+	uint32_t warned, offset, i;
+
+	message = index_add(
+	    queue->index, &head->transaction, location, head->is_large, head->envelope_count);
+	if (message == NULL)
+		return NULL;
+	journal_hold(queue->journal, location);
+	for (i = 0; i < head->envelope_count; i++) {
+		if (!message_next_envelope(head, &envelope, &warned, &offset) ||
+		    !fill_entry(queue, &message->entries[i], &envelope, warned, offset))
+			fatalx("a record that was just written or checked can't be read");
+	}
+	queue->envelopes += head->envelope_count;
+	return message;
+}
+
+struct message *
+mail_add(struct queue *queue, const struct location *location, const uint8_t *data, size_t length)
+{
+	struct message_head head;
+
+	if (!message_decode(data, length, &head))
+		return NULL;
+	return add_message(queue, location, &head);
+}
+
+void
+mail_schedule(struct queue *queue, struct message *message)
+{
+	for (uint32_t i = 0; i < message->count; i++) {
+		struct entry *entry = &message->entries[i];
+
+		if (entry->state != ENTRY_NEW)
+			continue;
+		if (entry->kind != ENVELOPE_RELAY && entry->next_try <= retry_now())
+			scheduler_ready(queue->scheduler, entry);
+		else
+			mail_wait(queue, entry);
+	}
+}
+
+void
+mail_wait(struct queue *queue, struct entry *entry)
+{
+	const struct config *config = queue->config;
+	uint32_t warning, due = entry->expires, after, age;
+	int64_t wall = clock_wall();
+
+	/* Nothing takes what is to be relayed yet: it has no next try of its own. */
+	if (entry->kind != ENVELOPE_RELAY && entry->next_try < due)
+		due = entry->next_try;
+	warning = retry_next_warning(entry->warned, config->bounce_warn, config->bounce_warn_count);
+	if (warning != 0 && !entry_message(entry)->is_bounce) {
+		age = wall > entry_message(entry)->created
+		    ? (uint32_t)(wall - entry_message(entry)->created)
+		    : 0;
+		after = retry_now() + (warning > age ? warning - age : 0);
+		if (after < due)
+			due = after;
+	}
+	scheduler_wait(queue->scheduler, entry, due);
+	queue_set_timer(queue);
+}
+
+/* Recovery's callbacks. */
+
+static void
+recovered_message(void *arg, const struct location *location, struct message_head *head)
+{
+	struct queue *queue = arg;
+	struct message *old = index_find(queue->index, head->transaction.message_id), *message;
+
+	if (old != NULL) {
+		/* The same message, copied forward: the copy says how it stood then. */
+		for (uint32_t i = 0; i < old->count; i++) {
+			if (old->entries[i].state != ENTRY_DONE) {
+				scheduler_detach(queue->scheduler, &old->entries[i]);
+				queue->envelopes--;
+			}
+		}
+		journal_drop(queue->journal, &old->location);
+		index_remove(queue->index, old);
+	}
+	message = add_message(queue, location, head);
+	if (message == NULL)
+		fatalx("out of memory");
+	for (uint32_t i = 0; i < message->count; i++)
+		message->entries[i].maybe_delivered = true;
+}
+
+/* Takes an entry out; its message with the last one. */
+static void
+forget(struct queue *queue, struct entry *entry)
+{
+	struct message *message = entry_message(entry);
+
+	scheduler_detach(queue->scheduler, entry);
+	entry->state = ENTRY_DONE;
+	queue->envelopes--;
+	if (--message->left == 0)
+		remove_message(queue, message);
+}
+
+static void
+recovered_state(void *arg, const struct state *state, const struct location *location)
+{
+	struct queue *queue = arg;
+	struct entry *entry = index_find_entry(queue->index, state->envelope_id);
+
+	if (entry == NULL)
+		return;
+	if (state->change != STATE_UPDATE) {
+		forget(queue, entry);
+		return;
+	}
+	entry->tries = state->tries;
+	entry->warned = state->warned > UINT8_MAX ? UINT8_MAX : (uint8_t)state->warned;
+	entry->last_try = (uint32_t)state->last_try;
+	entry->next_try = state->next_try == 0
+	    ? retry_now()
+	    : retry_from_wall(state->next_try, queue->config->queue_retry_max);
+	entry->expires = retry_from_wall(state->expires, longest(queue));
+	entry->state = state->held ? ENTRY_HELD : ENTRY_NEW;
+	entry->update_slot = location->slot;
+	entry->update_offset = location->offset;
+	entry->update_length = (uint16_t)location->length;
+}
+
+/* The reading of what was recorded. */
+
+static struct location
+update_location(const struct entry *entry)
+{
+	return (struct location){ entry->update_slot, entry->update_offset, entry->update_length };
+}
+
+/* Lays the entry's present state over the envelope as it was recorded. */
+static void
+apply_entry(struct queue *queue, const struct entry *entry, struct envelope *envelope)
+{
+	struct location location = update_location(entry);
+	struct state state;
+
+	if (location.offset != 0) {
+		if (journal_read_state(queue->journal, &location, &state))
+			envelope->last_reply = state.reply;
+		else
+			memset(&envelope->last_reply, 0, sizeof(envelope->last_reply));
+	}
+	envelope->tries = entry->tries;
+	envelope->last_try = entry->last_try;
+	envelope->next_try = retry_to_wall(entry->next_try);
+	envelope->expires = retry_to_wall(entry->expires);
+	envelope->delay_warned = entry->warned > 0;
+	switch ((enum entry_state)entry->state) {
+	case ENTRY_HELD:
+		envelope->state = ENVELOPE_HELD;
+		break;
+	case ENTRY_INFLIGHT:
+		envelope->state = ENVELOPE_INFLIGHT;
+		break;
+	case ENTRY_NEW:
+	case ENTRY_WAITING:
+	case ENTRY_READY:
+	case ENTRY_BOUNCING:
+	case ENTRY_DONE:
+		envelope->state = ENVELOPE_PENDING;
+		break;
+	}
+}
+
+/* The head of the message's record: kept, or read into *allocated. */
+static const uint8_t *
+load_head(struct queue *queue, struct message *message, uint8_t **allocated, size_t *length)
+{
+	*allocated = NULL;
+	if (message->first != NULL) {
+		*length = message->first->length;
+		return message->first->head;
+	}
+	*allocated = journal_read_head(queue->journal, &message->location, length);
+	return *allocated;
+}
+
+bool
+mail_load(struct queue *queue, struct entry *entry, struct transaction *transaction,
+    struct envelope *envelope)
+{
+	struct message *message = entry_message(entry);
+	struct message_head head;
+	uint8_t *allocated;
+	uint32_t warned;
+	size_t length;
+	const uint8_t *data = load_head(queue, message, &allocated, &length);
+	bool ok = data != NULL && message_decode(data, length, &head) &&
+	    message_decode_envelope(data, head.length, entry->offset, envelope, &warned) &&
+	    envelope->id == entry_id(entry);
+
+	if (ok) {
+		*transaction = head.transaction;
+		apply_entry(queue, entry, envelope);
+	} else
+		log_error("spool: the record of message %08x can't be read any more; see `queue "
+		          "check`",
+		    message->id);
+	free(allocated);
+	return ok;
+}
+
+bool
+mail_each(struct queue *queue, struct message *message,
+    bool (*each)(void *arg, struct entry *, const struct transaction *, const struct envelope *),
+    void *arg)
+{
+	struct message_head head;
+	struct envelope envelope;
+	uint8_t *allocated;
+	uint32_t warned;
+	size_t length;
+	const uint8_t *data = load_head(queue, message, &allocated, &length);
+	bool ok = data != NULL && message_decode(data, length, &head);
+
+	for (uint32_t i = 0; ok && i < message->count; i++) {
+		struct entry *entry = &message->entries[i];
+
+		if (entry->state == ENTRY_DONE)
+			continue;
+		ok = message_decode_envelope(data, head.length, entry->offset, &envelope, &warned);
+		if (!ok)
+			break;
+		apply_entry(queue, entry, &envelope);
+		if (!each(arg, entry, &head.transaction, &envelope))
+			break;
+	}
+	free(allocated);
+	return ok;
+}
+
+/* Where the bytes begin in the record. */
+static bool
+body_start(struct queue *queue, const struct message *message, uint32_t *start)
+{
+	uint8_t field[4];
+	struct buf_reader reader;
+
+	if (message->first != NULL) {
+		*start = (uint32_t)message->first->length;
+		return true;
+	}
+	if (!journal_read(queue->journal, &message->location, 0, field, sizeof(field)))
+		return false;
+	buf_reader_init(&reader, field, sizeof(field));
+	*start = buf_get_u32(&reader);
+	if (*start <= message->location.length)
+		return true;
+	errno = EIO;
+	return false;
+}
+
+static bool
+copy_body(struct queue *queue, const struct message *message, uint32_t start, int fd)
+{
+	uint32_t left = message->location.length - start, part;
+	uint8_t *data = malloc(READ_SIZE);
+	bool ok = data != NULL;
+
+	while (ok && left > 0) {
+		part = left < READ_SIZE ? left : READ_SIZE;
+		ok = journal_read(queue->journal, &message->location, start, data, part) &&
+		    write(fd, data, part) == (ssize_t)part;
+		start += part;
+		left -= part;
+	}
+	free(data);
+	return ok;
+}
+
+int
+mail_open(struct queue *queue, struct message *message, bool last_use)
+{
+	uint32_t start;
+	int fd;
+
+	if (message->is_large)
+		return spool_large_open(&queue->spool, message->id);
+	if (message->first != NULL && message->first->fd != -1) {
+		if (!last_use)
+			return fcntl(message->first->fd, F_DUPFD_CLOEXEC, 0);
+		fd = message->first->fd;
+		message->first->fd = -1;
+		queue->kept_descriptors--;
+		return fd;
+	}
+	if (!body_start(queue, message, &start))
+		return -1;
+	fd = memfd_create("message", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd == -1)
+		return -1;
+	if (!copy_body(queue, message, start, fd) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) ==
+	        -1) {
+		if (errno == 0)
+			errno = EIO;
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+ssize_t
+mail_read(struct queue *queue, struct message *message, void *data, size_t size)
+{
+	uint32_t start;
+	ssize_t length;
+	int fd;
+
+	if (message->is_large) {
+		fd = spool_large_open(&queue->spool, message->id);
+		if (fd == -1)
+			return -1;
+		length = pread(fd, data, size, 0);
+		close(fd);
+		return length;
+	}
+	if (!body_start(queue, message, &start))
+		return -1;
+	if (size > message->location.length - start)
+		size = message->location.length - start;
+	return journal_read(queue->journal, &message->location, start, data, size) ? (ssize_t)size
+	                                                                           : -1;
+}
+
+/* Copying forward. */
+
+static bool
+is_here(const struct message *message, const struct location *location)
+{
+	return message != NULL && message->location.slot == location->slot &&
+	    message->location.offset == location->offset;
+}
+
+static bool
+survivor(void *arg, const struct location *location, struct message_head *head, struct buf *buf)
+{
+	struct queue *queue = arg;
+	struct message *message = index_find(queue->index, head->transaction.message_id);
+	struct envelope envelope;
+	uint32_t warned, offset, i;
+	struct entry *entry;
+
+	if (!is_here(message, location))
+		return false;
+	message_encode_start(buf, &head->transaction, head->is_large, message->left);
+	for (i = 0; i < head->envelope_count; i++) {
+		if (!message_next_envelope(head, &envelope, &warned, &offset)) {
+			buf->failed = true;
+			return true;
+		}
+		entry = index_find_entry(queue->index, envelope.id);
+		if (entry == NULL)
+			continue;
+		apply_entry(queue, entry, &envelope);
+		if (envelope.state == ENVELOPE_INFLIGHT)
+			envelope.state = ENVELOPE_PENDING;
+		message_encode_envelope(buf, &envelope, entry->warned);
+	}
+	message_encode_effects(buf, NULL, 0);
+	message_encode_finish(buf);
+	return true;
+}
+
+static void
+message_moved(
+    void *arg, uint32_t message_id, const struct location *from, const struct location *to)
+{
+	struct queue *queue = arg;
+	struct message *message = index_find(queue->index, message_id);
+	struct message_head head;
+	struct envelope envelope;
+	uint32_t warned, offset;
+	struct entry *entry;
+	uint8_t *data;
+	size_t length;
+
+	if (!is_here(message, from))
+		return;
+	data = journal_read_head(queue->journal, to, &length);
+	if (data == NULL || !message_decode(data, length, &head)) {
+		/* It stays where it was, which then isn't emptied. */
+		free(data);
+		return;
+	}
+	mail_drop_first_try(queue, message);
+	journal_drop(queue->journal, from);
+	journal_hold(queue->journal, to);
+	message->location = *to;
+	while (head.envelope_count-- > 0 &&
+	    message_next_envelope(&head, &envelope, &warned, &offset)) {
+		entry = index_find_entry(queue->index, envelope.id);
+		if (entry == NULL)
+			continue;
+		entry->offset = offset;
+		entry->update_offset = 0;
+	}
+	free(data);
+}
+
+static bool
+state_is_current(void *arg, const struct state *state, const struct location *location)
+{
+	struct queue *queue = arg;
+	struct entry *entry = index_find_entry(queue->index, state->envelope_id);
+
+	return entry != NULL && location->offset != 0 && entry->update_slot == location->slot &&
+	    entry->update_offset == location->offset;
+}
+
+static void
+state_moved(void *arg, uint64_t envelope_id, const struct location *from, const struct location *to)
+{
+	struct queue *queue = arg;
+	struct entry *entry = index_find_entry(queue->index, envelope_id);
+
+	if (entry == NULL ||
+	    (from->offset != 0 &&
+	        (entry->update_slot != from->slot || entry->update_offset != from->offset)))
+		return;
+	entry->update_slot = to->slot;
+	entry->update_offset = to->offset;
+	entry->update_length = (uint16_t)to->length;
+}
+
+void
+mail_handler(struct queue *queue, struct journal_handler *handler)
+{
+	handler->message = recovered_message;
+	handler->state = recovered_state;
+	handler->survivor = survivor;
+	handler->message_moved = message_moved;
+	handler->state_is_current = state_is_current;
+	handler->state_moved = state_moved;
+	handler->arg = queue;
+}
+
+/* Changes. */
+
+struct state
+mail_done_state(struct queue *queue, struct entry *entry, enum state_change change)
+{
+	struct state state = { .envelope_id = entry_id(entry), .change = change };
+
+	state.target = journal_sequence(queue->journal, entry_message(entry)->location.slot);
+	return state;
+}
+
+void
+mail_forget(struct queue *queue, struct entry *entry)
+{
+	bounce_forget(queue, entry);
+	forget(queue, entry);
+	stats_add(STATS_QUEUE_DEQUEUED, 1);
+	queue_count(queue);
+}
+
+void
+mail_done(struct queue *queue, struct entry *entry, enum state_change change)
+{
+	struct state state = mail_done_state(queue, entry, change);
+	struct location location;
+	/* A second delivery to a Maildir finds the first; anything else would be done twice. */
+	bool urgent = change != STATE_DELIVERED || entry->kind != ENVELOPE_MAILDIR;
+
+	/* In this order: a large message's file is removed after the batch that has the record. */
+	journal_state(queue->journal, JOURNAL_FIRST, &state, &location);
+	mail_forget(queue, entry);
+	commit_states(queue, urgent);
+}
+
+void
+mail_update(struct queue *queue, struct entry *entry, const struct reply *reply)
+{
+	struct state state = mail_done_state(queue, entry, STATE_UPDATE), old;
+	struct location location = update_location(entry);
+
+	state.held = entry->state == ENTRY_HELD;
+	state.tries = entry->tries;
+	state.warned = entry->warned;
+	state.last_try = entry->last_try;
+	state.next_try = retry_to_wall(entry->next_try);
+	state.expires = retry_to_wall(entry->expires);
+	if (reply != NULL)
+		state.reply = *reply;
+	else if (location.offset != 0 && journal_read_state(queue->journal, &location, &old))
+		state.reply = old.reply;
+	journal_state(queue->journal, JOURNAL_FIRST, &state, &location);
+	entry->update_slot = location.slot;
+	entry->update_offset = location.offset;
+	entry->update_length = (uint16_t)location.length;
+	commit_states(queue, false);
+}
