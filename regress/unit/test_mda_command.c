@@ -329,8 +329,9 @@ who_waits_longer_than_a_command_may_run_is_put_off(void **state)
 		ended += strstr(outcome.results[i].reply.text, "took too long") != NULL;
 		put_off += strstr(outcome.results[i].reply.text, "must wait") != NULL;
 	}
-	assert_int_equal(ended, 16);
-	assert_int_equal(put_off, 4);
+	/* The first to end may let in some that have waited just as long as they may. */
+	assert_int_equal(ended + put_off, 20);
+	assert_in_range(ended, 16, 19);
 	runner_free(runner);
 	event_base_free(outcome.base);
 }
