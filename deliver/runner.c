@@ -226,12 +226,12 @@ start_job(struct job *job)
 	return true;
 }
 
-/* The queue gives up an mda that doesn't answer: who has waited as long as a command may run, while
- * commands took all of their time, is better tried again later. */
+/* The queue gives up an mda that doesn't answer: who has waited half as long as a command may run
+ * is better tried again later. */
 static bool
 has_waited_too_long(const struct job *job)
 {
-	return clock_monotonic_ms() - job->since_ms > (int64_t)job->runner->seconds * 1000;
+	return clock_monotonic_ms() - job->since_ms > (int64_t)job->runner->seconds * 500;
 }
 
 static void
