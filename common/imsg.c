@@ -266,7 +266,7 @@ fail_write(struct channel *channel)
 static size_t
 portion(const struct channel *channel, size_t *descriptors)
 {
-	const struct outgoing *outgoing = channel->outgoing + channel->outgoing_first;
+	const struct outgoing *outgoing;
 	size_t length = channel->output_length, offset, i;
 
 	*descriptors = 0;
@@ -274,6 +274,7 @@ portion(const struct channel *channel, size_t *descriptors)
 		length = WRITE_BYTES;
 	if (channel->outgoing_count == 0)
 		return length;
+	outgoing = channel->outgoing + channel->outgoing_first;
 	if (outgoing[0].position - channel->position >= ATOMIC_BYTES) {
 		offset = (size_t)(outgoing[0].position - channel->position);
 		return offset < length ? offset : length;
