@@ -1,0 +1,269 @@
+/*
+ * The match rules: each condition, negation, order, and what can't be decided.
+ */
+#include "regress/unit/test_directory_fixture.h"
+
+#include "lookup/rules.h"
+
+static struct config *config;
+static struct site *site;
+
+static void
+start(void)
+{
+	config = new_config();
+	add_static_table(config, "ours", "example.test", "", "*.wild.test", "", NULL);
+	add_action(config, "in", ACTION_MAILDIR);
+	add_action(config, "out", ACTION_RELAY);
+}
+
+static void
+ready(void)
+{
+	site = site_new(config, accounts_new(test_path("accounts")), false);
+}
+
+static void
+finish(void)
+{
+	struct accounts *accounts = site->accounts;
+
+	site_free(site);
+	accounts_free(accounts);
+}
+
+/* The deciding rule's line, negative when it rejects; 0 none, 1000 broken. */
+static int
+decide(const struct ipc_rcpt *rcpt)
+{
+	const struct rule *rule;
+
+	switch (
+	    rules_match(site, rcpt, &rcpt->rcpt, rcpt->client_family == CLIENT_INTERNAL, &rule)) {
+	case RULES_ACTION:
+		return (int)rule->config->line;
+	case RULES_REJECT:
+		return -(int)rule->config->line;
+	case RULES_NONE:
+		return 0;
+	case RULES_BROKEN:
+		break;
+	}
+	return 1000;
+}
+
+static int
+rule_of(const char *client, const char *to)
+{
+	struct ipc_rcpt rcpt = make_rcpt(client, to);
+
+	return decide(&rcpt);
+}
+
+static void
+the_first_rule_that_fits_decides(void **state)
+{
+	(void)state;
+	start();
+	add_rule(config, MATCH_FROM_ANY, "ours", "in");
+	add_rule(config, MATCH_FROM_LOCAL, "", "out");
+	add_rule(config, MATCH_FROM_ANY, "ours", "");
+	ready();
+	assert_int_equal(rule_of("192.0.2.1", "bob@example.test"), 1);
+	assert_int_equal(rule_of("127.0.0.1", "bob@example.test"), 1);
+	assert_int_equal(rule_of("127.0.0.1", "bob@else.test"), 2);
+	assert_int_equal(rule_of("192.0.2.1", "bob@else.test"), 0);
+	assert_int_equal(rule_of("192.0.2.1", "bob@a.wild.test"), 1);
+	finish();
+}
+
+static void
+a_reject_rule_hides_the_later_ones(void **state)
+{
+	struct ipc_rcpt rcpt;
+
+	(void)state;
+	start();
+	add_static_table(config, "bad", "@spam.test", "", NULL);
+	set(&add_rule(config, MATCH_FROM_ANY, "ours", "")->mail_from_table, "bad");
+	add_rule(config, MATCH_FROM_ANY, "ours", "in");
+	ready();
+	rcpt = make_rcpt("192.0.2.1", "bob@example.test");
+	assert_int_equal(decide(&rcpt), 2);
+	assert_int_equal(address_parse("x@spam.test", 0, &rcpt.sender), ADDRESS_OK);
+	assert_int_equal(decide(&rcpt), -1);
+	finish();
+}
+
+static void
+local_is_this_machine_only(void **state)
+{
+	(void)state;
+	start();
+	add_rule(config, MATCH_FROM_LOCAL, "", "out");
+	ready();
+	assert_int_equal(rule_of("127.0.0.1", "x@else.test"), 1);
+	assert_int_equal(rule_of("127.8.8.8", "x@else.test"), 1);
+	assert_int_equal(rule_of("::1", "x@else.test"), 1);
+	assert_int_equal(rule_of("::ffff:127.0.0.1", "x@else.test"), 1);
+	assert_int_equal(rule_of("local", "x@else.test"), 1);
+	assert_int_equal(rule_of("", "x@else.test"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "x@else.test"), 0);
+	assert_int_equal(rule_of("2001:db8::1", "x@else.test"), 0);
+	assert_int_equal(rule_of("::ffff:192.0.2.1", "x@else.test"), 0);
+	assert_int_equal(rule_of("::127.0.0.1", "x@else.test"), 0);
+	finish();
+}
+
+static void
+for_local_is_the_host_itself(void **state)
+{
+	(void)state;
+	start();
+	add_rule(config, MATCH_FROM_ANY, "", "in")->for_ = MATCH_FOR_LOCAL;
+	ready();
+	assert_int_equal(rule_of("192.0.2.1", "bob@localhost"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "bob@MX.example.test"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "bob@[127.0.0.1]"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "bob@[IPv6:::1]"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "bob@[192.0.2.1]"), 0);
+	assert_int_equal(rule_of("192.0.2.1", "bob@example.test"), 0);
+	finish();
+}
+
+static void
+sources_tags_helo_auth_and_sockets_are_compared(void **state)
+{
+	struct rule_config *rule;
+	struct ipc_rcpt rcpt;
+
+	(void)state;
+	start();
+	add_static_table(config, "nets", "192.0.2.0/24", "", "2001:db8::/32", "", NULL);
+	add_static_table(config, "helos", "*.good.test", "", NULL);
+	rule = add_rule(config, MATCH_FROM_SOURCE, "", "out");
+	set(&rule->from_table, "nets");
+	rule = add_rule(config, MATCH_FROM_ANY, "", "out");
+	set(&rule->tag, "submission");
+	rule = add_rule(config, MATCH_FROM_ANY, "", "out");
+	set(&rule->helo_table, "helos");
+	add_rule(config, MATCH_FROM_AUTH, "", "out");
+	add_rule(config, MATCH_FROM_SOCKET, "", "out");
+	ready();
+	assert_int_equal(rule_of("192.0.2.200", "x@else.test"), 1);
+	assert_int_equal(rule_of("2001:db8:5::1", "x@else.test"), 1);
+	assert_int_equal(rule_of("198.51.100.1", "x@else.test"), 0);
+	rcpt = make_rcpt("198.51.100.1", "x@else.test");
+	strcpy(rcpt.tag, "submission");
+	assert_int_equal(decide(&rcpt), 2);
+	*rcpt.tag = '\0';
+	strcpy(rcpt.helo, "mx.Good.test");
+	assert_int_equal(decide(&rcpt), 3);
+	strcpy(rcpt.helo, "*.good.test");
+	assert_int_equal(decide(&rcpt), 0);
+	strcpy(rcpt.auth_user, "bob");
+	assert_int_equal(decide(&rcpt), 4);
+	assert_int_equal(rule_of("local", "x@else.test"), 5);
+	/* Nothing that comes from the queue itself is "from socket" or "from src". */
+	assert_int_equal(rule_of("", "x@else.test"), 0);
+	finish();
+}
+
+static void
+each_condition_can_be_negated(void **state)
+{
+	struct rule_config *rule;
+	struct ipc_rcpt rcpt;
+
+	(void)state;
+	start();
+	add_static_table(config, "nets", "192.0.2.0/24", "", NULL);
+	add_static_table(config, "bob", "bob@example.test", "", NULL);
+	rule = add_rule(config, MATCH_FROM_SOURCE, "ours", "in");
+	set(&rule->from_table, "nets");
+	rule->from_negated = true;
+	rule = add_rule(config, MATCH_FROM_ANY, "ours", "in");
+	rule->for_negated = true;
+	rule = add_rule(config, MATCH_FROM_ANY, "", "in");
+	set(&rule->tag, "t");
+	rule->tag_negated = true;
+	set(&rule->rcpt_to_table, "bob");
+	rule->rcpt_to_negated = true;
+	ready();
+	assert_int_equal(rule_of("198.51.100.1", "bob@example.test"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "x@else.test"), 2);
+	assert_int_equal(rule_of("192.0.2.1", "carol@example.test"), 3);
+	assert_int_equal(rule_of("192.0.2.1", "bob@example.test"), 0);
+	rcpt = make_rcpt("192.0.2.1", "carol@example.test");
+	strcpy(rcpt.tag, "T");
+	assert_int_equal(decide(&rcpt), 0);
+	finish();
+}
+
+static void
+for_rcpt_takes_a_list_of_mailboxes(void **state)
+{
+	struct rule_config *rule;
+
+	(void)state;
+	start();
+	add_static_table(config, "people", "bob@example.test", "", "@all.test", "", NULL);
+	rule = add_rule(config, MATCH_FROM_ANY, "people", "in");
+	rule->for_ = MATCH_FOR_RCPT;
+	ready();
+	assert_int_equal(rule_of("192.0.2.1", "Bob+x@example.test"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "carol@example.test"), 0);
+	assert_int_equal(rule_of("192.0.2.1", "x@all.test"), 1);
+	finish();
+}
+
+static void
+a_table_that_cant_be_read_decides_nothing(void **state)
+{
+	(void)state;
+	start();
+	add_table(config, "missing", TABLE_FILE, test_path("missing"));
+	add_rule(config, MATCH_FROM_LOCAL, "missing", "");
+	add_rule(config, MATCH_FROM_ANY, "ours", "in");
+	ready();
+	/* Not asked for, so it doesn't matter. */
+	assert_int_equal(rule_of("192.0.2.1", "bob@example.test"), 2);
+	/* It could be the rule that refuses this. */
+	assert_int_equal(rule_of("127.0.0.1", "bob@example.test"), 1000);
+	finish();
+}
+
+static void
+percent_and_bang_addresses_are_never_relayed(void **state)
+{
+	(void)state;
+	start();
+	add_rule(config, MATCH_FROM_ANY, "ours", "in");
+	add_rule(config, MATCH_FROM_LOCAL, "", "out");
+	ready();
+	/* Only the domain behind the "@" counts: these are names of ours, and there are none such.
+	 */
+	assert_memory_equal(ask(site, "u%else.test@example.test"), "550 5.1.1", 9);
+	assert_memory_equal(ask(site, "else.test!u@example.test"), "550 5.1.1", 9);
+	assert_memory_equal(ask(site, "\"u@else.test\"@example.test"), "550 5.1.1", 9);
+	assert_memory_equal(ask(site, "u%example.test@else.test"), "550 5.7.1", 9);
+	finish();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(the_first_rule_that_fits_decides),
+		TEST(a_reject_rule_hides_the_later_ones),
+		TEST(local_is_this_machine_only),
+		TEST(for_local_is_the_host_itself),
+		TEST(sources_tags_helo_auth_and_sockets_are_compared),
+		TEST(each_condition_can_be_negated),
+		TEST(for_rcpt_takes_a_list_of_mailboxes),
+		TEST(a_table_that_cant_be_read_decides_nothing),
+		TEST(percent_and_bang_addresses_are_never_relayed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
