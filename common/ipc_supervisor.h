@@ -78,7 +78,8 @@ void ipc_peer_encode(struct buf *, const struct ipc_peer *);
 bool ipc_peer_decode(struct buf_reader *, struct ipc_peer *);
 
 /* SUPERVISOR_CHILD_STATS to control carries the page of that program; to others their own. The
- * payload is a struct ipc_peer. */
+ * payload is a struct ipc_peer. Listeners get one more, of PROGRAM_SUPERVISOR: not counters, but an
+ * empty memfd that all of them share, for counting clients together. */
 
 /* SUPERVISOR_CHILD_LISTEN */
 struct ipc_listen {

@@ -6,6 +6,7 @@
  *
  * A child that breaks the rules of its channel is killed, and then treated like any that died.
  */
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <errno.h>
@@ -130,6 +131,17 @@ is_bare(const struct imsg *imsg)
 	return imsg->length == 0 && imsg->fd == -1;
 }
 
+/* CONFIG and START are answered in their order; the ids of the answers don't matter. */
+static void
+answered(struct child_slot *slot)
+{
+	if (slot->unanswered == 0)
+		return;
+	slot->unanswered--;
+	if (slot->unanswered == 0)
+		control_child_configured(slot->supervisor);
+}
+
 /* False when the child may not send that. */
 static bool
 handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg)
@@ -140,10 +152,7 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case CHILD_SUPERVISOR_CONFIGURED:
 		if (!is_bare(imsg))
 			return false;
-		if (slot->is_configuring && imsg->id == supervisor->generation) {
-			slot->is_configuring = false;
-			control_child_configured(supervisor);
-		}
+		answered(slot);
 		return true;
 	case CHILD_SUPERVISOR_READY:
 		if (!is_bare(imsg))
@@ -153,6 +162,7 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 			log_child(slot, LOG_LEVEL_DEBUG, "child-ready");
 			supervisor_check_started(supervisor);
 		}
+		answered(slot);
 		return true;
 	case CHILD_SUPERVISOR_LOG_LOST:
 		if (!is_bare(imsg))
@@ -187,7 +197,7 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 		channel_reject(channel, imsg, "not allowed here");
 }
 
-void
+bool
 send_config(struct supervisor *supervisor, struct channel *channel)
 {
 	/* One of its own for each: nothing one of them does to it is seen by another. */
@@ -195,9 +205,10 @@ send_config(struct supervisor *supervisor, struct channel *channel)
 
 	if (fd == -1) {
 		log_error("can't hand out the configuration: %m");
-		return;
+		return false;
 	}
 	channel_send(channel, SUPERVISOR_CHILD_CONFIG, supervisor->generation, 0, fd, NULL);
+	return true;
 }
 
 void
@@ -225,10 +236,11 @@ send_peer(struct channel *channel, uint16_t type, const struct child_slot *about
 	buf_free(&payload);
 }
 
-/* A child gets its own page; control reads everybody's. */
+/* A child gets its own page; control reads everybody's; listeners share one more. */
 static void
 send_stats(struct child_slot *slot)
 {
+	static const struct child_slot ours = { .program = PROGRAM_SUPERVISOR };
 	struct supervisor *supervisor = slot->supervisor;
 	char path[32];
 	size_t i;
@@ -237,6 +249,11 @@ send_stats(struct child_slot *slot)
 	fd = fcntl(slot->stats_fd, F_DUPFD_CLOEXEC, 3);
 	if (fd != -1)
 		send_peer(slot->channel, SUPERVISOR_CHILD_STATS, slot, fd);
+	if (slot->program == PROGRAM_LISTENER) {
+		fd = fcntl(supervisor->clients_fd, F_DUPFD_CLOEXEC, 3);
+		if (fd != -1)
+			send_peer(slot->channel, SUPERVISOR_CHILD_STATS, &ours, fd);
+	}
 	if (slot->program != PROGRAM_CONTROL)
 		return;
 	for (i = 0; i < supervisor->child_count; i++) {
@@ -300,6 +317,7 @@ send_begin(struct child_slot *slot)
 	buf_init(&payload, 64);
 	ipc_start_encode(&payload, &start_frame);
 	channel_send(slot->channel, SUPERVISOR_CHILD_START, 0, 0, -1, &payload);
+	slot->unanswered++;
 	buf_free(&payload);
 }
 
@@ -392,7 +410,7 @@ start_connected(struct child_slot *slot)
 	slot->started_ms = clock_monotonic_ms();
 	slot->is_told_to_stop = false;
 	slot->is_killed = false;
-	slot->is_configuring = false;
+	slot->unanswered = 0;
 	if (!spawn(slot)) {
 		log_error("can't start %s: %m", slot->name);
 		if (supervisor->state == SUPERVISOR_STARTING)
@@ -403,7 +421,8 @@ start_connected(struct child_slot *slot)
 	}
 	slot->state = CHILD_STARTING;
 	log_child(slot, LOG_LEVEL_INFO, "child-started");
-	send_config(supervisor, slot->channel);
+	if (send_config(supervisor, slot->channel))
+		slot->unanswered++;
 	if (supervisor->trace != 0)
 		send_log(supervisor, slot->channel, false);
 	send_stats(slot);
@@ -460,6 +479,11 @@ children_init(struct supervisor *supervisor)
 	supervisor->listener_count = cores < 1 ? 1
 	    : cores > LISTENERS_MAX            ? LISTENERS_MAX
 	                                       : (unsigned)cores;
+	/* They make it as large as they need; nobody makes it smaller under the others. */
+	supervisor->clients_fd = memfd_create("clients", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (supervisor->clients_fd == -1 ||
+	    fcntl(supervisor->clients_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) == -1)
+		fatal("memory for listeners");
 	add_slot(supervisor, PROGRAM_QUEUE, 0);
 	add_slot(supervisor, PROGRAM_DIRECTORY, 0);
 	add_slot(supervisor, PROGRAM_RESOLVER, 0);
@@ -480,6 +504,7 @@ children_free(struct supervisor *supervisor)
 		event_free(slot->restart);
 		close(slot->stats_fd);
 	}
+	close(supervisor->clients_fd);
 	supervisor->child_count = 0;
 }
 
@@ -510,8 +535,8 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 	log_number(&line, "pid", pid);
 	log_exit_status(&line, status);
 	log_end(&line);
-	if (slot->is_configuring) {
-		slot->is_configuring = false; /* the next begins with the new config */
+	if (slot->unanswered > 0) {
+		slot->unanswered = 0; /* the next begins with the new config */
 		control_child_configured(supervisor);
 	}
 	if (supervisor->state == SUPERVISOR_STARTING) {
@@ -544,7 +569,7 @@ children_are_configuring(const struct supervisor *supervisor)
 	size_t i;
 
 	for (i = 0; i < supervisor->child_count; i++)
-		if (supervisor->children[i].is_configuring)
+		if (supervisor->children[i].unanswered > 0)
 			return true;
 	return false;
 }
@@ -623,8 +648,8 @@ children_configure(struct supervisor *supervisor)
 		slot = &supervisor->children[i];
 		if (!is_running(slot))
 			continue;
-		slot->is_configuring = true;
-		send_config(supervisor, slot->channel);
+		if (send_config(supervisor, slot->channel))
+			slot->unanswered++;
 		if (slot->program == PROGRAM_LISTENER)
 			send_begin(slot);
 	}

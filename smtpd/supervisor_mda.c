@@ -65,7 +65,7 @@ begin(struct supervisor *supervisor, struct mda *mda)
 	struct ipc_start start = { .listeners = supervisor->listener_count };
 	struct buf payload;
 
-	send_config(supervisor, mda->channel);
+	(void)send_config(supervisor, mda->channel);
 	if (supervisor->trace != 0)
 		send_log(supervisor, mda->channel, false);
 	buf_init(&payload, 64);
@@ -204,7 +204,7 @@ mda_configure_all(struct supervisor *supervisor)
 	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
 	{
 		if (mda->channel != NULL)
-			send_config(supervisor, mda->channel);
+			(void)send_config(supervisor, mda->channel);
 	}
 }
 

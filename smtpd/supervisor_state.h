@@ -46,7 +46,7 @@ struct child_slot {
 	enum child_state state;
 	bool is_told_to_stop;
 	bool is_killed;      /* was told and didn't */
-	bool is_configuring; /* a reload waits for its CONFIGURED */
+	unsigned unanswered; /* CONFIG and START frames: a reload waits for their answers */
 	pid_t pid;
 	struct channel *channel;
 	struct backoff backoff;
@@ -110,6 +110,7 @@ struct supervisor {
 	struct child_slot children[CHILDREN_MAX];
 	size_t child_count;
 	unsigned listener_count;
+	int clients_fd; /* memory in which listeners count their clients together */
 	TAILQ_HEAD(mda_list, mda) mdas;
 	size_t mda_count;
 	struct reload reload;
@@ -137,7 +138,7 @@ bool children_are_gone(const struct supervisor *, enum program);
 void children_kill(struct supervisor *);
 void children_send_log(struct supervisor *, bool with_fd);
 void children_send_listeners(struct supervisor *, uint16_t type);
-/* The current config to all, and to listeners its sockets. */
+/* The current config to all children, and to listeners its sockets. */
 void children_configure(struct supervisor *);
 void children_free(struct supervisor *);
 /* NULL while it doesn't run. */
@@ -146,8 +147,8 @@ struct channel *children_channel(const struct supervisor *, enum program);
 bool children_are_configuring(const struct supervisor *);
 /* What a process ended by, as fields of a line. */
 void log_exit_status(struct log_line *, int status);
-/* A config frame on a channel. */
-void send_config(struct supervisor *, struct channel *);
+/* A config frame on a channel; false when there is none to be had. */
+bool send_config(struct supervisor *, struct channel *);
 /* The log's mode, with a new socket when `with_fd`. */
 void send_log(struct supervisor *, struct channel *, bool with_fd);
 
