@@ -1,0 +1,153 @@
+/*
+ * Every decoder of every channel, chosen by the first byte. What a decoder takes must be encoded
+ * again, by the same channel's encoder, into bytes that decode to the same; texts end where they
+ * must (the encoder's strlen() would tell the sanitizer).
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/ipc_control.h"
+#include "common/ipc_directory.h"
+#include "common/ipc_listener_queue.h"
+#include "common/ipc_listener_resolver.h"
+#include "common/ipc_queue_mda.h"
+#include "common/ipc_supervisor.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
+
+/* Decodes into `value`, whole; encodes it into the buffer; forgets it. False when not taken. */
+typedef bool (*again_fn)(struct buf_reader *, void *value, struct buf *);
+
+#define AGAIN(name, type)                                                                 \
+	static bool name##_again(struct buf_reader *reader, void *value, struct buf *buf) \
+	{                                                                                 \
+		type *typed = value;                                                      \
+		bool taken = name##_decode(reader, typed) && buf_reader_done(reader);     \
+		if (taken)                                                                \
+			name##_encode(buf, typed);                                        \
+		return taken;                                                             \
+	}
+
+AGAIN(ipc_filter, struct ipc_filter)
+AGAIN(ipc_act, struct ipc_act)
+AGAIN(ipc_pause, struct ipc_pause)
+AGAIN(ipc_result, struct ipc_result)
+AGAIN(ipc_rcpt, struct ipc_rcpt)
+AGAIN(ipc_target, struct ipc_target)
+AGAIN(ipc_mailbox_request, struct ipc_mailbox_request)
+AGAIN(ipc_mailbox, struct ipc_mailbox)
+AGAIN(ipc_usage, struct ipc_usage)
+AGAIN(ipc_ids, struct ipc_ids)
+AGAIN(ipc_resolve, struct ipc_resolve)
+AGAIN(ipc_resolved, struct ipc_resolved)
+AGAIN(ipc_deliver, struct ipc_deliver)
+AGAIN(ipc_delivered, struct ipc_delivered)
+AGAIN(ipc_peer, struct ipc_peer)
+AGAIN(ipc_listen, struct ipc_listen)
+AGAIN(ipc_start, struct ipc_start)
+AGAIN(ipc_log, struct ipc_log)
+AGAIN(ipc_mda_start, struct ipc_mda_start)
+AGAIN(ipc_done, struct ipc_done)
+AGAIN(ipc_control, struct ipc_control)
+AGAIN(transaction, struct transaction)
+AGAIN(envelope, struct envelope)
+AGAIN(reply, struct reply)
+AGAIN(address, struct address)
+
+static bool
+account_again(struct buf_reader *reader, void *value, struct buf *buf)
+{
+	struct ipc_account *account = value;
+	bool taken = ipc_account_decode(reader, account);
+	bool whole = taken && buf_reader_done(reader);
+
+	if (whole)
+		ipc_account_encode(buf, account);
+	if (taken)
+		ipc_account_free(account);
+	return whole;
+}
+
+static bool
+ids_request_again(struct buf_reader *reader, void *value, struct buf *buf)
+{
+	uint32_t *count = value;
+
+	if (!ipc_ids_request_decode(reader, count) || !buf_reader_done(reader))
+		return false;
+	ipc_ids_request_encode(buf, *count);
+	return true;
+}
+
+static const again_fn decoders[] = {
+	ipc_filter_again,
+	ipc_act_again,
+	ipc_pause_again,
+	ipc_result_again,
+	account_again,
+	ipc_rcpt_again,
+	ipc_target_again,
+	ipc_mailbox_request_again,
+	ipc_mailbox_again,
+	ipc_usage_again,
+	ids_request_again,
+	ipc_ids_again,
+	ipc_resolve_again,
+	ipc_resolved_again,
+	ipc_deliver_again,
+	ipc_delivered_again,
+	ipc_peer_again,
+	ipc_listen_again,
+	ipc_start_again,
+	ipc_log_again,
+	ipc_mda_start_again,
+	ipc_done_again,
+	ipc_control_again,
+	transaction_again,
+	envelope_again,
+	reply_again,
+	address_again,
+};
+#define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
+
+static union {
+	struct ipc_account account;
+	struct ipc_act act;
+	struct ipc_ids ids;
+	struct ipc_deliver deliver;
+	struct ipc_delivered delivered;
+	struct ipc_rcpt rcpt;
+	struct ipc_mailbox mailbox;
+	struct transaction transaction;
+	struct envelope envelope;
+	uint8_t room[32768];
+} value;
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct buf first, second;
+	struct buf_reader reader;
+	again_fn again;
+
+	if (size == 0 || size > IMSG_PAYLOAD_MAX)
+		return 0;
+	again = decoders[data[0] % DECODER_COUNT];
+	buf_init(&first, 65536);
+	buf_init(&second, 65536);
+	memset(&value, 0xa5, sizeof(value));
+	buf_reader_init(&reader, data + 1, size - 1);
+	if (again(&reader, &value, &first)) {
+		if (!buf_ok(&first))
+			abort();
+		memset(&value, 0x5a, sizeof(value));
+		buf_reader_init(&reader, first.data, first.length);
+		if (!again(&reader, &value, &second) || second.length != first.length ||
+		    memcmp(first.data, second.data, first.length) != 0)
+			abort();
+	}
+	buf_free(&first);
+	buf_free(&second);
+	return 0;
+}
