@@ -94,7 +94,7 @@ meet_full(struct door *door)
 
 	if (!listener.full_logged)
 		log_error("no descriptors left to accept connections: raise the limit of open "
-		          "files, or lower smtp limit max-sessions");
+		          "files, or lower smtp limit sessions");
 	listener.full_logged = true;
 	if (listener.spare_fd != -1) {
 		(void)close(listener.spare_fd); /* a copy of a socket, nothing to lose */
