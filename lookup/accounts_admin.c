@@ -327,7 +327,8 @@ normalise_target(struct request *r, const char *word, char *stored, size_t size)
 		return refuse(r, EX_DATAERR, "a target is too long");
 	target_parse(copy, &target);
 	for (size_t i = 0; i < r->site->config->action_count; i++)
-		pipes |= r->site->actions[i].accounts && r->site->config->actions[i].allow_pipes;
+		pipes |= r->site->actions[i].accounts != ACTION_ACCOUNTS_NEVER &&
+		    r->site->config->actions[i].allow_pipes;
 	switch (target.kind) {
 	case TARGET_USER:
 		strlcpy(target.address.local, target.text, sizeof(target.address.local));

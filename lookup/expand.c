@@ -52,6 +52,7 @@ struct expansion {
 	struct reply why; /* of the first thing that is dead; code 0: none */
 	struct reply error_target;
 	unsigned dead;
+	bool in_accounts; /* the node in work is of the accounts database */
 	bool loop;
 	bool broken; /* something can't be known now */
 	bool too_many;
@@ -277,8 +278,8 @@ follow_target(struct expansion *x, const struct action *action, const struct tar
 
 	switch (target->kind) {
 	case TARGET_USER:
-		add_node(x, action->accounts ? NODE_ADDRESS : NODE_USER,
-		    action->accounts ? NULL : action, target->text, from.domain);
+		add_node(x, x->in_accounts ? NODE_ADDRESS : NODE_USER,
+		    x->in_accounts ? NULL : action, target->text, from.domain);
 		break;
 	case TARGET_ADDRESS:
 		add_node(x, NODE_ADDRESS, NULL, target->address.local, target->address.domain);
@@ -393,15 +394,19 @@ follow_account_alias(
 	return result;
 }
 
-/* An alias or a user of exactly this name; false when there is neither. */
+/* An alias, of the action's table or of the database, or a user of exactly this name; false when
+ * there is none. */
 static bool
 try_account(
     struct expansion *x, const struct action *action, const struct address *address, bool aliases)
 {
-	return (aliases &&
-	           follow_account_alias(x, action, address->domain, address->local) !=
-	               ACCOUNT_NONE) ||
-	    add_mailbox(x, action, address);
+	if (aliases && action->aliases != NULL &&
+	    follow_key(x, action, action->aliases, address->local) != TABLE_NONE)
+		return true;
+	if (aliases &&
+	    follow_account_alias(x, action, address->domain, address->local) != ACCOUNT_NONE)
+		return true;
+	return add_mailbox(x, action, address);
 }
 
 static void
@@ -410,6 +415,7 @@ expand_account(struct expansion *x, const struct action *action, const struct no
 	struct address address = node->address, plain;
 	bool aliases = !node->final;
 
+	x->in_accounts = true;
 	if (address_domain_key(node->address.domain, address.domain, sizeof(address.domain))) {
 		text_lower(address.local);
 		if (try_account(x, action, &address, aliases))
@@ -482,11 +488,21 @@ expand_address(struct expansion *x, const struct node *node)
 		return;
 	}
 	action = rule->action;
-	if (action->config->method == ACTION_RELAY)
+	if (action->config->method == ACTION_RELAY) {
 		expand_relay(x, action, node);
-	else if (action->accounts)
+		return;
+	}
+	switch (site_uses_accounts(x->site, action, node->address.domain)) {
+	case ACCOUNT_FOUND:
 		expand_account(x, action, node);
-	else if (action->virtuals != NULL && !node->final)
+		return;
+	case ACCOUNT_BROKEN:
+		broken(x);
+		return;
+	case ACCOUNT_NONE:
+		break;
+	}
+	if (action->virtuals != NULL && !node->final)
 		expand_virtual(x, action, &node->address);
 	else if (action->virtuals != NULL) {
 		x->loop = true; /* a virtual entry that names its own key */
@@ -539,6 +555,7 @@ expand(struct site *site, const struct ipc_rcpt *rcpt, const struct address *add
 	}
 	for (; x.at < x.node_count && !x.too_many && !x.broken; x.at++) {
 		node = x.nodes[x.at];
+		x.in_accounts = false;
 		switch (node.kind) {
 		case NODE_ADDRESS:
 			expand_address(&x, &node);

@@ -186,9 +186,15 @@ mailbox_find(struct site *site, const struct action *action, const struct addres
 	bool found;
 
 	memset(mailbox, 0, sizeof(*mailbox));
-	if (action->accounts) {
+	switch (site_uses_accounts(site, action, dest->domain)) {
+	case ACCOUNT_FOUND:
 		find_account(site, action, dest, mailbox);
 		return;
+	case ACCOUNT_BROKEN:
+		not_now(mailbox);
+		return;
+	case ACCOUNT_NONE:
+		break;
 	}
 	/* With "user" a virtual table's users need no entry of their own. */
 	if (*action->config->user != '\0' && action->virtuals != NULL)

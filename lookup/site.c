@@ -114,9 +114,12 @@ resolve_actions(struct site *site)
 		action->aliases = find_table(site, action->config->alias_table, &action->broken);
 		action->userbase =
 		    find_table(site, action->config->userbase_table, &action->broken);
-		action->accounts =
-		    (action->virtuals != NULL && table_is_accounts(action->virtuals)) ||
-		    (action->userbase != NULL && table_is_accounts(action->userbase));
+		if ((action->virtuals != NULL && table_is_accounts(action->virtuals)) ||
+		    (action->userbase != NULL && table_is_accounts(action->userbase)))
+			action->accounts = ACTION_ACCOUNTS_ALWAYS;
+		else if (action->virtuals == NULL && action->userbase == NULL &&
+		    action->config->method == ACTION_MAILDIR)
+			action->accounts = ACTION_ACCOUNTS_BY_DOMAIN;
 	}
 }
 
@@ -200,6 +203,24 @@ site_find_action(const struct site *site, const char *name)
 			return &site->actions[i];
 	}
 	return NULL;
+}
+
+enum account_result
+site_uses_accounts(struct site *site, const struct action *action, const char *domain)
+{
+	char key[ADDRESS_DOMAIN_MAX + 1];
+
+	switch (action->accounts) {
+	case ACTION_ACCOUNTS_NEVER:
+		break;
+	case ACTION_ACCOUNTS_ALWAYS:
+		return ACCOUNT_FOUND;
+	case ACTION_ACCOUNTS_BY_DOMAIN:
+		if (*domain != '[' && address_domain_key(domain, key, sizeof(key)))
+			return accounts_find_domain(site->accounts, key);
+		break;
+	}
+	return ACCOUNT_NONE;
 }
 
 static bool

@@ -15,13 +15,21 @@
 #include "lookup/table_file.h"
 #include "lookup/tables.h"
 
+/* Whether an action's mailboxes are those of the accounts database, the default table. */
+enum action_accounts {
+	ACTION_ACCOUNTS_NEVER, /* it has a virtual or userbase table of another kind, or delivers
+	                        * nothing */
+	ACTION_ACCOUNTS_ALWAYS,
+	ACTION_ACCOUNTS_BY_DOMAIN, /* it names neither: for domains of the database */
+};
+
 struct action {
 	const struct action_config *config;
 	struct table *virtuals; /* NULL: none */
 	struct table *aliases;
 	struct table *userbase;
-	bool accounts; /* its mailboxes are those of the accounts database */
-	bool broken;   /* it names a table that isn't there */
+	enum action_accounts accounts;
+	bool broken; /* it names a table that isn't there */
 };
 
 struct rule {
@@ -56,6 +64,8 @@ void site_free(struct site *);
 /* Looks for changed files; true when something an earlier answer may rest on is new. */
 bool site_refresh(struct site *);
 const struct action *site_find_action(const struct site *, const char *name);
+/* Whether mail for this domain goes to the accounts database by this action. */
+enum account_result site_uses_accounts(struct site *, const struct action *, const char *domain);
 /* The host itself: "localhost", its host names, and address literals of its addresses. */
 bool site_is_own_host(const struct site *, const char *domain);
 /* A client on this machine: by socket, by loopback or from one of its addresses. */

@@ -476,6 +476,31 @@ accounts_have_users_details_aliases_and_a_catch_all(void **state)
 }
 
 static void
+accounts_are_the_default_of_an_action_without_tables(void **state)
+{
+	(void)state;
+	config = new_config();
+	add_table(config, "accounts", TABLE_ACCOUNTS, "");
+	add_static_table(config, "aliases", "office", "bob, nobody-here", NULL);
+	set(&add_action(config, "in", ACTION_MAILDIR)->alias_table, "aliases");
+	add_rule(config, MATCH_FROM_ANY, "accounts", "in");
+	add_rule(config, MATCH_FROM_ANY, "", "in")->for_ = MATCH_FOR_LOCAL;
+	ready();
+	assert_int_equal(run_verb(site, &result, ACCOUNT_DOMAIN_ADD, "example.org", NULL), 0);
+	assert_int_equal(run_verb(site, &result, ACCOUNT_USER_ADD, "bob@example.org", NULL), 0);
+	assert_string_equal(ask(site, "bob+x@example.org"), "250 maildir:bob@example.org");
+	assert_string_equal(ask(site, "office@example.org"), "250 maildir:bob@example.org");
+	/* A system user's name is none in the database, and the other way round. */
+	assert_memory_equal(ask(site, "games@example.org"), "550 5.1.1", 9);
+	assert_string_equal(ask(site, "games@localhost"), "250 maildir:games@localhost");
+	assert_memory_equal(ask(site, "bob@localhost"), "550 5.1.1", 9);
+	assert_string_equal(
+	    mailbox_of("in", "bob@example.org").path, "/var/mail-test/example.org/bob");
+	assert_string_equal(mailbox_of("in", "games@localhost").path, "/usr/games/Maildir");
+	finish();
+}
+
+static void
 a_user_deleted_after_rcpt_is_unknown_at_delivery(void **state)
 {
 	(void)state;
@@ -647,6 +672,7 @@ main(void)
 		TEST(expand_only_delivers_nothing_here),
 		TEST(action_user_owns_the_mailboxes_of_virtual_users),
 		TEST(accounts_have_users_details_aliases_and_a_catch_all),
+		TEST(accounts_are_the_default_of_an_action_without_tables),
 		TEST(a_user_deleted_after_rcpt_is_unknown_at_delivery),
 		TEST(account_aliases_loop_forward_and_keep_copies),
 		TEST(international_names_are_found_in_both_forms),
