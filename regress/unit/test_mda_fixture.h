@@ -161,6 +161,7 @@ fixture_delivery_bytes(struct fixture *fixture, uint64_t id, const char *text, s
 	assert_int_equal(address_parse("sender@client.test", 0, &request.sender), ADDRESS_OK);
 	assert_int_equal(address_parse("user+x@example.test", 0, &request.rcpt), ADDRESS_OK);
 	assert_int_equal(address_parse("user@example.test", 0, &request.dest), ADDRESS_OK);
+	reply_set(&request.mailbox.reply, 250, "2.1.5", "ok");
 	request.mailbox.uid = geteuid();
 	request.mailbox.gid = getegid();
 	strcpy(request.mailbox.user, "user");
