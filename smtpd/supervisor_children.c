@@ -22,6 +22,8 @@
 #include "common/stats.h"
 #include "smtpd/supervisor_state.h"
 
+#define GRACE_MS 500 /* between the end of a child's channel and its own */
+
 /* Who talks to whom. */
 static const struct {
 	enum program one, other;
@@ -90,24 +92,27 @@ schedule_restart(struct child_slot *slot)
 		log_number(&line, "instance", slot->instance);
 	log_number(&line, "delay_ms", delay_ms);
 	log_end(&line);
-	if (event_add(slot->restart, &delay) != 0)
+	if (event_add(slot->timer, &delay) != 0)
 		fatalx("no timer");
 }
 
 static void
-on_restart(evutil_socket_t fd, short what, void *arg)
+on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct child_slot *slot = arg;
 
 	(void)fd;
 	(void)what;
-	if (slot->supervisor->state <= SUPERVISOR_RUNNING && slot->state == CHILD_DOWN)
+	if (slot->state != CHILD_DOWN)
+		(void)kill(slot->pid, SIGKILL); /* out of reach, and still there */
+	else if (slot->supervisor->state <= SUPERVISOR_RUNNING)
 		start(slot);
 }
 
 static void
 on_closed(struct channel *channel, const char *why, void *arg)
 {
+	struct timeval grace = { .tv_usec = GRACE_MS * 1000 };
 	struct child_slot *slot = arg;
 	struct log_line line;
 
@@ -120,9 +125,13 @@ on_closed(struct channel *channel, const char *why, void *arg)
 	}
 	slot->channel = NULL;
 	channel_free(channel);
-	/* Usually it is dead already; if it isn't, it can't be reached any more. */
-	if (slot->state != CHILD_DOWN)
+	if (slot->state == CHILD_DOWN || slot->is_told_to_stop)
+		return;
+	/* One that closed its end is ending, or can't be reached; one that broke the rules must. */
+	if (strcmp(why, "closed") != 0)
 		(void)kill(slot->pid, SIGKILL);
+	else if (event_add(slot->timer, &grace) != 0)
+		fatalx("no timer");
 }
 
 static bool
@@ -464,9 +473,9 @@ add_slot(struct supervisor *supervisor, enum program program, unsigned instance)
 		snprintf(slot->name, sizeof(slot->name), "listener %u", instance);
 	else
 		snprintf(slot->name, sizeof(slot->name), "%s", program_name(program));
-	slot->restart = evtimer_new(supervisor->base, on_restart, slot);
+	slot->timer = evtimer_new(supervisor->base, on_timer, slot);
 	slot->stats_fd = stats_make_page();
-	if (slot->restart == NULL || slot->stats_fd == -1)
+	if (slot->timer == NULL || slot->stats_fd == -1)
 		fatal("preparing %s", slot->name);
 }
 
@@ -501,7 +510,7 @@ children_free(struct supervisor *supervisor)
 	for (i = 0; i < supervisor->child_count; i++) {
 		slot = &supervisor->children[i];
 		channel_free(slot->channel);
-		event_free(slot->restart);
+		event_free(slot->timer);
 		close(slot->stats_fd);
 	}
 	close(supervisor->clients_fd);

@@ -10,21 +10,38 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <event2/event.h>
+
 #include "smtpd/supervisor_state.h"
 
 /* More than the queue ever wants (it ends idle ones): a bound for one that was taken over. */
 #define PROCESSES_SLACK 16
+#define GRACE_SECONDS   10 /* between the end of an mda's channel and its own */
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct mda *mda = arg;
+
+	(void)fd;
+	(void)what;
+	(void)kill(mda->pid, SIGKILL);
+}
 
 static void
 on_closed(struct channel *channel, const char *why, void *arg)
 {
+	struct timeval grace = { .tv_sec = GRACE_SECONDS };
 	struct mda *mda = arg;
 
-	if (strcmp(why, "closed") != 0)
-		log_warning("mda %d: %s", (int)mda->pid, why);
 	mda->channel = NULL;
 	channel_free(channel);
-	(void)kill(mda->pid, SIGKILL);
+	if (strcmp(why, "closed") != 0) {
+		log_warning("mda %d: %s", (int)mda->pid, why);
+		(void)kill(mda->pid, SIGKILL);
+	} else if (event_add(mda->timer, &grace) != 0) {
+		fatalx("no timer");
+	}
 }
 
 static void
@@ -90,7 +107,8 @@ spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, char *wh
 	struct mda *mda = calloc(1, sizeof(*mda));
 	int ours[2] = { -1, -1 }, theirs[2] = { -1, -1 };
 
-	if (mda == NULL || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ours) != 0 ||
+	if (mda == NULL || (mda->timer = evtimer_new(supervisor->base, on_timer, mda)) == NULL ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ours) != 0 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, theirs) != 0)
 		goto fail;
 	request.channel_fd = ours[1];
@@ -118,6 +136,8 @@ fail:
 		close(theirs[0]);
 		close(theirs[1]);
 	}
+	if (mda != NULL && mda->timer != NULL)
+		event_free(mda->timer);
 	free(mda);
 	return -1;
 }
@@ -192,6 +212,7 @@ mda_reaped(struct supervisor *supervisor, pid_t pid, int status)
 	log_number(&line, "uid", mda->uid);
 	log_exit_status(&line, status);
 	log_end(&line);
+	event_free(mda->timer);
 	free(mda);
 	return true;
 }

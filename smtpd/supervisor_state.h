@@ -51,7 +51,7 @@ struct child_slot {
 	struct channel *channel;
 	struct backoff backoff;
 	int64_t started_ms;
-	struct event *restart;
+	struct event *timer; /* until it starts again, or must have ended */
 	int stats_fd;
 };
 
@@ -62,6 +62,7 @@ struct mda {
 	struct channel *channel; /* NULL once it has closed */
 	uid_t uid;
 	gid_t gid;
+	struct event *timer; /* until it must have ended */
 	bool is_told_to_stop;
 };
 
