@@ -1,0 +1,730 @@
+/*
+ * A job is one DSN in the making: it collects what happens to a message's envelopes within a
+ * moment, asks the directory where its recipient's mail goes, and commits the DSN as one record
+ * together with the end of the envelopes that it reports. Until that is durable they stay what they
+ * were, so that a crash at any point tells the sender once more and never not at all.
+ *
+ * Only a bounded number of jobs asks or commits at once; the others wait their turn in order.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bsd/stdlib.h>
+#include <bsd/string.h>
+#include <event2/event.h>
+
+#include "common/clock.h"
+#include "common/crc32c.h"
+#include "common/log.h"
+#include "common/stats.h"
+#include "queue/bounce.h"
+#include "queue/commit.h"
+#include "queue/dsn.h"
+#include "queue/intake.h"
+#include "queue/mail.h"
+#include "queue/retry.h"
+
+#define COLLECT_MS   100
+#define ACTIVE_MAX   64
+#define ASK_MS       30000
+#define RETRY_MS     5000
+#define RETRY_MAX_MS (5 * 60 * 1000)
+#define HEADERS_MAX  (128 * 1024)
+#define FULL_MAX     (512 * 1024)
+#define BUCKETS      1024
+#define TARGETS_MAX  1000
+#define MEMBERS_MAX  1000 /* of one DSN; more make another */
+
+enum job_state {
+	JOB_COLLECTING, /* until due_ms; or put off until then */
+	JOB_ASKING,
+	JOB_COMMITTING,
+};
+
+struct member {
+	uint64_t envelope_id;
+	enum state_change change;
+	uint32_t warnings; /* DSN_DELAYED */
+	struct reply reply;
+};
+
+struct job {
+	struct question question; /* first: the directory's answer finds the job by it */
+	struct job *next;         /* all jobs, in order */
+	struct job *previous;
+	struct job *hash_next;
+	enum job_state state;
+	uint32_t message_id;
+	enum dsn_kind kind;
+	bool to_postmaster;
+	bool closed; /* takes no more members */
+	int64_t due_ms;
+	unsigned failures;
+	struct member *members;
+	size_t member_count;
+	size_t member_capacity;
+	struct address to;
+	struct ipc_target *targets;
+	size_t target_count;
+	uint32_t dsn_id;
+};
+
+struct bounces {
+	struct job *first;
+	struct job *last;
+	struct job *buckets[BUCKETS];
+	unsigned active;
+	struct event *timer;
+};
+
+static void run_jobs(struct queue *);
+
+static void
+timer_event(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	run_jobs(arg);
+}
+
+void
+bounce_open(struct queue *queue)
+{
+	queue->bounces = calloc(1, sizeof(*queue->bounces));
+	if (queue->bounces == NULL)
+		fatalx("out of memory");
+	queue->bounces->timer = evtimer_new(queue->base, timer_event, queue);
+	if (queue->bounces->timer == NULL)
+		fatalx("out of memory");
+}
+
+static void
+free_job(struct queue *queue, struct job *job)
+{
+	struct bounces *bounces = queue->bounces;
+	struct job **at = &bounces->buckets[job->message_id % BUCKETS];
+
+	while (*at != job)
+		at = &(*at)->hash_next;
+	*at = job->hash_next;
+	if (job->previous != NULL)
+		job->previous->next = job->next;
+	else
+		bounces->first = job->next;
+	if (job->next != NULL)
+		job->next->previous = job->previous;
+	else
+		bounces->last = job->previous;
+	if (job->state != JOB_COLLECTING)
+		bounces->active--;
+	free(job->members);
+	free(job->targets);
+	free(job);
+}
+
+void
+bounce_close(struct queue *queue)
+{
+	while (queue->bounces->first != NULL)
+		free_job(queue, queue->bounces->first);
+	event_free(queue->bounces->timer);
+	free(queue->bounces);
+	queue->bounces = NULL;
+}
+
+static void
+wake(struct queue *queue, int ms)
+{
+	struct timeval after = { ms / 1000, ms % 1000 * 1000 };
+
+	if (!evtimer_pending(queue->bounces->timer, NULL))
+		evtimer_add(queue->bounces->timer, &after);
+}
+
+static struct job *
+find_job(struct queue *queue, uint32_t message_id, enum dsn_kind kind)
+{
+	struct bounces *bounces = queue->bounces;
+	struct job **bucket = &bounces->buckets[message_id % BUCKETS], *job;
+
+	for (job = *bucket; job != NULL; job = job->hash_next) {
+		if (job->message_id == message_id && job->kind == kind && !job->closed)
+			return job;
+	}
+	job = calloc(1, sizeof(*job));
+	if (job == NULL)
+		fatalx("out of memory");
+	job->message_id = message_id;
+	job->kind = kind;
+	job->due_ms = clock_monotonic_ms() + COLLECT_MS;
+	job->hash_next = *bucket;
+	*bucket = job;
+	job->previous = bounces->last;
+	if (bounces->last != NULL)
+		bounces->last->next = job;
+	else
+		bounces->first = job;
+	bounces->last = job;
+	return job;
+}
+
+static void
+add_member(
+    struct queue *queue, struct entry *entry, enum dsn_kind kind, const struct member *member)
+{
+	struct job *job = find_job(queue, entry_message(entry)->id, kind);
+	struct member *members;
+	size_t capacity;
+
+	if (job->member_count == job->member_capacity) {
+		capacity = job->member_capacity == 0 ? 2 : 2 * job->member_capacity;
+		members = reallocarray(job->members, capacity, sizeof(*members));
+		if (members == NULL)
+			fatalx("out of memory");
+		job->members = members;
+		job->member_capacity = capacity;
+	}
+	job->members[job->member_count++] = *member;
+	if (job->member_count == MEMBERS_MAX)
+		job->closed = true;
+	wake(queue, COLLECT_MS);
+}
+
+/* RFC 3461 4.1: without NOTIFY failures are told, and delays may be. */
+static bool
+wants(const struct entry *entry, uint8_t what)
+{
+	return entry->notify == 0 ? what != DSN_NOTIFY_SUCCESS : (entry->notify & what) != 0;
+}
+
+static bool
+from_null_sender(struct entry *entry)
+{
+	return *entry_message(entry)->sender->text == '\0';
+}
+
+void
+bounce_failed(
+    struct queue *queue, struct entry *entry, const struct reply *reply, enum state_change change)
+{
+	struct member member = { .envelope_id = entry_id(entry), .change = change };
+
+	scheduler_unset(queue->scheduler, entry);
+	if (!wants(entry, DSN_NOTIFY_FAILURE)) {
+		log_info("envelope %016" PRIx64 ": its sender asked not to be told of the failure",
+		    entry_id(entry));
+		mail_done(queue, entry, change);
+		return;
+	}
+	entry->state = ENTRY_BOUNCING;
+	member.reply = *reply;
+	add_member(queue, entry, DSN_FAILED, &member);
+}
+
+bool
+bounce_succeeded(struct queue *queue, struct entry *entry, const struct reply *reply)
+{
+	struct member member = { .envelope_id = entry_id(entry), .change = STATE_DELIVERED };
+
+	if (from_null_sender(entry))
+		return false;
+	/* A second try after a crash would find it delivered. */
+	entry->maybe_delivered = true;
+	entry->state = ENTRY_BOUNCING;
+	member.reply = *reply;
+	add_member(queue, entry, DSN_DELIVERED, &member);
+	return true;
+}
+
+void
+bounce_warn(struct queue *queue, struct entry *entry, uint32_t warnings)
+{
+	struct member member = { .envelope_id = entry_id(entry), .warnings = warnings };
+
+	entry->warned = warnings > UINT8_MAX ? UINT8_MAX : (uint8_t)warnings;
+	if (from_null_sender(entry) || !wants(entry, DSN_NOTIFY_DELAY))
+		return;
+	add_member(queue, entry, DSN_DELAYED, &member);
+}
+
+void
+bounce_forget(struct queue *queue, struct entry *entry)
+{
+	uint64_t id = entry_id(entry);
+	struct job *job;
+
+	for (job = queue->bounces->buckets[envelope_id_message(id) % BUCKETS]; job != NULL;
+	     job = job->hash_next) {
+		if (job->message_id != envelope_id_message(id))
+			continue;
+		for (size_t i = 0; i < job->member_count; i++) {
+			/* A job without members ends at its next step. */
+			if (job->members[i].envelope_id == id)
+				job->members[i--] = job->members[--job->member_count];
+		}
+	}
+}
+
+/* The job waits, and longer each time. */
+static void
+put_off(struct queue *queue, struct job *job, const char *why)
+{
+	int64_t pause = RETRY_MS;
+
+	for (unsigned i = 0; i < job->failures && pause < RETRY_MAX_MS; i++)
+		pause *= 2;
+	job->failures++;
+	if (job->state != JOB_COLLECTING)
+		queue->bounces->active--;
+	job->state = JOB_COLLECTING;
+	job->due_ms = clock_monotonic_ms() + pause;
+	log_trace(
+	    LOG_TRACE_BOUNCE, "message %08" PRIx32 ": no bounce yet: %s", job->message_id, why);
+	wake(queue, RETRY_MS);
+}
+
+static void
+get_postmaster(const struct queue *queue, struct address *postmaster)
+{
+	if (*queue->config->postmaster != '\0' &&
+	    address_parse(queue->config->postmaster, ADDRESS_ALLOW_BARE_LOCAL | ADDRESS_ALLOW_UTF8,
+	        postmaster) == ADDRESS_OK)
+		return;
+	memset(postmaster, 0, sizeof(*postmaster));
+	strlcpy(postmaster->local, "postmaster", sizeof(postmaster->local));
+	strlcpy(postmaster->domain, queue->config->hostname, sizeof(postmaster->domain));
+}
+
+/* Neither sender nor postmaster can be told: an administrator must look. */
+static void
+hold_all(struct queue *queue, struct job *job, const char *why)
+{
+	for (size_t i = 0; i < job->member_count; i++) {
+		struct entry *entry = index_find_entry(queue->index, job->members[i].envelope_id);
+
+		if (entry == NULL || job->kind != DSN_FAILED)
+			continue;
+		log_error("envelope %016" PRIx64
+		          " is held: it can't be delivered, and neither its sender nor the "
+		          "postmaster can be told (%s): make the postmaster's address work, then "
+		          "`smtpctl resume envelope`, or `smtpctl remove`",
+		    entry_id(entry), why);
+		entry->state = ENTRY_HELD;
+		mail_update(queue, entry, &job->members[i].reply);
+	}
+	/* Successes that nobody can be told of. */
+	for (size_t i = 0; i < job->member_count && job->kind == DSN_DELIVERED;) {
+		struct entry *entry = index_find_entry(queue->index, job->members[i].envelope_id);
+
+		if (entry == NULL)
+			i++;
+		else
+			mail_done(queue, entry, STATE_DELIVERED); /* leaves the job */
+	}
+	free_job(queue, job);
+}
+
+/* Building. */
+
+struct loaded {
+	struct job *job;
+	struct transaction transaction;
+	struct envelope *envelopes; /* by member */
+	bool *found;
+	bool failed_to_postmaster;
+	struct address postmaster;
+};
+
+static bool
+load_member(void *arg, struct entry *entry, const struct transaction *transaction,
+    const struct envelope *envelope)
+{
+	struct loaded *loaded = arg;
+
+	(void)entry;
+	loaded->transaction = *transaction;
+	for (size_t i = 0; i < loaded->job->member_count; i++) {
+		if (loaded->job->members[i].envelope_id != envelope->id)
+			continue;
+		loaded->envelopes[i] = *envelope;
+		loaded->found[i] = true;
+		if (address_equal(&envelope->rcpt, &loaded->postmaster))
+			loaded->failed_to_postmaster = true;
+	}
+	return true;
+}
+
+static bool
+load_job(struct queue *queue, struct job *job, struct loaded *loaded)
+{
+	struct message *message = index_find(queue->index, job->message_id);
+
+	memset(loaded, 0, sizeof(*loaded));
+	loaded->job = job;
+	if (message == NULL || job->member_count == 0)
+		return false;
+	get_postmaster(queue, &loaded->postmaster);
+	loaded->envelopes = calloc(job->member_count, sizeof(struct envelope));
+	loaded->found = calloc(job->member_count, sizeof(bool));
+	if (loaded->envelopes == NULL || loaded->found == NULL)
+		fatalx("out of memory");
+	return mail_each(queue, message, load_member, loaded);
+}
+
+static void
+unload(struct loaded *loaded)
+{
+	free(loaded->envelopes);
+	free(loaded->found);
+}
+
+static void
+build(struct queue *queue, struct job *job, struct loaded *loaded, struct buf *text, bool full)
+{
+	struct message *message = index_find(queue->index, job->message_id);
+	struct dsn_recipient *recipients = calloc(job->member_count, sizeof(*recipients));
+	size_t size = full ? loaded->transaction.size : HEADERS_MAX;
+	uint8_t *returned = malloc(size == 0 ? 1 : size);
+	char boundary[40];
+	struct dsn dsn = { .kind = job->kind, .hostname = queue->config->hostname };
+	ssize_t length;
+
+	if (recipients == NULL || returned == NULL)
+		fatalx("out of memory");
+	for (size_t i = 0; i < job->member_count; i++) {
+		if (!loaded->found[i])
+			continue;
+		recipients[dsn.recipient_count].envelope = &loaded->envelopes[i];
+		if (job->kind != DSN_DELAYED)
+			recipients[dsn.recipient_count].reply = &job->members[i].reply;
+		else if (loaded->envelopes[i].last_reply.code != 0)
+			recipients[dsn.recipient_count].reply = &loaded->envelopes[i].last_reply;
+		dsn.recipient_count++;
+	}
+	length = mail_read(queue, message, returned, size);
+	snprintf(boundary, sizeof(boundary), "=_%08" PRIx32 "%08" PRIx32 "%08" PRIx32, arc4random(),
+	    arc4random(), arc4random());
+	dsn.to = &job->to;
+	dsn.is_double = job->to_postmaster;
+	dsn.message_id = job->dsn_id;
+	dsn.now = clock_wall();
+	dsn.boundary = boundary;
+	dsn.original = &loaded->transaction;
+	dsn.recipients = recipients;
+	dsn.text = returned;
+	dsn.text_length = length < 0 ? 0 : (size_t)length;
+	dsn.is_full = full;
+	dsn_build(text, &dsn);
+	free(recipients);
+	free(returned);
+}
+
+static void
+encode_head(struct queue *queue, struct job *job, const struct loaded *loaded,
+    const struct buf *text, struct buf *head, struct transaction *transaction)
+{
+	struct envelope envelope;
+	struct state *effects = calloc(job->member_count, sizeof(*effects));
+	size_t effect_count = 0;
+
+	if (effects == NULL)
+		fatalx("out of memory");
+	memset(transaction, 0, sizeof(*transaction));
+	transaction->message_id = job->dsn_id;
+	transaction->created_us = clock_wall_us();
+	transaction->client_family = CLIENT_INTERNAL;
+	strlcpy(transaction->client, "local", sizeof(transaction->client));
+	strlcpy(transaction->helo, queue->config->hostname, sizeof(transaction->helo));
+	transaction->smtputf8 = loaded->transaction.smtputf8;
+	transaction->eight_bit = true;
+	transaction->is_bounce = true;
+	transaction->size = text->length;
+	transaction->body_crc32c = crc32c(0, text->data, text->length);
+	message_encode_start(head, transaction, false, (uint32_t)job->target_count);
+	for (size_t i = 0; i < job->target_count; i++) {
+		const struct ipc_target *target = &job->targets[i];
+
+		memset(&envelope, 0, sizeof(envelope));
+		envelope.id = envelope_id_make(job->dsn_id, (uint32_t)i + 1);
+		envelope.kind = target->kind;
+		envelope.rcpt = job->to;
+		envelope.dest = target->dest;
+		strlcpy(envelope.action, target->action, sizeof(envelope.action));
+		strlcpy(envelope.command, target->command, sizeof(envelope.command));
+		envelope.expires = clock_wall() + queue->config->queue_ttl;
+		message_encode_envelope(head, &envelope, 0);
+	}
+	for (size_t i = 0; i < job->member_count && job->kind != DSN_DELAYED; i++) {
+		struct entry *entry = index_find_entry(queue->index, job->members[i].envelope_id);
+
+		if (entry == NULL)
+			continue;
+		effects[effect_count] = mail_done_state(queue, entry, job->members[i].change);
+		journal_needs(queue->journal, JOURNAL_FIRST, effects[effect_count].target);
+		effect_count++;
+	}
+	message_encode_effects(head, effects, effect_count);
+	message_encode_finish(head);
+	free(effects);
+}
+
+static void
+log_sent(struct queue *queue, const struct job *job)
+{
+	struct message *message = index_find(queue->index, job->message_id);
+	char to[ADDRESS_TEXT_MAX + 1];
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_INFO, job->to_postmaster ? "double-bounce" : "bounce-sent");
+	log_hex32(&line, "message", job->message_id);
+	log_hex32(&line, "bounce", job->dsn_id);
+	log_text(&line, "kind",
+	    job->kind == DSN_FAILED        ? "failed"
+	        : job->kind == DSN_DELAYED ? "delayed"
+	                                   : "delivered");
+	address_format(&job->to, to, sizeof(to));
+	log_text(&line, "to", to);
+	if (message != NULL)
+		log_text(&line, "from", message->sender->text);
+	log_number(&line, "recipients", (int64_t)job->member_count);
+	log_end(&line);
+}
+
+static void
+committed(struct queue *queue, struct commit_item *item, const struct reply *refusal)
+{
+	struct job *job = item->owner;
+	size_t i;
+
+	if (job == NULL)
+		return;
+	if (refusal != NULL) {
+		put_off(queue, job, refusal->text);
+		return;
+	}
+	stats_add(STATS_BOUNCE, 1);
+	log_sent(queue, job);
+	for (i = job->member_count; i > 0 && job->kind != DSN_DELAYED;) {
+		struct entry *entry =
+		    index_find_entry(queue->index, job->members[i - 1].envelope_id);
+
+		if (entry != NULL)
+			mail_forget(queue, entry); /* leaves the job */
+		i = i - 1 < job->member_count ? i - 1 : job->member_count;
+	}
+	free_job(queue, job);
+}
+
+/* The DSN first, then that it was sent: a crash between them warns twice and not never. The job may
+ * be gone once the DSN is committed. */
+static void
+commit_warning(struct queue *queue, struct job *job, const struct commit_item *item)
+{
+	size_t count = job->member_count;
+	uint64_t *ids = calloc(count == 0 ? 1 : count, sizeof(*ids));
+	struct entry *entry;
+
+	if (ids == NULL)
+		fatalx("out of memory");
+	for (size_t i = 0; i < count; i++)
+		ids[i] = job->members[i].envelope_id;
+	commit_message(queue, item);
+	for (size_t i = 0; i < count; i++) {
+		entry = index_find_entry(queue->index, ids[i]);
+		if (entry != NULL)
+			mail_update(queue, entry, NULL);
+	}
+	free(ids);
+}
+
+/* Stages the DSN. */
+static void
+stage(struct queue *queue, struct job *job)
+{
+	struct loaded loaded;
+	struct transaction transaction;
+	struct commit_item item = { .fd = -1, .done = committed, .owner = job };
+	struct buf text, head;
+	enum journal_result result = JOURNAL_BROKEN;
+	uint8_t *to;
+	bool full;
+
+	if (!load_job(queue, job, &loaded)) {
+		unload(&loaded);
+		put_off(queue, job, "its message can't be read");
+		return;
+	}
+	buf_init(&text, 4 * 1024 * 1024);
+	buf_init(&head, 4 * 1024 * 1024);
+	job->dsn_id = intake_new_id(queue);
+	/* RFC 3461 4.3: the whole message only for failures, and only when asked for. */
+	full = job->kind == DSN_FAILED && loaded.transaction.dsn_return == DSN_RETURN_FULL &&
+	    loaded.transaction.size <= FULL_MAX;
+	build(queue, job, &loaded, &text, full);
+	/* A first begin makes sure that the effects' needs are noted in the segment that gets it.
+	 */
+	if (buf_ok(&text))
+		result = journal_begin(queue->journal, JOURNAL_FIRST,
+		    text.length + job->target_count * 3072 + job->member_count * 64 + 8192, true,
+		    &to);
+	if (result == JOURNAL_OK) {
+		encode_head(queue, job, &loaded, &text, &head, &transaction);
+		if (!buf_ok(&head))
+			fatalx("out of memory");
+		memcpy(to, head.data, head.length);
+		memcpy(to + head.length, text.data, text.length);
+		journal_end(queue->journal, JOURNAL_FIRST, RECORD_MESSAGE,
+		    head.length + text.length, &item.location);
+		item.message_id = job->dsn_id;
+		item.head = malloc(head.length);
+		if (item.head == NULL)
+			fatalx("out of memory");
+		memcpy(item.head, head.data, head.length);
+		item.head_length = head.length;
+	}
+	buf_free(&text);
+	buf_free(&head);
+	unload(&loaded);
+	if (result != JOURNAL_OK) {
+		put_off(queue, job, "the spool takes nothing now");
+		return;
+	}
+	job->state = JOB_COMMITTING;
+	if (job->kind == DSN_DELAYED)
+		commit_warning(queue, job, &item);
+	else
+		commit_message(queue, &item);
+}
+
+/* Where to. */
+
+static void ask(struct queue *, struct job *);
+
+static void
+answered(struct queue *queue, struct question *question, struct imsg *imsg)
+{
+	struct job *job = (struct job *)question;
+	struct ipc_target *targets;
+	struct buf_reader reader;
+	struct reply reply;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->type == DIRECTORY_TARGET) {
+		targets = reallocarray(job->targets, job->target_count + 1, sizeof(*targets));
+		if (targets == NULL)
+			fatalx("out of memory");
+		job->targets = targets;
+		if (job->target_count < TARGETS_MAX &&
+		    ipc_target_decode(&reader, &targets[job->target_count]) &&
+		    buf_reader_done(&reader))
+			job->target_count++;
+		return;
+	}
+	if (!reply_decode(&reader, &reply) || !buf_reader_done(&reader) ||
+	    reply_is_temporary(&reply)) {
+		put_off(queue, job, "the directory can't tell now");
+		return;
+	}
+	if (reply_is_success(&reply) && job->target_count > 0) {
+		stage(queue, job);
+		return;
+	}
+	if (job->to_postmaster || job->kind != DSN_FAILED) {
+		char text[REPLY_TEXT_MAX + 32];
+
+		reply_format(&reply, text, sizeof(text));
+		hold_all(queue, job, text);
+		return;
+	}
+	job->to_postmaster = true;
+	ask(queue, job);
+}
+
+static void
+ask_failed(struct queue *queue, struct question *question, const char *why)
+{
+	put_off(queue, (struct job *)question, why);
+}
+
+static void
+ask(struct queue *queue, struct job *job)
+{
+	struct ipc_rcpt rcpt;
+
+	if (job->to_postmaster)
+		get_postmaster(queue, &job->to);
+	job->target_count = 0;
+	memset(&rcpt, 0, sizeof(rcpt));
+	rcpt.client_family = CLIENT_INTERNAL;
+	strlcpy(rcpt.client_name, queue->config->hostname, sizeof(rcpt.client_name));
+	strlcpy(rcpt.helo, queue->config->hostname, sizeof(rcpt.helo));
+	rcpt.rcpt = job->to;
+	job->question.answer = answered;
+	job->question.failed = ask_failed;
+	buf_clear(&queue->payload);
+	ipc_rcpt_encode(&queue->payload, &rcpt);
+	queue_ask_directory(queue, &job->question, DIRECTORY_RCPT, ASK_MS);
+}
+
+/* A job whose time has come. */
+static void
+begin(struct queue *queue, struct job *job)
+{
+	struct loaded loaded;
+	bool ok;
+
+	job->closed = true;
+	if (job->member_count == 0) {
+		free_job(queue, job);
+		return;
+	}
+	ok = load_job(queue, job, &loaded);
+	unload(&loaded);
+	if (!ok) {
+		put_off(queue, job, "its message can't be read");
+		return;
+	}
+	job->state = JOB_ASKING;
+	queue->bounces->active++;
+	if (address_is_null(&loaded.transaction.sender)) {
+		/* Mail without a sender that the postmaster himself doesn't get ends here: a
+		 * report of it would go the same way (RFC 5321 6.1, 4.5.5). */
+		if (loaded.failed_to_postmaster) {
+			hold_all(queue, job, "it is itself mail for the postmaster");
+			return;
+		}
+		job->to_postmaster = true;
+	} else
+		job->to = loaded.transaction.sender;
+	ask(queue, job);
+}
+
+static void
+run_jobs(struct queue *queue)
+{
+	int64_t now = clock_monotonic_ms();
+	struct job *job, *next;
+	bool more = false;
+
+	for (job = queue->bounces->first; job != NULL; job = next) {
+		next = job->next;
+		if (job->state != JOB_COLLECTING)
+			continue;
+		more = true;
+		if (queue->bounces->active >= ACTIVE_MAX)
+			break;
+		if (job->due_ms <= now)
+			begin(queue, job);
+	}
+	if (more)
+		wake(queue, COLLECT_MS);
+}
+
+void
+bounce_tick(struct queue *queue)
+{
+	run_jobs(queue);
+}

@@ -1,0 +1,560 @@
+/*
+ * The queue: keeps mail from the 250 that the listener gives until it is delivered, told to be
+ * undeliverable, or removed. This file starts it, wires its channels and keeps time; queue.h says
+ * which file does what.
+ *
+ *	queue check DIRECTORY, queue dump DIRECTORY: the spool looked at offline (check.h)
+ */
+#include <sys/resource.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/child.h"
+#include "common/clock.h"
+#include "common/ipc_directory.h"
+#include "common/ipc_supervisor.h"
+#include "common/log.h"
+#include "common/stats.h"
+#include "queue/bounce.h"
+#include "queue/check.h"
+#include "queue/commit.h"
+#include "queue/control.h"
+#include "queue/delivery.h"
+#include "queue/intake.h"
+#include "queue/mail.h"
+#include "queue/mailbox.h"
+#include "queue/mda.h"
+#include "queue/queue.h"
+#include "queue/retry.h"
+
+#define TICK_MS      1000
+#define RECLAIM_MS   20   /* between two steps of emptying segments */
+#define STOP_MS      8000 /* for deliveries in hand */
+#define STOP_LOOK_MS 20
+#define KEPT_MAX     1000 /* descriptors of messages before their first try */
+
+static struct {
+	struct child child;
+	struct queue queue;
+	struct channel *control;
+	struct event *tick;
+	struct event *reclaim;
+	struct event *stop;
+	int64_t stop_until_ms;
+} program;
+
+/* Times. */
+
+static void
+set_ms(struct event *event, int64_t ms)
+{
+	struct timeval after = { ms / 1000, ms % 1000 * 1000 };
+
+	if (evtimer_add(event, &after) == -1)
+		fatalx("can't set a timer");
+}
+
+void
+queue_set_timer(struct queue *queue)
+{
+	uint32_t due, now;
+	struct timeval after = { 0, 0 };
+
+	if (queue->phase != QUEUE_RUNNING)
+		return;
+	due = scheduler_next_due(queue->scheduler);
+	if (due == RETRY_NEVER)
+		return;
+	now = retry_now();
+	after.tv_sec = due > now ? due - now : 0;
+	/* The tick looks, too: so the timer is only set where it makes a difference. */
+	if (after.tv_sec <= 1)
+		evtimer_add(queue->due_timer, &after);
+}
+
+void
+queue_run_soon(struct queue *queue)
+{
+	if (queue->run_event != NULL)
+		event_active(queue->run_event, EV_TIMEOUT, 0);
+}
+
+void
+queue_count(struct queue *queue)
+{
+	stats_set(STATS_QUEUE_ENVELOPE, (int64_t)queue->envelopes);
+	stats_set(STATS_QUEUE_MESSAGE, (int64_t)index_messages(queue->index));
+}
+
+static void
+run_event(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	delivery_run(arg);
+}
+
+static void
+due_event(int fd, short what, void *arg)
+{
+	struct queue *queue = arg;
+
+	(void)fd;
+	(void)what;
+	if (queue->phase != QUEUE_RUNNING)
+		return;
+	delivery_due(queue);
+	queue_run_soon(queue);
+}
+
+static void
+tick_event(int fd, short what, void *arg)
+{
+	struct queue *queue = arg;
+
+	(void)fd;
+	(void)what;
+	set_ms(program.tick, TICK_MS);
+	journal_tick(queue->journal);
+	if (journal_staged(queue->journal, JOURNAL_FIRST) > 0)
+		commit_states(queue, false);
+	intake_tell_state(queue);
+	mda_tick(queue);
+	bounce_tick(queue);
+	scheduler_sweep(queue->scheduler, clock_monotonic_ms());
+	if (queue->phase == QUEUE_RUNNING) {
+		delivery_due(queue);
+		delivery_look_again(queue);
+	}
+}
+
+static void
+reclaim_event(int fd, short what, void *arg)
+{
+	struct queue *queue = arg;
+
+	(void)fd;
+	(void)what;
+	set_ms(program.reclaim, journal_reclaim(queue->journal) ? RECLAIM_MS : TICK_MS);
+}
+
+/* The directory. */
+
+void
+queue_ask_directory(struct queue *queue, struct question *question, enum ipc_directory_type type,
+    unsigned deadline_ms)
+{
+	uint32_t id = pending_add(queue->questions, question, deadline_ms);
+
+	/* Without a directory it fails at its deadline; the tick asks again. */
+	if (queue->directory != NULL)
+		channel_send(queue->directory, type, id, 0, -1, &queue->payload);
+}
+
+static void
+question_failed(void *owner, uint32_t id, const char *why, void *arg)
+{
+	struct question *question = owner;
+
+	(void)id;
+	question->failed(arg, question, why);
+}
+
+static void
+receive_usage_request(struct queue *queue, struct channel *channel, struct imsg *imsg)
+{
+	struct ipc_mailbox mailbox;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_mailbox_decode(&reader, &mailbox) || !buf_reader_done(&reader))
+		channel_reject(channel, imsg, "bad mailbox");
+	else
+		mda_usage(queue, imsg->id, &mailbox);
+}
+
+static void
+directory_received(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct queue *queue = arg;
+	struct question *question;
+
+	switch ((enum ipc_directory_type)imsg->type) {
+	case DIRECTORY_TARGET:
+		question = pending_get(queue->questions, imsg->id);
+		if (question != NULL)
+			question->answer(queue, question, imsg);
+		return;
+	case DIRECTORY_RCPT_DONE:
+	case DIRECTORY_MAILBOX_DONE:
+		question = pending_take(queue->questions, imsg->id);
+		if (question != NULL)
+			question->answer(queue, question, imsg);
+		return;
+	case DIRECTORY_FORGET:
+		mailbox_forget_all(queue);
+		return;
+	case DIRECTORY_USAGE:
+		receive_usage_request(queue, channel, imsg);
+		return;
+	case DIRECTORY_RCPT:
+	case DIRECTORY_MAILBOX:
+	case DIRECTORY_USAGE_DONE:
+		break;
+	}
+	channel_reject(channel, imsg, "not allowed here");
+}
+
+static void
+drop_directory(struct queue *queue, const char *why)
+{
+	struct channel *channel = queue->directory;
+
+	queue->directory = NULL;
+	channel_free(channel);
+	pending_fail_all(queue->questions, why);
+	mailbox_forget_all(queue);
+}
+
+static void
+directory_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)channel;
+	drop_directory(arg, why);
+}
+
+/* Control. */
+
+static void
+control_received(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	control_receive(arg, channel, imsg);
+}
+
+static void
+control_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)why;
+	(void)arg;
+	channel_free(channel);
+	program.control = NULL;
+}
+
+/* The supervisor. */
+
+static void
+open_spool(struct queue *queue)
+{
+	const char *path = program.child.privileged_start ? "/" : queue->config->spool_directory;
+	struct journal_options options = { queue->config->queue_segment_size,
+		queue->config->queue_free_percent };
+	struct journal_handler handler;
+
+	switch (spool_open(&queue->spool, path)) {
+	case SPOOL_OK:
+		break;
+	case SPOOL_BUSY:
+		log_error("another queue runs on the spool %s: stop it, or give this one a "
+		          "directory of its own",
+		    queue->config->spool_directory);
+		exit(EX_TEMPFAIL);
+	case SPOOL_ERROR:
+		exit(EX_CONFIG);
+	}
+	mail_handler(queue, &handler);
+	handler.batch_done = commit_batch_done;
+	switch (journal_open(&queue->journal, &queue->spool, &options, &handler)) {
+	case JOURNAL_OPENED:
+		break;
+	case JOURNAL_NEWER_VERSION:
+		exit(EX_CONFIG);
+	case JOURNAL_UNREADABLE:
+		exit(EX_IOERR);
+	}
+}
+
+static bool
+large_is_known(uint32_t message_id, void *arg)
+{
+	struct queue *queue = arg;
+	struct message *message = index_find(queue->index, message_id);
+
+	return message != NULL && message->is_large;
+}
+
+static void
+schedule_all(struct queue *queue)
+{
+	struct message *message = index_from(queue->index, 0), *next;
+	struct log_line line;
+
+	for (; message != NULL; message = next) {
+		next = index_next(queue->index, message);
+		for (uint32_t i = 0; i < message->count; i++) {
+			struct entry *entry = &message->entries[i];
+
+			if (entry->state == ENTRY_NEW)
+				mail_wait(queue, entry);
+		}
+	}
+	log_begin(&line, LOG_LEVEL_INFO, "spool-opened");
+	log_number(&line, "messages", (int64_t)index_messages(queue->index));
+	log_number(&line, "envelopes", (int64_t)queue->envelopes);
+	log_end(&line);
+}
+
+static void
+set_limits(struct queue *queue)
+{
+	struct rlimit limit;
+
+	queue->kept_limit = KEPT_MAX;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < KEPT_MAX)
+		queue->kept_limit = limit.rlim_cur / 4;
+}
+
+static void
+first_config(struct queue *queue)
+{
+	queue->index = index_new();
+	queue->scheduler = scheduler_new();
+	queue->questions = pending_new(queue->base, question_failed, queue);
+	if (queue->index == NULL || queue->scheduler == NULL || queue->questions == NULL)
+		fatalx("out of memory");
+	set_limits(queue);
+	bounce_open(queue);
+	open_spool(queue);
+	spool_large_sweep(
+	    &queue->spool, large_is_known, queue, journal_was_damaged(queue->journal));
+	commit_open(queue);
+	intake_open(queue);
+	mda_open(queue);
+	queue->run_event = event_new(queue->base, -1, 0, run_event, queue);
+	queue->due_timer = evtimer_new(queue->base, due_event, queue);
+	program.tick = evtimer_new(queue->base, tick_event, queue);
+	program.reclaim = evtimer_new(queue->base, reclaim_event, queue);
+	if (queue->run_event == NULL || queue->due_timer == NULL || program.tick == NULL ||
+	    program.reclaim == NULL || event_priority_set(queue->run_event, 1) == -1)
+		fatalx("out of memory");
+	queue->phase = QUEUE_READY;
+	schedule_all(queue);
+	queue_count(queue);
+}
+
+static void
+receive_config(struct queue *queue, struct channel *channel, struct imsg *imsg)
+{
+	struct config *config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
+	struct journal_options options;
+
+	if (config == NULL)
+		fatalx("the configuration can't be read");
+	if (queue->phase == QUEUE_STARTING) {
+		queue->config = config;
+		first_config(queue);
+	} else {
+		config_free(queue->config);
+		queue->config = config;
+		options = (struct journal_options){ config->queue_segment_size,
+			config->queue_free_percent };
+		journal_set_options(queue->journal, &options);
+		mailbox_forget_all(queue);
+	}
+	channel_send(channel, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
+}
+
+static void
+receive_peer(struct queue *queue, struct imsg *imsg)
+{
+	struct ipc_peer peer;
+	struct buf_reader reader;
+	int fd = imsg->fd;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (fd == -1 || !ipc_peer_decode(&reader, &peer) || queue->phase == QUEUE_STARTING)
+		fatalx("a peer that can't be understood");
+	imsg->fd = -1;
+	switch (peer.program) {
+	case PROGRAM_LISTENER:
+		intake_set_listener(queue, peer.instance, fd);
+		return;
+	case PROGRAM_DIRECTORY:
+		if (queue->directory != NULL)
+			drop_directory(queue, "the directory was restarted");
+		queue->directory = channel_new(
+		    queue->base, "directory", fd, directory_received, directory_closed, queue);
+		return;
+	case PROGRAM_CONTROL:
+		channel_free(program.control);
+		program.control = channel_new(
+		    queue->base, "control", fd, control_received, control_closed, queue);
+		return;
+	case PROGRAM_SUPERVISOR:
+	case PROGRAM_QUEUE:
+	case PROGRAM_RESOLVER:
+	case PROGRAM_MDA:
+	case PROGRAM_COUNT:
+		break;
+	}
+	close(fd);
+}
+
+static void
+receive_log(struct imsg *imsg)
+{
+	struct ipc_log settings;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_log_decode(&reader, &settings))
+		return;
+	log_set_level(settings.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_set_trace(settings.trace);
+	if (imsg->fd != -1) {
+		log_set_fd(imsg->fd);
+		imsg->fd = -1;
+	}
+}
+
+static void
+start(struct queue *queue, struct channel *channel, const struct imsg *imsg)
+{
+	if (queue->phase == QUEUE_STARTING)
+		fatalx("started without a configuration");
+	if (queue->phase == QUEUE_READY) {
+		queue->phase = QUEUE_RUNNING;
+		set_ms(program.tick, 0);
+		set_ms(program.reclaim, TICK_MS);
+		queue_set_timer(queue);
+	}
+	channel_send(channel, CHILD_SUPERVISOR_READY, imsg->id, 0, -1, NULL);
+}
+
+static void
+stop_event(int fd, short what, void *arg)
+{
+	struct queue *queue = arg;
+
+	(void)fd;
+	(void)what;
+	if (queue->in_flight > 0 && clock_monotonic_ms() < program.stop_until_ms) {
+		set_ms(program.stop, STOP_LOOK_MS);
+		return;
+	}
+	event_base_loopexit(queue->base, NULL);
+}
+
+/* No delivery is begun any more; those in hand have some seconds to end. */
+static void
+stop(struct queue *queue)
+{
+	if (queue->phase == QUEUE_STARTING)
+		exit(EX_OK);
+	if (queue->phase == QUEUE_STOPPING)
+		return;
+	queue->phase = QUEUE_STOPPING;
+	program.stop = evtimer_new(queue->base, stop_event, queue);
+	if (program.stop == NULL)
+		fatalx("out of memory");
+	program.stop_until_ms = clock_monotonic_ms() + STOP_MS;
+	set_ms(program.stop, STOP_LOOK_MS);
+}
+
+static void
+supervisor_received(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct queue *queue = arg;
+
+	switch ((enum ipc_supervisor_type)imsg->type) {
+	case SUPERVISOR_CHILD_CONFIG:
+		receive_config(queue, channel, imsg);
+		return;
+	case SUPERVISOR_CHILD_STATS:
+		if (imsg->fd != -1)
+			stats_attach(imsg->fd);
+		imsg->fd = -1;
+		return;
+	case SUPERVISOR_CHILD_PEER:
+		receive_peer(queue, imsg);
+		return;
+	case SUPERVISOR_CHILD_START:
+		start(queue, channel, imsg);
+		return;
+	case SUPERVISOR_CHILD_LOG:
+		receive_log(imsg);
+		return;
+	case SUPERVISOR_CHILD_STOP:
+		stop(queue);
+		return;
+	case SUPERVISOR_QUEUE_MDA_STARTED:
+		if (queue->phase != QUEUE_STARTING)
+			mda_started(queue, imsg);
+		return;
+	case SUPERVISOR_CHILD_LISTEN:
+	case SUPERVISOR_CHILD_PAUSE:
+	case SUPERVISOR_CHILD_RESUME:
+	case CHILD_SUPERVISOR_CONFIGURED:
+	case CHILD_SUPERVISOR_READY:
+	case CHILD_SUPERVISOR_LOG_LOST:
+	case QUEUE_SUPERVISOR_MDA_START:
+	case CONTROL_SUPERVISOR_REQUEST:
+	case SUPERVISOR_CONTROL_DONE:
+		break;
+	}
+	log_warning("the supervisor sent type %u, which is not for a queue", imsg->type);
+}
+
+static void
+supervisor_closed(struct channel *channel, const char *why, void *arg)
+{
+	struct queue *queue = arg;
+
+	(void)channel;
+	log_debug("supervisor: %s", why);
+	if (queue->journal != NULL)
+		(void)commit_now(queue);
+	exit(EX_OK);
+}
+
+static void
+close_all(struct queue *queue)
+{
+	bool durable = commit_now(queue);
+
+	channel_flush(queue->supervisor);
+	channel_free(program.control);
+	channel_free(queue->directory);
+	intake_close(queue);
+	mda_close(queue);
+	bounce_close(queue);
+	commit_close(queue);
+	journal_close(queue->journal);
+	spool_close(&queue->spool);
+	log_info("stopped%s", durable ? "" : "; the last changes could not be written");
+}
+
+int
+main(int argc, char **argv)
+{
+	struct queue *queue = &program.queue;
+
+	if (argc == 3 && strcmp(argv[1], "check") == 0)
+		return check_spool(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "dump") == 0)
+		return check_dump(argv[2]);
+	child_start(&program.child, "queue", argc, argv);
+	queue->base = child_event_base();
+	buf_init(&queue->payload, IMSG_PAYLOAD_MAX);
+	queue->supervisor = channel_new(queue->base, "supervisor", program.child.channel_fd,
+	    supervisor_received, supervisor_closed, queue);
+	if (event_base_dispatch(queue->base) == -1)
+		fatalx("the event loop failed");
+	close_all(queue);
+	return EX_OK;
+}
