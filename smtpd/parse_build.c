@@ -428,6 +428,62 @@ relay_host_fits(const char *url)
 	return known && end > host && *end == '\0' && *host != ':' && strlen(url) <= 512;
 }
 
+/* One of `words` (the last is NULL) at `*at`, which is moved behind it. */
+static bool
+take_word(const char **at, const char *const *words)
+{
+	size_t length = strcspn(*at, "[:|}");
+
+	for (; *words != NULL; words++) {
+		if (strlen(*words) == length && strncmp(*at, *words, length) == 0) {
+			*at += length;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* NAME, then [NUMBER] or [NUMBER:NUMBER], then :MODIFIER|MODIFIER, each but the name optional. */
+static bool
+take_replacement(const char **at)
+{
+	static const char *const names[] = { "dest", "dest.user", "dest.domain", "rcpt",
+		"rcpt.user", "rcpt.domain", "user.username", "user.directory", NULL };
+	static const char *const modifiers[] = { "lowercase", "uppercase", "strip", "raw", NULL };
+
+	if (!take_word(at, names))
+		return false;
+	if (**at == '[') {
+		*at += 1 + strspn(*at + 1, "-:0123456789");
+		if (*(*at)++ != ']')
+			return false;
+	}
+	if (**at == ':') {
+		do
+			(*at)++;
+		while (take_word(at, modifiers) && **at == '|');
+	}
+	return *(*at)++ == '}';
+}
+
+/*
+ * Whether every %{...} of a path is one that the directory replaces. What the values make of it,
+ * only delivery can know.
+ */
+static bool
+template_fits(const char *path)
+{
+	while (*path != '\0') {
+		if (path[0] == '%' && path[1] == '{') {
+			path += 2;
+			if (!take_replacement(&path))
+				return false;
+		} else
+			path += path[0] == '%' && path[1] == '%' ? 2 : 1;
+	}
+	return true;
+}
+
 /* What is wrong with the action in the draft, reported. */
 static bool
 action_is_sound(struct parse *parse)
@@ -475,6 +531,11 @@ action_is_sound(struct parse *parse)
 		problem_error(problems, draft->place,
 		    "\"maildir\" wants a path of at most %d bytes, not \"%.40s\"",
 		    PATH_TEXT_MAX / 2, action->path);
+		return false;
+	}
+	if (action->path != NULL && !template_fits(action->path)) {
+		problem_error(problems, draft->place,
+		    "\"%.100s\" holds a %%{...} that smtpd.conf(5) doesn't have", action->path);
 		return false;
 	}
 	if (config_find_action(parse->config, action->name) != NULL) {

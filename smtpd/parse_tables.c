@@ -341,6 +341,21 @@ check_static(struct parse *parse, const struct table_reference *reference,
 	}
 }
 
+static bool
+accounts_serve(enum table_use use)
+{
+	return use == TABLE_USE_DOMAIN || use == TABLE_USE_ADDRESS || use == TABLE_USE_VIRTUAL ||
+	    use == TABLE_USE_USERBASE;
+}
+
+static bool
+is_accounts(const struct config *config, const char *name)
+{
+	const struct table_config *table = config_find_table(config, name);
+
+	return table != NULL && table->backend == TABLE_ACCOUNTS;
+}
+
 static void
 check_references(struct parse *parse)
 {
@@ -360,8 +375,7 @@ check_references(struct parse *parse)
 		note->is_used = true;
 		if (table->backend == TABLE_STATIC)
 			check_static(parse, reference, table, note);
-		else if (table->backend == TABLE_ACCOUNTS && reference->use != TABLE_USE_DOMAIN &&
-		    reference->use != TABLE_USE_VIRTUAL && reference->use != TABLE_USE_ADDRESS)
+		else if (table->backend == TABLE_ACCOUNTS && !accounts_serve(reference->use))
 			problem_error(&parse->problems, reference->place,
 			    "<%s> holds domains and mailboxes: it can't be used as %s", table->name,
 			    use_words(reference->use));
@@ -399,6 +413,15 @@ check_rules(struct parse *parse)
 		else if (*rule->action != '\0')
 			problem_error(&parse->problems, parse->rule_places[i],
 			    "action \"%s\" is not defined", rule->action);
+		/* Its users would be looked for in the system. */
+		if (action != NULL && action->method == ACTION_MAILDIR && !rule->for_negated &&
+		    is_accounts(config, rule->for_table) &&
+		    !is_accounts(config, action->virtual_table) &&
+		    !is_accounts(config, action->userbase_table))
+			problem_warning(&parse->problems, parse->rule_places[i],
+			    "the rule is for <accounts>, but action \"%s\" has no \"virtual "
+			    "<accounts>\"",
+			    action->name);
 		if (i > 0 && rule_takes_all(&config->rules[i - 1]))
 			problem_warning(&parse->problems, parse->rule_places[i],
 			    "\"match\" is never reached: the rule in line %u takes all",

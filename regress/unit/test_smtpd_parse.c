@@ -321,20 +321,21 @@ actions_take_their_options(void **state)
 {
 	struct config *config =
 	    good("table users { bob = \"1000:1000:/home/bob\" }\n"
+	         "action p maildir \"~/%{dest.domain[0:-2]:lowercase|raw}/%%{x}/%{rcpt}\"\n"
 	         "action m maildir \"~/Mail\" alias { a = \"b, c\" } userbase <users> user mail "
 	         "ttl 1d pipes\n"
 	         "action r relay host \"smtp+tls://label@mx.example.org:587\" ttl 2d\n"
 	         "action e expand-only virtual { \"@x.org\" = y }\n");
 
 	(void)state;
-	assert_string_equal(config->actions[0].path, "~/Mail");
-	assert_string_equal(config->actions[0].user, "mail");
-	assert_true(config->actions[0].allow_pipes);
-	assert_int_equal(config->actions[0].ttl, 86400);
+	assert_string_equal(config->actions[1].path, "~/Mail");
+	assert_string_equal(config->actions[1].user, "mail");
+	assert_true(config->actions[1].allow_pipes);
+	assert_int_equal(config->actions[1].ttl, 86400);
 	assert_string_equal(
-	    config_find_table(config, config->actions[0].alias_table)->entries[0].value, "b, c");
-	assert_string_equal(config->actions[1].relay_host, "smtp+tls://label@mx.example.org:587");
-	assert_int_equal(config->actions[2].method, ACTION_EXPAND_ONLY);
+	    config_find_table(config, config->actions[1].alias_table)->entries[0].value, "b, c");
+	assert_string_equal(config->actions[2].relay_host, "smtp+tls://label@mx.example.org:587");
+	assert_int_equal(config->actions[3].method, ACTION_EXPAND_ONLY);
 	config_free(config);
 }
 
@@ -577,6 +578,11 @@ wrong_values_are_reported_with_what_is_wanted(void **state)
 	bad("action a expand-only\n", 1, "\"expand-only\"");
 	bad("action a maildir alias { a = b } virtual { a = b }\n", 1, "\"alias\"");
 	bad("action a maildir ttl never\n", 1, "\"never\"");
+	bad("action a maildir \"/m/%{sender}\"\n", 1, "\"/m/%{sender}\"");
+	bad("action a maildir \"/m/%{dest.user\"\n", 1, "\"/m/%{dest.user\"");
+	bad("action a maildir \"/m/%{dest.user:upper}\"\n", 1, "\"/m/%{dest.user:upper}\"");
+	bad("action a maildir \"/m/%{dest.user[x]}\"\n", 1, "\"/m/%{dest.user[x]}\"");
+	bad("action a maildir \"%{\"\n", 1, "\"%{\"");
 	bad("action a relay host \"ftp://x\"\n", 1, "\"ftp://x\"");
 	bad("table t sqlite:/etc/x\n", 1, "\"sqlite:/etc/x\"");
 	bad("table t file:etc/x\n", 1, "\"etc/x\"");
@@ -604,7 +610,8 @@ names_that_nothing_defines_are_reported_where_they_are_used(void **state)
 	bad("listen on $where\n", 1, "\"$where\"");
 	bad("table l { a, b }\naction a maildir alias <l>\n", 2, "\"l\"");
 	bad("action a maildir alias aliases\n", 1, "\"aliases\"");
-	bad("action a maildir userbase <accounts>\n", 1, "<accounts>");
+	bad("action a maildir alias <accounts>\n", 1, "<accounts>");
+	bad("match from src <accounts> reject\n", 1, "<accounts>");
 	bad("table d {\n a.org\n b..org }\nmatch for domain <d> reject\n", 3, "\"b..org\"");
 	bad("action a maildir userbase { u = nobody }\n", 1, "\"nobody\"");
 	/* In any order. */
@@ -663,6 +670,8 @@ unused_and_unreachable_things_are_warned_of(void **state)
 	warns("a = b\n", 1, "\"a\"");
 	warns("action a maildir\n", 1, "\"a\"");
 	warns("match from any for any reject\nmatch for local reject\n", 2, "line 1");
+	warns("action a maildir\nmatch from any for domain <accounts> action a\n", 2,
+	    "virtual <accounts>");
 	warns("table t file:/nonexistent/x\nmatch for domain <t> reject\n", 1, "/nonexistent/x");
 }
 
@@ -864,6 +873,105 @@ printed_config_parses_to_the_same(void **state)
 	free(second);
 }
 
+/* The text of a file of this tree; tests run at its top. */
+static char *
+tree_file(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char *text = calloc(1, 1 << 20);
+
+	if (file == NULL)
+		fail_msg("can't open %s", path);
+	assert_non_null(text);
+	assert_true(fread(text, 1, (1 << 20) - 1, file) > 0);
+	fclose(file);
+	return text;
+}
+
+/* What mdoc escapes in a literal block. */
+static void
+unescape(char *text)
+{
+	char *to = text;
+
+	for (; *text != '\0'; text++) {
+		*to++ = *text;
+		if (text[0] == '\\' && text[1] == 'e')
+			text++;
+	}
+	*to = '\0';
+}
+
+static void
+examples_of_the_manual_parse(void **state)
+{
+	char *manual = tree_file("smtpd/smtpd.conf.5"), *at = manual, *end;
+	size_t examples = 0;
+
+	(void)state;
+	while ((at = strstr(at, "\n.Bd -literal")) != NULL) {
+		at = strchr(at + 1, '\n') + 1;
+		end = strstr(at, "\n.Ed");
+		assert_non_null(end);
+		*end = '\0';
+		unescape(at);
+		config_free(good(at));
+		at = end + 1;
+		examples++;
+	}
+	assert_int_equal(examples, 4);
+	free(manual);
+}
+
+static void
+manual_names_every_setting(void **state)
+{
+	char *manual = tree_file("smtpd/smtpd.conf.5"), *printed = NULL, *line, *save, *end;
+	struct config *config = config_new();
+	size_t size, settings = 0;
+	FILE *file = open_memstream(&printed, &size);
+
+	(void)state;
+	parse_print_config(file, config);
+	fclose(file);
+	for (line = strtok_r(printed, "\n", &save); line != NULL;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char wanted[128], *name;
+
+		/* "smtp limit max-rcpt 1000" is "\n.It Ic smtp limit Cm max-rcpt Ar" there. */
+		end = strpbrk(line, "0123456789\"{");
+		if (end == NULL)
+			end = strrchr(line, ' ') + 1;
+		end[-1] = '\0';
+		name = strrchr(line, ' ');
+		assert_non_null(name);
+		*name++ = '\0';
+		snprintf(wanted, sizeof(wanted), "\n.It Ic %s Cm %s ", line, name);
+		if (strstr(manual, wanted) == NULL)
+			fail_msg("not in the manual: %s %s", line, name);
+		settings++;
+	}
+	assert_true(settings > 30);
+	config_free(config);
+	free(printed);
+	free(manual);
+}
+
+static void
+installed_configs_parse(void **state)
+{
+	static const char *const paths[] = { "etc/smtpd.conf", "etc/examples/behind-proxy.conf",
+		"etc/examples/system-users.conf", "etc/examples/virtual-users.conf" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		char *text = tree_file(paths[i]);
+
+		config_free(good(text));
+		free(text);
+	}
+}
+
 static void
 reports_go_to_a_stream(void **state)
 {
@@ -905,6 +1013,9 @@ main(void)
 		cmocka_unit_test(files_that_are_no_config_are_refused),
 		cmocka_unit_test(include_loops_end),
 		cmocka_unit_test(printed_config_parses_to_the_same),
+		cmocka_unit_test(examples_of_the_manual_parse),
+		cmocka_unit_test(manual_names_every_setting),
+		cmocka_unit_test(installed_configs_parse),
 		cmocka_unit_test(reports_go_to_a_stream),
 	};
 
