@@ -110,6 +110,7 @@ class Demo:
         self.failures = 0
         self.checks = 0
         self.server = None
+        self.has_shown_keywords = False
 
     # What is said and checked
 
@@ -219,11 +220,12 @@ class Demo:
         with socket.create_connection(("127.0.0.1", self.port), LIMIT) as connection:
             stream = connection.makefile("rwb")
 
-            def reply():
+            def reply(brief=False):
                 text = ""
                 while True:
                     line = stream.readline().decode(errors="replace").rstrip("\r\n")
-                    show(f"S: {line}", "36")
+                    if not brief or line[3:4] != "-":
+                        show(f"S: {line}", "36")
                     text += line + "\n"
                     if line[3:4] != "-":
                         replies.append(text)
@@ -233,7 +235,8 @@ class Demo:
                 show(f"C: {command}", "35")
                 stream.write(command.encode() + b"\r\n")
                 stream.flush()
-                reply()
+                reply(brief=self.has_shown_keywords)
+                self.has_shown_keywords = True
                 if command == "DATA" and replies[-1].startswith("354"):
                     for line in message.splitlines():
                         show(f"C: {line}", "35")
