@@ -449,6 +449,24 @@ start(struct child_slot *slot)
 		send_begin(slot);
 }
 
+/* Those that others come to; they open when the ones behind them are there. */
+static bool
+is_door(enum program program)
+{
+	return program == PROGRAM_LISTENER || program == PROGRAM_CONTROL;
+}
+
+static void
+begin_all(struct supervisor *supervisor, bool doors)
+{
+	size_t i;
+
+	for (i = 0; i < supervisor->child_count; i++)
+		if (is_running(&supervisor->children[i]) &&
+		    is_door(supervisor->children[i].program) == doors)
+			send_begin(&supervisor->children[i]);
+}
+
 void
 children_start(struct supervisor *supervisor)
 {
@@ -456,9 +474,27 @@ children_start(struct supervisor *supervisor)
 
 	for (i = 0; i < supervisor->child_count; i++)
 		start_connected(&supervisor->children[i]);
-	for (i = 0; i < supervisor->child_count; i++)
-		if (is_running(&supervisor->children[i]))
-			send_begin(&supervisor->children[i]);
+	begin_all(supervisor, false);
+}
+
+bool
+children_have_started(struct supervisor *supervisor)
+{
+	bool all = true;
+	size_t i;
+
+	for (i = 0; i < supervisor->child_count; i++) {
+		if (supervisor->children[i].state == CHILD_READY)
+			continue;
+		all = false;
+		if (!is_door(supervisor->children[i].program))
+			return false;
+	}
+	if (!all && !supervisor->has_opened) {
+		supervisor->has_opened = true;
+		begin_all(supervisor, true);
+	}
+	return all;
 }
 
 static void

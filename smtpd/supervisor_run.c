@@ -131,13 +131,9 @@ void
 supervisor_check_started(struct supervisor *supervisor)
 {
 	struct log_line line;
-	size_t i;
 
-	if (supervisor->state != SUPERVISOR_STARTING)
+	if (supervisor->state != SUPERVISOR_STARTING || !children_have_started(supervisor))
 		return;
-	for (i = 0; i < supervisor->child_count; i++)
-		if (supervisor->children[i].state != CHILD_READY)
-			return;
 	supervisor->state = SUPERVISOR_RUNNING;
 	supervisor->exit_status = EX_OK;
 	log_begin(&line, LOG_LEVEL_INFO, "started");

@@ -103,6 +103,7 @@ struct supervisor {
 	int64_t log_tried_ms;
 
 	enum supervisor_state state;
+	bool has_opened; /* listeners and control were told to begin */
 	int exit_status;
 	char why[WHY_MAX]; /* of a start that failed */
 	void (*started)(void *arg);
@@ -129,8 +130,10 @@ struct supervisor {
 
 /* Fills in the table of children; nothing is started. */
 void children_init(struct supervisor *);
-/* Starts all; they get to know each other, then begin. */
+/* Starts all; they get to know each other, then those that nobody connects to begin. */
 void children_start(struct supervisor *);
+/* True when all are ready. When all but the listeners and control are, lets those begin. */
+bool children_have_started(struct supervisor *);
 /* A child's process has ended. False when `pid` is none of them. */
 bool children_reaped(struct supervisor *, pid_t, int status);
 /* STOP to the running children of that program. */
