@@ -304,7 +304,7 @@ config_new(void)
 	config->state_directory = copy(LOCALSTATEDIR "/lib/postern");
 	config->run_directory = copy(RUNSTATEDIR "/postern");
 	config->mail_user = copy("_vmail");
-	config->mail_directory = copy(LOCALSTATEDIR "/mail");
+	config->mail_directory = copy(LOCALSTATEDIR "/vmail");
 	config->nameserver = copy("");
 	return config;
 }

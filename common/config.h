@@ -160,7 +160,7 @@ struct config {
 	char *state_directory; /* LOCALSTATEDIR/lib/postern: accounts database */
 	char *run_directory;   /* RUNSTATEDIR/postern: smtpd.sock, empty/ */
 	char *mail_user;       /* owner of mailboxes of the accounts database: _vmail */
-	char *mail_directory;  /* and where: LOCALSTATEDIR/mail ; /DOMAIN/USER below it */
+	char *mail_directory;  /* and where: LOCALSTATEDIR/vmail ; /DOMAIN/USER below it */
 	char *nameserver;      /* ADDRESS[@PORT] for the resolver; "" those of /etc/resolv.conf */
 
 	struct listener_config *listeners;
