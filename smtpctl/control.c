@@ -213,7 +213,8 @@ main(int argc, char **argv)
 	control.base = child_event_base();
 	control.stats = control_stats_new();
 	control.clients = control_clients_new(control.base, control.child.privileged_start);
-	control.relay = relay_new(control.base, &control_client_caller, control.stats);
+	control.relay =
+	    relay_new(control.base, &control_client_caller, control.clients, control.stats);
 	control_clients_set_relay(control.clients, control.relay);
 	control.supervisor = channel_new(control.base, "supervisor", control.child.channel_fd,
 	    on_supervisor, on_supervisor_closed, NULL);

@@ -200,7 +200,14 @@ client_has_read(void *caller)
 	return channel_queued(client->channel) == 0;
 }
 
-const struct relay_caller control_client_caller = { client_frame, client_done, client_has_read };
+static void
+client_settled(void *arg)
+{
+	check_finished(arg);
+}
+
+const struct relay_caller control_client_caller = { client_frame, client_done, client_has_read,
+	client_settled };
 
 static void
 on_drained(struct channel *channel, void *arg)
@@ -239,8 +246,6 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 	request = relay_begin(client->clients->relay, &order, client);
 	if (request != NULL)
 		client->request = request;
-	else
-		check_finished(client->clients);
 }
 
 static void

@@ -44,9 +44,11 @@ struct peer {
 struct relay {
 	struct event_base *base;
 	struct relay_caller caller;
+	void *caller_arg;
 	struct control_stats *stats;
 	struct peer peers[CONTROL_PEER_COUNT];
 	size_t count;
+	bool ending; /* relay_free(): there are no callers any more */
 };
 
 static const char *
@@ -98,6 +100,8 @@ finish(struct relay_request *request, const struct ipc_result *result, int fd)
 	control_order_free(&request->order);
 	free(request);
 	relay->count--;
+	if (!relay->ending)
+		relay->caller.settled(relay->caller_arg);
 }
 
 static void __attribute__((format(printf, 3, 4)))
@@ -124,7 +128,8 @@ on_failed(void *owner, uint32_t id, const char *why, void *arg)
 }
 
 struct relay *
-relay_new(struct event_base *base, const struct relay_caller *caller, struct control_stats *stats)
+relay_new(struct event_base *base, const struct relay_caller *caller, void *arg,
+    struct control_stats *stats)
 {
 	struct relay *relay = calloc(1, sizeof(*relay));
 
@@ -132,6 +137,7 @@ relay_new(struct event_base *base, const struct relay_caller *caller, struct con
 		fatal("control");
 	relay->base = base;
 	relay->caller = *caller;
+	relay->caller_arg = arg;
 	relay->stats = stats;
 	for (size_t i = 0; i < CONTROL_PEER_COUNT; i++) {
 		relay->peers[i].relay = relay;
@@ -146,6 +152,7 @@ relay_free(struct relay *relay)
 {
 	if (relay == NULL)
 		return;
+	relay->ending = true;
 	for (size_t i = 0; i < CONTROL_PEER_COUNT; i++) {
 		pending_fail_all(relay->peers[i].pending, "stopped");
 		pending_free(relay->peers[i].pending);

@@ -26,9 +26,14 @@ struct relay_caller {
 	void (*done)(void *caller, const struct ipc_result *, int fd);
 	/* Whether all that was sent has left for the caller. */
 	bool (*has_read)(void *caller);
+	/* A request is over, its caller gone or not. */
+	void (*settled)(void *arg);
 };
 
-struct relay *relay_new(struct event_base *, const struct relay_caller *, struct control_stats *);
+/* `arg` is for `settled`. */
+struct relay *relay_new(
+    struct event_base *, const struct relay_caller *, void *arg, struct control_stats *);
+/* After all callers were freed. What is still waiting is logged as failed. */
 void relay_free(struct relay *);
 void relay_set_supervisor(struct relay *, struct channel *);
 /* A new channel to the queue or the directory; what waited on the old one fails. */
