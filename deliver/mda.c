@@ -27,7 +27,8 @@
 #include "deliver/command.h"
 #include "deliver/runner.h"
 
-#define STOP_SECONDS 10   /* for what is in hand */
+#define STOP_SECONDS 8    /* for what is in hand */
+#define GONE_SECONDS 2    /* the same when nobody is there to hear of it */
 #define WAITING_MAX  4096 /* requests; the queue sends far fewer at once */
 
 enum mda_state {
@@ -85,12 +86,10 @@ finish_if_stopping(void)
 }
 
 static void
-stop(void)
+stop(time_t seconds)
 {
-	const struct timeval limit = { .tv_sec = STOP_SECONDS };
+	const struct timeval limit = { .tv_sec = seconds };
 
-	if (mda.state == MDA_STOPPING)
-		return;
 	mda.state = MDA_STOPPING;
 	if (mda.queue != NULL)
 		channel_pause(mda.queue, true);
@@ -281,7 +280,7 @@ on_queue_closed(struct channel *channel, const char *why, void *arg)
 	log_debug("queue: %s", why);
 	channel_free(channel);
 	mda.queue = NULL;
-	stop();
+	stop(GONE_SECONDS);
 }
 
 /* The first config starts the work; later ones change the names of files made from then on. */
@@ -347,7 +346,7 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 		set_log(channel, imsg);
 		return;
 	case SUPERVISOR_CHILD_STOP:
-		stop();
+		stop(mda.queue != NULL ? STOP_SECONDS : GONE_SECONDS);
 		return;
 	case SUPERVISOR_CHILD_PEER:
 	case SUPERVISOR_CHILD_LISTEN:
