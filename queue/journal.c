@@ -700,20 +700,21 @@ journal_open(struct journal **result, const struct spool *spool,
 	struct journal *journal = calloc(1, sizeof(*journal));
 	enum journal_open_result opened;
 
-	*result = NULL;
 	if (journal == NULL)
 		fatalx("out of memory");
 	journal->spool = spool;
 	journal->options = *options;
 	journal->handler = *handler;
 	journal->disk_size = spool_disk_size(spool);
+	/* Recovery's callbacks use it. */
+	*result = journal;
 	opened = journal_recover(journal);
 	if (opened != JOURNAL_OPENED) {
 		journal_close(journal);
+		*result = NULL;
 		return opened;
 	}
 	journal_tick(journal);
-	*result = journal;
 	return JOURNAL_OPENED;
 }
 

@@ -80,7 +80,8 @@ enum journal_open_result {
 };
 
 struct journal;
-/* Opens the journal of `spool` (kept by reference) and recovers it. */
+/* Opens the journal of `spool` (kept by reference) and recovers it; the pointer is set before the
+ * first callback. */
 enum journal_open_result journal_open(struct journal **, const struct spool *,
     const struct journal_options *, const struct journal_handler *);
 void journal_close(struct journal *);
