@@ -413,14 +413,14 @@ check_rules(struct parse *parse)
 		else if (*rule->action != '\0')
 			problem_error(&parse->problems, parse->rule_places[i],
 			    "action \"%s\" is not defined", rule->action);
-		/* Its users would be looked for in the system. */
+		/* Its users would be looked for elsewhere; without a table, they aren't. */
 		if (action != NULL && action->method == ACTION_MAILDIR && !rule->for_negated &&
 		    is_accounts(config, rule->for_table) &&
+		    (*action->virtual_table != '\0' || *action->userbase_table != '\0') &&
 		    !is_accounts(config, action->virtual_table) &&
 		    !is_accounts(config, action->userbase_table))
 			problem_warning(&parse->problems, parse->rule_places[i],
-			    "the rule is for <accounts>, but action \"%s\" has no \"virtual "
-			    "<accounts>\"",
+			    "the rule is for <accounts>, but action \"%s\" uses other tables",
 			    action->name);
 		if (i > 0 && rule_takes_all(&config->rules[i - 1]))
 			problem_warning(&parse->problems, parse->rule_places[i],

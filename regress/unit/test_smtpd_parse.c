@@ -670,8 +670,8 @@ unused_and_unreachable_things_are_warned_of(void **state)
 	warns("a = b\n", 1, "\"a\"");
 	warns("action a maildir\n", 1, "\"a\"");
 	warns("match from any for any reject\nmatch for local reject\n", 2, "line 1");
-	warns("action a maildir\nmatch from any for domain <accounts> action a\n", 2,
-	    "virtual <accounts>");
+	warns("action a maildir virtual { a@b = c }\nmatch for domain <accounts> action a\n", 2,
+	    "<accounts>");
 	warns("table t file:/nonexistent/x\nmatch for domain <t> reject\n", 1, "/nonexistent/x");
 }
 
