@@ -119,7 +119,7 @@ mail directory "{disk.root}/mail"
 smtp hostname mx.example.test
 smtp limit max-mails 1000000
 listen on 127.0.0.1 port {PORTS[self.name]}
-action "in" maildir
+action "in" maildir virtual <accounts>
 match from any for domain <accounts> action "in"
 """)
         self.maildir = disk.root / "mail/example.test/u"

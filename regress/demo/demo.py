@@ -42,7 +42,7 @@ smtp hostname mail.example.test
 listen on 127.0.0.1 port {port}
 
 # Domains, users and aliases are in the accounts database: smtpctl domain, user, alias.
-action "local" maildir
+action "local" maildir virtual <accounts>
 match from any for domain <accounts> action "local"
 """
 

@@ -37,7 +37,7 @@ SANITIZER = re.compile(r"ERROR: (Address|Leak|Thread|Memory)Sanitizer|runtime er
 # What an instance is given to deliver with unless a test brings its own; the
 # accounts database decides which domains and users there are.
 RULES = """
-action "in" maildir
+action "in" maildir virtual <accounts>
 match from any for domain <accounts> action "in"
 """
 
@@ -443,15 +443,13 @@ class Postern:
         return self
 
     def wait_ready(self, timeout=20.0):
-        """Returns when smtpd is ready: its control socket answers, and so does self.port when it
-        listens there."""
+        """Returns when smtpd is ready: it says so in the log, and self.port answers when it listens
+        there, else the control socket."""
         def check():
             if self.process.poll() is not None:
                 raise AssertionError(
                     f"smtpd ended with status {self.process.returncode}:\n{self.log_tail()}")
-            if not self.socket.exists():
-                return False
-            return self._answers()
+            return self.log_lines("started") and self._answers()
         try:
             wait_for(check, timeout, "smtpd is ready")
         except AssertionError as why:

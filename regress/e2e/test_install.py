@@ -109,10 +109,11 @@ def supervisors(stage):
 def test_smtpd_goes_into_the_background_once_it_takes_mail(make_postern):
     postern = make_postern(start=False)
     before = supervisors(postern.stage)
-    result = start_in_background(postern)
-    assert result.returncode == 0, result.stdout
-    pids = supervisors(postern.stage) - before
+    pids = set()
     try:
+        result = start_in_background(postern)
+        assert result.returncode == 0, result.stdout
+        pids = supervisors(postern.stage) - before
         # No waiting here: the return of the command is the promise.
         with socket.create_connection(("127.0.0.1", postern.port), 5) as connection:
             assert connection.recv(4) == b"220 "
@@ -122,9 +123,8 @@ def test_smtpd_goes_into_the_background_once_it_takes_mail(make_postern):
         wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 20,
             "smtpd has ended")
     finally:
-        for pid in pids:
-            if os.path.exists(f"/proc/{pid}"):
-                os.kill(pid, signal.SIGTERM)
+        for pid in supervisors(postern.stage) - before:
+            os.kill(pid, signal.SIGTERM)
 
 
 def test_a_start_that_fails_says_so_by_its_status(make_postern):
