@@ -263,7 +263,6 @@ settle(struct session *s)
 	switch (s->state) {
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
-	case SESSION_PENALTY:
 		break; /* RFC 2920 3.2 (2): the replies of a group leave together */
 	case SESSION_PROXY:
 	case SESSION_COMMAND:
@@ -271,6 +270,7 @@ settle(struct session *s)
 	case SESSION_TEXT:
 	case SESSION_CHUNK:
 	case SESSION_SKIP_CHUNK:
+	case SESSION_PENALTY:
 	case SESSION_FILE_WAIT:
 	case SESSION_COMMIT_WAIT:
 	case SESSION_CLOSING:

@@ -258,7 +258,7 @@ must_slow_down(struct session *s, const struct reply *reply)
 	if (reply->code != 550 || strcmp(reply->enhanced, "5.1.1") != 0)
 		return false;
 	s->unknown_users++;
-	return s->unknown_users > session_config(s)->limits.unknown_users &&
+	return s->unknown_users >= session_config(s)->limits.unknown_users &&
 	    event_add(&s->timer, &delay) == 0;
 }
 
@@ -280,11 +280,7 @@ session_rcpt_answered(void *owner, const struct reply *answer)
 		log_rcpt_refused(s, &reply);
 	}
 	session_send(s, &reply);
-	if (must_slow_down(s, &reply)) {
-		s->state = SESSION_PENALTY;
-		return;
-	}
-	s->state = SESSION_COMMAND;
+	s->state = must_slow_down(s, &reply) ? SESSION_PENALTY : SESSION_COMMAND;
 	session_resume(s);
 }
 

@@ -20,7 +20,7 @@ enum session_state {
 	SESSION_SKIP_LINE,   /* the rest of a command line that was too long */
 	SESSION_NAME_WAIT,   /* MAIL has come, the client's reverse name hasn't */
 	SESSION_RCPT_WAIT,   /* for the directory */
-	SESSION_PENALTY,     /* the answer is held back: too many unknown users */
+	SESSION_PENALTY,     /* the next command waits: too many unknown users */
 	SESSION_TEXT,        /* after DATA */
 	SESSION_CHUNK,       /* after BDAT */
 	SESSION_SKIP_CHUNK,  /* after a BDAT that failed: read and dropped */
