@@ -382,8 +382,8 @@ static const char *const statements[] = {
 	"action a relay host a.org ttl 1d",
 	"action a expand-only alias { a = b }",
 	"match from any for domain <accounts> reject",
-	"match ! from src 10.0.0.1 ! for rcpt-to { a@b } ! tag t ! helo h ! mail-from x@y "
-	"! rcpt-to c@d reject",
+	"match ! from src 10.0.0.1 ! for rcpt-to { a@b } ! tag t reject",
+	"match ! helo h ! mail-from x@y ! rcpt-to c@d reject",
 	"match from auth for local reject",
 	"match from mail-from @a.org for any reject",
 	"queue ttl 4d",
