@@ -222,7 +222,6 @@ child_start(struct child *child, const char *name, int argc, char **argv)
 {
 	struct arguments arguments;
 
-	log_open(name, LOG_TARGET_STDERR, STDERR_FILENO);
 	parse_arguments(&arguments, argc, argv);
 	open_standard_descriptors();
 	close_others(&arguments);

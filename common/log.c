@@ -68,20 +68,20 @@ prepare_fd(int fd)
 }
 
 void
-log_open(const char *process, enum log_target target, int fd)
-{
-	strlcpy(state.process, process, sizeof(state.process));
-	state.target = target;
-	prepare_fd(fd);
-}
-
-void
 log_set_fd(int fd)
 {
 	if (state.fd > STDERR_FILENO)
 		close(state.fd);
 	prepare_fd(fd);
 	state.lost = false;
+}
+
+void
+log_open(const char *process, enum log_target target, int fd)
+{
+	strlcpy(state.process, process, sizeof(state.process));
+	state.target = target;
+	log_set_fd(fd);
 }
 
 void

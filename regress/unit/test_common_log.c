@@ -260,6 +260,20 @@ a_dead_syslog_is_noticed_and_replaced(void **state)
 	close(again[1]);
 }
 
+/* A pipe's reader waits for its last writer: a log that has moved on must not be one. */
+static void
+a_log_opened_anew_lets_go_of_the_old_one(void **state)
+{
+	int ends[2];
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	log_open("tester", LOG_TARGET_STDERR, ends[1]);
+	assert_int_equal(read(output, &byte, 1), 0);
+	close(ends[0]);
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int
@@ -275,6 +289,7 @@ main(void)
 		WITH(levels_and_traces_decide_what_is_written),
 		WITH(a_reader_that_stops_costs_lines_and_not_the_service),
 		WITH(a_dead_syslog_is_noticed_and_replaced),
+		WITH(a_log_opened_anew_lets_go_of_the_old_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
