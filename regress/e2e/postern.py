@@ -481,6 +481,7 @@ class Postern:
         if self.process is not None and self.process.returncode != 0:
             self._problems.append(f"smtpd's exit status was {self.process.returncode}")
         self.process = None
+        self._known.clear()
         self._check_log()
         self._report()
 
