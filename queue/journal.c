@@ -652,14 +652,12 @@ journal_tick(struct journal *journal)
 		bool was_full = journal->full;
 
 		/* One that is taken next and one that stays. */
-		for (size_t want = 2; count_empty(journal, &slot) < want;) {
-			if (!create_segment(journal))
-				break;
-		}
+		while (count_empty(journal, &slot) < 2 && create_segment(journal))
+			;
+		if (count_empty(journal, &slot) >= 2)
+			journal->full = false;
 		if (was_full && !journal->full)
-			log_info("spool: segments can be made again, mail is taken again");
-		if (count_empty(journal, &slot) == 0)
-			journal->full = true;
+			log_info("spool: there are free segments again, mail is taken again");
 		/* Takes a segment where there is none, and stages what is carried. */
 		if (journal->carried_count > 0 &&
 		    journal_begin(journal, JOURNAL_FIRST, 0, true, &payload) == JOURNAL_OK)

@@ -1,0 +1,213 @@
+/*
+ * Segments are used again: what is queued survives it, what is done stays done, and what a segment
+ * held before is never taken for new.
+ */
+#include "test_queue_fixture.h"
+
+static void
+used(size_t *used_count, size_t *all)
+{
+	journal_count(fixture.journal, used_count, all);
+}
+
+/* Fills about one segment with messages that are done at once. */
+static void
+fill_with_done(uint32_t first, unsigned count)
+{
+	for (uint32_t id = first; id < first + count; id++) {
+		put_committed(id, 60000);
+		done(id);
+	}
+	assert_true(commit());
+}
+
+static void
+empty_segments_are_used_again(void **state)
+{
+	size_t in_use, all, most = 0;
+
+	(void)state;
+	for (uint32_t round = 0; round < 20; round++) {
+		fill_with_done(1 + round * 20, 20);
+		reclaim_all();
+		journal_tick(fixture.journal);
+		used(&in_use, &all);
+		if (all > most)
+			most = all;
+	}
+	/* The one being written, those emptied, and the reserve. */
+	assert_true(most <= 6);
+}
+
+static void
+what_a_segment_held_before_never_comes_back(void **state)
+{
+	(void)state;
+	for (uint32_t round = 0; round < 10; round++) {
+		fill_with_done(1 + round * 20, 20);
+		reclaim_all();
+		/* One message at the start of a segment that was full of others. */
+		put_committed(5000 + round, 10);
+		crash();
+		open_again();
+		for (uint32_t id = 1; id < 1 + (round + 1) * 20; id++)
+			assert_false(is_queued(id));
+		for (uint32_t id = 5000; id <= 5000 + round; id++)
+			assert_intact(id);
+	}
+}
+
+static void
+survivors_are_copied_forward_with_their_state(void **state)
+{
+	size_t in_use, all;
+	uint32_t slot;
+
+	(void)state;
+	put_committed(1, 3000);
+	put_committed(2, 3000);
+	change(1, STATE_UPDATE, 7);
+	assert_true(commit());
+	slot = find_known(1)->location.slot;
+	fill_with_done(100, 40);
+	reclaim_all();
+	assert_int_not_equal(find_known(1)->location.slot, slot);
+	assert_intact(1);
+	assert_int_equal(find_known(1)->tries, 7);
+	used(&in_use, &all);
+	assert_true(in_use <= 3);
+	crash();
+	open_again();
+	assert_intact(1);
+	assert_intact(2);
+	assert_int_equal(find_known(1)->tries, 7);
+	for (uint32_t id = 100; id < 140; id++)
+		assert_false(is_queued(id));
+}
+
+/* The state that ends 2 stands in a later segment than 2 itself, which 1, 3 and 4 keep alive. */
+static void
+a_done_state_outlives_its_message(void **state)
+{
+	uint32_t slot;
+
+	(void)state;
+	put_committed(1, 199000);
+	put_committed(2, 199000);
+	put_committed(3, 199000);
+	put_committed(4, 199000);
+	slot = find_known(2)->location.slot;
+	fill_with_done(100, 5); /* the rest of the segment and the start of the next */
+	assert_int_equal(find_known(1)->location.slot, slot);
+	done(2);
+	change(3, STATE_UPDATE, 9);
+	assert_true(commit());
+	fill_with_done(200, 40);
+	reclaim_all();
+	fill_with_done(300, 40);
+	reclaim_all();
+	/* More than half of it lives: it stays, and what is about it had to be kept. */
+	assert_int_equal(find_known(1)->location.slot, slot);
+	crash();
+	open_again();
+	assert_intact(1);
+	assert_false(is_queued(2));
+	assert_intact(3);
+	assert_int_equal(find_known(3)->tries, 9);
+	assert_intact(4);
+}
+
+static void
+a_crash_between_copying_and_forgetting_keeps_one(void **state)
+{
+	(void)state;
+	put_committed(1, 3000);
+	fill_with_done(100, 40);
+	disk.seconds_ahead += 60;
+	/* One step at a time, with a crash after each. */
+	for (unsigned step = 0; step < 30; step++) {
+		journal_reclaim(fixture.journal);
+		crash();
+		open_again();
+		assert_intact(1);
+		for (uint32_t id = 100; id < 140; id++)
+			assert_false(is_queued(id));
+		disk.seconds_ahead += 60;
+	}
+}
+
+static void
+copying_that_fails_leaves_the_original(void **state)
+{
+	uint32_t slot;
+
+	(void)state;
+	put_committed(1, 3000);
+	slot = find_known(1)->location.slot;
+	fill_with_done(100, 40);
+	disk.seconds_ahead += 60;
+	disk.sync_error = EIO;
+	while (journal_reclaim(fixture.journal))
+		;
+	assert_int_equal(find_known(1)->location.slot, slot);
+	assert_intact(1);
+	disk.sync_error = 0;
+	crash();
+	open_again();
+	assert_intact(1);
+	for (uint32_t id = 100; id < 140; id++)
+		assert_false(is_queued(id));
+}
+
+static void
+a_full_disk_refuses_new_mail_but_not_the_end_of_old(void **state)
+{
+	uint32_t id = 1;
+	uint8_t *to;
+
+	(void)state;
+	while (journal_accepts(fixture.journal) == JOURNAL_OK) {
+		put_committed(id++, 100000);
+		disk.allocate_error = ENOSPC;
+		journal_tick(fixture.journal);
+		assert_true(id < 100);
+	}
+	assert_int_equal(journal_accepts(fixture.journal), JOURNAL_FULL);
+	/* The segment in hand is filled; another isn't given for new mail. */
+	while (journal_begin(fixture.journal, JOURNAL_FIRST, 100000, false, &to) == JOURNAL_OK) {
+		journal_cancel(fixture.journal, JOURNAL_FIRST);
+		put_committed(id++, 100000);
+		assert_true(id < 100);
+	}
+	put(id, 100000, JOURNAL_FULL);
+	for (uint32_t old = 1; old < id; old++)
+		done(old);
+	assert_true(commit());
+	reclaim_all();
+	journal_tick(fixture.journal);
+	assert_int_equal(journal_accepts(fixture.journal), JOURNAL_OK);
+	put_committed(id, 100000);
+	crash();
+	disk.allocate_error = 0;
+	open_again();
+	assert_intact(id);
+	for (uint32_t old = 1; old < id; old++)
+		assert_false(is_queued(old));
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(empty_segments_are_used_again),
+		TEST(what_a_segment_held_before_never_comes_back),
+		TEST(survivors_are_copied_forward_with_their_state),
+		TEST(a_done_state_outlives_its_message),
+		TEST(a_crash_between_copying_and_forgetting_keeps_one),
+		TEST(copying_that_fails_leaves_the_original),
+		TEST(a_full_disk_refuses_new_mail_but_not_the_end_of_old),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
