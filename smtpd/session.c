@@ -27,6 +27,7 @@
 #define SKIP_MAX       (64 * 1024)   /* of an endless command line */
 #define LINGER_MAX     (256 * 1024)
 #define LINGER_SECONDS 2
+#define STOP_LINGER_MS 200
 #define NAME_MARGIN_MS 1000 /* over the resolver's own limit */
 
 static void on_readable(evutil_socket_t, short, void *);
@@ -248,6 +249,8 @@ begin_linger(struct session *s)
 {
 	struct timeval delay = { .tv_sec = LINGER_SECONDS };
 
+	if (s->service->stopping)
+		delay = (struct timeval){ .tv_usec = STOP_LINGER_MS * 1000 };
 	buf_free(&s->input);
 	if (!s->linger || shutdown(s->fd, SHUT_WR) == -1 || event_add(&s->timer, &delay) == -1) {
 		die(s, "closed");
