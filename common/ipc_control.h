@@ -16,7 +16,7 @@
  *
  * The fields of a LINE are separated by tabs: of DOMAIN_LIST the domain; of USER_LIST the address
  * and the quota in bytes and in messages (decimal, 0 none); of ALIAS_LIST the address and each
- * target.
+ * target; at most ACCOUNT_WORDS_MAX fields, so an alias with more targets takes several lines.
  *
  * Control asks the queue in portions: QUEUE_LIST carries a cursor; the queue answers with at most
  * `portion` ENVELOPEs and QUEUE_LIST_MORE (the next cursor) or DONE. Control asks for the next

@@ -601,6 +601,7 @@ static void
 give_alias(const struct portion *portion, const char *name, const struct buf *targets)
 {
 	struct buf line;
+	size_t fields = 0;
 
 	buf_init(&line, 2 * LINE_MAX_LENGTH);
 	for (size_t at = 0; at < targets->length;) {
@@ -609,12 +610,15 @@ give_alias(const struct portion *portion, const char *name, const struct buf *ta
 		if (line.length == 0)
 			buf_add_text(&line, name);
 		buf_printf(&line, "\t%s", target);
+		fields++;
 		at += strlen(target) + 1;
-		if (line.length > LINE_MAX_LENGTH - PATH_TEXT_MAX || at >= targets->length) {
+		if (fields == ACCOUNT_WORDS_MAX - 1 ||
+		    line.length > LINE_MAX_LENGTH - PATH_TEXT_MAX || at >= targets->length) {
 			buf_add_u8(&line, '\0');
 			if (buf_ok(&line))
 				portion->line((const char *)line.data, portion->arg);
 			buf_clear(&line);
+			fields = 0;
 		}
 	}
 	buf_free(&line);

@@ -153,7 +153,6 @@ rules_match(struct site *site, const struct ipc_rcpt *rcpt, const struct address
 		case TABLE_NONE:
 			break;
 		case TABLE_BROKEN:
-			log_warning("the rule of line %u can't be decided now", rule->config->line);
 			result = RULES_BROKEN;
 			break;
 		}
