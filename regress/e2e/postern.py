@@ -375,7 +375,7 @@ class Postern:
         self.verbose = verbose
         self.wrapper = list(wrapper)
         self.process = None
-        self._mark = 0
+        self._mark = self._started_at = 0  # positions in the log
         self._allowed = []
         self._known = {}
         self._expected_dead = set()
@@ -429,7 +429,8 @@ class Postern:
             self.write_config()
         if self.user is not None:
             shutil.chown(self.base, self.user)
-        self._mark = self.log_file.stat().st_size if self.log_file.exists() else 0
+        self._mark = self._started_at = (
+            self.log_file.stat().st_size if self.log_file.exists() else 0)
         arguments = ["-d", "-f", str(self.config_file)] + (["-v"] if self.verbose else [])
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
@@ -449,7 +450,9 @@ class Postern:
             if self.process.poll() is not None:
                 raise AssertionError(
                     f"smtpd ended with status {self.process.returncode}:\n{self.log_tail()}")
-            return self.log_lines("started") and self._answers()
+            text = self.log_text(self._started_at)
+            return any(LogLine(line).event == "started" for line in text.splitlines()) and \
+                self._answers()
         try:
             wait_for(check, timeout, "smtpd is ready")
         except AssertionError as why:
@@ -481,6 +484,7 @@ class Postern:
         if self.process is not None and self.process.returncode != 0:
             self._problems.append(f"smtpd's exit status was {self.process.returncode}")
         self.process = None
+        self._known.clear()
         self._known.clear()
         self._check_log()
         self._report()
@@ -648,9 +652,9 @@ class Postern:
         """log_lines() tells from here on."""
         self._mark = self.log_file.stat().st_size
 
-    def log_text(self):
+    def log_text(self, position=None):
         with open(self.log_file, "rb") as log:
-            log.seek(self._mark)
+            log.seek(self._mark if position is None else position)
             return log.read().decode("utf-8", "replace")
 
     def log_lines(self, event=None, **fields):
