@@ -95,11 +95,11 @@ create_segment(struct journal *journal)
 			break;
 	}
 	if (segment == NULL) {
-		if (!journal->full)
+		if (!journal->no_more)
 			log_error("spool: can't make another segment of %" PRIu32
 			          " bytes: %s; free or add disk space for the spool",
 			    journal_segment_size(journal), strerror(error));
-		journal->full = true;
+		journal->no_more = true;
 		return false;
 	}
 	if (!journal_add_segment(journal, segment, &slot)) {
@@ -107,7 +107,7 @@ create_segment(struct journal *journal)
 		segment_free(segment);
 		return false;
 	}
-	journal->full = false;
+	journal->no_more = false;
 	return true;
 }
 
@@ -149,8 +149,10 @@ take_segment(struct journal *journal, enum journal_head which, bool may_use_rese
 	empty = count_empty(journal, &slot);
 	if (empty == 0 || (empty == 1 && !may_use_reserve)) {
 		/* One to use, beside the one that stays. */
-		if (!create_segment(journal) && (empty == 0 || !may_use_reserve))
+		if (!create_segment(journal) && (empty == 0 || !may_use_reserve)) {
+			journal->full = true;
 			return JOURNAL_FULL;
+		}
 		count_empty(journal, &slot);
 	}
 	if (head->capacity < SEGMENT_DATA) {
@@ -640,6 +642,24 @@ look_at_disk(struct journal *journal)
 	journal->low = low;
 }
 
+/* Mail is taken while there is room for it beside the reserve. */
+static void
+look_at_room(struct journal *journal)
+{
+	struct head *first = &journal->heads[JOURNAL_FIRST];
+	size_t empty = count_empty(journal, &(uint32_t){ 0 });
+	bool full = empty < 2 &&
+	    (empty == 0 || first->segment == NULL || room(first) < first->segment->size / 4);
+
+	/* The segment in hand may be all that can be emptied. */
+	if (full && first->segment != NULL && !first->has_records &&
+	    first->segment->live_count == 0 && first->start > SEGMENT_DATA)
+		close_segment(first, SEGMENT_CLOSED);
+	if (journal->full && !full)
+		log_info("spool: there is room again, mail is taken again");
+	journal->full = full;
+}
+
 void
 journal_tick(struct journal *journal)
 {
@@ -649,15 +669,10 @@ journal_tick(struct journal *journal)
 	look_at_disk(journal);
 	trim(journal);
 	if (clock_monotonic_ms() >= journal->broken_until_ms) {
-		bool was_full = journal->full;
-
 		/* One that is taken next and one that stays. */
 		while (count_empty(journal, &slot) < 2 && create_segment(journal))
 			;
-		if (count_empty(journal, &slot) >= 2)
-			journal->full = false;
-		if (was_full && !journal->full)
-			log_info("spool: there are free segments again, mail is taken again");
+		look_at_room(journal);
 		/* Takes a segment where there is none, and stages what is carried. */
 		if (journal->carried_count > 0 &&
 		    journal_begin(journal, JOURNAL_FIRST, 0, true, &payload) == JOURNAL_OK)

@@ -59,7 +59,8 @@ struct journal {
 	uint64_t last_batch;
 	uint32_t last_name;
 	bool damaged;
-	bool full;               /* no segment could be added to the reserve */
+	bool no_more;            /* no segment could be made */
+	bool full;               /* no room for mail beside the reserve */
 	bool low;                /* the disk's free share is below the floor */
 	int64_t broken_until_ms; /* after a failure: don't try again before */
 	struct carried *carried;
