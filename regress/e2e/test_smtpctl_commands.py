@@ -202,3 +202,12 @@ def test_a_queue_that_was_killed_is_asked_again(postern, waiting):
     postern.kill("queue")
     wait_for(lambda: postern.smtpctl("show", "queue", check=False).returncode == 0, 15)
     assert len(postern.queue()) == 4
+
+
+@pytest.mark.root
+def test_an_ordinary_user_is_told_who_may(postern):
+    """By the real way: a setgid smtpctl, a socket for its group only, and control's decision."""
+    done = postern.smtpctl("show", "queue", check=False, user="nobody")
+    assert (done.stdout, done.stderr) == ("", "smtpctl: need root privileges\n")
+    assert done.returncode == os.EX_NOPERM
+    postern.wait_log("control-refused", uid=65534)

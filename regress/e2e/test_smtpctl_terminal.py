@@ -15,8 +15,8 @@ import unicodedata
 import pytest
 
 from control_suite import (ACCOUNT, DONE, ENVELOPE, LINE, QUEUE_ACT, QUEUE_LIST, QUEUE_MESSAGE,
-    ControlSuite, mail, read_result, result, text)
-from postern import BUILD, wait_for
+    ControlSuite, mail, result, text)
+from postern import BUILD
 
 SMTPCTL = BUILD / "bin/smtpctl"
 # The worst that a local part may hold; control characters don't pass the address parser.
@@ -302,11 +302,3 @@ def test_mailq_is_show_queue(suite, tmp_path):
         text=True)
     answer_list(suite, [mail(1)])
     assert process.communicate(timeout=10)[0].startswith("1234567800000001|")
-
-
-def test_a_client_of_the_wrong_version_is_told_by_words(suite):
-    client = suite.connect()
-    client.send(QUEUE_ACT, 1, b"\0" * 40)
-    answer = client.receive()
-    assert answer is None or read_result(answer.payload)[0] != 0
-    wait_for(suite.serves, 5)
