@@ -401,7 +401,7 @@ peer_closed(struct channel *channel, const char *why, void *arg)
 {
 	struct peer *peer = arg;
 
-	log_info("the channel to %s is closed: %s", channel_name(channel), why);
+	log_debug("the channel to %s is closed: %s", channel_name(channel), why);
 	drop_peer(peer);
 }
 
