@@ -46,6 +46,7 @@ ipc_target_encode(struct buf *buf, const struct ipc_target *target)
 	address_encode(buf, &target->dest);
 	buf_add_string(buf, target->action);
 	buf_add_string(buf, target->command);
+	buf_add_u64(buf, target->mailbox);
 }
 
 bool
@@ -57,6 +58,7 @@ ipc_target_decode(struct buf_reader *reader, struct ipc_target *target)
 		reader->failed = true;
 	buf_get_string(reader, target->action, sizeof(target->action));
 	buf_get_string(reader, target->command, sizeof(target->command));
+	target->mailbox = buf_get_u64(reader);
 	return !reader->failed;
 }
 

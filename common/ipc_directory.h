@@ -55,6 +55,8 @@ struct ipc_target {
 	struct address dest;
 	char action[ACTION_NAME_MAX + 1];
 	char command[PATH_TEXT_MAX + 1]; /* ENVELOPE_PIPE */
+	uint64_t mailbox; /* the same number for the same mailbox, whatever dest; 0: none or not
+	                   * known */
 };
 void ipc_target_encode(struct buf *, const struct ipc_target *);
 bool ipc_target_decode(struct buf_reader *, struct ipc_target *);

@@ -217,6 +217,17 @@ add_target(struct expansion *x, enum envelope_kind kind, const struct action *ac
 	out->count++;
 }
 
+/* The number that stands for a mailbox: so many bits that two never meet (FNV-1a). */
+static uint64_t
+mailbox_number(const struct ipc_mailbox *mailbox)
+{
+	uint64_t value = UINT64_C(14695981039346656037) ^ mailbox->uid;
+
+	for (const char *at = mailbox->path; *at != '\0'; at++)
+		value = (value ^ (unsigned char)*at) * UINT64_C(1099511628211);
+	return value == 0 ? 1 : value;
+}
+
 /* The mailbox of `dest`; false when there is none, and nothing is said about it. */
 static bool
 add_mailbox(struct expansion *x, const struct action *action, const struct address *dest)
@@ -234,6 +245,8 @@ add_mailbox(struct expansion *x, const struct action *action, const struct addre
 	snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
 	if (is_new(x, key)) {
 		add_target(x, ENVELOPE_MAILDIR, action, dest, "");
+		if (!x->too_many && !x->broken)
+			x->out->targets[x->out->count - 1].mailbox = mailbox_number(&mailbox);
 		x->out->mailbox = mailbox;
 	}
 	return true;
@@ -612,6 +625,7 @@ keep_for_postmaster(struct site *site, struct expanded *out)
 	}
 	out->count = 1;
 	out->targets->kind = ENVELOPE_MAILDIR;
+	out->targets->mailbox = mailbox_number(&mailbox);
 	strlcpy(out->targets->dest.local, MAILBOX_POSTMASTER, sizeof(out->targets->dest.local));
 	strlcpy(
 	    out->targets->dest.domain, site->config->hostname, sizeof(out->targets->dest.domain));

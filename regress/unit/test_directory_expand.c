@@ -119,6 +119,38 @@ a_mailbox_is_named_once_however_many_ways_lead_there(void **state)
 	finish();
 }
 
+static struct ipc_target
+only_target(const char *address)
+{
+	struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", address);
+	struct expanded expanded;
+	struct ipc_target target;
+
+	expand_recipient(site, &rcpt, &expanded);
+	assert_int_equal(expanded.reply.code, 250);
+	assert_int_equal(expanded.count, 1);
+	target = expanded.targets[0];
+	expanded_free(&expanded);
+	return target;
+}
+
+/* Recipients are asked about one by one; the listener makes them unique by this number. */
+static void
+one_mailbox_has_one_number_whatever_its_address(void **state)
+{
+	(void)state;
+	start_virtual(
+	    "bob@example.test bob\nbob@second.test bob\ncarol@example.test carol\n", users);
+	ready();
+	assert_true(only_target("bob@example.test").mailbox != 0);
+	assert_true(
+	    only_target("bob@example.test").mailbox == only_target("bob@second.test").mailbox);
+	assert_true(
+	    only_target("bob@example.test").mailbox != only_target("carol@example.test").mailbox);
+	assert_true(only_target("postmaster").mailbox != 0);
+	finish();
+}
+
 static void
 a_domain_target_keeps_the_local_part(void **state)
 {
@@ -659,6 +691,7 @@ main(void)
 		TEST(virtual_users_and_userbase_lead_to_a_mailbox),
 		TEST(virtual_keys_are_tried_from_whole_address_to_catch_all),
 		TEST(a_mailbox_is_named_once_however_many_ways_lead_there),
+		TEST(one_mailbox_has_one_number_whatever_its_address),
 		TEST(a_domain_target_keeps_the_local_part),
 		TEST(forwarding_to_other_hosts_needs_a_relay_rule),
 		TEST(dead_targets_are_refused_when_nothing_is_left),
