@@ -297,7 +297,8 @@ run(struct supervisor *supervisor)
 	(void)unlink(supervisor->control_path);
 	close(supervisor->control_socket);
 	pid_file_remove(&state.pid_file);
-	report(status == EX_OK ? EX_SOFTWARE : status, supervisor->why);
+	/* Heard by the command in front if mail was never taken. */
+	report(status == EX_OK ? EX_UNAVAILABLE : status, supervisor->why);
 	config_free(supervisor->config);
 	return status;
 }

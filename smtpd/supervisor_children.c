@@ -559,6 +559,7 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 	struct child_slot *slot = NULL;
 	struct log_line line;
 	char why[WHY_MAX];
+	bool was_ready;
 	size_t i;
 
 	for (i = 0; i < supervisor->child_count; i++)
@@ -567,6 +568,7 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 			slot = &supervisor->children[i];
 	if (slot == NULL)
 		return false;
+	was_ready = slot->state == CHILD_READY;
 	slot->state = CHILD_DOWN;
 	channel_free(slot->channel);
 	slot->channel = NULL;
@@ -584,14 +586,14 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 		slot->unanswered = 0; /* the next begins with the new config */
 		control_child_configured(supervisor);
 	}
-	if (supervisor->state == SUPERVISOR_STARTING) {
+	if (supervisor->state == SUPERVISOR_STARTING && !was_ready) {
 		snprintf(why, sizeof(why),
 		    "%s ended with %s %d before it was ready; the log, or "
 		    "smtpd -d, says why",
 		    slot->name, WIFSIGNALED(status) ? "signal" : "status",
 		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 		supervisor_start_failed(supervisor, why);
-	} else if (supervisor->state == SUPERVISOR_RUNNING) {
+	} else if (supervisor->state <= SUPERVISOR_RUNNING) {
 		schedule_restart(slot);
 	}
 	return true;

@@ -135,7 +135,6 @@ supervisor_check_started(struct supervisor *supervisor)
 	if (supervisor->state != SUPERVISOR_STARTING || !children_have_started(supervisor))
 		return;
 	supervisor->state = SUPERVISOR_RUNNING;
-	supervisor->exit_status = EX_OK;
 	log_begin(&line, LOG_LEVEL_INFO, "started");
 	log_number(&line, "pid", getpid());
 	log_text(&line, "file", supervisor->config_path);
@@ -286,7 +285,7 @@ supervisor_run(struct supervisor *supervisor)
 {
 	supervisor->base = child_event_base();
 	supervisor->state = SUPERVISOR_STARTING;
-	supervisor->exit_status = EX_UNAVAILABLE; /* until all have started */
+	supervisor->exit_status = EX_OK;
 	strlcpy(supervisor->why, "stopped before it had started", sizeof(supervisor->why));
 	supervisor->generation = 1;
 	TAILQ_INIT(&supervisor->mdas);

@@ -179,7 +179,7 @@ void control_child_configured(struct supervisor *);
 
 /*
  * Runs until stopped and returns the exit status. `started` is called once when mail is taken; when
- * that never came to be, the status isn't 0 and `why` says why. What is set before: config_path,
+ * that never came to be, `why` says why. What is set before: config_path,
  * config, accounts, programs, empty, sockets, control_socket, control_path, verbose, log_target,
  * log_fd, started. The caller closes the sockets.
  */

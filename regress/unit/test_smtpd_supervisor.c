@@ -1,0 +1,654 @@
+/*
+ * The supervisor with programs that this file stands in for: started by the name of one of them, it
+ * does what the test wants of that program and writes down what it hears.
+ */
+#include <sys/stat.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+
+#include "common/child.h"
+#include "common/clock.h"
+#include "smtpd/parse.h"
+#include "smtpd/supervisor_state.h"
+
+#define DEADLINE_MS 10000
+
+/*
+ * The stand-ins. POSTERN_TEST is the folder where "heard" is written and the test's name: "FOLDER
+ * NAME".
+ */
+static struct {
+	struct event_base *base;
+	struct channel *supervisor;
+	struct child child;
+	enum program program;
+	char folder[64];
+	char test[64];
+	bool first; /* no program of this name was started before */
+} stand_in;
+
+static void
+hear(const char *words)
+{
+	char path[128], line[256];
+	int length, fd;
+
+	snprintf(path, sizeof(path), "%s/heard", stand_in.folder);
+	if (stand_in.program == PROGRAM_LISTENER)
+		length =
+		    snprintf(line, sizeof(line), "listener%u %s\n", stand_in.child.instance, words);
+	else
+		length =
+		    snprintf(line, sizeof(line), "%s %s\n", program_name(stand_in.program), words);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd == -1 || write(fd, line, (size_t)length) != length)
+		_exit(1);
+	close(fd);
+}
+
+static bool
+is(const char *test, enum program program)
+{
+	return strcmp(stand_in.test, test) == 0 && stand_in.program == program;
+}
+
+static void
+say(uint16_t type, uint32_t id, const struct buf *payload)
+{
+	channel_send(stand_in.supervisor, type, id, 0, -1, payload);
+}
+
+static void
+ask_for_mda(uint32_t id, uint32_t uid)
+{
+	struct ipc_mda_start start = { .uid = uid, .gid = getegid() };
+	struct buf payload;
+
+	buf_init(&payload, 100);
+	ipc_mda_start_encode(&payload, &start);
+	say(QUEUE_SUPERVISOR_MDA_START, id, &payload);
+	buf_free(&payload);
+}
+
+static void
+ask_control(uint32_t id, enum control_verb verb)
+{
+	struct ipc_control control = { .verb = verb, .argument = 0, .caller_uid = 1234 };
+	struct buf payload;
+
+	buf_init(&payload, 100);
+	ipc_control_encode(&payload, &control);
+	say(CONTROL_SUPERVISOR_REQUEST, id, &payload);
+	buf_free(&payload);
+}
+
+/* What the test wants of this program once it has begun. */
+static void
+act(void)
+{
+	struct buf payload;
+
+	channel_flush(stand_in.supervisor);
+	if (is("bad type", PROGRAM_QUEUE) && stand_in.first)
+		say(SUPERVISOR_CHILD_STOP, 0, NULL);
+	if (is("no asker", PROGRAM_DIRECTORY) && stand_in.first)
+		ask_for_mda(1, geteuid());
+	if (is("bad payload", PROGRAM_CONTROL) && stand_in.first) {
+		buf_init(&payload, 100);
+		buf_add_u8(&payload, CONTROL_VERB_COUNT);
+		buf_add_u64(&payload, 0);
+		say(CONTROL_SUPERVISOR_REQUEST, 1, &payload);
+		buf_free(&payload);
+	}
+	if (is("no header", PROGRAM_RESOLVER) && stand_in.first) {
+		static const char junk[64] = "this is no frame, whatever it is; it is long enough";
+
+		if (write(stand_in.child.channel_fd, junk, sizeof(junk)) != sizeof(junk))
+			_exit(1);
+	}
+	if (is("crash", PROGRAM_LISTENER) && stand_in.child.instance == 0 && stand_in.first)
+		(void)raise(SIGKILL);
+	if (is("mda", PROGRAM_QUEUE)) {
+		ask_for_mda(7, geteuid() + 1);
+		ask_for_mda(9, geteuid());
+	}
+	if (is("reload", PROGRAM_CONTROL))
+		ask_control(21, CONTROL_RELOAD);
+	if (is("pause", PROGRAM_CONTROL)) {
+		ask_control(31, CONTROL_PAUSE_SMTP);
+		ask_control(32, CONTROL_SMTP_STATUS);
+		ask_control(33, CONTROL_RESUME_SMTP);
+		ask_control(34, CONTROL_SMTP_STATUS);
+	}
+	if (is("stop", PROGRAM_CONTROL))
+		ask_control(41, CONTROL_STOP);
+}
+
+static void
+on_answer(const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_done done;
+	char words[600];
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_done_decode(&reader, &done))
+		_exit(1);
+	if (!done.success && strstr(done.words, "isn't running yet") != NULL) {
+		ask_control(imsg->id, CONTROL_RELOAD); /* until the others have started */
+		return;
+	}
+	snprintf(words, sizeof(words), "answer %u %s %s: %s", imsg->id, done.success ? "yes" : "no",
+	    imsg->fd != -1 ? "socket" : "nothing", done.words);
+	hear(words);
+}
+
+static void
+on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	struct buf_reader reader;
+	struct ipc_peer peer;
+	struct config *config;
+	char words[64];
+
+	(void)channel;
+	(void)arg;
+	switch ((enum ipc_supervisor_type)imsg->type) {
+	case SUPERVISOR_CHILD_CONFIG:
+		config = config_from_fd(imsg->fd);
+		snprintf(words, sizeof(words), "config of %s",
+		    config == NULL ? "nobody" : config->hostname);
+		hear(words);
+		config_free(config);
+		say(CHILD_SUPERVISOR_CONFIGURED, imsg->id, NULL);
+		break;
+	case SUPERVISOR_CHILD_PEER:
+		buf_reader_init(&reader, imsg->payload, imsg->length);
+		if (!ipc_peer_decode(&reader, &peer) || imsg->fd == -1)
+			_exit(1);
+		snprintf(
+		    words, sizeof(words), "peer %s %u", program_name(peer.program), peer.instance);
+		hear(words);
+		imsg->fd = -1;
+		break;
+	case SUPERVISOR_CHILD_START:
+		hear("start");
+		say(CHILD_SUPERVISOR_READY, imsg->id, NULL);
+		act();
+		break;
+	case SUPERVISOR_CHILD_PAUSE:
+		hear("pause");
+		break;
+	case SUPERVISOR_CHILD_RESUME:
+		hear("resume");
+		break;
+	case SUPERVISOR_CHILD_STOP:
+		hear("stop");
+		exit(0);
+	case SUPERVISOR_QUEUE_MDA_STARTED:
+	case SUPERVISOR_CONTROL_DONE:
+		on_answer(imsg);
+		break;
+	case SUPERVISOR_CHILD_STATS:
+	case SUPERVISOR_CHILD_LISTEN:
+	case SUPERVISOR_CHILD_LOG:
+		break;
+	case CHILD_SUPERVISOR_CONFIGURED:
+	case CHILD_SUPERVISOR_READY:
+	case CHILD_SUPERVISOR_LOG_LOST:
+	case QUEUE_SUPERVISOR_MDA_START:
+	case CONTROL_SUPERVISOR_REQUEST:
+		_exit(1);
+	}
+}
+
+static void
+on_supervisor_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)channel;
+	(void)why;
+	(void)arg;
+	exit(0);
+}
+
+static int
+stand_in_for(enum program program, int argc, char **argv)
+{
+	const char *setting = getenv("POSTERN_TEST"), *blank;
+	char mark[128];
+	int fd;
+
+	blank = setting == NULL ? NULL : strchr(setting, ' ');
+	if (blank == NULL)
+		return 1;
+	snprintf(stand_in.folder, sizeof(stand_in.folder), "%.*s", (int)(blank - setting), setting);
+	snprintf(stand_in.test, sizeof(stand_in.test), "%s", blank + 1);
+	stand_in.program = program;
+	if (is("dead start", PROGRAM_RESOLVER))
+		return 3;
+	child_start(&stand_in.child, program_name(program), argc, argv);
+	snprintf(mark, sizeof(mark), "%s/was-%s-%u", stand_in.folder, program_name(program),
+	    stand_in.child.instance);
+	fd = open(mark, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	stand_in.first = fd != -1;
+	stand_in.base = child_event_base();
+	stand_in.supervisor = channel_new(stand_in.base, "smtpd", stand_in.child.channel_fd,
+	    on_supervisor, on_supervisor_closed, NULL);
+	event_base_dispatch(stand_in.base);
+	return 0;
+}
+
+/*
+ * The tests.
+ */
+struct fixture {
+	char folder[64];
+	char config_file[96];
+	struct supervisor supervisor;
+	struct event *poll;
+	struct {
+		const char *line;
+		unsigned times;
+	} awaited[4]; /* in "heard"; when all are there the test is over */
+	size_t awaited_count;
+	int64_t deadline;
+	const char *config_later; /* written once the first has been read */
+	bool was_started;
+	bool was_late;
+	char heard[65536];
+};
+
+/* With the test's directories, unless the text begins with its own. */
+static void
+write_config(struct fixture *f, const char *text)
+{
+	FILE *file = fopen(f->config_file, "w");
+
+	assert_non_null(file);
+	if (strncmp(text, "directory", 9) != 0)
+		fprintf(file,
+		    "directory spool \"%s/spool\"\ndirectory state \"%s/state\"\n"
+		    "directory run \"%s/run\"\nmail directory \"%s\"\n",
+		    f->folder, f->folder, f->folder, f->folder);
+	fprintf(file, "%s\n", text);
+	assert_int_equal(fclose(file), 0);
+}
+
+static int
+set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	char self[PATH_MAX], path[128];
+	int program;
+	ssize_t length;
+
+	assert_non_null(f);
+	strcpy(f->folder, "/tmp/test-supervisor-XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	assert_true(length > 0);
+	self[length] = '\0';
+	for (program = PROGRAM_LISTENER; program < PROGRAM_COUNT; program++) {
+		snprintf(
+		    path, sizeof(path), "%s/%s", f->folder, program_name((enum program)program));
+		assert_int_equal(symlink(self, path), 0);
+	}
+	snprintf(f->config_file, sizeof(f->config_file), "%s/smtpd.conf", f->folder);
+	write_config(f, "smtp hostname first.example.test");
+	*state = f;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	struct fixture *f = *state;
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf %s", f->folder);
+	assert_int_equal(system(command), 0);
+	free(f);
+	return 0;
+}
+
+static void
+read_heard(struct fixture *f)
+{
+	char path[128];
+	size_t length;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/heard", f->folder);
+	file = fopen(path, "r");
+	length = file == NULL ? 0 : fread(f->heard, 1, sizeof(f->heard) - 1, file);
+	f->heard[length] = '\0';
+	if (file != NULL)
+		fclose(file);
+}
+
+static unsigned
+count(const struct fixture *f, const char *line)
+{
+	const char *at = f->heard;
+	unsigned found = 0;
+
+	while ((at = strstr(at, line)) != NULL) {
+		if (at == f->heard || at[-1] == '\n')
+			found++;
+		at++;
+	}
+	return found;
+}
+
+/* The test goes on until this line was heard so often. */
+static void
+await(struct fixture *f, const char *line, unsigned times)
+{
+	assert_true(f->awaited_count < 4);
+	f->awaited[f->awaited_count].line = line;
+	f->awaited[f->awaited_count++].times = times;
+}
+
+static void
+on_poll(evutil_socket_t fd, short what, void *arg)
+{
+	struct fixture *f = arg;
+	size_t i;
+
+	(void)fd;
+	(void)what;
+	read_heard(f);
+	for (i = 0; i < f->awaited_count; i++)
+		if (count(f, f->awaited[i].line) < f->awaited[i].times)
+			break;
+	f->was_late = clock_monotonic_ms() > f->deadline;
+	if (f->was_late || (i == f->awaited_count && i > 0))
+		supervisor_stop(&f->supervisor, "the test is over");
+}
+
+static void
+on_started(void *arg)
+{
+	struct fixture *f = arg;
+	struct timeval delay = { .tv_usec = 20000 };
+
+	f->was_started = true;
+	f->deadline = clock_monotonic_ms() + DEADLINE_MS;
+	f->poll = event_new(f->supervisor.base, -1, EV_PERSIST, on_poll, f);
+	assert_int_equal(event_add(f->poll, &delay), 0);
+}
+
+/* Runs a whole life of the suite; it is stopped when all awaited lines were heard. */
+static int
+run(struct fixture *f, const char *test)
+{
+	struct supervisor *supervisor = &f->supervisor;
+	char setting[160], why[200];
+	int status, i;
+
+	snprintf(setting, sizeof(setting), "%s %s", f->folder, test);
+	assert_int_equal(setenv("POSTERN_TEST", setting, 1), 0);
+	supervisor->config_path = f->config_file;
+	supervisor->config = parse_config_file(f->config_file, parse_report_to_file, stderr);
+	assert_non_null(supervisor->config);
+	if (f->config_later != NULL)
+		write_config(f, f->config_later);
+	for (i = 0; i < PROGRAM_COUNT; i++)
+		supervisor->accounts.programs[i] = (struct account){ geteuid(), getegid() };
+	snprintf(supervisor->programs, sizeof(supervisor->programs), "%s", f->folder);
+	assert_true(
+	    listen_set_open(&supervisor->sockets, supervisor->config, NULL, 0, why, sizeof(why)));
+	snprintf(
+	    supervisor->control_path, sizeof(supervisor->control_path), "%s/socket", f->folder);
+	supervisor->control_socket =
+	    listen_unix(supervisor->control_path, geteuid(), getegid(), 0600, why, sizeof(why));
+	assert_true(supervisor->control_socket != -1);
+	supervisor->log_target = LOG_TARGET_STDERR;
+	supervisor->log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	supervisor->started = on_started;
+	supervisor->started_arg = f;
+	status = supervisor_run(supervisor);
+	if (f->poll != NULL)
+		event_free(f->poll);
+	close(supervisor->control_socket);
+	close(supervisor->log_fd);
+	config_free(supervisor->config);
+	read_heard(f);
+	if (f->was_late)
+		print_error("%s", f->heard);
+	assert_false(f->was_late);
+	return status;
+}
+
+static size_t
+position(const struct fixture *f, const char *line)
+{
+	const char *at = strstr(f->heard, line);
+
+	assert_non_null(at);
+	return (size_t)(at - f->heard);
+}
+
+static void
+programs_are_connected_and_begin_in_order(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "listener0 start", 1);
+	assert_int_equal(run(f, "nothing"), 0);
+	assert_true(f->was_started);
+	assert_int_equal(count(f, "queue config of first.example.test"), 1);
+	assert_int_equal(count(f, "listener0 peer queue 0"), 1);
+	assert_int_equal(count(f, "listener0 peer directory 0"), 1);
+	assert_int_equal(count(f, "listener0 peer resolver 0"), 1);
+	assert_int_equal(count(f, "listener0 peer control"), 0);
+	assert_int_equal(count(f, "queue peer listener 0"), 1);
+	assert_int_equal(count(f, "queue peer directory 0"), 1);
+	assert_int_equal(count(f, "resolver peer queue"), 0);
+	assert_int_equal(count(f, "control peer queue 0"), 1);
+	/* Mail is taken when there is a queue to take it. */
+	assert_true(position(f, "queue start") < position(f, "listener0 start"));
+	assert_true(position(f, "directory start") < position(f, "listener0 start"));
+	/* And at the end its way is cleared from the front. */
+	assert_true(position(f, "listener0 stop") < position(f, "queue stop"));
+	assert_true(position(f, "queue stop") < position(f, "directory stop"));
+}
+
+/* `program` has broken a rule: it alone is started anew, those that talk to it are told. */
+static void
+assert_started_again(struct fixture *f, const char *test, const char *program)
+{
+	static const char *const all[] = { "listener0", "queue", "directory", "resolver",
+		"control" };
+	char line[64];
+	size_t i;
+
+	assert_int_equal(run(f, test), 0);
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		snprintf(line, sizeof(line), "%s start", all[i]);
+		assert_int_equal(count(f, line), strcmp(all[i], program) == 0 ? 2 : 1);
+	}
+}
+
+static void
+a_child_that_says_what_is_not_its_to_say_is_restarted(void **state)
+{
+	struct fixture *f = *state;
+
+	/* Those that talk to the queue hear of the new one. */
+	await(f, "queue start", 2);
+	await(f, "listener0 peer queue 0", 2);
+	await(f, "directory peer queue 0", 2);
+	await(f, "control peer queue 0", 2);
+	assert_started_again(f, "bad type", "queue");
+	assert_int_equal(count(f, "listener0 peer directory 0"), 1);
+}
+
+static void
+only_the_queue_may_ask_for_an_mda(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "directory start", 2);
+	assert_started_again(f, "no asker", "directory");
+	assert_int_equal(count(f, "mda"), 0);
+}
+
+static void
+a_request_out_of_range_costs_its_sender_a_restart(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "control start", 2);
+	assert_started_again(f, "bad payload", "control");
+}
+
+static void
+junk_instead_of_frames_costs_its_sender_a_restart(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "resolver start", 2);
+	await(f, "listener0 peer resolver 0", 2);
+	assert_started_again(f, "no header", "resolver");
+	assert_int_equal(count(f, "queue peer directory 0"), 1);
+}
+
+static void
+a_killed_child_is_started_again(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "listener0 start", 2);
+	await(f, "queue peer listener 0", 2);
+	assert_started_again(f, "crash", "listener0");
+}
+
+static void
+a_program_that_ends_before_it_is_ready_fails_the_start(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(run(f, "dead start"), 69);
+	assert_false(f->was_started);
+	assert_non_null(strstr(f->supervisor.why, "resolver"));
+	assert_non_null(strstr(f->supervisor.why, "status 3"));
+}
+
+static void
+an_mda_is_started_for_whom_mail_may_be_delivered_to(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "queue answer 9 yes socket", 1);
+	await(f, "mda start", 1);
+	assert_int_equal(run(f, "mda"), 0);
+	assert_int_equal(count(f, "queue answer 7 no nothing: "), 1);
+	assert_int_equal(count(f, "queue start"), 1);
+	assert_int_equal(count(f, "mda stop"), 1);
+}
+
+static void
+a_reload_is_answered_when_all_have_the_new_config(void **state)
+{
+	struct fixture *f = *state;
+
+	f->config_later = "smtp hostname second.example.test";
+	await(f, "control answer 21 yes", 1);
+	assert_int_equal(run(f, "reload"), 0);
+	assert_int_equal(count(f, "queue config of second.example.test"), 1);
+	assert_int_equal(count(f, "listener0 start"), 2);
+	assert_true(position(f, "listener0 start\n") < position(f, "control answer 21"));
+	assert_int_equal(count(f, "control start"), 1);
+}
+
+static void
+a_bad_config_is_refused_with_its_line_and_nothing_changes(void **state)
+{
+	struct fixture *f = *state;
+
+	f->config_later = "smtp hostname second.example.test\nlissten on nowhere";
+	await(f, "control answer 21 no", 1);
+	assert_int_equal(run(f, "reload"), 0);
+	assert_non_null(strstr(f->heard, "smtpd.conf:6: \"lissten\""));
+	assert_int_equal(count(f, "queue config of first.example.test"), 1);
+	assert_int_equal(count(f, "queue config of second.example.test"), 0);
+}
+
+static void
+other_directories_take_a_restart(void **state)
+{
+	struct fixture *f = *state;
+
+	f->config_later = "directory spool \"/elsewhere\"";
+	await(f, "control answer 21 no", 1);
+	assert_int_equal(run(f, "reload"), 0);
+	assert_non_null(strstr(f->heard, "restart"));
+	assert_int_equal(count(f, "queue config of"), 1);
+}
+
+static void
+a_request_to_stop_stops(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(run(f, "stop"), 0);
+	assert_int_equal(count(f, "control answer 41 yes"), 1);
+	assert_int_equal(count(f, "queue stop"), 1);
+}
+
+static void
+smtp_is_paused_and_resumed(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "control answer 34 yes nothing: running", 1);
+	await(f, "listener0 resume", 1);
+	assert_int_equal(run(f, "pause"), 0);
+	assert_int_equal(count(f, "control answer 32 yes nothing: paused"), 1);
+	assert_int_equal(count(f, "listener0 pause"), 1);
+}
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int
+main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		WITH(programs_are_connected_and_begin_in_order),
+		WITH(a_child_that_says_what_is_not_its_to_say_is_restarted),
+		WITH(only_the_queue_may_ask_for_an_mda),
+		WITH(a_request_out_of_range_costs_its_sender_a_restart),
+		WITH(junk_instead_of_frames_costs_its_sender_a_restart),
+		WITH(a_killed_child_is_started_again),
+		WITH(a_program_that_ends_before_it_is_ready_fails_the_start),
+		WITH(an_mda_is_started_for_whom_mail_may_be_delivered_to),
+		WITH(a_reload_is_answered_when_all_have_the_new_config),
+		WITH(a_bad_config_is_refused_with_its_line_and_nothing_changes),
+		WITH(other_directories_take_a_restart),
+		WITH(a_request_to_stop_stops),
+		WITH(smtp_is_paused_and_resumed),
+	};
+	char name[64];
+	int program;
+
+	snprintf(name, sizeof(name), "%s", basename(argv[0]));
+	for (program = PROGRAM_LISTENER; program < PROGRAM_COUNT; program++)
+		if (strcmp(name, program_name((enum program)program)) == 0)
+			return stand_in_for((enum program)program, argc, argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
