@@ -53,34 +53,42 @@ is_deceptive(uint32_t character)
 	    (character >= 0xfff9 && character <= 0xfffd) || (character & 0xfffe) == 0xfffe;
 }
 
-/* The length of the well-formed, harmless UTF-8 character above ASCII at `at`, or 0 (RFC 3629 4).
- */
-static size_t
-utf8_length(const unsigned char *at, const unsigned char *end)
+size_t
+address_utf8_character(const char *text, size_t left, uint32_t *character)
 {
-	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	uint32_t character;
+	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 }; /* RFC 3629 3, 4 */
+	const unsigned char *at = (const unsigned char *)text;
 	size_t length, i;
 
+	if (left == 0)
+		return 0;
 	if (*at >= 0xc2 && *at <= 0xdf)
-		length = 2, character = *at & 0x1f;
+		length = 2, *character = *at & 0x1f;
 	else if (*at >= 0xe0 && *at <= 0xef)
-		length = 3, character = *at & 0x0f;
+		length = 3, *character = *at & 0x0f;
 	else if (*at >= 0xf0 && *at <= 0xf4)
-		length = 4, character = *at & 0x07;
+		length = 4, *character = *at & 0x07;
 	else
 		return 0;
-	if ((size_t)(end - at) < length)
+	if (left < length)
 		return 0;
 	for (i = 1; i < length; i++) {
 		if ((at[i] & 0xc0) != 0x80)
 			return 0;
-		character = character << 6 | (at[i] & 0x3f);
+		*character = *character << 6 | (at[i] & 0x3f);
 	}
-	if (character < smallest[length] || character > 0x10ffff ||
-	    (character >= 0xd800 && character <= 0xdfff) || is_deceptive(character))
+	if (*character < smallest[length] || *character > 0x10ffff ||
+	    (*character >= 0xd800 && *character <= 0xdfff) || is_deceptive(*character))
 		return 0;
 	return length;
+}
+
+static size_t
+utf8_length(const unsigned char *at, const unsigned char *end)
+{
+	uint32_t character;
+
+	return address_utf8_character((const char *)at, (size_t)(end - at), &character);
 }
 
 static bool

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/buf.h"
 
@@ -58,6 +59,10 @@ bool address_domain_key(const char *domain, char *key, size_t size);
 /* Cuts "+detail" (the first byte of `delimiters` found in the local part after its first byte) off
  * `address` into `detail`; "" when there is none. */
 void address_split_detail(struct address *, const char *delimiters, char *detail, size_t size);
+
+/* The length of the UTF-8 character above ASCII at `text`, and which it is; 0 when it is malformed
+ * or one that no address may hold (controls, marks and overrides of direction, zero-width ones). */
+size_t address_utf8_character(const char *text, size_t length, uint32_t *character);
 
 void address_encode(struct buf *, const struct address *);
 bool address_decode(struct buf_reader *, struct address *);

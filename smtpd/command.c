@@ -5,6 +5,7 @@
  * RFC 3461 5.1 name, before anything of the command has had an effect.
  */
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -77,6 +78,8 @@ command_parse(const char *line, size_t length, struct command *command)
 		word++;
 	command->argument = line + word;
 	command->length = length - word;
+	command->line = line;
+	command->line_length = length;
 	return true;
 }
 
@@ -375,6 +378,33 @@ parse_notify(const char *value, size_t length, uint8_t *notify)
 	}
 }
 
+/* RFC 6533 3: UTF-8 in an address of type utf-8 is written as "\x{HEX}", so that it is ASCII from
+ * here on; the rest stays as it came. */
+static bool
+embed_utf8(const char *value, size_t length, char *text, size_t size)
+{
+	uint32_t character;
+	size_t out = 0, used;
+
+	while (length > 0) {
+		if (isascii((unsigned char)*value)) {
+			used = 1;
+			if (out + 1 >= size)
+				return false;
+			text[out++] = *value;
+		} else {
+			used = address_utf8_character(value, length, &character);
+			if (used == 0 || size - out < sizeof("\\x{10FFFF}"))
+				return false;
+			out += (size_t)snprintf(text + out, size - out, "\\x{%X}", character);
+		}
+		value += used;
+		length -= used;
+	}
+	text[out] = '\0';
+	return true;
+}
+
 /* addr-type ";" xtext (RFC 3461 4.2), kept as it came. */
 static bool
 parse_orcpt(const char *value, size_t length, char *orcpt, size_t size)
@@ -389,12 +419,15 @@ parse_orcpt(const char *value, size_t length, char *orcpt, size_t size)
 		if (!isalnum((unsigned char)*at) && *at != '-')
 			return false;
 	}
-	if (!command_decode_xtext(
-	        semicolon + 1, length - (size_t)(semicolon + 1 - value), decoded, sizeof(decoded)))
-		return false;
-	memcpy(orcpt, value, length);
-	orcpt[length] = '\0';
-	return true;
+	if (is_word(value, (size_t)(semicolon - value), "utf-8")) {
+		if (!embed_utf8(value, length, orcpt, size))
+			return false;
+	} else {
+		memcpy(orcpt, value, length);
+		orcpt[length] = '\0';
+	}
+	at = orcpt + (semicolon + 1 - value);
+	return command_decode_xtext(at, strlen(at), decoded, sizeof(decoded));
 }
 
 static bool

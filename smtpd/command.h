@@ -36,6 +36,8 @@ struct command {
 	enum verb verb;
 	const char *argument; /* within the line; blanks around it left out */
 	size_t length;
+	const char *line; /* the whole, for the log */
+	size_t line_length;
 };
 
 /* Splits a line, its end already cut off. False when it holds a control character (tabs as well) or

@@ -242,6 +242,21 @@ take_peer(struct imsg *imsg)
 	imsg->fd = -1;
 }
 
+/* No table but those written in smtpd.conf itself can be read here. */
+static void
+check_proxies(const struct door *door)
+{
+	const struct table_config *table;
+
+	if (*door->listener->proxy_trusted == '\0')
+		return;
+	table = config_find_table(door->settings->config, door->listener->proxy_trusted);
+	if (table == NULL || table->backend != TABLE_STATIC)
+		log_error("proxy-v2 trusts nobody: write the addresses of table \"%s\" into "
+		          "smtpd.conf",
+		    door->listener->proxy_trusted);
+}
+
 static void
 take_door(struct imsg *imsg)
 {
@@ -269,6 +284,7 @@ take_door(struct imsg *imsg)
 	doors->listener = &listener.settings->config->listeners[listen.index];
 	if (evutil_make_socket_nonblocking(doors->fd) == -1)
 		fatal("listening socket");
+	check_proxies(doors);
 	/* Accepted sockets have it from this one: each reply is one segment, and must not wait for
 	 * the last one's acknowledgement. Unix sockets have no such option. */
 	(void)setsockopt(doors->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -35,7 +35,7 @@ refuse(struct session *s, const struct command *command, unsigned code, const ch
 	struct reply reply;
 
 	reply_set(&reply, code, enhanced, "%s", text);
-	log_refused(s, "command-refused", &reply, command->argument, command->length);
+	log_refused(s, "command-refused", &reply, command->line, command->line_length);
 	session_send(s, &reply);
 }
 
@@ -90,7 +90,7 @@ on_greeting(struct session *s, const struct command *command)
 	}
 	if (!command_parse_greeting(
 	        command->argument, command->length, name, sizeof(name), &reply)) {
-		log_refused(s, "command-refused", &reply, command->argument, command->length);
+		log_refused(s, "command-refused", &reply, command->line, command->line_length);
 		session_send(s, &reply);
 		return;
 	}
@@ -114,7 +114,7 @@ on_greeting(struct session *s, const struct command *command)
 static void
 refuse_mail(struct session *s, const struct command *command, const struct reply *reply)
 {
-	log_refused(s, "mail-refused", reply, command->argument, command->length);
+	log_refused(s, "mail-refused", reply, command->line, command->line_length);
 	session_send(s, reply);
 }
 
@@ -220,7 +220,7 @@ on_rcpt(struct session *s, const struct command *command)
 	if (!command_parse_rcpt(command->argument, command->length, s->mail->command.smtputf8,
 	        !s->listener->no_dsn, &s->mail->rcpt, &reply)) {
 		stats_add(STATS_SMTP_RCPT_REJECTED, 1);
-		log_refused(s, "rcpt-refused", &reply, command->argument, command->length);
+		log_refused(s, "rcpt-refused", &reply, command->line, command->line_length);
 		session_send(s, &reply);
 		return;
 	}
@@ -410,11 +410,6 @@ session_command(struct session *s, const char *line, size_t length)
 	}
 	if (over_limits(s, &command))
 		return;
-	/* What is logged of an unknown command is the whole line. */
-	if (command.verb == VERB_UNKNOWN || command.verb == VERB_FOREIGN) {
-		command.argument = line;
-		command.length = length;
-	}
 	if (takes_no_argument(command.verb) && command.length > 0)
 		refuse(s, &command, 501, "5.5.4", "no argument is allowed");
 	else

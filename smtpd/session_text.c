@@ -121,7 +121,7 @@ refuse_command(struct session *s, const struct command *command, unsigned code,
 	reply_set(&reply, code, enhanced, "%s", text);
 	session_log_begin(s, &line, LOG_LEVEL_INFO, "command-refused");
 	log_text(&line, "address", s->client_text);
-	log_text(&line, "command", command->verb == VERB_DATA ? "DATA" : "BDAT");
+	log_bytes(&line, "command", command->line, command->line_length);
 	session_log_reply(&line, &reply);
 	log_end(&line);
 	session_send(s, &reply);

@@ -137,6 +137,7 @@ def test_a_session_that_drips_ends(make_postern):
 def test_a_client_that_never_reads_its_replies_ends(make_postern):
     postern = make_postern(extra="smtp limit idle-time 2s\nsmtp limit noops 100000000")
     with postern.wire(timeout=1) as wire:
+        wire.expect(220)
         sent = 0
         with pytest.raises((TimeoutError, ConnectionError)):
             for _ in range(10000):

@@ -222,11 +222,29 @@ rcpt_parameters_are_checked(void **state)
 	check_rcpt("TO:<a@b> ORCPT=rfc822;a+0D+0AX:", false, 501, "5.5.4");
 	check_rcpt("TO:<a@b> ORCPT=rfc822;a+00", false, 501, "5.5.4");
 	check_rcpt("TO:<a@b> ORCPT=rfc822;\xff", false, 501, "5.5.4");
+	check_rcpt("TO:<a@b> ORCPT=utf-8;j\xc3\xb6@b", false, 250, "");
+	check_rcpt("TO:<a@b> ORCPT=utf-8;j\xc3@b", false, 501, "5.5.4");
+	check_rcpt("TO:<a@b> ORCPT=utf-8;j\xc2\x85@b", false, 501, "5.5.4");
 	check_rcpt("TO:<a@b> SIZE=1", false, 555, "5.5.4");
 	snprintf(text, sizeof(text), "TO:<a@b> ORCPT=rfc822;%0493d", 0); /* RFC 3461 4.2: 500 */
 	check_rcpt(text, false, 250, "");
 	snprintf(text, sizeof(text), "TO:<a@b> ORCPT=rfc822;%0494d", 0);
 	check_rcpt(text, false, 501, "5.5.4");
+}
+
+static void
+orcpt_is_kept_as_it_came_or_made_ascii(void **state)
+{
+	static const char kept[] = "TO:<a@b> ORCPT=rfc822;A+40B";
+	static const char embedded[] = "TO:<a@b> ORCPT=UTF-8;j\xc3\xb6\xf0\x9f\x93\xae\\x{E9}@b";
+	struct rcpt_command rcpt;
+	struct reply reply;
+
+	(void)state;
+	assert_true(command_parse_rcpt(kept, sizeof(kept) - 1, false, true, &rcpt, &reply));
+	assert_string_equal(rcpt.orcpt, "rfc822;A+40B");
+	assert_true(command_parse_rcpt(embedded, sizeof(embedded) - 1, true, true, &rcpt, &reply));
+	assert_string_equal(rcpt.orcpt, "UTF-8;j\\x{F6}\\x{1F4EE}\\x{E9}@b");
 }
 
 static void
@@ -275,6 +293,7 @@ main(void)
 		cmocka_unit_test(mail_parameters_are_checked),
 		cmocka_unit_test(mail_values_come_out_decoded),
 		cmocka_unit_test(rcpt_parameters_are_checked),
+		cmocka_unit_test(orcpt_is_kept_as_it_came_or_made_ascii),
 		cmocka_unit_test(chunk_sizes_are_digits),
 	};
 
