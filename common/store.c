@@ -12,6 +12,7 @@
  */
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -31,6 +32,8 @@
 #define STORE_CHECKPOINT_KB 256
 #define STORE_VALUE_MAX     (16 * 1024 * 1024)
 #define STORE_TABLES_MAX    16
+#define STORE_FREE_LEAST    (2 * 1024 * 1024)
+#define STORE_MESSAGES_MAX  10
 
 struct store_table {
 	struct store *store;
@@ -39,7 +42,8 @@ struct store_table {
 
 struct store {
 	DB_ENV *env;
-	int lock_fd;
+	int lock_fd;       /* in the directory, as long as the store is open */
+	unsigned messages; /* of the library, logged so far */
 	struct store_table *tables[STORE_TABLES_MAX];
 	size_t table_count;
 };
@@ -53,12 +57,15 @@ struct store_map {
 	DB *db;
 };
 
+/* A broken environment has something to say about each of its pages: the first words are enough. */
 static void
 log_library_error(const DB_ENV *env, const char *prefix, const char *message)
 {
-	(void)env;
+	struct store *store = env->app_private;
+
 	(void)prefix;
-	log_error("database: %s", message);
+	if (store == NULL || store->messages++ < STORE_MESSAGES_MAX)
+		log_error("database: %s", message);
 }
 
 static int
@@ -93,10 +100,11 @@ lock_directory(const char *directory)
 }
 
 static int
-configure_environment(DB_ENV *env)
+configure_environment(DB_ENV *env, struct store *store)
 {
 	int error;
 
+	env->app_private = store;
 	env->set_errcall(env, log_library_error);
 	error = env->set_cachesize(env, 0, STORE_CACHE_SIZE, 1);
 	if (error == 0)
@@ -129,7 +137,7 @@ store_open(const char *directory)
 	if (error != 0)
 		store->env = NULL;
 	else
-		error = configure_environment(store->env);
+		error = configure_environment(store->env, store);
 	if (error == 0)
 		error = store->env->open(store->env, directory,
 		    DB_CREATE | DB_PRIVATE | DB_RECOVER | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_LOCK |
@@ -194,12 +202,33 @@ store_table_open(struct store *store, const char *name)
 	return table;
 }
 
+/* On a full disk the library gives its environment up, and with it all reading. So what it needs
+ * for a change is looked for first. */
+static bool
+has_room(const struct store *store)
+{
+	struct statvfs disk;
+
+	if (fstatvfs(store->lock_fd, &disk) == -1) {
+		log_error(
+		    "cannot see how much of the database's disk is free: %s", strerror(errno));
+		return false;
+	}
+	if (disk.f_bavail >= STORE_FREE_LEAST / disk.f_frsize + 1)
+		return true;
+	log_error("the database's disk is full: nothing is changed");
+	return false;
+}
+
 struct store_transaction *
 store_begin(struct store *store)
 {
-	struct store_transaction *transaction = calloc(1, sizeof(*transaction));
+	struct store_transaction *transaction;
 	int error;
 
+	if (!has_room(store))
+		return NULL;
+	transaction = calloc(1, sizeof(*transaction));
 	if (transaction == NULL) {
 		log_error("database: out of memory");
 		return NULL;

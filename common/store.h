@@ -30,6 +30,8 @@ void store_close(struct store *);
 /* Opens or creates a table; owned by the store. NULL after logging why. */
 struct store_table *store_table_open(struct store *, const char *name);
 
+/* NULL after logging why: so little of the disk is free that a change could fail halfway, or the
+ * store is broken. */
 struct store_transaction *store_begin(struct store *);
 bool store_commit(struct store_transaction *) __attribute__((warn_unused_result));
 void store_abort(struct store_transaction *);

@@ -242,7 +242,7 @@ change(struct accounts *accounts, enum account_kind kind, const char *key, const
 	}
 	transaction = store_begin(accounts->store);
 	if (transaction == NULL)
-		return give_up(accounts);
+		return ACCOUNT_BROKEN;
 	if (record != NULL)
 		result = store_put(
 		    accounts->tables[kind], transaction, key, record->data, record->length, true);

@@ -1,6 +1,7 @@
 """The accounts database as an administrator uses it: smtpctl domain, user and alias."""
 
 import os
+import pwd
 import subprocess
 import threading
 
@@ -149,3 +150,35 @@ def test_a_database_in_use_is_temporary_and_comes_back(postern):
         lock.communicate(timeout=10)
     wait_for(lambda: rcpt(postern, "alice@example.test").startswith("250"), 15)
     assert rcpt(postern, "nobody@example.test").startswith("550 5.1.1")
+
+
+@pytest.mark.root
+def test_a_full_disk_refuses_changes_and_nothing_else(make_postern):
+    """Users go on getting mail while nothing can be added, and what was added stays."""
+    postern = make_postern(start=False)
+    owner = pwd.getpwnam("_smtpt")
+    postern.state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o",
+        f"size=8m,mode=700,uid={owner.pw_uid},gid={owner.pw_gid}", "none", postern.state], check=True)
+    try:
+        postern.start()
+        postern.add_domain("example.test")
+        postern.add_user("alice@example.test")
+        with open(postern.state / "filler", "wb", buffering=0) as filler:
+            with pytest.raises(OSError):
+                while True:
+                    filler.write(bytes(4096))
+        result = postern.smtpctl("user", "add", "carol@example.test", "no-password", check=False)
+        assert result.returncode != 0
+        assert "disk is full" in postern.log_text()
+        postern.send("alice@example.test")
+        postern.wait_mail("alice@example.test")
+        assert rcpt(postern, "carol@example.test").startswith("550 5.1.1")
+        (postern.state / "filler").unlink()
+        postern.add_user("carol@example.test")
+        postern.kill_and_wait_back("directory")
+        wait_for(lambda: rcpt(postern, "carol@example.test").startswith("250"), 10)
+        assert rcpt(postern, "alice@example.test").startswith("250")
+        postern.stop()
+    finally:
+        subprocess.run(["umount", "-l", postern.state], check=True)
