@@ -1,6 +1,6 @@
 /*
  * One entry a mailbox, found by owner and path. While its question is open, more recipients of the
- * same mailbox wait with the first. What is let through on a kept answer is added to it.
+ * same mailbox wait with the first.
  */
 #include <sys/queue.h>
 #include <stdlib.h>
@@ -27,6 +27,8 @@ struct entry {
 	struct ipc_mailbox mailbox; /* with the quota as last asked about */
 	uint64_t bytes;
 	uint64_t messages;
+	uint64_t let_through_bytes; /* since that answer */
+	uint64_t let_through_messages;
 	bool known;
 	int64_t answered_ms;
 	bool asked;
@@ -117,27 +119,44 @@ find_entry(struct usage *usage, const struct ipc_mailbox *mailbox)
 	return entry;
 }
 
-/* Whether `size` bytes more stay within `part` tenths of the quota. */
+/* Whether `size` bytes more fit the quota, by the answer alone. */
 static bool
-fits(const struct entry *entry, uint64_t size, unsigned part)
+fits(const struct entry *entry, uint64_t size)
 {
 	const struct ipc_mailbox *mailbox = &entry->mailbox;
-	uint64_t bytes = mailbox->quota_bytes, messages = mailbox->quota_messages;
 
-	if (part < 10) {
-		bytes = bytes / 10 * part;
-		messages = messages / 10 * part;
-	}
 	return (mailbox->quota_bytes == 0 ||
-	           (entry->bytes <= bytes && size <= bytes - entry->bytes)) &&
-	    (mailbox->quota_messages == 0 || entry->messages < messages);
+	           (entry->bytes <= mailbox->quota_bytes &&
+	               size <= mailbox->quota_bytes - entry->bytes)) &&
+	    (mailbox->quota_messages == 0 || entry->messages < mailbox->quota_messages);
 }
 
+/* Whether there is room for it even with all that was let through since the answer. */
+static bool
+fits_easily(const struct entry *entry, uint64_t size)
+{
+	const struct ipc_mailbox *mailbox = &entry->mailbox;
+	uint64_t bytes = mailbox->quota_bytes / 10 * 9, messages = mailbox->quota_messages / 10 * 9;
+	uint64_t let_through = entry->let_through_bytes;
+
+	return fits(entry, size) &&
+	    (mailbox->quota_bytes == 0 ||
+	        (entry->bytes <= bytes && let_through <= bytes - entry->bytes &&
+	            size <= bytes - entry->bytes - let_through)) &&
+	    (mailbox->quota_messages == 0 ||
+	        (entry->messages < messages &&
+	            entry->let_through_messages < messages - entry->messages));
+}
+
+/* A recipient that is taken may still bring no message: it counts for asking again, never for a
+ * refusal. */
 static void
 count_in(struct entry *entry, uint64_t size)
 {
-	entry->bytes = size > UINT64_MAX - entry->bytes ? UINT64_MAX : entry->bytes + size;
-	entry->messages += entry->messages < UINT64_MAX;
+	entry->let_through_bytes += size;
+	if (entry->let_through_bytes < size)
+		entry->let_through_bytes = UINT64_MAX;
+	entry->let_through_messages++;
 }
 
 static bool
@@ -171,11 +190,11 @@ usage_check(struct usage *usage, const struct ipc_mailbox *mailbox, uint64_t siz
 	if (entry->asked)
 		return add_waiter(entry, size, owner) ? USAGE_ASKED : USAGE_FITS;
 	age = clock_monotonic_ms() - entry->answered_ms;
-	if (entry->known && age < FRESH_MS && fits(entry, size, 9)) {
+	if (entry->known && age < FRESH_MS && fits_easily(entry, size)) {
 		count_in(entry, size);
 		return USAGE_FITS;
 	}
-	if (entry->known && age < OVER_MS && !fits(entry, size, 10))
+	if (entry->known && age < OVER_MS && !fits(entry, size))
 		return USAGE_OVER;
 	if (add_waiter(entry, size, owner)) {
 		uint32_t id = pending_add(usage->pending, entry, USAGE_DEADLINE_MS);
@@ -203,7 +222,7 @@ decide(struct usage *usage, struct entry *entry)
 		STAILQ_INSERT_TAIL(&waiters, waiter, next);
 	}
 	while ((waiter = STAILQ_FIRST(&waiters)) != NULL) {
-		bool fit = !entry->known || fits(entry, waiter->size, 10);
+		bool fit = !entry->known || fits(entry, waiter->size);
 
 		STAILQ_REMOVE_HEAD(&waiters, next);
 		if (fit && entry->known)
@@ -235,6 +254,8 @@ usage_answer(struct usage *usage, uint32_t id, const struct ipc_usage *answer)
 	entry->known = answer->known;
 	entry->bytes = answer->bytes;
 	entry->messages = answer->messages;
+	entry->let_through_bytes = 0;
+	entry->let_through_messages = 0;
 	entry->answered_ms = clock_monotonic_ms();
 	decide(usage, entry);
 }

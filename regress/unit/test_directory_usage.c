@@ -13,7 +13,7 @@ static struct usage *usage;
 static unsigned asked;
 static uint32_t last_id;
 static bool reachable;
-static char decisions[64]; /* one letter an owner, "+" fits, "-" over */
+static char decisions[256]; /* one letter an owner, "+" fits, "-" over */
 
 static bool
 ask_queue(uint32_t id, const struct ipc_mailbox *mailbox, void *arg)
@@ -112,6 +112,24 @@ a_kept_answer_with_room_costs_no_question(void **state)
 }
 
 static void
+recipients_that_bring_no_message_fill_no_mailbox(void **state)
+{
+	struct ipc_mailbox box = mailbox(1000, 0);
+
+	(void)state;
+	assert_int_equal(usage_check(usage, &box, 100, a), USAGE_ASKED);
+	usage_answer(usage, last_id, &(struct ipc_usage){ .known = true, .bytes = 0 });
+	for (unsigned i = 0; i < 50; i++) {
+		enum usage_result checked = usage_check(usage, &box, 900, b);
+
+		assert_int_not_equal(checked, USAGE_OVER);
+		if (checked == USAGE_ASKED)
+			usage_answer(usage, last_id, &(struct ipc_usage){ .known = true });
+	}
+	assert_null(strchr(decisions, '-'));
+}
+
+static void
 a_full_mailbox_is_refused_from_the_kept_answer(void **state)
 {
 	struct ipc_mailbox box = mailbox(0, 10);
@@ -201,6 +219,7 @@ main(void)
 		USAGE_TEST(without_a_quota_nobody_is_asked),
 		USAGE_TEST(an_answer_decides_for_all_that_wait),
 		USAGE_TEST(a_kept_answer_with_room_costs_no_question),
+		USAGE_TEST(recipients_that_bring_no_message_fill_no_mailbox),
 		USAGE_TEST(a_full_mailbox_is_refused_from_the_kept_answer),
 		USAGE_TEST(a_message_larger_than_the_quota_needs_no_question),
 		USAGE_TEST(unknown_usage_lets_the_mail_through),
