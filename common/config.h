@@ -130,7 +130,8 @@ struct limits_config { /* `smtp limit KEYWORD N`; each documented in smtpd.conf(
 	uint32_t unknown_users; /* 10: after these, each further answer is slowed by one second */
 	uint32_t noops;         /* 1000: NOOP, RSET, VRFY, HELP, EHLO together a session */
 	uint32_t command_line;  /* 2048 bytes with CRLF (RFC 5321 4.5.3.1.4 asks for 512) */
-	uint32_t text_line; /* 1048576 bytes with CRLF; the RFC's 1000 is less than real mail has */
+	uint32_t text_line; /* 1048576 bytes before its CRLF; the RFC's 1000 is less than real mail
+	                       has */
 	uint32_t header_size;      /* 1048576 bytes (all header fields together) */
 	uint32_t received;         /* 100 Received: fields; more is a loop (RFC 5321 6.3) */
 	uint32_t idle_time;        /* 300 s without a byte (RFC 5321 4.5.3.2.7) */

@@ -279,7 +279,7 @@ add_text(struct message *message, const char *data, size_t length)
 	}
 	message->line_length += length;
 	message->text_bytes += length;
-	if (message->line_length + 2 > message->limits.text_line) /* RFC 5321 4.5.3.1.6 */
+	if (message->line_length > message->limits.text_line) /* RFC 5321 4.5.3.1.6 */
 		refuse(message, 550, "5.6.0", "a line exceeds %u bytes", message->limits.text_line);
 	else if (message->text_bytes > message->limits.size)
 		message_refuse_size(message);

@@ -20,7 +20,7 @@ struct message;
 
 struct message_limits {
 	uint64_t size;        /* bytes of the text, our own fields not counted */
-	uint32_t text_line;   /* bytes of a line with its CRLF */
+	uint32_t text_line;   /* bytes of a line, its CRLF not counted */
 	uint32_t header_size; /* bytes of all header fields */
 	uint32_t received;    /* Received: fields */
 	enum line_ends line_ends;

@@ -49,7 +49,8 @@ def test_a_mebibyte_without_a_line_end_closes_the_session(postern):
     postern.send("alice@example.test")
 
 
-@pytest.mark.parametrize("length, taken", [(998, True), (1001, True), (1024 * 1024 + 1, False)])
+@pytest.mark.parametrize("length, taken", [(998, True), (1001, True), (1024 * 1024 + 2, True),
+    (1024 * 1024 + 3, False)])
 def test_text_lines_up_to_the_limit_are_taken(postern, length, taken):
     line = b"x" * (length - 2) + b"\r\n"
     with postern.wire() as wire:
@@ -308,6 +309,32 @@ def test_bytes_are_stored_as_they_came(postern):
             body).code == 250
     (mail,) = postern.wait_mail("alice@example.test")
     assert mail.body == body.replace(b"\r\n", b"\n")
+
+
+DEEP = b"".join(b"--%d\r\nContent-Type: multipart/mixed; boundary=%d\r\n\r\n" % (n, n + 1)
+    for n in range(5000))
+TEXTS = {
+    "multipart depth 5,000": b"Content-Type: multipart/mixed; boundary=0\r\n\r\n" + DEEP,
+    "100,000 parts": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" +
+        b"--b\r\n\r\nx\r\n" * 100000 + b"--b--\r\n",
+    "20,000 RFC 2231 parameters": b"Content-Type: text/plain" +
+        b"".join(b";\r\n\tname*%d*=x" % n for n in range(20000)) + b"\r\n\r\nx\r\n",
+    "50,000 addresses": b"To: a@b" + b",\r\n\ta@b" * 50000 + b"\r\n\r\nx\r\n",
+    "200,000 nested comments": b"To: " + b"(" * 200000 + b")" * 200000 + b" a@b\r\n\r\nx\r\n",
+    "20,000 encoded words": b"Subject: x" + b"\r\n =?utf-8?Q?=41?=" * 20000 + b"\r\n\r\nx\r\n",
+    "a body line of 1 MiB": b"Subject: x\r\n\r\n" + b"x" * 1024 * 1024 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_texts_made_for_parsers_are_stored_byte_for_byte(postern, text):
+    begin_time = time.monotonic()
+    with postern.wire(timeout=60) as wire:
+        assert send_text(wire, text).code == 250
+    assert time.monotonic() - begin_time < 5
+    (mail,) = postern.wait_mail("alice@example.test")
+    stored = mail.data.replace(b"\r\n", b"\n")
+    assert stored.endswith(b"\n" + text.replace(b"\r\n", b"\n"))
 
 
 def test_a_message_over_the_size_is_read_to_its_end_and_refused(make_postern):

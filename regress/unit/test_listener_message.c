@@ -256,7 +256,7 @@ make_line(size_t length, size_t *total)
 }
 
 static void
-the_line_limit_counts_the_crlf(void **state)
+the_line_limit_is_met_at_its_byte(void **state)
 {
 	struct message_limits limits = roomy;
 	struct outcome outcome;
@@ -265,12 +265,12 @@ the_line_limit_counts_the_crlf(void **state)
 
 	(void)state;
 	limits.text_line = 1000;
-	text = make_line(1000, &total);
+	text = make_line(1002, &total);
 	receive(&limits, MESSAGE_DATA, text, total, 77, &outcome);
 	assert_false(outcome.refused);
 	free(outcome.data);
 	free(text);
-	text = make_line(1001, &total);
+	text = make_line(1003, &total);
 	receive(&limits, MESSAGE_DATA, text, total, 77, &outcome);
 	assert_true(outcome.ended);
 	assert_int_equal(outcome.reply.code, 550);
@@ -482,7 +482,7 @@ main(void)
 		cmocka_unit_test(an_end_after_a_bare_cr_is_an_end_of_a_refused_text),
 		cmocka_unit_test(every_byte_but_the_dots_is_stored),
 		cmocka_unit_test(bdat_keeps_dots_and_completes_the_last_line),
-		cmocka_unit_test(the_line_limit_counts_the_crlf),
+		cmocka_unit_test(the_line_limit_is_met_at_its_byte),
 		cmocka_unit_test(the_size_limit_is_the_texts_own),
 		cmocka_unit_test(a_header_over_its_limit_is_refused_a_body_is_not),
 		cmocka_unit_test(received_fields_are_counted_in_the_header_only),
