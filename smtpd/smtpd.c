@@ -281,6 +281,21 @@ say_who_we_are(void)
 	    entry != NULL ? entry->pw_name : "without a name");
 }
 
+/* An administrator's own directory isn't changed; that it doesn't do is better heard now. */
+static void
+check_mail_directory(const struct supervisor *supervisor)
+{
+	const struct account *mail = &supervisor->accounts.mail;
+	struct stat info;
+
+	if (stat(supervisor->config->mail_directory, &info) != 0 || info.st_uid == mail->uid ||
+	    (info.st_gid == mail->gid && (info.st_mode & S_IWGRP) != 0))
+		return;
+	log_warning("mail directory %s belongs to user %u: the mail user %s can't make mailboxes "
+	            "there; chown it, or name another with \"mail directory\"",
+	    supervisor->config->mail_directory, info.st_uid, supervisor->config->mail_user);
+}
+
 static int
 run(struct supervisor *supervisor)
 {
@@ -292,6 +307,7 @@ run(struct supervisor *supervisor)
 		fatal("%s", state.pid_file.path);
 	setproctitle("-postern: supervisor");
 	say_who_we_are();
+	check_mail_directory(supervisor);
 	supervisor->started = on_started;
 	status = supervisor_run(supervisor);
 	(void)unlink(supervisor->control_path);
