@@ -57,6 +57,8 @@ class Sender(threading.Thread):
                 self.traffic.stopping.wait(0.02)
                 continue
             self.traffic.note(message, accepted)
+            if not accepted:
+                self.traffic.stopping.wait(0.02)
         self.close()
 
     def close(self):
