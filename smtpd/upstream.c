@@ -15,7 +15,7 @@
 
 #define IDS_LOW           512
 #define IDS_WANTED        1024
-#define STOCK_MAX         4096
+#define IDS_OUTSTANDING   60000 /* given to us and not used: the queue would not give more */
 #define DIRECTORY_TIME_MS 30000
 #define FILE_TIME_MS      30000
 #define COMMIT_TIME_MS    300000 /* clients wait 10 minutes: RFC 5321 4.5.3.2.6 */
@@ -36,8 +36,10 @@ struct upstream {
 	struct peer resolver;
 	struct reply state; /* of the queue */
 	unsigned generation;
-	uint32_t stock[STOCK_MAX];
+	uint32_t *stock;
 	size_t stock_count;
+	size_t stock_capacity;
+	size_t outstanding; /* in the stock or in a transaction */
 	bool ids_asked;
 	struct buf payload; /* for what is being sent */
 };
@@ -87,6 +89,7 @@ upstream_free(struct upstream *upstream)
 	peer_free(&upstream->directory);
 	peer_free(&upstream->resolver);
 	buf_free(&upstream->payload);
+	free(upstream->stock);
 	free(upstream);
 }
 
@@ -119,6 +122,7 @@ lose_peer(struct peer *peer, const char *why)
 	if (peer == &upstream->queue) {
 		upstream->generation++;
 		upstream->stock_count = 0;
+		upstream->outstanding = 0;
 		upstream->state = away;
 	}
 	pending_fail_all(peer->waiting, why);
@@ -140,13 +144,31 @@ ask_for_ids(struct upstream *upstream)
 	uint32_t id;
 
 	if (upstream->ids_asked || upstream->queue.channel == NULL ||
-	    upstream->stock_count >= IDS_LOW)
+	    upstream->stock_count >= IDS_LOW ||
+	    upstream->outstanding + IDS_WANTED > IDS_OUTSTANDING)
 		return;
 	upstream->ids_asked = true;
 	buf_clear(&upstream->payload);
 	ipc_ids_request_encode(&upstream->payload, IDS_WANTED);
 	id = pending_add(upstream->queue.waiting, upstream, IDS_TIME_MS);
 	channel_send(upstream->queue.channel, LISTENER_QUEUE_IDS, id, 0, -1, &upstream->payload);
+}
+
+/* Room for so many more, beside those that may come back. */
+static bool
+make_room(struct upstream *upstream, size_t count)
+{
+	size_t capacity = upstream->outstanding + count;
+	uint32_t *stock;
+
+	if (capacity <= upstream->stock_capacity)
+		return true;
+	stock = reallocarray(upstream->stock, capacity, sizeof(*stock));
+	if (stock == NULL)
+		return false;
+	upstream->stock = stock;
+	upstream->stock_capacity = capacity;
+	return true;
 }
 
 static bool
@@ -161,8 +183,11 @@ receive_ids(struct upstream *upstream, const struct imsg *imsg)
 		return false;
 	(void)pending_take(upstream->queue.waiting, imsg->id);
 	upstream->ids_asked = false;
-	for (i = 0; i < ids.count && upstream->stock_count < STOCK_MAX; i++)
+	if (!make_room(upstream, ids.count))
+		return true; /* asked for again when needed */
+	for (i = 0; i < ids.count; i++)
 		upstream->stock[upstream->stock_count++] = ids.ids[i];
+	upstream->outstanding += ids.count;
 	return true;
 }
 
@@ -248,7 +273,9 @@ on_directory(struct channel *channel, struct imsg *imsg, void *arg)
 	switch (imsg->type) {
 	case DIRECTORY_TARGET:
 		buf_reader_init(&reader, imsg->payload, imsg->length);
-		if (!ipc_target_decode(&reader, &target) || !buf_reader_done(&reader)) {
+		if (!ipc_target_decode(&reader, &target) || !buf_reader_done(&reader) ||
+		    address_is_null(&target.dest) ||
+		    (target.kind == ENVELOPE_PIPE) != (*target.command != '\0')) {
 			channel_reject(channel, imsg, "bad target");
 			break;
 		}
@@ -394,6 +421,7 @@ upstream_commit(struct upstream *upstream, void *owner, const struct mail *mail,
 		return 0;
 	}
 	id = pending_add(upstream->queue.waiting, owner, COMMIT_TIME_MS);
+	upstream->outstanding--;
 	for (i = 0; i < mail->target_count; i++) {
 		mail_make_envelope(mail, i, &envelope);
 		buf_clear(&upstream->payload);
@@ -448,8 +476,7 @@ upstream_return_id(struct upstream *upstream, struct mail *mail)
 		if (mail->spool_file)
 			channel_send(upstream->queue.channel, LISTENER_QUEUE_ABORT, 0,
 			    mail->message_id, -1, NULL);
-		if (upstream->stock_count < STOCK_MAX)
-			upstream->stock[upstream->stock_count++] = mail->message_id;
+		upstream->stock[upstream->stock_count++] = mail->message_id;
 	}
 	mail->message_id = 0;
 }

@@ -44,7 +44,7 @@ struct world {
 	unsigned commit_code; /* 0: committed */
 	unsigned file_code;   /* 0: a file is given */
 	/* What they have heard. */
-	unsigned questions, envelopes, commits, aborts, files;
+	unsigned id_requests, questions, envelopes, commits, aborts, files;
 	uint32_t commit_id, commit_peer, name_id, rcpt_id;
 	struct transaction transaction;
 	struct envelope envelope[64];
@@ -106,6 +106,7 @@ on_queue(struct channel *channel, struct imsg *imsg, void *arg)
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	switch (imsg->type) {
 	case LISTENER_QUEUE_IDS:
+		w->id_requests++;
 		give_ids(channel, imsg->id);
 		break;
 	case LISTENER_QUEUE_SPOOL_FILE:
@@ -834,6 +835,34 @@ without_a_resolver_the_client_has_no_name(void **state)
 }
 
 static void
+ids_that_come_back_are_used_again(void **state)
+{
+	enum {
+		COUNT = 6000
+	};
+	struct world *w = *state;
+	struct mail *mails = calloc(COUNT, sizeof(*mails));
+	unsigned requests = 0, round;
+	size_t i;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < COUNT; i++) {
+			while (!upstream_take_id(w->service.upstream, &mails[i]))
+				turn(w);
+			assert_int_not_equal(mails[i].message_id, 0);
+		}
+		if (round == 0)
+			requests = w->id_requests;
+		for (i = 0; i < COUNT; i++)
+			upstream_return_id(w->service.upstream, &mails[i]);
+	}
+	turn(w);
+	/* One more may be asked for when the stock is low once more, but none are lost. */
+	assert_in_range(w->id_requests, requests, requests + 2);
+	free(mails);
+}
+
+static void
 refused_text_is_read_to_its_end(void **state)
 {
 	struct world *w = *state;
@@ -975,6 +1004,7 @@ main(void)
 		TEST(a_full_queue_refuses_mail_at_mail),
 		TEST(mail_waits_for_the_clients_name),
 		TEST(without_a_resolver_the_client_has_no_name),
+		TEST(ids_that_come_back_are_used_again),
 		TEST(refused_text_is_read_to_its_end),
 		TEST(errors_and_idle_commands_are_limited),
 		TEST(stopping_lets_a_message_end_and_no_more),
