@@ -4,15 +4,15 @@
  *	program [-v] -k CHANNEL_FD -l LOG_FD -t stderr|syslog [-i INSTANCE]
  *	        [-u UID -g GID] [-r CHROOT] [-n NOFILE] [-q QUEUE_FD]
  *
- * child_start() parses these, opens the log, sets the process title, ignores SIGPIPE, closes every
- * other descriptor (that of -q, which an mda gets, stays open), sets rlimits (NOFILE, CORE 0), enters the chroot, becomes UID:GID with no
- * supplementary groups, checks that it cannot go back, drops all capabilities and sets
- *no_new_privs. Whatever fails ends the process with a message. -u, -g and -r are absent when the
- *suite was not started as root.
+ * child_start() parses these, opens the log, sets the process title, ignores SIGPIPE, SIGHUP and
+ * SIGINT, closes every other descriptor (that of -q, which an mda gets, stays open), sets rlimits
+ * (NOFILE, CORE 0), enters the chroot, becomes UID:GID with no supplementary groups, checks that it
+ * cannot go back, drops all capabilities and sets no_new_privs. Whatever fails ends the process
+ *with a message. -u, -g and -r are absent when the suite was not started as root.
  *
  * Then the child makes its event base, its channel to the supervisor (ipc_supervisor.h) and waits
- *there for SUPERVISOR_CHILD_CONFIG, _STATS, _PEER, _LISTEN and at last _START. When that channel
- *closes the supervisor is gone, and the child finishes at once (exit 0).
+ * there for SUPERVISOR_CHILD_CONFIG, _STATS, _PEER, _LISTEN and at last _START. When that channel
+ * closes the supervisor is gone, and the child finishes at once (exit 0).
  */
 #ifndef COMMON_CHILD_H
 #define COMMON_CHILD_H
@@ -30,7 +30,10 @@ struct child {
 };
 
 void child_start(struct child *, const char *name, int argc, char **argv);
-/* An event base with two priorities: 0 for everything, 1 for work put off until all input was seen.
+/*
+ * An event base with two priorities: 0 for everything, 1 for work put off until there is no input.
+ * Steady input puts priority 1 off for ever: what others wait for needs a bound of its own, or
+ * event_active() at priority 0, which runs after all that is active in this turn.
  */
 struct event_base *child_event_base(void);
 
