@@ -192,7 +192,8 @@ match !from src <nets> for domain "far.test" action "out"
     "a/../../b", "%2e%2e/x", "~root/x", ".hidden",
 ])
 def test_no_address_leaves_the_mail_directory(make_postern, address):
-    """HOSTILE 7: a catch-all that keeps the local part makes it part of a path."""
+    """HOSTILE 7: whatever a client calls the recipient, the mail lies in the mailbox of the user
+    that the catch-all names, and nowhere else."""
     postern = make_postern(start=False, config="""
 table vusers { "@" = "u" }
 listen on 127.0.0.1 port @PORT@
@@ -209,4 +210,4 @@ match from any for domain "example.test" action "in"
     postern.send(f'"{quoted}"@example.test')
     wait_for(lambda: list((postern.base / "vmail").glob("*/new/*")), 20)
     assert {path.name for path in postern.base.iterdir()} == before
-    assert len(list((postern.base / "vmail").iterdir())) == 1
+    assert [path.name for path in (postern.base / "vmail").iterdir()] == ["u"]
