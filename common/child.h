@@ -8,7 +8,7 @@
  * SIGINT, closes every other descriptor (that of -q, which an mda gets, stays open), sets rlimits
  * (NOFILE, CORE 0), enters the chroot, becomes UID:GID with no supplementary groups, checks that it
  * cannot go back, drops all capabilities and sets no_new_privs. Whatever fails ends the process
- *with a message. -u, -g and -r are absent when the suite was not started as root.
+ * with a message. -u, -g and -r are absent when the suite was not started as root.
  *
  * Then the child makes its event base, its channel to the supervisor (ipc_supervisor.h) and waits
  * there for SUPERVISOR_CHILD_CONFIG, _STATS, _PEER, _LISTEN and at last _START. When that channel
