@@ -56,6 +56,7 @@ struct message {
 	uint64_t received_bytes; /* raw, off the wire */
 	uint64_t text_bytes;     /* of the text as stored */
 	uint64_t stored_bytes;   /* text and our fields */
+	uint64_t memory_bytes;   /* of them in memory, as counted in *limits.memory */
 
 	struct buf heap; /* not yet written */
 	int fd;          /* memfd or spool file; -1 */
@@ -80,10 +81,19 @@ message_new(const struct message_limits *limits, enum message_form form)
 	return message;
 }
 
+/* What was in memory no longer is. */
+static void
+release_memory(struct message *message)
+{
+	*message->limits.memory -= message->memory_bytes;
+	message->memory_bytes = 0;
+}
+
 /* Lets go of all that is stored. */
 static void
 drop(struct message *message)
 {
+	release_memory(message);
 	buf_free(&message->heap);
 	if (message->fd != -1)
 		(void)close(message->fd); /* nothing of it is wanted */
@@ -186,6 +196,10 @@ store(struct message *message, const void *data, size_t length)
 		return;
 	}
 	message->stored_bytes += length;
+	if (!message->in_file) {
+		message->memory_bytes += length;
+		*message->limits.memory += length;
+	}
 	if (message->heap.length >= HEAP_MAX && !message_needs_file(message))
 		(void)write_out(message); /* a failure is a fault already */
 }
@@ -477,7 +491,10 @@ message_finish(struct message *message)
 bool
 message_needs_file(const struct message *message)
 {
-	return !message->refused && !message->in_file && message->stored_bytes > IPC_MEMFD_MAX;
+	if (message->refused || message->in_file)
+		return false;
+	return message->stored_bytes > IPC_MEMFD_MAX ||
+	    (message->stored_bytes > HEAP_MAX && *message->limits.memory > MESSAGE_MEMORY_MAX);
 }
 
 /* Copies the memfd's bytes into the file. */
@@ -525,6 +542,7 @@ message_use_file(struct message *message, int fd)
 	}
 	if (!message->refused)
 		(void)write_out(message);
+	release_memory(message);
 }
 
 bool
@@ -554,6 +572,7 @@ message_take_fd(struct message *message)
 		return -1;
 	fd = message->fd;
 	message->fd = -1;
+	release_memory(message);
 	if (message->in_file) {
 		/* The queue syncs the file; a close that fails may have lost what was written. */
 		if (close(fd) == -1)

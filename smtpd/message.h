@@ -24,7 +24,11 @@ struct message_limits {
 	uint32_t header_size; /* bytes of all header fields */
 	uint32_t received;    /* Received: fields */
 	enum line_ends line_ends;
+	uint64_t *memory; /* bytes that all messages of the process hold in memory; kept up here */
 };
+
+/* While all together hold more than this in memory, a message over 64 KiB goes to a file. */
+#define MESSAGE_MEMORY_MAX (128 * 1024 * 1024)
 
 enum message_form {
 	MESSAGE_DATA, /* dot-stuffed, ends by CRLF.CRLF */
@@ -45,7 +49,8 @@ size_t message_feed(struct message *, const char *data, size_t length, bool *end
 /* The text is over (MESSAGE_BDAT); a last line without an end gets one. */
 void message_finish(struct message *);
 
-/* The message has outgrown a memfd: message_use_file() must come before more text. */
+/* The message has outgrown a memfd, or all together the memory: message_use_file() must come before
+ * more text. */
 bool message_needs_file(const struct message *);
 /* Moves what there is into `fd` (owned from here on) and goes on there. */
 void message_use_file(struct message *, int fd);

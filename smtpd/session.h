@@ -50,7 +50,8 @@ struct service {
 	void (*drained)(struct service *); /* stopping, and the last session has ended */
 	int64_t refusal_logged_ms;         /* so that a flood doesn't fill the log */
 	uint32_t refusals_unlogged;
-	char *buffer; /* SERVICE_KEEP_MAX + SERVICE_READ_MAX bytes */
+	uint64_t text_memory; /* of all messages being received */
+	char *buffer;         /* SERVICE_KEEP_MAX + SERVICE_READ_MAX bytes */
 };
 
 /* Makes the upstream too; the crowd is the caller's to set before the first session. */

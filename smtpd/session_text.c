@@ -77,6 +77,7 @@ begin_message(struct session *s, enum message_form form, struct reply *reply)
 		.header_size = config->limits.header_size,
 		.received = config->limits.received,
 		.line_ends = config->line_ends,
+		.memory = &s->service->text_memory,
 	};
 	struct received received = {
 		.helo = s->helo,

@@ -45,6 +45,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct message_limits limits = {
 		.size = 4096, .text_line = 1000, .header_size = 2048, .received = 3
 	};
+	uint64_t memory = 0;
 	struct outcome whole, pieces;
 	enum message_form form;
 	const char *text;
@@ -53,11 +54,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2 || size > 60000)
 		return 0;
 	limits.line_ends = (data[0] & 1) != 0 ? LINE_ENDS_NORMALISE : LINE_ENDS_STRICT;
+	limits.memory = &memory;
 	form = (data[0] & 2) != 0 ? MESSAGE_BDAT : MESSAGE_DATA;
 	text = (const char *)data + 2;
 	length = size - 2;
 	receive(&limits, form, text, length, size, &whole);
 	receive(&limits, form, text, length, (size_t)data[1] % 7 + 1, &pieces);
+	if (memory != 0)
+		abort();
 	if (whole.used != pieces.used || whole.ended != pieces.ended ||
 	    whole.refused != pieces.refused)
 		abort();

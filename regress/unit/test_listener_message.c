@@ -19,12 +19,14 @@
 #include "common/ipc_listener_queue.h"
 #include "smtpd/message.h"
 
+static uint64_t memory;
 static const struct message_limits roomy = {
 	.size = 64 * 1024 * 1024,
 	.text_line = 1048576,
 	.header_size = 1048576,
 	.received = 100,
 	.line_ends = LINE_ENDS_STRICT,
+	.memory = &memory,
 };
 
 struct outcome {
@@ -77,6 +79,7 @@ receive(const struct message_limits *limits, enum message_form form, const char 
 		message_finish(message);
 	take_outcome(message, outcome);
 	message_free(message);
+	assert_true(memory == 0);
 }
 
 static void
@@ -428,6 +431,35 @@ a_large_text_moves_from_memfd_to_file(void **state)
 }
 
 static void
+under_pressure_smaller_messages_go_to_files(void **state)
+{
+	struct message *message = message_new(&roomy, MESSAGE_DATA);
+	struct reply reply;
+	bool ended;
+
+	(void)state;
+	feed_repeatedly(message, "\r\nabcdefgh\r\n", 1000);
+	memory += MESSAGE_MEMORY_MAX;
+	assert_false(message_needs_file(message));
+	feed_repeatedly(message, "abcdefgh\r\n", 8000);
+	assert_true(message_needs_file(message));
+	memory -= MESSAGE_MEMORY_MAX;
+	assert_false(message_needs_file(message));
+	feed_repeatedly(message, "abcdefgh\r\n", 1000);
+	memory += MESSAGE_MEMORY_MAX;
+	message_use_file(message, open("/dev/null", O_WRONLY));
+	assert_true(memory == MESSAGE_MEMORY_MAX);
+	feed_repeatedly(message, "abcdefgh\r\n", 20000);
+	message_feed(message, ".\r\n", 3, &ended);
+	assert_true(ended);
+	assert_int_equal(message_take_fd(message), -1);
+	assert_false(message_is_refused(message, &reply));
+	message_free(message);
+	assert_true(memory == MESSAGE_MEMORY_MAX);
+	memory = 0;
+}
+
+static void
 a_file_that_takes_nothing_is_no_storage(void **state)
 {
 	struct message *message = message_new(&roomy, MESSAGE_DATA);
@@ -487,6 +519,7 @@ main(void)
 		cmocka_unit_test(a_header_over_its_limit_is_refused_a_body_is_not),
 		cmocka_unit_test(received_fields_are_counted_in_the_header_only),
 		cmocka_unit_test(a_large_text_moves_from_memfd_to_file),
+		cmocka_unit_test(under_pressure_smaller_messages_go_to_files),
 		cmocka_unit_test(a_file_that_takes_nothing_is_no_storage),
 		cmocka_unit_test(bare_line_ends_cost_linear_time),
 	};
