@@ -69,6 +69,7 @@ struct job {
 	struct address to;
 	struct ipc_target *targets;
 	size_t target_count;
+	bool bad_target; /* one that can't be understood */
 	uint32_t dsn_id;
 };
 
@@ -621,10 +622,12 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 		    ipc_target_decode(&reader, &targets[job->target_count]) &&
 		    buf_reader_done(&reader))
 			job->target_count++;
+		else
+			job->bad_target = true;
 		return;
 	}
 	if (!reply_decode(&reader, &reply) || !buf_reader_done(&reader) ||
-	    reply_is_temporary(&reply)) {
+	    reply_is_temporary(&reply) || job->bad_target) {
 		put_off(queue, job, "the directory can't tell now");
 		return;
 	}
@@ -657,6 +660,7 @@ ask(struct queue *queue, struct job *job)
 	if (job->to_postmaster)
 		get_postmaster(queue, &job->to);
 	job->target_count = 0;
+	job->bad_target = false;
 	memset(&rcpt, 0, sizeof(rcpt));
 	rcpt.client_family = CLIENT_INTERNAL;
 	strlcpy(rcpt.client_name, queue->config->hostname, sizeof(rcpt.client_name));

@@ -286,7 +286,10 @@ an_envelope_costs_at_most_256_bytes(void **state)
 	size_t each;
 
 	(void)state;
+	/* A sanitizer's allocator keeps no such figures. */
 	before = mallinfo2();
+	if (before.uordblks == 0)
+		skip();
 	for (unsigned i = 0; i < COUNT; i++) {
 		/* One recipient a message, a thousand senders, ten thousand mailboxes. */
 		snprintf(sender, sizeof(sender), "sender%u@client.test", i % 1000);
