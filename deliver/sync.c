@@ -30,7 +30,7 @@ sync_state_init(struct sync_state *state)
 
 	state->syncfs_reports_errors = uname(&name) == 0 &&
 	    sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
-	    (major > 5 || (major == 5 && minor >= 8));
+	    (major > 5 || (major == 5 && minor >= 17));
 	state->per_file_until_ms = 0;
 }
 
@@ -80,6 +80,10 @@ sync_device(struct sync_state *state, struct sync_item *items, size_t count, siz
 		return;
 	}
 	error = syncfs(items[first].fd) == -1 ? errno : 0;
+	/* Where the journal was given up meanwhile, ext4's syncfs() may find nothing left to write
+	 * and say so; its fsync() doesn't. Files need no such check: their rename fails then. */
+	if (error == 0 && items[first].directory && fsync(items[first].fd) == -1)
+		error = errno;
 	for (i = first; i < count; i++) {
 		if (error != 0 && items[i].device == device)
 			*items[i].error = error;

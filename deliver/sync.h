@@ -3,9 +3,9 @@
  *
  * A sync per file costs a journal commit and a disk flush each. On file systems known to write
  * everything that is dirty in one go, two files or more are made durable by one syncfs(), which
- * measured here takes a seventh of the time for 64 files and two flushes instead of 65 for a whole
- * batch. Elsewhere, on kernels whose syncfs() hides errors, and for a while after it had to wait
- * for much foreign data, each file is synced by itself.
+ * measured here takes a seventh of the time for 64 files and three flushes instead of 65 for a
+ * whole batch. Elsewhere, on kernels whose syncfs() hides errors, and for a while after it had to
+ * wait for much foreign data, each file is synced by itself.
  *
  * A sync that failed says nothing about what is on the disk, and a second one would wrongly
  * succeed: the caller gives up the file.
@@ -26,7 +26,7 @@ struct sync_item {
 };
 
 struct sync_state {
-	bool syncfs_reports_errors; /* Linux 5.8 and later */
+	bool syncfs_reports_errors; /* all of them: Linux 5.17 and later */
 	int64_t per_file_until_ms;  /* syncfs() was slow: not before this time again */
 };
 

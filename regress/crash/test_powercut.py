@@ -1,0 +1,124 @@
+"""Power cuts: file systems are shut down without writing what they still held, right after the last 250
+was read, and mounted again. Spool and mailboxes on one file system and on two, ext4 and XFS."""
+
+import fcntl
+import os
+import pathlib
+import random
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+from postern import wait_for
+from test_crash import settle
+from traffic import Traffic
+
+SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
+WITHOUT_THE_LOG = 2
+USERS = [f"user{number}@example.test" for number in range(4)]
+
+
+class Image:
+    """A file system in a file, mounted at `path`."""
+
+    def __init__(self, kind, number):
+        self.kind = kind
+        self.path = pathlib.Path(f"/tmp/postern-cut-{os.getpid()}-{number}")
+        self.file = self.path.with_suffix(".img")
+        self.mounted = False
+        self.path.mkdir()
+        with open(self.file, "wb") as image:
+            image.truncate(512 << 20)
+        self.run(f"mkfs.{kind}", "-q", self.file)
+        self.mount()
+
+    @staticmethod
+    def run(*words):
+        if shutil.which(words[0]) is None:
+            pytest.skip(f"{words[0]} isn't installed")
+        result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False)
+        if result.returncode != 0:
+            pytest.skip(f"{words[0]}: {result.stderr.strip()}")
+
+    def mount(self):
+        self.run("mount", "-o", "loop", self.file, self.path)
+        self.mounted = True
+
+    def cut(self):
+        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(directory, SHUTDOWN, struct.pack("<I", WITHOUT_THE_LOG))
+        finally:
+            os.close(directory)
+
+    def remount(self):
+        def unmount():
+            return subprocess.run(["umount", self.path], capture_output=True,
+                check=False).returncode == 0
+        wait_for(unmount, 10, "nobody uses the file system any more")
+        self.mounted = False
+        self.mount()
+
+    def remove(self):
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.path], check=True)
+        self.path.rmdir()
+        self.file.unlink()
+
+
+@pytest.fixture
+def image():
+    """A function that makes an Image; all are removed after the test."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    made = []
+
+    def make(kind):
+        made.append(Image(kind, len(made)))
+        return made[-1]
+    yield make
+    for one in made:
+        one.remove()
+
+
+@pytest.fixture
+def make_postern_on(image, make_postern):  # the images must outlive the instance
+    def make(spool, mail):
+        spool_disk = image(spool)
+        mail_disk = image(mail) if mail else spool_disk
+        return [spool_disk, mail_disk][: 2 if mail else 1], make_postern(
+            spool=spool_disk.path / "spool", mail=mail_disk.path / "mail")
+    return make
+
+
+@pytest.mark.parametrize("spool, mail", [("ext4", None), ("xfs", None), ("ext4", "xfs"),
+    ("xfs", "ext4")])
+def test_what_was_acknowledged_is_there_after_a_power_cut(make_postern_on, spool, mail):
+    disks, postern = make_postern_on(spool, mail)
+    for address in USERS:
+        postern.add_user(address)
+    postern.add_user("bounces@example.test")
+    generator = random.Random()
+    traffic = Traffic(postern, USERS, "bounces@example.test", generator.random())
+    traffic.start()
+    try:
+        for _ in range(3):
+            assert traffic.wait_acknowledged(generator.randrange(50, 200), 30)
+            # The disks first: what the processes do between this and their end is lost.
+            for disk in generator.sample(disks, len(disks)):
+                disk.cut()
+            postern.crash()
+            for disk in disks:
+                disk.remount()
+            postern.start()
+    finally:
+        traffic.stop()
+    settle(postern)
+    problems = traffic.account({address: postern.mails(address) for address in USERS})
+    assert not problems, "\n".join([f"{len(problems)} of {len(traffic.acknowledged)}:"] +
+        problems[:20])
+    assert not traffic.wrong, traffic.wrong[:10]
+    assert not postern.mails("bounces@example.test")
