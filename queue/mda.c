@@ -21,6 +21,7 @@
 #include "queue/mail.h"
 #include "queue/mailbox.h"
 #include "queue/mda.h"
+#include "queue/pipe.h"
 
 #define FLIGHTS_MAX    1024 /* a power of two: the slot is the request id's low bits */
 #define IDLE_MS        (60 * 1000)
@@ -497,6 +498,8 @@ give(struct queue *queue, struct mda *mda, struct line *line, struct entry *entr
 		delivery_unreadable(queue, entry);
 		return false;
 	}
+	if (envelope.kind == ENVELOPE_PIPE && !pipe_may_run(queue, entry, &transaction, &envelope))
+		return false;
 	fd = mail_open(queue, message, message->left == 1);
 	if (fd == -1) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {

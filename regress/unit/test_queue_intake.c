@@ -75,6 +75,36 @@ queue_run_soon(struct queue *q)
 	(void)q;
 }
 
+/* Every recipient is an alias for one command. */
+static void
+answer_rcpt(struct queue *q, struct question *question)
+{
+	struct imsg imsg = { .type = DIRECTORY_TARGET, .fd = -1 };
+	struct ipc_target target;
+	struct reply reply;
+	struct buf buf;
+
+	memset(&target, 0, sizeof(target));
+	target.kind = ENVELOPE_PIPE;
+	strcpy(target.dest.local, "alice");
+	strcpy(target.dest.domain, "example.test");
+	strcpy(target.action, "in");
+	strcpy(target.command, "/usr/bin/allowed");
+	buf_init(&buf, 16384);
+	ipc_target_encode(&buf, &target);
+	imsg.payload = buf.data;
+	imsg.length = buf.length;
+	question->answer(q, question, &imsg);
+	buf_clear(&buf);
+	reply_set(&reply, 250, "2.1.5", "ok");
+	reply_encode(&buf, &reply);
+	imsg.type = DIRECTORY_RCPT_DONE;
+	imsg.payload = buf.data;
+	imsg.length = buf.length;
+	question->answer(q, question, &imsg);
+	buf_free(&buf);
+}
+
 void
 queue_ask_directory(
     struct queue *q, struct question *question, enum ipc_directory_type type, unsigned deadline_ms)
@@ -84,6 +114,10 @@ queue_ask_directory(
 	struct buf buf;
 
 	(void)deadline_ms;
+	if (type == DIRECTORY_RCPT) {
+		answer_rcpt(q, question);
+		return;
+	}
 	assert_int_equal(type, DIRECTORY_MAILBOX);
 	memset(&mailbox, 0, sizeof(mailbox));
 	reply_set(&mailbox.reply, 250, "2.0.0", "ok");
@@ -303,12 +337,14 @@ tear_down(void **state)
 /* A message as an honest listener sends it, in parts that tests replace. */
 
 static void
-send_envelope(uint32_t id, uint32_t number)
+send_envelope_of(uint32_t id, uint32_t number, enum envelope_kind kind, const char *command)
 {
 	struct envelope envelope;
 	struct buf buf;
 
 	memset(&envelope, 0, sizeof(envelope));
+	envelope.kind = kind;
+	strcpy(envelope.command, command);
 	envelope.id = envelope_id_make(id, number);
 	strcpy(envelope.rcpt.local, "alice");
 	strcpy(envelope.rcpt.domain, "example.test");
@@ -318,6 +354,12 @@ send_envelope(uint32_t id, uint32_t number)
 	envelope_encode(&buf, &envelope);
 	channel_send(listener.channel, LISTENER_QUEUE_ENVELOPE, 7, id, -1, &buf);
 	buf_free(&buf);
+}
+
+static void
+send_envelope(uint32_t id, uint32_t number)
+{
+	send_envelope_of(id, number, ENVELOPE_MAILDIR, "");
 }
 
 static int
@@ -589,14 +631,20 @@ a_listener_s_death_drops_what_it_had_not_committed(void **state)
 /* Deliveries. */
 
 static void
-commit_one(uint32_t id)
+commit_one_of(uint32_t id, enum envelope_kind kind, const char *command)
 {
-	send_envelope(id, 1);
+	send_envelope_of(id, 1, kind, command);
 	send_commit(id, 5, make_memfd("hello", true));
 	turn();
 	delivery_look_again(&queue);
 	delivery_run(&queue);
 	turn();
+}
+
+static void
+commit_one(uint32_t id)
+{
+	commit_one_of(id, ENVELOPE_MAILDIR, "");
 }
 
 static void
@@ -743,6 +791,27 @@ a_temporary_failure_waits_and_is_remembered(void **state)
 	assert_string_equal(transaction.sender.local, "erin");
 }
 
+static void
+only_a_command_that_an_alias_has_is_run(void **state)
+{
+	static struct ipc_deliver deliver;
+	struct frame *frame;
+	struct entry *forged;
+
+	(void)state;
+	commit_one_of(ids[0], ENVELOPE_PIPE, "/usr/bin/forged");
+	start_mda();
+	assert_null(find_frame(&mda, QUEUE_MDA_DELIVER, 0));
+	forged = index_find_entry(queue.index, envelope_id_make(ids[0], 1));
+	assert_int_equal(forged->state, ENTRY_BOUNCING);
+	commit_one_of(ids[1], ENVELOPE_PIPE, "/usr/bin/allowed");
+	delivery_run(&queue);
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	decode_deliver(frame, &deliver);
+	assert_string_equal(deliver.command, "/usr/bin/allowed");
+}
+
 int
 main(void)
 {
@@ -765,6 +834,7 @@ main(void)
 		TEST(a_delivered_envelope_is_gone_also_after_a_crash),
 		TEST(a_dead_mda_s_deliveries_are_tried_again_as_maybe_delivered),
 		TEST(an_mda_can_not_answer_for_what_it_was_not_given),
+		TEST(only_a_command_that_an_alias_has_is_run),
 		TEST(a_temporary_failure_waits_and_is_remembered),
 	};
 
