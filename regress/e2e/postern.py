@@ -65,9 +65,11 @@ _ports_given = set()
 
 
 def free_port():
-    """A TCP port on loopback that nobody uses and that no earlier call gave. POSTERN_PORTS="LOW-HIGH"
+    """A TCP port on loopback that nobody uses and that no earlier call gave, while there are such. POSTERN_PORTS="LOW-HIGH"
     sets the range; the default lies below the ports that the kernel gives to clients."""
     low, high = (int(n) for n in os.environ.get("POSTERN_PORTS", "20000-29999").split("-"))
+    if len(_ports_given) > (high - low) // 2:
+        _ports_given.clear()
     choices = [port for port in range(low, high + 1) if port not in _ports_given]
     random.shuffle(choices)
     for port in choices:
