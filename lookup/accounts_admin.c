@@ -407,8 +407,8 @@ note_missing(struct request *r, const char *stored)
 	explicit_bzero(&user, sizeof(user));
 	buf_free(&targets);
 	if (missing)
-		snprintf(
-		    r->result->words, sizeof(r->result->words), "%s doesn't exist yet", stored);
+		snprintf(r->result->words, sizeof(r->result->words), "%.*s doesn't exist yet",
+		    ADDRESS_TEXT_MAX, stored);
 }
 
 static size_t
