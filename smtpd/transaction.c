@@ -1,7 +1,8 @@
 /*
- * The transaction's lists. A destination is named by kind, address, action and command; however
- * many recipients lead there, the first one gets the envelope, with its DSN parameters. Targets of
- * a recipient stand at the list's end until the directory has said whether the recipient is taken.
+ * The transaction's lists. A destination is named by its mailbox's number, or, where it has none,
+ * by kind, address, action and command; however many recipients lead there, the first one gets the
+ * envelope, with its DSN parameters. Targets of a recipient stand at the list's end until the
+ * directory has said whether the recipient is taken.
  */
 #include <ctype.h>
 #include <stdlib.h>
@@ -76,9 +77,12 @@ grow(void **array, size_t count, size_t size)
 	return true;
 }
 
+/* A mailbox that both name by its number is one, whatever name led to it. */
 static bool
 is_same(const struct target *target, uint32_t hash, const struct ipc_target *other)
 {
+	if (target->mailbox != 0 && other->mailbox != 0)
+		return target->mailbox == other->mailbox;
 	return target->hash == hash && target->kind == other->kind &&
 	    strcmp(target->action, other->action) == 0 &&
 	    strcmp(target->command == NULL ? "" : target->command, other->command) == 0 &&
@@ -107,6 +111,7 @@ mail_add_target(struct mail *mail, const struct ipc_target *other)
 	target->hash = hash;
 	target->recipient = (uint32_t)mail->recipient_count;
 	target->kind = other->kind;
+	target->mailbox = other->mailbox;
 	target->dest = other->dest;
 	target->action = strdup(other->action);
 	if (*other->command != '\0')

@@ -24,6 +24,7 @@ struct target { /* one envelope */
 	uint32_t hash;
 	uint32_t recipient; /* the RCPT that named it first */
 	enum envelope_kind kind;
+	uint64_t mailbox; /* its number; 0: none or not known */
 	struct address dest;
 	char *action;  /* owned */
 	char *command; /* owned; NULL unless ENVELOPE_PIPE */

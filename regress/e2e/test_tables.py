@@ -211,3 +211,30 @@ match from any for domain "example.test" action "in"
     wait_for(lambda: list((postern.base / "vmail").glob("*/new/*")), 20)
     assert {path.name for path in postern.base.iterdir()} == before
     assert [path.name for path in (postern.base / "vmail").iterdir()] == ["u"]
+
+
+def test_a_user_of_two_domains_gets_one_copy_and_lmtp_a_reply_for_each(make_postern):
+    postern = make_postern(start=False, config="""
+table vusers { "@" = "u" }
+table vbase file:@BASE@/vbase
+listen on 127.0.0.1 port @PORT@ lmtp
+action "in" maildir "@BASE@/vmail/%{dest.user}" virtual <vusers> userbase <vbase>
+match from any for domain { "one.test", "two.test" } action "in"
+""")
+    home(postern)
+    write(postern, "vbase", f"u {OWNER}:{GROUP}:{postern.base}/vmail\n")
+    postern.start()
+    with postern.wire() as wire:
+        wire.expect(220)
+        wire.command("LHLO client.test", 250)
+        wire.command("MAIL FROM:<sender@client.test>", 250)
+        wire.command("RCPT TO:<a@one.test>", 250)
+        wire.command("RCPT TO:<b@two.test>", 250)
+        wire.command("DATA", 354)
+        wire.send("Subject: once\r\n\r\nhello\r\n.\r\n")
+        wire.expect(250)
+        wire.expect(250)
+        wire.command("QUIT", 221)
+    postern.wait_mail(postern.base / "vmail/u")
+    postern.wait_queue_empty()
+    assert len(postern.mails(postern.base / "vmail/u")) == 1

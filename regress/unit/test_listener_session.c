@@ -43,6 +43,7 @@ struct world {
 	bool queue_silent, directory_silent, resolver_silent;
 	unsigned commit_code; /* 0: committed */
 	unsigned file_code;   /* 0: a file is given */
+	uint64_t mailbox;     /* the number of everybody's, 0: not told */
 	/* What they have heard. */
 	unsigned id_requests, questions, envelopes, commits, aborts, files;
 	uint32_t commit_id, commit_peer, name_id, rcpt_id;
@@ -152,7 +153,9 @@ on_queue(struct channel *channel, struct imsg *imsg, void *arg)
 static void
 send_target(struct world *w, uint32_t id, const char *local)
 {
-	struct ipc_target target = { .kind = ENVELOPE_MAILDIR, .action = "in" };
+	struct ipc_target target = {
+		.kind = ENVELOPE_MAILDIR, .action = "in", .mailbox = w->mailbox
+	};
 	struct buf buf;
 
 	strlcpy(target.dest.local, local, sizeof(target.dest.local));
@@ -547,6 +550,35 @@ many_recipients_of_one_mailbox_are_one_envelope(void **state)
 	assert_string_equal(w->envelope[1].dest.local, "bob");
 	assert_string_equal(w->envelope[1].rcpt.local, "both");
 	assert_null(strstr(w->message, "\tfor ")); /* several recipients: RFC 5321 7.2 */
+}
+
+static void
+a_mailbox_gets_one_copy_whatever_names_lead_there(void **state)
+{
+	struct world *w = *state;
+
+	w->listener->protocol = LISTEN_LMTP;
+	w->mailbox = 12345;
+	begin(w, "alice@example.org");
+	say(w, "RCPT TO:<bob@example.org>\r\n");
+	hear_code(w, "250 ");
+	w->mailbox = 12346;
+	say(w, "RCPT TO:<carol@example.org>\r\n");
+	hear_code(w, "250 ");
+	w->mailbox = 0; /* not known: told apart by name */
+	say(w, "RCPT TO:<alice@example.org>\r\nRCPT TO:<dan@example.org>\r\nDATA\r\n");
+	hear_code(w, "250 ");
+	hear_code(w, "250 ");
+	hear_code(w, "354 ");
+	say(w, "\r\nx\r\n.\r\n");
+	for (unsigned i = 0; i < 5; i++)
+		hear_code(w, "250 2.0.0 ");
+	say(w, "NOOP\r\n");
+	hear(w, "250 2.0.0 ok\r\n");
+	assert_int_equal(w->envelopes, 3);
+	assert_string_equal(w->envelope[0].dest.local, "alice");
+	assert_string_equal(w->envelope[1].dest.local, "carol");
+	assert_string_equal(w->envelope[2].dest.local, "dan");
 }
 
 static void
@@ -990,6 +1022,7 @@ main(void)
 		TEST(commands_after_ehlo_in_one_packet_close_the_session),
 		TEST(a_client_that_talks_first_is_not_greeted),
 		TEST(many_recipients_of_one_mailbox_are_one_envelope),
+		TEST(a_mailbox_gets_one_copy_whatever_names_lead_there),
 		TEST(lmtp_answers_once_for_each_accepted_recipient),
 		TEST(bdat_chunks_make_one_message),
 		TEST(a_chunk_of_a_failed_transaction_is_read_and_dropped),
