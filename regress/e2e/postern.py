@@ -487,7 +487,6 @@ class Postern:
             self._problems.append(f"smtpd's exit status was {self.process.returncode}")
         self.process = None
         self._known.clear()
-        self._known.clear()
         self._check_log()
         self._report()
 
@@ -600,11 +599,14 @@ class Postern:
 
     def kill_and_wait_back(self, program, timeout=5.0):
         """Kills a child and returns the seconds until another runs in its place."""
-        old = self.pids(program)
-        self.kill(program)
+        count = len(self.pids(program))
+        killed = self.kill(program)
         begin = time.monotonic()
-        wait_for(lambda: len(self.pids(program)) == len(old) and self.pids(program) != old, timeout,
-            f"{program} is back")
+
+        def back():
+            now = self.pids(program)  # looked at once: it may die between two looks
+            return len(now) == count and killed not in now
+        wait_for(back, timeout, f"{program} is back")
         return time.monotonic() - begin
 
     # Checks
