@@ -119,6 +119,32 @@ segment_free(struct segment *segment)
 	free(segment);
 }
 
+/*
+ * Zeroes, really written: blocks that were only reserved are marked as written when they are first
+ * used, by the file system's journal. Each sync then costs a journal commit, and if the journal was
+ * given up meanwhile (a disk error), ext4's fdatasync() succeeds though the mark is missing and
+ * the blocks read as zeroes again.
+ */
+static int
+write_zeroes(int fd, uint32_t size)
+{
+	static const uint8_t zeroes[256 * 1024];
+	uint32_t offset = 0;
+
+	while (offset < size) {
+		uint32_t left = size - offset;
+		ssize_t written = pwrite(
+		    fd, zeroes, left < sizeof(zeroes) ? left : sizeof(zeroes), (off_t)offset);
+
+		if (written == -1 && errno == EINTR)
+			continue;
+		if (written == -1)
+			return errno;
+		offset += (uint32_t)written;
+	}
+	return 0;
+}
+
 struct segment *
 segment_create(int directory_fd, const char *name, uint32_t size)
 {
@@ -130,6 +156,8 @@ segment_create(int directory_fd, const char *name, uint32_t size)
 		return NULL;
 	/* All blocks now, so that no append can find the disk full. */
 	error = posix_fallocate(fd, 0, size);
+	if (error == 0)
+		error = write_zeroes(fd, size);
 	if (error == 0 && (fsync(fd) == -1 || fsync(directory_fd) == -1))
 		error = errno;
 	if (error == 0) {
