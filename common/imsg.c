@@ -62,6 +62,7 @@ struct channel {
 	enum channel_state state;
 	char why[128];
 	bool paused;
+	bool rejected;     /* ended by this side */
 	bool write_failed; /* the peer is gone: only what it had sent is still read */
 	bool freed;        /* by a callback; done when the callback has returned */
 	unsigned callbacks;
@@ -230,11 +231,12 @@ leave_callback(struct channel *channel)
 /* The channel is over; its owner is told at the end of this turn, never from within its own call.
  */
 static void
-end(struct channel *channel, const char *why)
+end(struct channel *channel, bool rejected, const char *why)
 {
 	if (channel->state != CHANNEL_OPEN)
 		return;
 	channel->state = CHANNEL_ENDING;
+	channel->rejected = rejected;
 	strlcpy(channel->why, why, sizeof(channel->why));
 	event_del(channel->readable);
 	drop_output(channel);
@@ -468,7 +470,7 @@ channel_send(struct channel *channel, uint16_t type, uint32_t id, uint32_t peer,
 	    (fd != -1 && !queue_descriptor(channel, fd))) {
 		if (fd != -1)
 			close(fd);
-		end(channel, "does not read what it is sent");
+		end(channel, true, "does not read what it is sent");
 		return;
 	}
 	frame = channel->output + channel->output_start + channel->output_length;
@@ -530,7 +532,13 @@ channel_reject(struct channel *channel, const struct imsg *imsg, const char *why
 	log_text(&line, "reason", why);
 	log_end(&line);
 	snprintf(text, sizeof(text), "frame of type %u rejected: %s", imsg->type, why);
-	end(channel, text);
+	end(channel, true, text);
+}
+
+bool
+channel_was_rejected(const struct channel *channel)
+{
+	return channel->rejected;
 }
 
 const char *
@@ -589,7 +597,7 @@ read_some(struct channel *channel)
 	ssize_t length;
 
 	if (channel->input == NULL && (channel->input = malloc(INPUT_BYTES)) == NULL) {
-		end(channel, "out of memory");
+		end(channel, true, "out of memory");
 		return READ_ENDED;
 	}
 	if (channel->input_start > 0) {
@@ -609,17 +617,17 @@ read_some(struct channel *channel)
 	if (length == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return READ_NOTHING;
 	if (length == -1) {
-		end(channel, strerror(errno));
+		end(channel, false, strerror(errno));
 		return READ_ENDED;
 	}
 	if (length == 0) {
-		end(channel, channel->input_length > 0 ? "closed within a frame" : "closed");
+		end(channel, false, channel->input_length > 0 ? "closed within a frame" : "closed");
 		return READ_ENDED;
 	}
 	channel->input_length += (size_t)length;
 	why = collect_descriptors(channel, &message);
 	if (why != NULL) {
-		end(channel, why);
+		end(channel, true, why);
 		return READ_ENDED;
 	}
 	return READ_SOME;
@@ -694,7 +702,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 				return;
 			break;
 		case READ_NOTHING:
-			end(channel, "descriptor left over");
+			end(channel, true, "descriptor left over");
 			return;
 		case READ_ENDED:
 			return;

@@ -70,6 +70,9 @@ void channel_on_drained(struct channel *, void (*drained)(struct channel *, void
 void channel_pause(struct channel *, bool paused);
 /* The peer broke the channel's rules: logs type and reason, then as if it had closed. */
 void channel_reject(struct channel *, const struct imsg *, const char *why);
+/* For `closed`: this side ended it, for what the peer sent or didn't read, and not the peer by
+ * closing or dying. The peer may live on, without this channel. */
+bool channel_was_rejected(const struct channel *);
 const char *channel_name(const struct channel *);
 
 /* Parses one header; returns the frame's whole length, 0 when more bytes are needed, or -1 for a

@@ -40,6 +40,21 @@ ipc_peer_decode(struct buf_reader *reader, struct ipc_peer *peer)
 }
 
 void
+ipc_report_rejected(struct channel *supervisor, const struct channel *closed, enum program program,
+    uint32_t instance)
+{
+	struct ipc_peer peer = { .program = program, .instance = instance };
+	struct buf payload;
+
+	if (!channel_was_rejected(closed))
+		return;
+	buf_init(&payload, 64);
+	ipc_peer_encode(&payload, &peer);
+	channel_send(supervisor, CHILD_SUPERVISOR_REJECTED, 0, 0, -1, &payload);
+	buf_free(&payload);
+}
+
+void
 ipc_listen_encode(struct buf *buf, const struct ipc_listen *listen)
 {
 	buf_add_u32(buf, listen->index);

@@ -10,6 +10,8 @@
  *	LISTEN (socket)                to listeners, one for each listener_config (by index); to
  *	                               control, its listening Unix socket
  *	START                          READY: takes work from now on
+ *	                               REJECTED: a less trusted process that it talks to broke
+ *	                               their channel's rules
  *	LOG (optional socket)          LOG_LOST: the syslog socket is dead, send another
  *	PAUSE, RESUME                  (listeners) stop and start accepting
  *	STOP                           finish what is in hand, then exit 0
@@ -19,6 +21,10 @@
  *
  *	control -> supervisor          supervisor -> control
  *	CONTROL (one of the verbs)     CONTROL_DONE with success and words
+ *
+ * REJECTED comes from queue about listener and control, from directory about listener, control and
+ * queue, from resolver about listener. The process named is killed, so that what comes in its place
+ * is connected to all again; it would live on with nobody to ask. No other pair is believed.
  *
  * An mda gets CONFIG and no PEER: its second channel (-q FD on its command line) is the queue's.
  * Answers carry their request's id.
@@ -52,6 +58,7 @@ enum ipc_supervisor_type {
 	CHILD_SUPERVISOR_CONFIGURED,
 	CHILD_SUPERVISOR_READY,
 	CHILD_SUPERVISOR_LOG_LOST,
+	CHILD_SUPERVISOR_REJECTED,
 	QUEUE_SUPERVISOR_MDA_START,
 	SUPERVISOR_QUEUE_MDA_STARTED,
 	CONTROL_SUPERVISOR_REQUEST,
@@ -71,13 +78,17 @@ enum program {
 };
 const char *program_name(enum program);
 
-/* SUPERVISOR_CHILD_PEER: descriptor is this child's end of a socket pair to `program`. */
+/* SUPERVISOR_CHILD_PEER: descriptor is this child's end of a socket pair to `program`.
+ * CHILD_SUPERVISOR_REJECTED: the one that broke the rules, no descriptor. */
 struct ipc_peer {
 	enum program program;
 	uint32_t instance; /* which listener; else 0 */
 };
 void ipc_peer_encode(struct buf *, const struct ipc_peer *);
 bool ipc_peer_decode(struct buf_reader *, struct ipc_peer *);
+/* For `closed` of a less trusted peer's channel: REJECTED when it was, nothing otherwise. */
+void ipc_report_rejected(
+    struct channel *supervisor, const struct channel *closed, enum program, uint32_t instance);
 
 /* SUPERVISOR_CHILD_STATS to control carries the page of that program; to others their own. The
  * payload is a struct ipc_peer. Listeners get one more, of PROGRAM_SUPERVISOR: not counters, but an

@@ -5,7 +5,7 @@
  * Everything is answered at once, from memory or the database's cache, in the order in which it was
  * asked; only a recipient whose quota must be asked of its mda waits, as a struct job. Listeners
  * and the queue are trusted less than this process: a frame that isn't as its channel says costs
- * them the channel.
+ * them the channel, and the supervisor is told.
  */
 #include <sys/queue.h>
 #include <stdlib.h>
@@ -402,6 +402,8 @@ peer_closed(struct channel *channel, const char *why, void *arg)
 	struct peer *peer = arg;
 
 	log_debug("the channel to %s is closed: %s", channel_name(channel), why);
+	ipc_report_rejected(directory.supervisor, channel, peer->program,
+	    peer->program == PROGRAM_LISTENER ? (uint32_t)(peer - directory.listeners) : 0);
 	drop_peer(peer);
 }
 

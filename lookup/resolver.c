@@ -83,8 +83,10 @@ on_listener_closed(struct channel *channel, const char *why, void *arg)
 	(void)arg;
 	log_debug("%s: %s", channel_name(channel), why);
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
-		if (resolver.listeners[i] == channel)
-			listener_drop(i);
+		if (resolver.listeners[i] != channel)
+			continue;
+		ipc_report_rejected(resolver.supervisor, channel, PROGRAM_LISTENER, i);
+		listener_drop(i);
 	}
 }
 
@@ -210,6 +212,7 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 	case CHILD_SUPERVISOR_CONFIGURED:
 	case CHILD_SUPERVISOR_READY:
 	case CHILD_SUPERVISOR_LOG_LOST:
+	case CHILD_SUPERVISOR_REJECTED:
 	case QUEUE_SUPERVISOR_MDA_START:
 	case SUPERVISOR_QUEUE_MDA_STARTED:
 	case CONTROL_SUPERVISOR_REQUEST:

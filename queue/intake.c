@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "common/crc32c.h"
 #include "common/ipc_listener_queue.h"
+#include "common/ipc_supervisor.h"
 #include "common/log.h"
 #include "queue/commit.h"
 #include "queue/intake.h"
@@ -51,6 +52,7 @@ struct draft {
 struct listener {
 	struct queue *queue;
 	struct channel *channel;
+	unsigned instance;
 	struct draft *buckets[BUCKETS];
 	size_t draft_count;
 	size_t open_count;
@@ -546,8 +548,12 @@ received(struct channel *channel, struct imsg *imsg, void *arg)
 static void
 closed(struct channel *channel, const char *why, void *arg)
 {
-	log_debug("%s: %s", channel_name(channel), why);
-	free_listener(arg);
+	struct listener *listener = arg;
+
+	log_debug("%s %u: %s", channel_name(channel), listener->instance, why);
+	ipc_report_rejected(
+	    listener->queue->supervisor, channel, PROGRAM_LISTENER, listener->instance);
+	free_listener(listener);
 }
 
 void
@@ -566,6 +572,7 @@ intake_set_listener(struct queue *queue, unsigned instance, int fd)
 	if (listener == NULL)
 		fatalx("out of memory");
 	listener->queue = queue;
+	listener->instance = instance;
 	listener->channel = channel_new(queue->base, "listener", fd, received, closed, listener);
 	queue->intake->listeners[instance] = listener;
 	send_reply(listener, QUEUE_LISTENER_STATE, 0, 0, &queue->intake->state);

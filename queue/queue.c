@@ -240,8 +240,10 @@ control_received(struct channel *channel, struct imsg *imsg, void *arg)
 static void
 control_closed(struct channel *channel, const char *why, void *arg)
 {
+	struct queue *queue = arg;
+
 	(void)why;
-	(void)arg;
+	ipc_report_rejected(queue->supervisor, channel, PROGRAM_CONTROL, 0);
 	channel_free(channel);
 	program.control = NULL;
 }
@@ -502,6 +504,7 @@ supervisor_received(struct channel *channel, struct imsg *imsg, void *arg)
 	case CHILD_SUPERVISOR_CONFIGURED:
 	case CHILD_SUPERVISOR_READY:
 	case CHILD_SUPERVISOR_LOG_LOST:
+	case CHILD_SUPERVISOR_REJECTED:
 	case QUEUE_SUPERVISOR_MDA_START:
 	case CONTROL_SUPERVISOR_REQUEST:
 	case SUPERVISOR_CONTROL_DONE:

@@ -4,7 +4,8 @@
  * talks to, and so does the other side, which takes that as the news of the old one's death; who
  * doesn't talk to it notices nothing.
  *
- * A child that breaks the rules of its channel is killed, and then treated like any that died.
+ * A child that breaks the rules of its channel is killed, and then treated like any that died; so
+ * is one of which a more trusted child says that it broke the rules of theirs.
  */
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -34,6 +35,18 @@ static const struct {
 	{ PROGRAM_QUEUE, PROGRAM_DIRECTORY },
 	{ PROGRAM_CONTROL, PROGRAM_QUEUE },
 	{ PROGRAM_CONTROL, PROGRAM_DIRECTORY },
+};
+
+/* Whose word counts against whom: always that of the more privileged of the two. */
+static const struct {
+	enum program judge, judged;
+} judges[] = {
+	{ PROGRAM_QUEUE, PROGRAM_LISTENER },
+	{ PROGRAM_QUEUE, PROGRAM_CONTROL },
+	{ PROGRAM_DIRECTORY, PROGRAM_LISTENER },
+	{ PROGRAM_DIRECTORY, PROGRAM_CONTROL },
+	{ PROGRAM_DIRECTORY, PROGRAM_QUEUE },
+	{ PROGRAM_RESOLVER, PROGRAM_LISTENER },
 };
 
 static void start(struct child_slot *);
@@ -151,6 +164,52 @@ answered(struct child_slot *slot)
 		control_child_configured(slot->supervisor);
 }
 
+static bool
+may_judge(enum program judge, enum program judged)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(judges) / sizeof(judges[0]); i++)
+		if (judges[i].judge == judge && judges[i].judged == judged)
+			return true;
+	return false;
+}
+
+/* It has lost that channel for good, and comes back only with another life. One that has died in
+ * the meantime may have been replaced already: then the new one is replaced once more. */
+static bool
+child_rejected(struct child_slot *judge, const struct imsg *imsg)
+{
+	struct supervisor *supervisor = judge->supervisor;
+	struct child_slot *slot = NULL;
+	struct buf_reader reader;
+	struct ipc_peer peer;
+	struct log_line line;
+	size_t i;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_peer_decode(&reader, &peer) || imsg->fd != -1 ||
+	    !may_judge(judge->program, peer.program))
+		return false;
+	for (i = 0; i < supervisor->child_count; i++)
+		if (supervisor->children[i].program == peer.program &&
+		    supervisor->children[i].instance == peer.instance)
+			slot = &supervisor->children[i];
+	if (slot == NULL)
+		return false;
+	if (slot->state == CHILD_DOWN)
+		return true;
+	log_begin(&line, LOG_LEVEL_WARNING, "child-rejected");
+	log_text(&line, "program", program_name(slot->program));
+	if (slot->program == PROGRAM_LISTENER)
+		log_number(&line, "instance", slot->instance);
+	log_number(&line, "pid", slot->pid);
+	log_text(&line, "by", program_name(judge->program));
+	log_end(&line);
+	(void)kill(slot->pid, SIGKILL);
+	return true;
+}
+
 /* False when the child may not send that. */
 static bool
 handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg)
@@ -178,6 +237,8 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 			return false;
 		supervisor_log_lost(supervisor);
 		return true;
+	case CHILD_SUPERVISOR_REJECTED:
+		return child_rejected(slot, imsg);
 	case QUEUE_SUPERVISOR_MDA_START:
 		return slot->program == PROGRAM_QUEUE && mda_start(supervisor, channel, imsg);
 	case CONTROL_SUPERVISOR_REQUEST:

@@ -57,6 +57,7 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 		case CHILD_SUPERVISOR_LOG_LOST:
 			supervisor_log_lost(mda->supervisor);
 			return;
+		case CHILD_SUPERVISOR_REJECTED:
 		case QUEUE_SUPERVISOR_MDA_START:
 		case CONTROL_SUPERVISOR_REQUEST:
 		case SUPERVISOR_CHILD_CONFIG:

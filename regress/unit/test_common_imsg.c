@@ -426,6 +426,7 @@ a_descriptor_without_the_flag_ends_the_channel(void **state)
 	turn(f);
 	assert_int_equal(f->a.closed, 1);
 	assert_string_equal(f->a.why, "descriptor left over");
+	assert_true(channel_was_rejected(f->a.channel));
 	channel_free(f->a.channel);
 	f->a.channel = NULL;
 	assert_int_equal(count_open(), before - 1);
@@ -449,6 +450,7 @@ two_descriptors_for_one_frame_end_the_channel(void **state)
 	assert_int_equal(f->a.received, 1);
 	assert_int_equal(f->a.closed, 1);
 	assert_string_equal(f->a.why, "descriptor left over");
+	assert_true(channel_was_rejected(f->a.channel));
 }
 
 static void
@@ -515,6 +517,7 @@ what_was_sent_before_the_end_is_received_first(void **state)
 	assert_int_equal(f->a.ids[0], 42);
 	assert_int_equal(f->a.closed, 1);
 	assert_string_equal(f->a.why, "closed");
+	assert_false(channel_was_rejected(f->a.channel));
 	/* On a dead channel frames are dropped, descriptors closed. */
 	channel_send(f->a.channel, 1, 1, 0, dup(0), NULL);
 	turn(f);
@@ -534,6 +537,7 @@ an_end_within_a_frame_is_told(void **state)
 	turn(f);
 	assert_int_equal(f->a.received, 0);
 	assert_string_equal(f->a.why, "closed within a frame");
+	assert_false(channel_was_rejected(f->a.channel));
 }
 
 static void
@@ -596,6 +600,7 @@ a_rejected_frame_is_the_last_one(void **state)
 	assert_int_equal(f->a.received, 1);
 	assert_int_equal(f->a.closed, 1);
 	assert_string_equal(f->a.why, "frame of type 9 rejected: not wanted here");
+	assert_true(channel_was_rejected(f->a.channel));
 }
 
 static void
@@ -670,6 +675,7 @@ a_peer_that_never_reads_loses_its_channel(void **state)
 	buf_free(&payload);
 	assert_int_equal(f->a.closed, 1);
 	assert_string_equal(f->a.why, "does not read what it is sent");
+	assert_true(channel_was_rejected(f->a.channel));
 	assert_true(sent < (size_t)300 * 1024 * 1024);
 }
 

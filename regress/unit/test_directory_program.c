@@ -34,7 +34,8 @@ static struct event_base *base;
 static struct peer supervisor, listener, queue, control;
 static pid_t pid;
 static bool configured, started;
-static struct frame frames[64]; /* the last ones, all but CONTROL_LINE */
+static unsigned rejected[PROGRAM_COUNT]; /* told to the supervisor */
+static struct frame frames[64];          /* the last ones, all but CONTROL_LINE */
 static size_t frame_count;
 static size_t line_count;
 
@@ -88,8 +89,17 @@ on_closed(struct channel *channel, const char *why, void *arg)
 static void
 on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 {
+	struct buf_reader reader;
+	struct ipc_peer peer;
+
 	(void)channel;
 	(void)arg;
+	if (imsg->type == CHILD_SUPERVISOR_REJECTED) {
+		buf_reader_init(&reader, imsg->payload, imsg->length);
+		assert_true(ipc_peer_decode(&reader, &peer));
+		assert_int_equal(peer.instance, 0);
+		rejected[peer.program]++;
+	}
 	configured |= imsg->type == CHILD_SUPERVISOR_CONFIGURED;
 	started |= imsg->type == CHILD_SUPERVISOR_READY;
 }
@@ -174,6 +184,7 @@ start(void)
 	base = event_base_new();
 	frame_count = line_count = 0;
 	configured = started = false;
+	memset(rejected, 0, sizeof(rejected));
 	supervisor = listener = queue = control = (struct peer){ 0 };
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	snprintf(fd, sizeof(fd), "%d", pair[1]);
@@ -314,7 +325,7 @@ mailboxes_follow_the_configuration_and_the_queue_is_told(void **state)
 
 /* HOSTILE 21 */
 static void
-a_bad_frame_costs_its_sender_the_channel_only(void **state)
+a_bad_frame_costs_its_sender_the_channel_and_is_told(void **state)
 {
 	static const uint8_t junk[600] = { 0xff, 0xff, 0xff };
 	struct peer *const peers[] = { &listener, &queue, &control };
@@ -332,7 +343,8 @@ a_bad_frame_costs_its_sender_the_channel_only(void **state)
 				buf_add(&payload, length % 300 == 0 ? junk : junk + 10,
 				    length > 10 ? length - 10 : 0);
 				channel_send(peers[p]->channel, type, 7, 0, -1, &payload);
-				UNTIL(peers[p]->closed > closed);
+				UNTIL(peers[p]->closed > closed &&
+				    rejected[program_of(peers[p])] == peers[p]->closed);
 				connect_peer(peers[p]);
 			}
 		}
@@ -496,7 +508,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(answers_carry_the_requests_id_and_come_with_their_targets),
 		TEST(mailboxes_follow_the_configuration_and_the_queue_is_told),
-		TEST(a_bad_frame_costs_its_sender_the_channel_only),
+		TEST(a_bad_frame_costs_its_sender_the_channel_and_is_told),
 		TEST(a_request_with_bytes_left_over_is_refused),
 		TEST(a_listener_cannot_ask_as_the_queue),
 		TEST(a_full_mailbox_is_refused_after_its_usage_was_asked),

@@ -418,11 +418,28 @@ a_message_put_off_by_a_crash_before_commit_is_not_there(void **state)
 	assert_int_equal(index_messages(queue.index), 0);
 }
 
+/* The supervisor is told, so that it ends the process that lives on without its channel. */
+static void
+assert_reported(void)
+{
+	struct frame *frame = find_frame(&supervisor, CHILD_SUPERVISOR_REJECTED, 0);
+	struct buf_reader reader;
+	struct ipc_peer peer;
+
+	assert_non_null(frame);
+	buf_reader_init(&reader, frame->payload, frame->length);
+	assert_true(ipc_peer_decode(&reader, &peer));
+	assert_int_equal(peer.program, PROGRAM_LISTENER);
+	assert_int_equal(peer.instance, 0);
+	frame->type = 0;
+}
+
 static void
 assert_rejected(void)
 {
 	turn();
 	assert_true(listener.closed);
+	assert_reported();
 	assert_int_equal(index_messages(queue.index), 0);
 	/* Another one is served as before. */
 	drop_end(&listener);
@@ -625,6 +642,7 @@ a_listener_s_death_drops_what_it_had_not_committed(void **state)
 	drop_end(&listener);
 	turn();
 	assert_int_equal(count_large(), 0);
+	assert_null(find_frame(&supervisor, CHILD_SUPERVISOR_REJECTED, 0));
 	intake_set_listener(&queue, 0, connect_end(&listener));
 }
 

@@ -96,6 +96,36 @@ ask_control(uint32_t id, enum control_verb verb)
 	buf_free(&payload);
 }
 
+static void
+report(enum program program, uint32_t instance)
+{
+	struct ipc_peer peer = { .program = program, .instance = instance };
+	struct buf payload;
+
+	buf_init(&payload, 100);
+	ipc_peer_encode(&payload, &peer);
+	say(CHILD_SUPERVISOR_REJECTED, 0, &payload);
+	buf_free(&payload);
+}
+
+/* What the test wants of this program once all have begun (`nudged`). */
+static void
+act_on_nudge(void)
+{
+	if (is("judge listener", PROGRAM_RESOLVER))
+		report(PROGRAM_LISTENER, 0);
+	if (is("judge queue", PROGRAM_DIRECTORY))
+		report(PROGRAM_QUEUE, 0);
+	if (is("judge directory", PROGRAM_QUEUE))
+		report(PROGRAM_DIRECTORY, 0);
+	if (is("judge itself", PROGRAM_DIRECTORY))
+		report(PROGRAM_DIRECTORY, 0);
+	if (is("judge nobody", PROGRAM_QUEUE))
+		report(PROGRAM_LISTENER, 4000);
+	if (is("judge all", PROGRAM_CONTROL))
+		report(PROGRAM_QUEUE, 0);
+}
+
 /* What the test wants of this program once it has begun. */
 static void
 act(void)
@@ -195,6 +225,7 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 		break;
 	case SUPERVISOR_CHILD_RESUME:
 		hear("resume");
+		act_on_nudge();
 		break;
 	case SUPERVISOR_CHILD_STOP:
 		hear("stop");
@@ -210,6 +241,7 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 	case CHILD_SUPERVISOR_CONFIGURED:
 	case CHILD_SUPERVISOR_READY:
 	case CHILD_SUPERVISOR_LOG_LOST:
+	case CHILD_SUPERVISOR_REJECTED:
 	case QUEUE_SUPERVISOR_MDA_START:
 	case CONTROL_SUPERVISOR_REQUEST:
 		_exit(1);
@@ -267,6 +299,7 @@ struct fixture {
 	size_t awaited_count;
 	int64_t deadline;
 	const char *config_later; /* written once the first has been read */
+	enum program nudged;      /* told to resume, though it hadn't paused; smtpd: nobody */
 	bool was_started;
 	bool was_late;
 	char heard[65536];
@@ -387,6 +420,9 @@ on_started(void *arg)
 	struct timeval delay = { .tv_usec = 20000 };
 
 	f->was_started = true;
+	if (f->nudged != PROGRAM_SUPERVISOR)
+		channel_send(children_channel(&f->supervisor, f->nudged), SUPERVISOR_CHILD_RESUME,
+		    0, 0, -1, NULL);
 	f->deadline = clock_monotonic_ms() + DEADLINE_MS;
 	f->poll = event_new(f->supervisor.base, -1, EV_PERSIST, on_poll, f);
 	assert_int_equal(event_add(f->poll, &delay), 0);
@@ -529,6 +565,66 @@ junk_instead_of_frames_costs_its_sender_a_restart(void **state)
 }
 
 static void
+a_child_that_a_more_trusted_one_rejected_is_restarted(void **state)
+{
+	struct fixture *f = *state;
+
+	f->nudged = PROGRAM_RESOLVER;
+	await(f, "listener0 start", 2);
+	await(f, "queue peer listener 0", 2);
+	await(f, "directory peer listener 0", 2);
+	await(f, "resolver peer listener 0", 2);
+	assert_started_again(f, "judge listener", "listener0");
+}
+
+static void
+the_queue_is_restarted_when_the_directory_rejected_it(void **state)
+{
+	struct fixture *f = *state;
+
+	f->nudged = PROGRAM_DIRECTORY;
+	await(f, "queue start", 2);
+	await(f, "directory peer queue 0", 2);
+	assert_started_again(f, "judge queue", "queue");
+}
+
+/* What it says about one that it may not judge costs it its own life. */
+static void
+assert_judge_restarted(struct fixture *f, enum program judge, const char *test)
+{
+	char line[64];
+
+	f->nudged = judge;
+	snprintf(line, sizeof(line), "%s start", program_name(judge));
+	await(f, line, 2);
+	assert_started_again(f, test, program_name(judge));
+}
+
+static void
+the_queue_can_not_have_the_directory_killed(void **state)
+{
+	assert_judge_restarted(*state, PROGRAM_QUEUE, "judge directory");
+}
+
+static void
+control_can_not_have_the_queue_killed(void **state)
+{
+	assert_judge_restarted(*state, PROGRAM_CONTROL, "judge all");
+}
+
+static void
+nobody_judges_its_like(void **state)
+{
+	assert_judge_restarted(*state, PROGRAM_DIRECTORY, "judge itself");
+}
+
+static void
+a_listener_that_there_is_not_can_not_be_rejected(void **state)
+{
+	assert_judge_restarted(*state, PROGRAM_QUEUE, "judge nobody");
+}
+
+static void
 a_killed_child_is_started_again(void **state)
 {
 	struct fixture *f = *state;
@@ -634,6 +730,12 @@ main(int argc, char **argv)
 		WITH(only_the_queue_may_ask_for_an_mda),
 		WITH(a_request_out_of_range_costs_its_sender_a_restart),
 		WITH(junk_instead_of_frames_costs_its_sender_a_restart),
+		WITH(a_child_that_a_more_trusted_one_rejected_is_restarted),
+		WITH(the_queue_is_restarted_when_the_directory_rejected_it),
+		WITH(the_queue_can_not_have_the_directory_killed),
+		WITH(control_can_not_have_the_queue_killed),
+		WITH(nobody_judges_its_like),
+		WITH(a_listener_that_there_is_not_can_not_be_rejected),
 		WITH(a_killed_child_is_started_again),
 		WITH(a_program_that_ends_before_it_is_ready_fails_the_start),
 		WITH(an_mda_is_started_for_whom_mail_may_be_delivered_to),
