@@ -1,6 +1,6 @@
 #!/bin/bash
-# deps.sh build|demo|test|bench: installs the Debian packages that building, the demo, the tests or the
-# benchmark need, as far as they are missing. Says nothing and asks no mirror when all are there.
+# deps.sh build|demo|test|bench: installs the Debian packages that building, the demo, the tests or
+# the benchmark need, as far as they are missing. Says nothing and asks no mirror when all are there.
 #
 # smtp-source and smtp-sink come with Postfix, which must not be installed for that (it would
 # become this machine's mail server, and so would nsd its name server): such packages are unpacked

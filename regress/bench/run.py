@@ -273,8 +273,8 @@ def wait_for_mail(maildir, wanted):
 
 
 def send(port, messages, sessions, size, reconnect):
-    command(SOURCE, *([] if reconnect else ["-d"]), "-s", sessions, "-m", messages, "-l", size, "-f",
-        "s@client.test", "-t", "u@example.test", f"127.0.0.1:{port}", stdout=subprocess.DEVNULL)
+    command(SOURCE, *([] if reconnect else ["-d"]), "-s", sessions, "-m", messages, "-l", size,
+        "-f", "s@client.test", "-t", "u@example.test", f"127.0.0.1:{port}", stdout=subprocess.DEVNULL)
 
 
 def measure(name, options, sessions, size):
@@ -314,7 +314,8 @@ def main():
     parser.add_argument("--delay-us", type=int, default=0, help="a slow disk: after each flush")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    command("gcc", "-O2", "-shared", "-fPIC", "-o", WORK / "syncshim.so", HERE / "syncshim.c", "-ldl")
+    command("gcc", "-O2", "-shared", "-fPIC", "-o", WORK / "syncshim.so", HERE / "syncshim.c",
+        "-ldl")
     print(f"{'server':<8} {'mails':>7} {'sess.':>5} {'bytes':>7} {'taken/s':>9} {'stored/s':>9} "
         f"{'cpu ms':>8} {'flushes':>8} {'PSS MiB':>7} {'proc.':>5} {'lost':>5}", flush=True)
     for size in map(int, options.size.split(",")):

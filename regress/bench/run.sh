@@ -3,6 +3,9 @@
 # In a mount namespace of its own, so that whatever happens nothing stays mounted.
 set -eu
 cd "$(dirname "$0")/../.."
-[ "$(id -u)" = 0 ] || { echo "bench: needs root (loop mounts, cgroups, the suite's accounts)" >&2; exit 77; }
+if [ "$(id -u)" != 0 ]; then
+	echo "bench: needs root (loop mounts, cgroups, the suite's accounts)" >&2
+	exit 77
+fi
 regress/deps.sh bench
 exec unshare --mount --propagation private /usr/bin/python3 -B regress/bench/run.py "$@"

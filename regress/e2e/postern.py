@@ -65,8 +65,9 @@ _ports_given = set()
 
 
 def free_port():
-    """A TCP port on loopback that nobody uses and that no earlier call gave, while there are such. POSTERN_PORTS="LOW-HIGH"
-    sets the range; the default lies below the ports that the kernel gives to clients."""
+    """A TCP port on loopback that nobody uses and that no earlier call gave, while there are such.
+    POSTERN_PORTS="LOW-HIGH" sets the range; the default lies below the ports that the kernel gives
+    to clients."""
     low, high = (int(n) for n in os.environ.get("POSTERN_PORTS", "20000-29999").split("-"))
     if len(_ports_given) > (high - low) // 2:
         _ports_given.clear()
@@ -85,8 +86,8 @@ def free_port():
 
 
 class LogLine:
-    """A line of the log: `text` (whole), `process`, `pid`, `level` ("error", "warning", ""), `event`
-    ("" for free text) and `fields` (key to unquoted value)."""
+    """A line of the log: `text` (whole), `process`, `pid`, `level` ("error", "warning", ""),
+    `event` ("" for free text) and `fields` (key to unquoted value)."""
 
     PREFIX = re.compile(r"\S+ ([\w-]+)\[(\d+)\]: (?:(error|warning): )?(.*)")
     FIELD = re.compile(r' ([A-Za-z][\w.-]*)=("(?:[^"\\]|\\.)*"|[^ ="]*)')
@@ -146,7 +147,7 @@ class Mail:
 
 
 class Reply:
-    """An SMTP reply: `code` (int), `lines` (each line's text after the code), `text` (joined by LF)."""
+    """An SMTP reply: `code` (int), `lines` (each line's text after the code), `text` (joined)."""
 
     def __init__(self, code, lines):
         self.code = code
@@ -356,6 +357,7 @@ class Postern:
             bare=False, spool=None, state=None, run=None, mail=None, environment=None, user=None,
             verbose=False, wrapper=()):
         self.stage = pathlib.Path(stage)
+        self.port = free_port()
         self.base = pathlib.Path(base or tempfile.mkdtemp(prefix="postern-", dir="/tmp"))
         self.base.chmod(0o755)
         self._owns_base = base is None
@@ -367,7 +369,6 @@ class Postern:
         self.socket = self.run / "smtpd.sock"
         self.config_file = self.base / "smtpd.conf"
         self.log_file = self.base / "log"
-        self.port = free_port()
         self.listen = "listen on 127.0.0.1 port @PORT@" if listen is None else listen
         self.rules = RULES if rules is None else rules
         self.extra = extra
@@ -541,8 +542,8 @@ class Postern:
         self.process = None
 
     def ended(self, timeout=20.0):
-        """Waits until smtpd has ended, for a test that told it to, and its processes with it. Returns
-        its exit status (negative: the signal); start() may follow."""
+        """Waits until smtpd has ended, for a test that told it to, and its processes with it.
+        Returns its exit status (negative: the signal); start() may follow."""
         self._wait_gone(timeout)
         status = self.process.returncode
         self.process = None
@@ -571,7 +572,7 @@ class Postern:
     # Processes
 
     def pids(self, program=None):
-        """The pids of `program` ("smtpd", "listener", …), in order; without it, all as {pid: name}."""
+        """The pids of `program` ("smtpd", "listener", …), in order; without it, {pid: name}."""
         everything = processes()
         mine = {self.process.pid}
         if self.wrapper and self.process.pid in everything:
@@ -643,7 +644,7 @@ class Postern:
     def _report(self):
         if self._problems:
             problems, self._problems = self._problems, []
-            raise AssertionError("\n".join(problems + ["", self.log_tail(), "", str(self.log_file)]))
+            raise AssertionError("\n".join(problems + ["", self.log_tail()]))
 
     # The log
 
@@ -692,7 +693,7 @@ class Postern:
     # Talking to it
 
     def smtpctl(self, *arguments, input=None, check=True, user=None, timeout=30.0):
-        """Runs smtpctl on this instance's socket: a CompletedProcess with text in stdout and stderr.
+        """Runs smtpctl on this instance's socket: a CompletedProcess with text in its outputs.
         check=True: fails unless the exit status is 0. `user`: as that user."""
         words = [str(self._command("smtpctl")), "-s", str(self.socket)]
         words += [str(word) for word in arguments]
