@@ -400,6 +400,9 @@ class Postern:
             text = self.config
         if text is None:
             head += "smtp hostname mx.example.test\n"
+            # Small: hundreds of instances write theirs whole, and reuse is met in every run.
+            if "segment-size" not in str(self.extra):
+                head += "queue segment-size 4M\n"
             text = "\n".join(words(part) for part in (self.listen, self.extra, self.rules))
         text = words(text)
         self.config_file.write_text(text if self.bare else head + text + "\n")
