@@ -55,7 +55,9 @@ pending_new(struct event_base *base, pending_failed_fn failed, void *arg)
 	pending->bucket_count = BUCKETS_FIRST;
 	pending->buckets = calloc(pending->bucket_count, sizeof(*pending->buckets));
 	pending->timer = evtimer_new(base, on_timer, pending);
-	if (pending->buckets == NULL || pending->timer == NULL)
+	/* Of the high priority: deadlines hold while input is steady. */
+	if (pending->buckets == NULL || pending->timer == NULL ||
+	    event_priority_set(pending->timer, 0) != 0)
 		fatal("pending");
 	return pending;
 }

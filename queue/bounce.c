@@ -98,7 +98,7 @@ bounce_open(struct queue *queue)
 	if (queue->bounces == NULL)
 		fatalx("out of memory");
 	queue->bounces->timer = evtimer_new(queue->base, timer_event, queue);
-	if (queue->bounces->timer == NULL)
+	if (queue->bounces->timer == NULL || event_priority_set(queue->bounces->timer, 0) == -1)
 		fatalx("out of memory");
 }
 

@@ -1,7 +1,9 @@
 /*
  * The commit event has the low priority: it runs when the loop has nothing else to read, so that
  * under load a batch grows while the one before is being synced, and a lone message goes at once.
- * A batch that is large enough goes earlier, so that steady input can't put it off.
+ * A batch that is large enough or WAIT_MS old goes earlier, by a timer of the high priority:
+ * libevent serves the low one only in turns that bring nothing else, so steady input would put it
+ * off.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +19,11 @@
 #define BATCH_ITEMS_MAX 512
 #define BATCH_BYTES_MAX (4 * 1024 * 1024)
 #define STATES_MS       900
+#define WAIT_MS         5
 
 struct commit {
 	struct event *turn;   /* at the end of this turn */
+	struct event *wait;   /* timer: steady input lets no turn end */
 	struct event *states; /* timer */
 	bool states_waiting;
 	bool turn_waiting;
@@ -37,6 +41,16 @@ commit_now(struct queue *queue)
 	return journal_commit(queue->journal, JOURNAL_FIRST);
 }
 
+/* What is staged from here on is a batch of its own. */
+static void
+begin_batch(struct commit *commit)
+{
+	commit->turn_waiting = commit->states_waiting = false;
+	event_del(commit->turn);
+	evtimer_del(commit->wait);
+	evtimer_del(commit->states);
+}
+
 static void
 commit_event(int fd, short what, void *arg)
 {
@@ -44,7 +58,7 @@ commit_event(int fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	queue->commit->turn_waiting = false;
+	begin_batch(queue->commit);
 	(void)commit_now(queue);
 }
 
@@ -57,9 +71,12 @@ commit_open(struct queue *queue)
 		fatalx("out of memory");
 	queue->commit = commit;
 	commit->turn = event_new(queue->base, -1, 0, commit_event, queue);
+	commit->wait = evtimer_new(queue->base, commit_event, queue);
 	commit->states = evtimer_new(queue->base, commit_event, queue);
-	if (commit->turn == NULL || commit->states == NULL ||
-	    event_priority_set(commit->turn, 1) == -1)
+	if (commit->turn == NULL || commit->wait == NULL || commit->states == NULL ||
+	    event_priority_set(commit->turn, 1) == -1 ||
+	    event_priority_set(commit->wait, 0) == -1 ||
+	    event_priority_set(commit->states, 0) == -1)
 		fatalx("out of memory");
 }
 
@@ -69,6 +86,7 @@ commit_close(struct queue *queue)
 	struct commit *commit = queue->commit;
 
 	event_free(commit->turn);
+	event_free(commit->wait);
 	event_free(commit->states);
 	free(commit->items);
 	free(commit->removals);
@@ -79,10 +97,14 @@ commit_close(struct queue *queue)
 static void
 at_end_of_turn(struct queue *queue)
 {
-	if (queue->commit->turn_waiting)
+	static const struct timeval later = { 0, WAIT_MS * 1000 };
+	struct commit *commit = queue->commit;
+
+	if (commit->turn_waiting)
 		return;
-	queue->commit->turn_waiting = true;
-	event_active(queue->commit->turn, EV_TIMEOUT, 0);
+	commit->turn_waiting = true;
+	event_active(commit->turn, EV_TIMEOUT, 0);
+	(void)evtimer_add(commit->wait, &later);
 }
 
 void
@@ -195,8 +217,7 @@ commit_batch_done(void *arg, enum journal_head head, bool durable)
 
 	if (head != JOURNAL_FIRST || commit == NULL)
 		return;
-	evtimer_del(commit->states);
-	commit->states_waiting = false;
+	begin_batch(commit);
 	commit_refusal(JOURNAL_BROKEN, &refusal);
 	for (i = 0; i < commit->item_count; i++) {
 		struct commit_item *item = &commit->items[i];

@@ -37,6 +37,7 @@
 #define RECLAIM_MS   20   /* between two steps of emptying segments */
 #define STOP_MS      8000 /* for deliveries in hand */
 #define STOP_LOOK_MS 20
+#define RUN_WAIT_MS  20   /* deliveries begin, whatever else comes in */
 #define KEPT_MAX     1000 /* descriptors of messages before their first try */
 
 static struct {
@@ -45,6 +46,8 @@ static struct {
 	struct channel *control;
 	struct event *tick;
 	struct event *reclaim;
+	struct event *run_wait; /* steady input lets no turn end */
+	bool run_waiting;
 	struct event *stop;
 	int64_t stop_until_ms;
 } program;
@@ -81,8 +84,11 @@ queue_set_timer(struct queue *queue)
 void
 queue_run_soon(struct queue *queue)
 {
-	if (queue->run_event != NULL)
-		event_active(queue->run_event, EV_TIMEOUT, 0);
+	if (queue->run_event == NULL || program.run_waiting)
+		return;
+	program.run_waiting = true;
+	event_active(queue->run_event, EV_TIMEOUT, 0);
+	set_ms(program.run_wait, RUN_WAIT_MS);
 }
 
 void
@@ -95,9 +101,14 @@ queue_count(struct queue *queue)
 static void
 run_event(int fd, short what, void *arg)
 {
+	struct queue *queue = arg;
+
 	(void)fd;
 	(void)what;
-	delivery_run(arg);
+	program.run_waiting = false;
+	event_del(queue->run_event);
+	evtimer_del(program.run_wait);
+	delivery_run(queue);
 }
 
 static void
@@ -321,6 +332,17 @@ set_limits(struct queue *queue)
 		queue->kept_limit = limit.rlim_cur / 4;
 }
 
+/* Of the high priority, so that steady input doesn't stop the clock. */
+static struct event *
+new_timer(struct queue *queue, event_callback_fn callback)
+{
+	struct event *timer = evtimer_new(queue->base, callback, queue);
+
+	if (timer == NULL || event_priority_set(timer, 0) == -1)
+		fatalx("out of memory");
+	return timer;
+}
+
 static void
 first_config(struct queue *queue)
 {
@@ -338,11 +360,11 @@ first_config(struct queue *queue)
 	intake_open(queue);
 	mda_open(queue);
 	queue->run_event = event_new(queue->base, -1, 0, run_event, queue);
-	queue->due_timer = evtimer_new(queue->base, due_event, queue);
-	program.tick = evtimer_new(queue->base, tick_event, queue);
-	program.reclaim = evtimer_new(queue->base, reclaim_event, queue);
-	if (queue->run_event == NULL || queue->due_timer == NULL || program.tick == NULL ||
-	    program.reclaim == NULL || event_priority_set(queue->run_event, 1) == -1)
+	program.run_wait = new_timer(queue, run_event);
+	queue->due_timer = new_timer(queue, due_event);
+	program.tick = new_timer(queue, tick_event);
+	program.reclaim = new_timer(queue, reclaim_event);
+	if (queue->run_event == NULL || event_priority_set(queue->run_event, 1) == -1)
 		fatalx("out of memory");
 	queue->phase = QUEUE_READY;
 	schedule_all(queue);
@@ -461,9 +483,7 @@ stop(struct queue *queue)
 	if (queue->phase == QUEUE_STOPPING)
 		return;
 	queue->phase = QUEUE_STOPPING;
-	program.stop = evtimer_new(queue->base, stop_event, queue);
-	if (program.stop == NULL)
-		fatalx("out of memory");
+	program.stop = new_timer(queue, stop_event);
 	program.stop_until_ms = clock_monotonic_ms() + STOP_MS;
 	set_ms(program.stop, STOP_LOOK_MS);
 }

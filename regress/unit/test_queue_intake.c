@@ -20,6 +20,7 @@
 #include <event2/event.h>
 
 #include "common/child.h"
+#include "common/clock.h"
 #include "common/ipc_listener_queue.h"
 #include "common/ipc_queue_mda.h"
 #include "common/ipc_supervisor.h"
@@ -405,6 +406,43 @@ a_committed_message_is_answered_and_there_after_a_crash(void **state)
 	assert_non_null(index_find(queue.index, ids[0]));
 	assert_int_equal(queue.envelopes, 2);
 	assert_true(index_find_entry(queue.index, envelope_id_make(ids[0], 1))->maybe_delivered);
+}
+
+/* Input that never ends, as a flood of frames would be, until request 7 is answered. */
+static void
+on_flood(int fd, short what, void *arg)
+{
+	const int64_t *end_ms = arg;
+
+	(void)fd;
+	(void)what;
+	if ((listener.count > 0 && listener.frames[listener.count - 1].id == 7) ||
+	    clock_monotonic_ms() > *end_ms)
+		event_base_loopbreak(queue.base);
+}
+
+static void
+steady_input_does_not_put_a_commit_off(void **state)
+{
+	int64_t end_ms = clock_monotonic_ms() + 5000;
+	struct event *flood;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	flood = event_new(queue.base, fds[0], EV_READ | EV_PERSIST, on_flood, &end_ms);
+	assert_non_null(flood);
+	assert_int_equal(event_priority_set(flood, 0), 0);
+	assert_int_equal(event_add(flood, NULL), 0);
+	send_envelope(ids[0], 1);
+	send_commit(ids[0], 5, make_memfd("hello", true));
+	assert_int_equal(event_base_dispatch(queue.base), 0);
+	assert_int_equal(listener.frames[listener.count - 1].id, 7);
+	assert_int_equal(listener.frames[listener.count - 1].type, QUEUE_LISTENER_COMMITTED);
+	event_free(flood);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 static void
@@ -836,6 +874,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(a_committed_message_is_answered_and_there_after_a_crash),
+		TEST(steady_input_does_not_put_a_commit_off),
 		TEST(a_message_put_off_by_a_crash_before_commit_is_not_there),
 		TEST(an_id_that_was_not_given_out_is_refused),
 		TEST(an_id_is_used_up_by_its_commit),
