@@ -39,6 +39,7 @@
 	     */
 #define DESCRIPTORS_WAITING 512
 #define RETRY_MS            20
+#define ROUNDS_MAX          8 /* reads of one turn */
 
 _Static_assert(ATOMIC_BYTES >= FRAME_MAX, "a frame with a descriptor leaves whole");
 _Static_assert(INPUT_BYTES >= FRAME_MAX, "a frame fits the input");
@@ -51,6 +52,12 @@ enum channel_state {
 
 /* A descriptor to send, and where in the stream its frame begins. */
 struct outgoing {
+	uint64_t position;
+	int fd;
+};
+
+/* A descriptor received, and where in the stream the bytes began that it came with. */
+struct incoming {
 	uint64_t position;
 	int fd;
 };
@@ -79,9 +86,11 @@ struct channel {
 	uint8_t *input; /* INPUT_BYTES */
 	size_t input_start;
 	size_t input_length;
-	int waiting[DESCRIPTORS_WAITING]; /* received, for frames still to come; a ring */
+	struct incoming waiting[DESCRIPTORS_WAITING]; /* for frames still to come; a ring */
 	size_t waiting_first;
 	size_t waiting_count;
+	uint64_t received; /* bytes of the stream */
+	uint64_t lost;     /* descriptors of frames before this position may be gone */
 
 	uint8_t *output;
 	size_t output_start;
@@ -131,6 +140,7 @@ imsg_parse_header(const uint8_t *data, size_t length, struct imsg *imsg, uint16_
 	imsg->id = get_le(data + 8, 4);
 	imsg->peer = get_le(data + 12, 4);
 	imsg->fd = -1;
+	imsg->descriptor_lost = false;
 	imsg->payload = data + IMSG_HEADER_SIZE;
 	imsg->length = 0;
 	if (whole < IMSG_HEADER_SIZE || whole > FRAME_MAX)
@@ -185,17 +195,17 @@ drop_output(struct channel *channel)
 	event_del(channel->writable);
 }
 
+/* The descriptor for a frame that begins at `position`; -1 when none came with or before it. */
 static int
-take_waiting(struct channel *channel)
+take_waiting(struct channel *channel, uint64_t position)
 {
-	int fd;
+	const struct incoming *incoming = &channel->waiting[channel->waiting_first];
 
-	if (channel->waiting_count == 0)
+	if (channel->waiting_count == 0 || incoming->position > position)
 		return -1;
-	fd = channel->waiting[channel->waiting_first];
 	channel->waiting_first = (channel->waiting_first + 1) % DESCRIPTORS_WAITING;
 	channel->waiting_count--;
-	return fd;
+	return incoming->fd;
 }
 
 static void
@@ -204,7 +214,7 @@ destroy(struct channel *channel)
 	int fd;
 
 	drop_output(channel);
-	while ((fd = take_waiting(channel)) != -1)
+	while ((fd = take_waiting(channel, UINT64_MAX)) != -1)
 		close(fd);
 	event_free(channel->readable);
 	event_free(channel->writable);
@@ -569,12 +579,10 @@ collect_descriptors(struct channel *channel, struct msghdr *message)
 			}
 			last =
 			    (channel->waiting_first + channel->waiting_count) % DESCRIPTORS_WAITING;
-			channel->waiting[last] = fds[i];
+			channel->waiting[last] = (struct incoming){ channel->received, fds[i] };
 			channel->waiting_count++;
 		}
 	}
-	if ((message->msg_flags & MSG_CTRUNC) != 0)
-		why = "descriptors lost: this process has too many open";
 	return why;
 }
 
@@ -626,6 +634,13 @@ read_some(struct channel *channel)
 	}
 	channel->input_length += (size_t)length;
 	why = collect_descriptors(channel, &message);
+	channel->received += (uint64_t)length;
+	if ((message.msg_flags & MSG_CTRUNC) != 0) {
+		if (channel->lost == 0)
+			log_error("descriptors from %s are lost: this process has too many open",
+			    channel->name);
+		channel->lost = channel->received + ATOMIC_BYTES;
+	}
 	if (why != NULL) {
 		end(channel, true, why);
 		return READ_ENDED;
@@ -635,11 +650,12 @@ read_some(struct channel *channel)
 
 /* Hands one frame over; false when the channel is gone or over. */
 static bool
-deliver(struct channel *channel, struct imsg *imsg, uint16_t flags)
+deliver(struct channel *channel, struct imsg *imsg, uint16_t flags, uint64_t position)
 {
 	if ((flags & IMSG_FLAG_DESCRIPTOR) != 0) {
-		imsg->fd = take_waiting(channel);
-		if (imsg->fd == -1) {
+		imsg->fd = take_waiting(channel, position);
+		imsg->descriptor_lost = imsg->fd == -1 && position < channel->lost;
+		if (imsg->fd == -1 && !imsg->descriptor_lost) {
 			channel_reject(channel, imsg, "descriptor missing");
 			return false;
 		}
@@ -660,10 +676,12 @@ static bool
 deliver_frames(struct channel *channel)
 {
 	struct imsg imsg;
+	uint64_t position;
 	uint16_t flags;
 	int length;
 
 	while (!channel->paused) {
+		position = channel->received - channel->input_length;
 		length = imsg_parse_header(
 		    channel->input + channel->input_start, channel->input_length, &imsg, &flags);
 		if (length == 0)
@@ -675,7 +693,7 @@ deliver_frames(struct channel *channel)
 		}
 		channel->input_start += (size_t)length;
 		channel->input_length -= (size_t)length;
-		if (!deliver(channel, &imsg, flags))
+		if (!deliver(channel, &imsg, flags, position))
 			return false;
 	}
 	return true;
@@ -693,20 +711,22 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	/* What was in the buffer when a pause ended comes first. */
 	if (channel->input_length > 0 && !deliver_frames(channel))
 		return;
-	if (channel->paused || read_some(channel) != READ_SOME || !deliver_frames(channel))
-		return;
-	while (channel->waiting_count > 0 && channel->input_length == 0 && !channel->paused) {
+	/* Once, and while descriptors wait for their frames a few times more: those are there. */
+	for (unsigned round = 0; round < ROUNDS_MAX && !channel->paused; round++) {
 		switch (read_some(channel)) {
 		case READ_SOME:
 			if (!deliver_frames(channel))
 				return;
 			break;
 		case READ_NOTHING:
-			end(channel, true, "descriptor left over");
+			if (channel->waiting_count > 0 && channel->input_length == 0)
+				end(channel, true, "descriptor left over");
 			return;
 		case READ_ENDED:
 			return;
 		}
+		if (channel->waiting_count == 0 || channel->input_length > 0)
+			return;
 	}
 }
 

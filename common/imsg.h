@@ -10,6 +10,9 @@
  * descriptors share one sendmsg() and one recvmsg(). Frames sent during one turn of the event loop
  * leave together at its end.
  *
+ * When this process is out of descriptors, those that came are gone: their frames are handed over
+ * without, marked `descriptor_lost`, and the receiver answers that it failed for now.
+ *
  * A frame with a wrong length, unknown flags, or a descriptor missing or left over closes the
  * channel: `closed` is called once with the reason and nothing more is received. The reader of a
  * channel treats what it gets as hostile; each type's payload is decoded by the channel's header
@@ -36,6 +39,7 @@ struct imsg {
 	uint32_t peer;
 	int fd; /* -1, or a descriptor; the receiver owns it: takes it by setting -1 here,
 	         * or it is closed when the callback returns */
+	bool descriptor_lost;   /* one came, but there was no room for it: fd is -1 */
 	const uint8_t *payload; /* valid until the callback returns */
 	size_t length;
 };

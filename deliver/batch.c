@@ -79,7 +79,8 @@ delivery_new(const struct ipc_deliver *request, uint32_t request_id, int message
 	struct delivery *delivery = calloc(1, sizeof(*delivery));
 
 	if (delivery == NULL) {
-		close(message);
+		if (message != -1)
+			close(message);
 		return NULL;
 	}
 	delivery->request = *request;

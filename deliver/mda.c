@@ -208,7 +208,8 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 		channel_reject(channel, imsg, "not a delivery");
 		return;
 	}
-	if (imsg->fd == -1 || fstat(imsg->fd, &st) == -1 || !S_ISREG(st.st_mode)) {
+	if (!imsg->descriptor_lost &&
+	    (imsg->fd == -1 || fstat(imsg->fd, &st) == -1 || !S_ISREG(st.st_mode))) {
 		channel_reject(channel, imsg, "no message");
 		return;
 	}
@@ -220,7 +221,11 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 	imsg->fd = -1;
 	if (delivery == NULL)
 		fatal("delivery");
-	if (!is_for_this_owner(&request.mailbox, &delivery->result.reply))
+	if (delivery->message == -1) {
+		reply_set(&delivery->result.reply, 451, "4.3.0",
+		    "this process has too many open files: try later");
+		answer_delivery(delivery);
+	} else if (!is_for_this_owner(&request.mailbox, &delivery->result.reply))
 		answer_delivery(delivery);
 	else if (request.kind == ENVELOPE_PIPE)
 		runner_start(mda.runner, delivery);

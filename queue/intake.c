@@ -442,7 +442,7 @@ descriptor_is_right(
 {
 	int seals;
 
-	if (draft->has_file)
+	if (draft->has_file || imsg->descriptor_lost)
 		return imsg->fd == -1;
 	if (imsg->fd == -1 || transaction->size > IPC_MEMFD_MAX)
 		return false;
@@ -482,6 +482,9 @@ receive_commit(struct listener *listener, struct imsg *imsg)
 	if (draft->too_many) {
 		reply_set(&refusal, 452, "4.5.3", "Too many recipients for one message");
 		result = JOURNAL_BROKEN;
+	} else if (!item.is_large && item.fd == -1) {
+		result = JOURNAL_BROKEN;
+		reply_set(&refusal, 451, "4.3.0", "No resources for the message, try again later");
 	} else {
 		result = stage(queue, draft, &transaction, &item, &bad);
 		commit_refusal(result, &refusal);

@@ -3,6 +3,7 @@
  * the rules ends the channel once and nothing else.
  */
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <fcntl.h>
@@ -28,6 +29,7 @@ struct side {
 	uint16_t types[RECEIVED_MAX];
 	uint32_t ids[RECEIVED_MAX];
 	ino_t inodes[RECEIVED_MAX]; /* of the descriptors, 0 without */
+	size_t lost;                /* frames whose descriptor was lost */
 	uint8_t last[IMSG_PAYLOAD_MAX];
 	size_t last_length;
 	unsigned closed;
@@ -58,6 +60,7 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 	side->types[side->received] = imsg->type;
 	side->ids[side->received] = imsg->id;
 	side->inodes[side->received] = 0;
+	side->lost += imsg->descriptor_lost;
 	if (imsg->fd != -1) {
 		assert_int_equal(fstat(imsg->fd, &info), 0);
 		assert_true((fcntl(imsg->fd, F_GETFD) & FD_CLOEXEC) != 0);
@@ -476,6 +479,49 @@ a_descriptor_waits_for_the_rest_of_its_frame(void **state)
 }
 
 static void
+descriptors_without_room_are_lost_and_the_channel_goes_on(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t frames[4 * IMSG_HEADER_SIZE];
+	struct rlimit before, tight;
+	ino_t inodes[4];
+	int fds[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		fds[i] = new_file(&inodes[i]);
+		make_frame(frames + i * IMSG_HEADER_SIZE, 1, IMSG_FLAG_DESCRIPTOR, 16, i);
+	}
+	send_raw(f->raw, frames, sizeof(frames), fds, 4);
+	for (unsigned i = 0; i < 4; i++)
+		close(fds[i]);
+	/* Room for two: descriptors are given from the lowest free number. */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	tight = before;
+	tight.rlim_cur = (rlim_t)fds[1] + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	f->a.keep_fds = true;
+	turn(f);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	f->a.keep_fds = false;
+	assert_int_equal(f->a.closed, 0);
+	assert_int_equal(f->a.received, 4);
+	assert_int_equal(f->a.lost, 2);
+	assert_int_equal(f->a.inodes[0], inodes[0]);
+	assert_int_equal(f->a.inodes[1], inodes[1]);
+	assert_int_equal(f->a.inodes[2], 0);
+	/* The next has its own again. */
+	close(fds[0]);
+	close(fds[1]);
+	fds[0] = new_file(&inodes[0]);
+	send_raw(f->raw, frames, IMSG_HEADER_SIZE, fds, 1);
+	close(fds[0]);
+	turn(f);
+	assert_int_equal(f->a.received, 5);
+	assert_int_equal(f->a.lost, 2);
+	assert_int_equal(f->a.inodes[4], inodes[0]);
+}
+
+static void
 endless_descriptors_end_the_channel(void **state)
 {
 	struct fixture *f = *state;
@@ -717,6 +763,7 @@ main(void)
 		WITH_RAW(a_descriptor_without_the_flag_ends_the_channel),
 		WITH_RAW(two_descriptors_for_one_frame_end_the_channel),
 		WITH_RAW(a_descriptor_waits_for_the_rest_of_its_frame),
+		WITH_RAW(descriptors_without_room_are_lost_and_the_channel_goes_on),
 		WITH_RAW(endless_descriptors_end_the_channel),
 		WITH_RAW(what_was_sent_before_the_end_is_received_first),
 		WITH_RAW(an_end_within_a_frame_is_told),
