@@ -41,6 +41,7 @@ enum field_state { /* of a header line */
 	FIELD_NAME,
 	FIELD_NAME_BLANK, /* blanks before the colon */
 	FIELD_BODY,       /* after the colon, or in a continuation line */
+	FIELD_NOT,        /* this line is no field: the header ends with it */
 	FIELD_NONE,       /* the header is over */
 };
 
@@ -241,7 +242,7 @@ look_at_field(struct message *message, const char *data, size_t length)
 				break;
 			}
 			if (byte < '!' || byte > '~') {
-				message->field = FIELD_NONE;
+				message->field = FIELD_NOT;
 				return;
 			}
 			/* Past the end of "received" the NUL matches nothing. */
@@ -259,11 +260,12 @@ look_at_field(struct message *message, const char *data, size_t length)
 				return;
 			}
 			if (byte != ' ' && byte != '\t') {
-				message->field = FIELD_NONE;
+				message->field = FIELD_NOT;
 				return;
 			}
 			break;
 		case FIELD_BODY:
+		case FIELD_NOT:
 		case FIELD_NONE:
 			return;
 		}
