@@ -1,7 +1,10 @@
 /*
- * Accounts. What mail is delivered as is checked here by numbers, against root and all of the
- * suite's own: the queue, which asks, isn't trusted with that choice.
+ * Accounts. What mail is delivered as is checked here by numbers, against root, all of the suite's
+ * own and the system's users and groups: the queue, which asks, isn't trusted with that choice. A
+ * user comes with no group but his own, and a number that is no user's with none that is a group's:
+ * else any uid would do to become a member of disk or shadow.
  */
+#include <errno.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -28,10 +31,36 @@ static const struct {
 
 _Static_assert(sizeof(suite) / sizeof(suite[0]) <= ACCOUNTS_OWN_MAX, "all accounts have a place");
 
+/* Users of a userbase table need have no entry. */
 static bool
-is_mail_account(const struct accounts *accounts, uid_t uid, gid_t gid)
+is_group_of(uid_t uid, gid_t gid, char *why, size_t size)
 {
-	return uid == accounts->mail.uid && gid == accounts->mail.gid;
+	const struct passwd *user;
+	const struct group *group = NULL;
+
+	errno = 0;
+	user = getpwuid(uid);
+	if (user == NULL && (errno == 0 || errno == ENOENT || errno == ESRCH)) {
+		errno = 0;
+		group = getgrgid(gid);
+		if (group == NULL && (errno == 0 || errno == ENOENT || errno == ESRCH))
+			return true;
+	}
+	if (user != NULL && user->pw_gid == gid)
+		return true;
+	if (user != NULL)
+		snprintf(why, size,
+		    "mail isn't delivered as user %u, group %u: that user's group is %u", uid, gid,
+		    user->pw_gid);
+	else if (group != NULL)
+		snprintf(why, size,
+		    "mail isn't delivered as user %u, group %u: the system's group %s isn't for a "
+		    "user without an account",
+		    uid, gid, group->gr_name);
+	else
+		snprintf(
+		    why, size, "can't look up user %u, group %u: %s", uid, gid, strerror(errno));
+	return false;
 }
 
 static bool
@@ -126,8 +155,12 @@ accounts_may_deliver(const struct accounts *accounts, uid_t uid, gid_t gid, char
 		snprintf(why, size, "no such user or group");
 		return false;
 	}
-	if (is_mail_account(accounts, uid, gid))
-		return true;
+	if (uid == accounts->mail.uid) {
+		if (gid == accounts->mail.gid)
+			return true;
+		snprintf(why, size, "mail isn't delivered as the mail user with group %u", gid);
+		return false;
+	}
 	for (i = 0; i < accounts->own_count; i++) {
 		if (uid == accounts->own[i].uid || gid == accounts->own[i].gid) {
 			snprintf(why, size,
@@ -137,5 +170,5 @@ accounts_may_deliver(const struct accounts *accounts, uid_t uid, gid_t gid, char
 			return false;
 		}
 	}
-	return true;
+	return is_group_of(uid, gid, why, size);
 }

@@ -1,4 +1,7 @@
-/* Mail is delivered as its owner: never as root, nor as a program of the suite. */
+/* Mail is delivered as its owner: never as root, as a program of the suite, or with a group that
+ * isn't his. */
+#include <grp.h>
+#include <pwd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -31,12 +34,52 @@ may(const struct accounts *accounts, unsigned uid, unsigned gid)
 	return result;
 }
 
-static void
-a_system_user_gets_his_mail(void **state)
+/* A number that is neither a user's nor a group's. */
+static unsigned
+unused(void)
 {
+	unsigned id = 5000;
+
+	while (getpwuid(id) != NULL || getgrgid(id) != NULL)
+		id++;
+	return id;
+}
+
+/* One that isn't root's. */
+static struct passwd
+some_user(void)
+{
+	const struct passwd *entry;
+
+	setpwent();
+	while ((entry = getpwent()) != NULL && (entry->pw_uid == 0 || entry->pw_gid == 0))
+		;
+	assert_non_null(entry);
+	return *entry;
+}
+
+static void
+a_system_user_gets_his_mail_with_his_own_group(void **state)
+{
+	struct passwd user = some_user();
+
 	(void)state;
-	assert_true(may(&privileged, 1000, 1000));
-	assert_true(may(&privileged, 65534, 100));
+	assert_true(may(&privileged, user.pw_uid, user.pw_gid));
+	assert_false(may(&privileged, user.pw_uid, user.pw_gid + 1));
+	assert_false(may(&privileged, user.pw_uid, unused()));
+}
+
+static void
+a_user_without_an_account_gets_no_group_of_the_system(void **state)
+{
+	const struct group *group;
+	unsigned id = unused();
+
+	(void)state;
+	assert_true(may(&privileged, id, id));
+	setgrent();
+	while ((group = getgrent()) != NULL)
+		assert_false(may(&privileged, id, group->gr_gid));
 }
 
 static void
@@ -84,6 +127,7 @@ an_unused_mail_account_of_the_suite_gets_none(void **state)
 	(void)state;
 	accounts.mail = (struct account){ 2000, 2000 };
 	assert_true(may(&accounts, 2000, 2000));
+	assert_false(may(&accounts, 2000, unused()));
 	assert_false(may(&accounts, 905, 955));
 }
 
@@ -126,7 +170,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_system_user_gets_his_mail),
+		cmocka_unit_test(a_system_user_gets_his_mail_with_his_own_group),
+		cmocka_unit_test(a_user_without_an_account_gets_no_group_of_the_system),
 		cmocka_unit_test(root_gets_none),
 		cmocka_unit_test(no_change_is_no_user),
 		cmocka_unit_test(programs_of_the_suite_get_none),
