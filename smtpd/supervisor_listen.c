@@ -114,7 +114,9 @@ int
 listen_unix(const char *path, uid_t uid, gid_t gid, mode_t mode, char *why, size_t size)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd;
+	bool is_ours = uid == geteuid() && gid == getegid();
+	mode_t before;
+	int fd, result;
 
 	if (strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path)) {
 		snprintf(why, size, "%s: longer than the %zu bytes that a socket's path may have",
@@ -124,8 +126,11 @@ listen_unix(const char *path, uid_t uid, gid_t gid, mode_t mode, char *why, size
 	if (!clear_path(&address, why, size))
 		return -1;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd == -1 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 ||
-	    (geteuid() == 0 && lchown(path, uid, gid) != 0) || chmod(path, mode) != 0 ||
+	/* It is made with its mode: chmod() would follow a link that has taken its place. */
+	before = umask(0777 & ~mode);
+	result = fd == -1 ? -1 : bind(fd, (const struct sockaddr *)&address, sizeof(address));
+	(void)umask(before);
+	if (result != 0 || (!is_ours && geteuid() == 0 && lchown(path, uid, gid) != 0) ||
 	    listen(fd, BACKLOG) != 0) {
 		snprintf(why, size, "%s: %s", path, strerror(errno));
 		if (fd != -1)
