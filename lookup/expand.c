@@ -646,23 +646,46 @@ is_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct addre
 	    address_equal(&named, address);
 }
 
-void
-expand_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct expanded *out)
+/* What the rules refuse a client is taken for the postmaster all the same. */
+static void
+expand_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address,
+    struct expanded *out)
 {
-	struct address address = rcpt->rcpt;
-	bool internal = rcpt->client_family == CLIENT_INTERNAL;
-
-	if (*address.domain == '\0')
-		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
-	expand(site, rcpt, &address, internal, out);
-	if (!reply_is_permanent(&out->reply) || !is_postmaster(site, rcpt, &address))
-		return;
-	if (!internal) {
+	if (rcpt->client_family != CLIENT_INTERNAL) {
 		expanded_free(out);
-		expand(site, rcpt, &address, true, out);
+		expand(site, rcpt, address, true, out);
 	}
 	if (reply_is_permanent(&out->reply))
 		try_configured_postmaster(site, rcpt, out);
 	if (reply_is_permanent(&out->reply))
 		keep_for_postmaster(site, out);
+}
+
+static void
+trace_targets(const struct address *address, const struct expanded *out)
+{
+	char text[ADDRESS_TEXT_MAX + 1];
+
+	address_format(address, text, sizeof(text));
+	log_trace(LOG_TRACE_EXPAND, "expand: %s: %zu targets, %u %s %s", text, (size_t)out->count,
+	    out->reply.code, out->reply.enhanced, out->reply.text);
+	for (size_t i = 0; i < out->count; i++) {
+		address_format(&out->targets[i].dest, text, sizeof(text));
+		log_trace(
+		    LOG_TRACE_EXPAND, "expand: to %s by action %s", text, out->targets[i].action);
+	}
+}
+
+void
+expand_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct expanded *out)
+{
+	struct address address = rcpt->rcpt;
+
+	if (*address.domain == '\0')
+		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
+	expand(site, rcpt, &address, rcpt->client_family == CLIENT_INTERNAL, out);
+	if (reply_is_permanent(&out->reply) && is_postmaster(site, rcpt, &address))
+		expand_postmaster(site, rcpt, &address, out);
+	if (log_is_traced(LOG_TRACE_EXPAND))
+		trace_targets(&address, out);
 }

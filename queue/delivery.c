@@ -295,6 +295,8 @@ delivery_due(struct queue *queue)
 			delivery_expire(queue, entry);
 			continue;
 		}
+		log_trace(LOG_TRACE_SCHEDULER, "scheduler: envelope %016" PRIx64 " is due",
+		    entry_id(entry));
 		if (entry->kind != ENVELOPE_RELAY && now >= entry->next_try) {
 			scheduler_ready(queue->scheduler, entry);
 			delivery_line_ready(queue, entry->line);

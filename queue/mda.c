@@ -532,6 +532,9 @@ give(struct queue *queue, struct mda *mda, struct line *line, struct entry *entr
 	    mda->channel, QUEUE_MDA_DELIVER, mda->flights[slot].request, 0, fd, &queue->payload);
 	mda->in_flight++;
 	queue->in_flight++;
+	log_trace(LOG_TRACE_SCHEDULER,
+	    "scheduler: envelope %016" PRIx64 " of %s to the mda of uid %u, %zu in hand",
+	    envelope.id, line->text, (unsigned)mda->uid, (size_t)queue->in_flight);
 	return true;
 }
 
