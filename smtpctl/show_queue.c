@@ -139,7 +139,8 @@ show_queue_line(struct buf *buf, const struct transaction *transaction,
 	switch (envelope->state) {
 	case ENVELOPE_PENDING:
 	case ENVELOPE_HELD:
-		buf_printf(buf, "pending|%" PRId64 "|", envelope->next_try - now);
+		buf_printf(buf, "pending|%" PRId64 "|",
+		    envelope->next_try > now ? envelope->next_try - now : 0);
 		break;
 	case ENVELOPE_INFLIGHT:
 		buf_printf(buf, "inflight|%" PRId64 "|", now - envelope->last_try);

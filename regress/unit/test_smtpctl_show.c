@@ -97,6 +97,10 @@ test_a_queue_line_has_fourteen_fields(void **state)
 	assert_string_equal(shown(),
 	    "1234567800000001|inet4|mda||erin@client.test|info@example.test|alice@example.test|"
 	    "1700000000|1700345600|1700000100|2|pending|300|452 4.2.2 mailbox full\n");
+	/* Due already, and nobody there to try it. */
+	envelope.next_try = NOW - 5;
+	show_queue_line(&output.buf, &transaction, &envelope, NOW);
+	assert_non_null(strstr(shown(), "|pending|0|452 "));
 }
 
 static void
