@@ -132,3 +132,21 @@ def test_a_clock_a_year_off_loses_no_mail_and_stops_nothing(make_postern, clock_
         postern.mails("bob@example.test")])
     assert time.monotonic() - began < 20
     postern.wait_queue_empty()
+
+
+def test_a_verbose_log_tells_more_until_it_is_brief(postern):
+    def told():
+        return "smtpctl's connection has ended" in postern.log_text()
+    postern.smtpctl("show", "status")
+    assert not told()
+    postern.smtpctl("log", "verbose")
+    postern.smtpctl("show", "status")
+    wait_for(told, 10)
+    postern.smtpctl("log", "brief")
+    wait_for(lambda: [line for line in postern.log_lines("control-command", verb="log")
+        if line["arguments"] == "brief"], 10)
+    postern.mark_log()
+    postern.smtpctl("show", "status")
+    postern.send("alice@example.test")
+    postern.wait_log("delivered")
+    assert not told()
