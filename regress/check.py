@@ -177,6 +177,7 @@ CHECK = (
     ("e2e", e2e),
     ("crash", crash),
     ("clang", lambda _directory: build("clang", "build/clang", "CC=clang")),
+    ("clang unit", lambda _directory: unit("build/clang")),
     ("fuzz", fuzz),
 )
 SANITIZE = (
