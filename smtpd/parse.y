@@ -223,7 +223,7 @@ listen_option:
 	| PROXY_V2 { option_flag(parse, @1, "proxy-v2", &parse->draft.listener.proxy_v2); }
 	| PROXY_V2 table_use {
 		option_flag(parse, @1, "proxy-v2", &parse->draft.listener.proxy_v2);
-		table_refer(parse, @2, $2, TABLE_USE_NETWORK);
+		table_refer(parse, @2, $2, TABLE_USE_PROXY);
 		option_string(parse, @1, "proxy-v2", &parse->draft.listener.proxy_trusted, $2);
 	}
 	;

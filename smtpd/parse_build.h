@@ -22,6 +22,7 @@ enum table_use {
 	TABLE_USE_USERBASE,
 	TABLE_USE_DOMAIN,
 	TABLE_USE_NETWORK,
+	TABLE_USE_PROXY, /* networks, as the listener itself must know them */
 	TABLE_USE_ADDRESS,
 	TABLE_USE_HELO,
 	TABLE_USE_COUNT

@@ -268,6 +268,7 @@ table_key_fits(const char *key, enum table_use use)
 	case TABLE_USE_DOMAIN:
 		return is_domain_pattern(key);
 	case TABLE_USE_NETWORK:
+	case TABLE_USE_PROXY:
 		return is_network(key);
 	case TABLE_USE_ADDRESS:
 		return is_mailbox_pattern(key);
@@ -305,6 +306,7 @@ use_words(enum table_use use)
 		[TABLE_USE_USERBASE] = "userbase",
 		[TABLE_USE_DOMAIN] = "a domain",
 		[TABLE_USE_NETWORK] = "an address or network",
+		[TABLE_USE_PROXY] = "an address or network",
 		[TABLE_USE_ADDRESS] = "a mail address or @domain",
 		[TABLE_USE_HELO] = "helo",
 	};
@@ -375,6 +377,12 @@ check_references(struct parse *parse)
 		note->is_used = true;
 		if (table->backend == TABLE_STATIC)
 			check_static(parse, reference, table, note);
+		else if (reference->use == TABLE_USE_PROXY)
+			/* Listeners are locked in where no file can be read. */
+			problem_error(&parse->problems, reference->place,
+			    "<%.64s>: proxy-v2 needs a table whose addresses stand in the "
+			    "configuration",
+			    table->name);
 		else if (table->backend == TABLE_ACCOUNTS && !accounts_serve(reference->use))
 			problem_error(&parse->problems, reference->place,
 			    "<%s> holds domains and mailboxes: it can't be used as %s", table->name,

@@ -607,6 +607,11 @@ names_that_nothing_defines_are_reported_where_they_are_used(void **state)
 	bad("\nmatch for domain <d> reject\n", 2, "<d>");
 	bad("action a maildir alias <x>\n", 1, "<x>");
 	bad("listen on ::1 proxy-v2 <p>\n", 1, "<p>");
+	bad("table p file:/etc/hosts\nlisten on ::1 port 25 proxy-v2 <p>\n", 2, "<p>");
+	bad("table p db:/etc/hosts\nlisten on ::1 port 25 proxy-v2 <p>\n", 2,
+	    "stand in the configuration");
+	bad("listen on ::1 port 25 proxy-v2 <accounts>\n", 1, "<accounts>");
+	bad("table p { a.org }\nlisten on ::1 port 25 proxy-v2 <p>\n", 1, "\"a.org\"");
 	bad("listen on $where\n", 1, "\"$where\"");
 	bad("table l { a, b }\naction a maildir alias <l>\n", 2, "\"l\"");
 	bad("action a maildir alias aliases\n", 1, "\"aliases\"");
