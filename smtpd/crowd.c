@@ -39,6 +39,8 @@ struct table {
 	struct column columns[PROCESSES_MAX];
 };
 
+_Static_assert(sizeof(struct table) <= CROWD_BYTES, "the table has room in the shared memory");
+
 struct crowd {
 	struct table *table;
 	struct column *own;

@@ -11,6 +11,9 @@
 #include "common/config.h"
 #include "common/envelope.h"
 
+/* What all listeners need together: whole pages, checked against its parts in crowd.c. */
+#define CROWD_BYTES 4198400
+
 struct crowd;
 
 enum crowd_answer {
@@ -21,7 +24,7 @@ enum crowd_answer {
 };
 
 /*
- * `fd` is memory that all listeners share (a memfd, empty or as others have made it; closed here),
+ * `fd` is memory that all listeners share (a memfd of CROWD_BYTES, or an empty one; closed here),
  * or -1: then this process counts alone. What an earlier process of this instance (below 64)
  * counted is forgotten. `processes` is how many instances there are. NULL when there is no memory.
  */

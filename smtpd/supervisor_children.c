@@ -21,6 +21,7 @@
 
 #include "common/clock.h"
 #include "common/stats.h"
+#include "smtpd/crowd.h"
 #include "smtpd/supervisor_state.h"
 
 #define GRACE_MS 500 /* between the end of a child's channel and its own */
@@ -585,10 +586,11 @@ children_init(struct supervisor *supervisor)
 	supervisor->listener_count = cores < 1 ? 1
 	    : cores > LISTENERS_MAX            ? LISTENERS_MAX
 	                                       : (unsigned)cores;
-	/* They make it as large as they need; nobody makes it smaller under the others. */
+	/* Nobody makes it smaller under the others, nor fills the memory by way of it. */
 	supervisor->clients_fd = memfd_create("clients", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (supervisor->clients_fd == -1 ||
-	    fcntl(supervisor->clients_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) == -1)
+	if (supervisor->clients_fd == -1 || ftruncate(supervisor->clients_fd, CROWD_BYTES) == -1 ||
+	    fcntl(supervisor->clients_fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) ==
+	        -1)
 		fatal("memory for listeners");
 	add_slot(supervisor, PROGRAM_QUEUE, 0);
 	add_slot(supervisor, PROGRAM_DIRECTORY, 0);
@@ -643,6 +645,9 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 	log_number(&line, "pid", pid);
 	log_exit_status(&line, status);
 	log_end(&line);
+	/* The next one numbers its requests anew. */
+	if (slot->program == PROGRAM_CONTROL)
+		supervisor->reload.has_caller = false;
 	if (slot->unanswered > 0) {
 		slot->unanswered = 0; /* the next begins with the new config */
 		control_child_configured(supervisor);
