@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <bsd/string.h>
 #include <event2/event.h>
 
 #include "common/clock.h"
@@ -24,7 +25,8 @@
 #include "smtpd/crowd.h"
 #include "smtpd/supervisor_state.h"
 
-#define GRACE_MS 500 /* between the end of a child's channel and its own */
+#define GRACE_MS 500   /* between the end of a child's channel and its own */
+#define START_MS 60000 /* until a program must be ready */
 
 /* Who talks to whom. */
 static const struct {
@@ -307,8 +309,18 @@ send_peer(struct channel *channel, uint16_t type, const struct child_slot *about
 	buf_free(&payload);
 }
 
-/* A child gets its own page; control reads everybody's; listeners share one more. */
+/* Without all that it needs it is no use to anyone: it starts again, later each time. */
 static void
+give_up_start(struct child_slot *slot)
+{
+	log_error("%s can't get all it needs and starts again: more descriptors (ulimit -n) may "
+	          "help",
+	    slot->name);
+	(void)kill(slot->pid, SIGKILL);
+}
+
+/* A child gets its own page; control reads everybody's; listeners share one more. */
+static bool
 send_stats(struct child_slot *slot)
 {
 	static const struct child_slot ours = { .program = PROGRAM_SUPERVISOR };
@@ -318,40 +330,47 @@ send_stats(struct child_slot *slot)
 	int fd;
 
 	fd = fcntl(slot->stats_fd, F_DUPFD_CLOEXEC, 3);
-	if (fd != -1)
-		send_peer(slot->channel, SUPERVISOR_CHILD_STATS, slot, fd);
+	if (fd == -1)
+		goto fail;
+	send_peer(slot->channel, SUPERVISOR_CHILD_STATS, slot, fd);
 	if (slot->program == PROGRAM_LISTENER) {
 		fd = fcntl(supervisor->clients_fd, F_DUPFD_CLOEXEC, 3);
-		if (fd != -1)
-			send_peer(slot->channel, SUPERVISOR_CHILD_STATS, &ours, fd);
+		if (fd == -1)
+			goto fail;
+		send_peer(slot->channel, SUPERVISOR_CHILD_STATS, &ours, fd);
 	}
 	if (slot->program != PROGRAM_CONTROL)
-		return;
+		return true;
 	for (i = 0; i < supervisor->child_count; i++) {
 		if (&supervisor->children[i] == slot)
 			continue;
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", supervisor->children[i].stats_fd);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd != -1)
-			send_peer(
-			    slot->channel, SUPERVISOR_CHILD_STATS, &supervisor->children[i], fd);
+		if (fd == -1)
+			goto fail;
+		send_peer(slot->channel, SUPERVISOR_CHILD_STATS, &supervisor->children[i], fd);
 	}
+	return true;
+fail:
+	log_error("can't hand out counters: %m");
+	return false;
 }
 
-static void
+static bool
 connect_pair(struct child_slot *one, struct child_slot *other)
 {
 	int ends[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
 		log_error("can't connect %s and %s: %m", one->name, other->name);
-		return;
+		return false;
 	}
 	send_peer(one->channel, SUPERVISOR_CHILD_PEER, other, ends[0]);
 	send_peer(other->channel, SUPERVISOR_CHILD_PEER, one, ends[1]);
+	return true;
 }
 
-static void
+static bool
 send_listen(struct channel *channel, uint32_t index, int socket)
 {
 	struct ipc_listen listen = { .index = index };
@@ -360,12 +379,13 @@ send_listen(struct channel *channel, uint32_t index, int socket)
 
 	if (fd == -1) {
 		log_error("can't hand out a socket: %m");
-		return;
+		return false;
 	}
 	buf_init(&payload, 64);
 	ipc_listen_encode(&payload, &listen);
 	channel_send(channel, SUPERVISOR_CHILD_LISTEN, 0, 0, fd, &payload);
 	buf_free(&payload);
+	return true;
 }
 
 /* The sockets it takes connections from, if it does, and the word to begin. */
@@ -374,16 +394,23 @@ send_begin(struct child_slot *slot)
 {
 	struct supervisor *supervisor = slot->supervisor;
 	struct ipc_start start_frame = { .listeners = supervisor->listener_count };
+	bool has_all = true;
 	struct buf payload;
 	size_t i;
 
+	slot->begun_ms = clock_monotonic_ms();
 	if (slot->program == PROGRAM_LISTENER) {
-		for (i = 0; i < supervisor->sockets.count; i++)
-			send_listen(slot->channel, (uint32_t)i, supervisor->sockets.sockets[i].fd);
+		for (i = 0; i < supervisor->sockets.count && has_all; i++)
+			has_all = send_listen(
+			    slot->channel, (uint32_t)i, supervisor->sockets.sockets[i].fd);
 		if (supervisor->smtp_paused)
 			channel_send(slot->channel, SUPERVISOR_CHILD_PAUSE, 0, 0, -1, NULL);
 	} else if (slot->program == PROGRAM_CONTROL) {
-		send_listen(slot->channel, 0, supervisor->control_socket);
+		has_all = send_listen(slot->channel, 0, supervisor->control_socket);
+	}
+	if (!has_all) {
+		give_up_start(slot);
+		return;
 	}
 	buf_init(&payload, 64);
 	ipc_start_encode(&payload, &start_frame);
@@ -476,9 +503,11 @@ static void
 start_connected(struct child_slot *slot)
 {
 	struct supervisor *supervisor = slot->supervisor;
+	bool has_all;
 	size_t i;
 
 	slot->started_ms = clock_monotonic_ms();
+	slot->begun_ms = 0;
 	slot->is_told_to_stop = false;
 	slot->is_killed = false;
 	slot->unanswered = 0;
@@ -492,15 +521,18 @@ start_connected(struct child_slot *slot)
 	}
 	slot->state = CHILD_STARTING;
 	log_child(slot, LOG_LEVEL_INFO, "child-started");
-	if (send_config(supervisor, slot->channel))
+	has_all = send_config(supervisor, slot->channel);
+	if (has_all)
 		slot->unanswered++;
 	if (supervisor->trace != 0)
 		send_log(supervisor, slot->channel, false);
-	send_stats(slot);
-	for (i = 0; i < supervisor->child_count; i++)
+	has_all = has_all && send_stats(slot);
+	for (i = 0; i < supervisor->child_count && has_all; i++)
 		if (is_running(&supervisor->children[i]) &&
 		    do_talk(slot->program, supervisor->children[i].program))
-			connect_pair(slot, &supervisor->children[i]);
+			has_all = connect_pair(slot, &supervisor->children[i]);
+	if (!has_all)
+		give_up_start(slot);
 }
 
 static void
@@ -688,6 +720,52 @@ children_are_configuring(const struct supervisor *supervisor)
 }
 
 void
+children_name_configuring(const struct supervisor *supervisor, char *names, size_t size)
+{
+	size_t i;
+
+	*names = '\0';
+	for (i = 0; i < supervisor->child_count; i++) {
+		if (supervisor->children[i].unanswered == 0)
+			continue;
+		if (*names != '\0')
+			strlcat(names, ", ", size);
+		strlcat(names, supervisor->children[i].name, size);
+	}
+}
+
+/* Those that wait for others to be ready have not begun. */
+void
+children_check_start(struct supervisor *supervisor)
+{
+	const struct child_slot *slot;
+	struct log_line line;
+	char why[WHY_MAX];
+	int64_t waited_ms;
+	size_t i;
+
+	for (i = 0; i < supervisor->child_count; i++) {
+		slot = &supervisor->children[i];
+		if (slot->state != CHILD_STARTING || slot->begun_ms == 0)
+			continue;
+		waited_ms = clock_monotonic_ms() - slot->begun_ms;
+		log_begin(&line, LOG_LEVEL_WARNING, "child-awaited");
+		log_text(&line, "program", slot->name);
+		log_number(&line, "pid", slot->pid);
+		log_number(&line, "delay_ms", waited_ms);
+		log_end(&line);
+		/* The queue may have a large spool to read. */
+		if (slot->program == PROGRAM_QUEUE || waited_ms < START_MS)
+			continue;
+		snprintf(why, sizeof(why),
+		    "%s isn't ready after %d s; the log, or smtpd -d, says why", slot->name,
+		    START_MS / 1000);
+		supervisor_start_failed(supervisor, why);
+		return;
+	}
+}
+
+void
 children_stop(struct supervisor *supervisor, enum program program)
 {
 	struct child_slot *slot;
@@ -761,8 +839,11 @@ children_configure(struct supervisor *supervisor)
 		slot = &supervisor->children[i];
 		if (!is_running(slot))
 			continue;
-		if (send_config(supervisor, slot->channel))
-			slot->unanswered++;
+		slot->unanswered++;
+		if (!send_config(supervisor, slot->channel)) {
+			give_up_start(slot); /* the next begins with the new config */
+			continue;
+		}
 		if (slot->program == PROGRAM_LISTENER)
 			send_begin(slot);
 	}

@@ -120,11 +120,15 @@ static void
 on_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct supervisor *supervisor = arg;
+	char names[160], why[WHY_MAX];
 
 	(void)fd;
 	(void)what;
-	log_warning("not every process has said that it took the new configuration");
-	end_reload(supervisor, true, "");
+	children_name_configuring(supervisor, names, sizeof(names));
+	snprintf(why, sizeof(why),
+	    "the new configuration is in use, but not confirmed after %d s by: %s",
+	    CONFIGURE_SECONDS, names);
+	end_reload(supervisor, false, why);
 }
 
 void

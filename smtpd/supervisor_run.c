@@ -3,6 +3,7 @@
  * through: listeners end their sessions, then the queue its deliveries, then those that both ask.
  * Each has its time, and who needs longer is killed: what was acknowledged is on disk anyway.
  */
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -28,6 +29,7 @@
 #define STOP_QUEUE_MS     13000
 #define STOP_ALL_MS       15000
 #define LOG_RETRY_MS      1000
+#define AWAIT_SECONDS     10 /* between lines of the log about who isn't ready */
 
 static void
 enter_phase(struct supervisor *supervisor, enum supervisor_state state)
@@ -240,6 +242,32 @@ on_check_log(evutil_socket_t fd, short what, void *arg)
 		supervisor_log_lost(supervisor);
 }
 
+static void
+on_check_start(evutil_socket_t fd, short what, void *arg)
+{
+	struct supervisor *supervisor = arg;
+
+	(void)fd;
+	(void)what;
+	if (supervisor->state == SUPERVISOR_STARTING)
+		children_check_start(supervisor);
+	else
+		(void)event_del(supervisor->check_start);
+}
+
+/* Each child and each mda takes some; what is common as a soft limit is too few. */
+static void
+raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		log_warning("can't raise the number of descriptors: %m");
+}
+
 static struct event *
 add_event(struct event *event, const struct timeval *delay)
 {
@@ -252,7 +280,7 @@ static void
 add_events(struct supervisor *supervisor)
 {
 	struct event_base *base = supervisor->base;
-	struct timeval second = { .tv_sec = 1 };
+	struct timeval second = { .tv_sec = 1 }, wait = { .tv_sec = AWAIT_SECONDS };
 
 	supervisor->on_hangup = add_event(evsignal_new(base, SIGHUP, on_hangup, supervisor), NULL);
 	supervisor->on_terminate =
@@ -263,6 +291,8 @@ add_events(struct supervisor *supervisor)
 	supervisor->phase = event_new(base, -1, EV_PERSIST, on_phase, supervisor);
 	supervisor->check_log =
 	    add_event(event_new(base, -1, EV_PERSIST, on_check_log, supervisor), &second);
+	supervisor->check_start =
+	    add_event(event_new(base, -1, EV_PERSIST, on_check_start, supervisor), &wait);
 	if (supervisor->phase == NULL)
 		fatalx("no events");
 }
@@ -276,6 +306,7 @@ free_events(struct supervisor *supervisor)
 	event_free(supervisor->on_child);
 	event_free(supervisor->phase);
 	event_free(supervisor->check_log);
+	event_free(supervisor->check_start);
 	if (supervisor->reload.timeout != NULL)
 		event_free(supervisor->reload.timeout);
 }
@@ -289,6 +320,7 @@ supervisor_run(struct supervisor *supervisor)
 	strlcpy(supervisor->why, "stopped before it had started", sizeof(supervisor->why));
 	supervisor->generation = 1;
 	TAILQ_INIT(&supervisor->mdas);
+	raise_descriptors();
 	add_events(supervisor);
 	children_init(supervisor);
 	children_start(supervisor);

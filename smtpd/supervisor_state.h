@@ -51,6 +51,7 @@ struct child_slot {
 	struct channel *channel;
 	struct backoff backoff;
 	int64_t started_ms;
+	int64_t begun_ms;    /* when it was told to begin; 0: it wasn't yet */
 	struct event *timer; /* until it starts again, or must have ended */
 	int stats_fd;
 };
@@ -123,6 +124,7 @@ struct supervisor {
 	struct event *on_child;
 	struct event *phase; /* stopping goes on, ready or not */
 	struct event *check_log;
+	struct event *check_start; /* while all are starting */
 	int64_t stop_began_ms;
 };
 
@@ -149,6 +151,10 @@ void children_free(struct supervisor *);
 struct channel *children_channel(const struct supervisor *, enum program);
 /* True while one of them still has to take the new config. */
 bool children_are_configuring(const struct supervisor *);
+/* Their names, as many as have room. */
+void children_name_configuring(const struct supervisor *, char *names, size_t);
+/* Logs who isn't ready yet; fails the start when one has taken too long. */
+void children_check_start(struct supervisor *);
 /* What a process ended by, as fields of a line. */
 void log_exit_status(struct log_line *, int status);
 /* A config frame on a channel; false when there is none to be had. */
