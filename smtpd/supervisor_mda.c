@@ -39,7 +39,7 @@ on_closed(struct channel *channel, const char *why, void *arg)
 	if (strcmp(why, "closed") != 0) {
 		log_warning("mda %d: %s", (int)mda->pid, why);
 		(void)kill(mda->pid, SIGKILL);
-	} else if (event_add(mda->timer, &grace) != 0) {
+	} else if (!evtimer_pending(mda->timer, NULL) && event_add(mda->timer, &grace) != 0) {
 		fatalx("no timer");
 	}
 }
@@ -143,6 +143,24 @@ fail:
 	return -1;
 }
 
+/*
+ * The queue has one mda for an owner. When it asks for another, it has closed the channel to the
+ * one before: that ends by itself, unless it hangs (in a filesystem that is gone).
+ */
+static void
+end_older(struct supervisor *supervisor, const struct ipc_mda_start *start)
+{
+	struct timeval grace = { .tv_sec = GRACE_SECONDS };
+	struct mda *mda;
+
+	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
+	{
+		if (mda->uid == start->uid && mda->gid == start->gid &&
+		    !evtimer_pending(mda->timer, NULL) && event_add(mda->timer, &grace) != 0)
+			fatalx("no timer");
+	}
+}
+
 static void
 log_started(const struct supervisor *supervisor, const struct ipc_mda_start *start, const char *why)
 {
@@ -174,6 +192,7 @@ mda_start(struct supervisor *supervisor, struct channel *queue, const struct ims
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_mda_start_decode(&reader, &start) || imsg->fd != -1)
 		return false;
+	end_older(supervisor, &start);
 	if (supervisor->state >= SUPERVISOR_STOP_ALL)
 		snprintf(done.words, sizeof(done.words), "the mail server stops");
 	else if (supervisor->mda_count >= supervisor->config->mda_processes + PROCESSES_SLACK)

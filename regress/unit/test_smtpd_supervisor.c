@@ -2,6 +2,7 @@
  * The supervisor with programs that this file stands in for: started by the name of one of them, it
  * does what the test wants of that program and writes down what it hears.
  */
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -25,7 +26,7 @@
 #include "smtpd/parse.h"
 #include "smtpd/supervisor_state.h"
 
-#define DEADLINE_MS 10000
+#define DEADLINE_MS 20000
 
 /*
  * The stand-ins. POSTERN_TEST is the folder where "heard" is written and the test's name: "FOLDER
@@ -39,6 +40,8 @@ static struct {
 	char folder[64];
 	char test[64];
 	bool first; /* no program of this name was started before */
+	unsigned configs;
+	bool withholds; /* it hasn't confirmed the last */
 } stand_in;
 
 static void
@@ -156,7 +159,11 @@ act(void)
 		ask_for_mda(7, geteuid() + 1);
 		ask_for_mda(9, geteuid());
 	}
-	if (is("reload", PROGRAM_CONTROL))
+	if (is("older mda", PROGRAM_QUEUE))
+		ask_for_mda(9, geteuid());
+	if (is("control dies", PROGRAM_CONTROL))
+		ask_control(stand_in.first ? 21 : 34, CONTROL_RELOAD);
+	if (is("reload", PROGRAM_CONTROL) || is("no confirmation", PROGRAM_CONTROL))
 		ask_control(21, CONTROL_RELOAD);
 	if (is("pause", PROGRAM_CONTROL)) {
 		ask_control(31, CONTROL_PAUSE_SMTP);
@@ -169,7 +176,29 @@ act(void)
 }
 
 static void
-on_answer(const struct imsg *imsg)
+on_mda_ended(evutil_socket_t fd, short what, void *arg)
+{
+	(void)what;
+	(void)arg;
+	close(fd);
+	hear("saw the older mda end");
+}
+
+/* True when the config isn't to be confirmed, or not yet. */
+static bool
+withhold(void)
+{
+	if (++stand_in.configs != 2 || !stand_in.first)
+		return false;
+	if (is("control dies", PROGRAM_CONTROL))
+		(void)raise(SIGKILL);
+	stand_in.withholds =
+	    is("no confirmation", PROGRAM_DIRECTORY) || is("control dies", PROGRAM_DIRECTORY);
+	return stand_in.withholds;
+}
+
+static void
+on_answer(struct imsg *imsg)
 {
 	struct buf_reader reader;
 	struct ipc_done done;
@@ -178,13 +207,22 @@ on_answer(const struct imsg *imsg)
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_done_decode(&reader, &done))
 		_exit(1);
-	if (!done.success && strstr(done.words, "isn't running yet") != NULL) {
+	if (!done.success &&
+	    (strstr(done.words, "isn't running yet") != NULL ||
+	        strstr(done.words, "under way") != NULL)) {
 		ask_control(imsg->id, CONTROL_RELOAD); /* until the others have started */
 		return;
 	}
 	snprintf(words, sizeof(words), "answer %u %s %s: %s", imsg->id, done.success ? "yes" : "no",
 	    imsg->fd != -1 ? "socket" : "nothing", done.words);
 	hear(words);
+	if (is("older mda", PROGRAM_QUEUE) && imsg->id == 9 && imsg->fd != -1) {
+		if (event_base_once(stand_in.base, imsg->fd, EV_READ, on_mda_ended, NULL, NULL) !=
+		    0)
+			_exit(1);
+		imsg->fd = -1;
+		ask_for_mda(10, geteuid());
+	}
 }
 
 static void
@@ -204,7 +242,8 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 		    config == NULL ? "nobody" : config->hostname);
 		hear(words);
 		config_free(config);
-		say(CHILD_SUPERVISOR_CONFIGURED, imsg->id, NULL);
+		if (!withhold())
+			say(CHILD_SUPERVISOR_CONFIGURED, imsg->id, NULL);
 		break;
 	case SUPERVISOR_CHILD_PEER:
 		buf_reader_init(&reader, imsg->payload, imsg->length);
@@ -214,6 +253,11 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 		    words, sizeof(words), "peer %s %u", program_name(peer.program), peer.instance);
 		hear(words);
 		imsg->fd = -1;
+		if (is("control dies", PROGRAM_DIRECTORY) && stand_in.withholds &&
+		    peer.program == PROGRAM_CONTROL) {
+			stand_in.withholds = false;
+			say(CHILD_SUPERVISOR_CONFIGURED, 0, NULL);
+		}
 		break;
 	case SUPERVISOR_CHILD_START:
 		hear("start");
@@ -673,6 +717,59 @@ a_reload_is_answered_when_all_have_the_new_config(void **state)
 }
 
 static void
+an_older_mda_of_the_same_owner_is_killed_after_a_while(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "queue answer 10 yes socket", 1);
+	await(f, "queue saw the older mda end", 1);
+	assert_int_equal(run(f, "older mda"), 0);
+	assert_int_equal(count(f, "mda start"), 2);
+	assert_int_equal(count(f, "mda stop"), 1);
+}
+
+static void
+a_reload_that_not_all_confirm_names_who_does_not(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "control answer 21 no", 1);
+	assert_int_equal(run(f, "no confirmation"), 0);
+	assert_non_null(strstr(f->heard, "by: directory\n"));
+}
+
+/* The new control gets the answer to its own reload only. */
+static void
+a_reload_whose_asker_died_is_answered_to_nobody(void **state)
+{
+	struct fixture *f = *state;
+
+	if (geteuid() == 0)
+		skip(); /* since the reload, a new one would run as its own account, locked in */
+	await(f, "control answer 34 yes", 1);
+	assert_int_equal(run(f, "control dies"), 0);
+	assert_int_equal(count(f, "control start"), 2);
+	assert_int_equal(count(f, "control answer 21"), 0);
+}
+
+static void
+all_the_descriptors_there_are_may_be_used(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	if (limit.rlim_max <= 128)
+		skip();
+	limit.rlim_cur = 128;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	await(f, "queue start", 1);
+	assert_int_equal(run(f, "nothing"), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(limit.rlim_cur == limit.rlim_max);
+}
+
+static void
 a_bad_config_is_refused_with_its_line_and_nothing_changes(void **state)
 {
 	struct fixture *f = *state;
@@ -740,6 +837,10 @@ main(int argc, char **argv)
 		WITH(a_program_that_ends_before_it_is_ready_fails_the_start),
 		WITH(an_mda_is_started_for_whom_mail_may_be_delivered_to),
 		WITH(a_reload_is_answered_when_all_have_the_new_config),
+		WITH(an_older_mda_of_the_same_owner_is_killed_after_a_while),
+		WITH(a_reload_that_not_all_confirm_names_who_does_not),
+		WITH(a_reload_whose_asker_died_is_answered_to_nobody),
+		WITH(all_the_descriptors_there_are_may_be_used),
 		WITH(a_bad_config_is_refused_with_its_line_and_nothing_changes),
 		WITH(other_directories_take_a_restart),
 		WITH(a_request_to_stop_stops),
