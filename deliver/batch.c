@@ -455,7 +455,9 @@ not_durable(struct delivery *delivery)
 
 	failure_set(
 	    &delivery->result.reply, mailbox->error, "sync directories of", mailbox->maildir.path);
-	if (delivery->state == DELIVERY_PLACED &&
+	/* One found there may be an earlier try's that was not durable either. */
+	if ((delivery->state == DELIVERY_PLACED ||
+	        (delivery->state == DELIVERY_FOUND && !delivery->in_cur)) &&
 	    !maildir_take_back(&mailbox->maildir, delivery->name))
 		log_error(
 		    "%s/new/%s may be lost at a power cut and can't be removed: check the disk",

@@ -110,10 +110,9 @@ keep_parents(struct maildir *maildir, const struct path_walk *walk, struct reply
 	size_t i;
 
 	for (i = 0; i < walk->count; i++) {
-		struct stat st;
 		int fd;
 
-		if (fstat(walk->fds[i], &st) == -1 || st.st_uid != geteuid())
+		if (faccessat(walk->fds[i], ".", W_OK, AT_EACCESS) == -1)
 			continue;
 		fd = openat(walk->fds[i], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd == -1) {

@@ -13,13 +13,22 @@
 #include "deliver/failure.h"
 #include "deliver/path.h"
 
-bool
-path_is_below(const char *path, const char *directory)
+/* Its length without slashes at the end. */
+static size_t
+trimmed_length(const char *directory)
 {
 	size_t length = strlen(directory);
 
 	while (length > 1 && directory[length - 1] == '/')
 		length--;
+	return length;
+}
+
+bool
+path_is_below(const char *path, const char *directory)
+{
+	size_t length = trimmed_length(directory);
+
 	if (length == 0 || strncmp(path, directory, length) != 0)
 		return false;
 	return length == 1 || path[length] == '\0' || path[length] == '/';
@@ -91,7 +100,7 @@ path_walk(
 		return false;
 	}
 	walk->fds[walk->count++] = fd;
-	rest = path + strlen(base);
+	rest = path + trimmed_length(base);
 	while (next_component(&rest, component)) {
 		if (strcmp(component, ".") == 0)
 			continue;

@@ -131,8 +131,7 @@ count_directory(int folder, const char *name, struct quota *quota)
 		close(fd);
 		return false;
 	}
-	errno = 0;
-	while ((entry = readdir(directory)) != NULL) {
+	while (errno = 0, (entry = readdir(directory)) != NULL) {
 		uint64_t size;
 
 		if (entry->d_name[0] == '.' || name_is_trashed(entry->d_name))
@@ -148,7 +147,6 @@ count_directory(int folder, const char *name, struct quota *quota)
 		if (__builtin_add_overflow(quota->bytes, size, &quota->bytes))
 			quota->bytes = UINT64_MAX;
 		quota->messages++;
-		errno = 0;
 	}
 	if (errno != 0) {
 		closedir(directory);

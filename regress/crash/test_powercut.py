@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from postern import wait_for
-from test_crash import settle
+from test_crash import check_spool, settle
 from traffic import Traffic
 
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
@@ -31,21 +31,21 @@ class Image:
         self.path.mkdir()
         with open(self.file, "wb") as image:
             image.truncate(512 << 20)
-        self.run(f"mkfs.{kind}", "-q", self.file)
-        self.mount()
+        for words in ((f"mkfs.{kind}", "-q", self.file), self.mounting()):
+            if shutil.which(words[0]) is None:
+                pytest.skip(f"{words[0]} isn't installed")
+            result = self.run(*words)
+            if result.returncode != 0:
+                pytest.skip(f"{words[0]}: {result.stderr.strip()}")
+        self.mounted = True
+
+    def mounting(self):
+        return "mount", "-o", "loop", self.file, self.path
 
     @staticmethod
     def run(*words):
-        if shutil.which(words[0]) is None:
-            pytest.skip(f"{words[0]} isn't installed")
-        result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=False)
-        if result.returncode != 0:
-            pytest.skip(f"{words[0]}: {result.stderr.strip()}")
-
-    def mount(self):
-        self.run("mount", "-o", "loop", self.file, self.path)
-        self.mounted = True
 
     def cut(self):
         directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -60,7 +60,9 @@ class Image:
                 check=False).returncode == 0
         wait_for(unmount, 10, "nobody uses the file system any more")
         self.mounted = False
-        self.mount()
+        result = self.run(*self.mounting())
+        assert result.returncode == 0, f"mount after the cut: {result.stderr.strip()}"
+        self.mounted = True
 
     def remove(self):
         if self.mounted:
@@ -122,3 +124,4 @@ def test_what_was_acknowledged_is_there_after_a_power_cut(make_postern_on, spool
         problems[:20])
     assert not traffic.wrong, traffic.wrong[:10]
     assert not postern.mails("bounces@example.test")
+    check_spool(postern)

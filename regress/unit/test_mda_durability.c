@@ -269,6 +269,39 @@ name_that_is_not_durable_is_taken_back_and_delivered_by_the_next_try(void **stat
 	delivery_free(again);
 }
 
+/* The name an earlier try left behind may be no more durable than one of this try. */
+static void
+name_found_that_is_not_durable_is_taken_back_too(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery *deliveries[1], *again;
+	unsigned try;
+
+	deliver(fixture, deliveries, 1);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+	for (try = 2; try <= 3; try++) {
+		again = fixture_delivery(
+		    fixture, deliveries[0]->request.envelope_id, "S: x\r\n\r\ntext\r\n");
+		again->request.maybe_delivered = true;
+		seen[CALL_FSYNC] = 0;
+		fail_at[CALL_FSYNC] = try == 2 ? 1 : 0;
+		fail_with[CALL_FSYNC] = EIO;
+		calls[0] = '\0';
+		recording = true;
+		fixture_deliver(fixture, again);
+		recording = false;
+		assert_false(again->result.was_there);
+		if (try == 2) {
+			assert_reply(&again->result.reply, 451, "4.3.0", "sync directories");
+			assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 0);
+		} else
+			assert_reply(&again->result.reply, 250, "2.1.5", "");
+		delivery_free(again);
+	}
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+	free_all(deliveries, 1);
+}
+
 static void
 full_disk_is_temporary_and_leaves_nothing(void **state)
 {
@@ -335,6 +368,7 @@ main(void)
 		TEST(failed_sync_of_one_file_fails_that_one_alone),
 		TEST(failed_sync_of_all_delivers_none),
 		TEST(name_that_is_not_durable_is_taken_back_and_delivered_by_the_next_try),
+		TEST(name_found_that_is_not_durable_is_taken_back_too),
 		TEST(full_disk_is_temporary_and_leaves_nothing),
 		TEST(failed_rename_leaves_nothing_in_tmp),
 		TEST(rename_without_the_flag_is_done_by_a_link),

@@ -326,6 +326,23 @@ anothers_home_or_maildir_is_refused(void **state)
 	    &fixture_result(*state, ID, TEXT)->reply, 451, "4.2.0", "Maildir belongs to uid 12345");
 }
 
+/* A passwd line may end its home in slashes. */
+static void
+home_with_slashes_at_its_end_is_the_same_home(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery *delivery = fixture_delivery(fixture, ID, TEXT);
+
+	snprintf(delivery->request.mailbox.home, sizeof(delivery->request.mailbox.home), "%s//",
+	    fixture->top);
+	snprintf(delivery->request.mailbox.path, sizeof(delivery->request.mailbox.path),
+	    "%s/Letters", fixture->top);
+	fixture_deliver(fixture, delivery);
+	assert_reply(&delivery->result.reply, 250, "2.1.5", "");
+	assert_int_equal(fixture_count(fixture, "Letters/new"), 1);
+	delivery_free(delivery);
+}
+
 /* Virtual mailboxes lie below the mail directory, whose folders are made. */
 static void
 folders_below_the_mail_directory_are_made(void **state)
@@ -571,6 +588,7 @@ main(void)
 		TEST(missing_home_is_temporary_and_not_made),
 		TEST(home_others_can_write_is_refused),
 		TEST(anothers_home_or_maildir_is_refused),
+		TEST(home_with_slashes_at_its_end_is_the_same_home),
 		TEST(folders_below_the_mail_directory_are_made),
 		TEST(symlink_below_the_mail_directory_is_not_followed),
 		TEST(path_that_leads_up_is_refused),
