@@ -151,11 +151,11 @@ class Postfix:
             shutil.rmtree(self.root, ignore_errors=True)
             print("bench: setting up a root with Postfix (once) ...", flush=True)
             sources = pathlib.Path("/etc/apt/sources.list.d/debian.sources")
-            uri = next((line.split()[1] for line in sources.read_text().splitlines()
-                if line.startswith("URIs:")), "http://deb.debian.org/debian") \
-                if sources.exists() else "http://deb.debian.org/debian"
+            lines = sources.read_text().splitlines() if sources.exists() else []
+            # This machine's mirror; without one named there, debootstrap's own.
+            mirror = [line.split()[1] for line in lines if line.startswith("URIs:")][:1]
             command("debootstrap", "--variant=minbase", "--include=postfix", "bookworm", self.root,
-                uri, stdout=subprocess.DEVNULL)
+                *mirror, stdout=subprocess.DEVNULL)
             (self.root / "complete").touch()
         for source, target in (("proc", "proc"), ("/dev", "dev")):
             if not os.path.ismount(self.root / target):

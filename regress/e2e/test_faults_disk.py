@@ -1,5 +1,5 @@
 """Disks that are full, fail or are slow: the client hears 4xx, nothing acknowledged is lost, and service
-goes on when the disk does (HOSTILE 20)."""
+goes on when the disk does."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Aliases to commands (HOSTILE 25): what they get, what their end means, and that none of them holds up
+"""Aliases to commands: what they get, what their end means, and that none of them holds up
 other mail or leaves anything behind."""
 
 import os

@@ -1,4 +1,4 @@
-"""Delivery to Maildirs: names, quotas, what must not be followed (HOSTILE 22), and what happens when a
+"""Delivery to Maildirs: names, quotas, what must not be followed, and what happens when a
 mailbox can't be written and is put right."""
 
 import os

@@ -50,7 +50,6 @@ def test_what_was_understood_is_a_configuration_of_the_same_meaning(stage, tmp_p
     assert check(stage, again, "-v").stdout == printed.stdout
 
 
-# HOSTILE 36
 def test_error_names_file_line_and_word(stage, tmp_path):
     config = tmp_path / "smtpd.conf"
     config.write_text("listen on lo port 2525\n\nlisten on lo port 2526 smtps\nqueue ttl never\n")
@@ -61,7 +60,6 @@ def test_error_names_file_line_and_word(stage, tmp_path):
     assert re.search(rf'^{config}:4: .*"never"', result.stderr, re.MULTILINE)
 
 
-# HOSTILE 36
 @pytest.mark.parametrize("kind", ["folder", "fifo", "writable", "missing", "itself"])
 def test_file_that_is_no_configuration_is_refused(stage, tmp_path, kind):
     config = tmp_path / "smtpd.conf"

@@ -116,7 +116,7 @@ def test_trace_shows_its_subsystem_and_no_other(postern):
 
 @pytest.mark.parametrize("days", [-365, 365])
 def test_a_clock_a_year_off_loses_no_mail_and_stops_nothing(make_postern, clock_library, days):
-    """HOSTILE 20. What waited is delivered, or its sender is told that its time has passed."""
+    """What waited is delivered, or its sender is told that its time has passed."""
     postern = make_postern(environment={"LD_PRELOAD": str(clock_library), "POSTERN_DAYS": "0"})
     postern.smtpctl("pause", "mda")
     waiting = postern.send("bob@example.test", "Subject: waited\r\n\r\n", sender="alice@example.test")

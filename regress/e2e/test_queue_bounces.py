@@ -194,7 +194,7 @@ def test_expire_bounces_now_and_remove_tells_nobody(postern):
 
 
 def test_what_peers_say_can_not_break_a_dsn(postern):
-    """HOSTILE 27: words that would end a line, a part or the report."""
+    """Words that would end a line, a part or the report."""
     hostile = ("From: alice@example.test\r\nSubject: --=_boundary--\r\n"
         "Content-Type: multipart/report; boundary=\"x\"\r\n\r\n--x--\r\n")
     accept_then_lose(postern, text=hostile)

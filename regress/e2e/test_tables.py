@@ -192,7 +192,7 @@ match !from src <nets> for domain "far.test" action "out"
     "a/../../b", "%2e%2e/x", "~root/x", ".hidden",
 ])
 def test_no_address_leaves_the_mail_directory(make_postern, address):
-    """HOSTILE 7: whatever a client calls the recipient, the mail lies in the mailbox of the user
+    """Whatever a client calls the recipient, the mail lies in the mailbox of the user
     that the catch-all names, and nowhere else."""
     postern = make_postern(start=False, config="""
 table vusers { "@" = "u" }

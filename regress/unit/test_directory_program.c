@@ -323,7 +323,6 @@ mailboxes_follow_the_configuration_and_the_queue_is_told(void **state)
 	finish(false);
 }
 
-/* HOSTILE 21 */
 static void
 a_bad_frame_costs_its_sender_the_channel_and_is_told(void **state)
 {

@@ -135,7 +135,7 @@ a_first_line_that_is_a_dot_is_an_empty_message(void **state)
 	expect(&roomy, ".\r\nQUIT", 7, "", 4);
 }
 
-/* What HOSTILE software takes for an end, and a second envelope behind it. */
+/* What some software takes for an end, and a second envelope behind it. */
 static const struct {
 	const char *name;
 	const char *end;

@@ -25,7 +25,7 @@ address(const char *text)
 	return resolve;
 }
 
-/* HOSTILE 29: a name may say nothing but a name. */
+/* A name may say nothing but a name. */
 static void
 host_names_are_letters_digits_hyphens_and_dots(void **state)
 {

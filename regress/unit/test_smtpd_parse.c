@@ -434,7 +434,7 @@ check_damage(const char *text)
 	}
 }
 
-/* HOSTILE 36: each word of each statement missing, doubled, and replaced. */
+/* Each word of each statement missing, doubled, and replaced. */
 static void
 damaged_statements_are_reported_with_line_and_word(void **state)
 {
@@ -694,7 +694,6 @@ many_errors_are_cut_short(void **state)
 	assert_non_null(strstr(reports.text, "too many errors"));
 }
 
-/* HOSTILE 36 */
 static void
 lines_and_words_of_megabytes_are_refused(void **state)
 {
@@ -788,7 +787,6 @@ included_files_are_read_in_place(void **state)
 	config_free(config);
 }
 
-/* HOSTILE 36 */
 static void
 files_that_are_no_config_are_refused(void **state)
 {
@@ -814,7 +812,6 @@ files_that_are_no_config_are_refused(void **state)
 	bad_file(write_file("main", "include open\n"), report);
 }
 
-/* HOSTILE 36 */
 static void
 include_loops_end(void **state)
 {
