@@ -625,7 +625,8 @@ read_some(struct channel *channel)
 	if (length == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return READ_NOTHING;
 	if (length == -1) {
-		end(channel, false, strerror(errno));
+		/* A reset is a close by a peer that had not read all it was sent. */
+		end(channel, false, errno == ECONNRESET ? "closed" : strerror(errno));
 		return READ_ENDED;
 	}
 	if (length == 0) {

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/stats.h"
 #include "queue/commit.h"
+#include "queue/delivery.h"
 #include "queue/mail.h"
 
 #define BATCH_ITEMS_MAX 512
@@ -33,6 +34,10 @@ struct commit {
 	uint32_t *removals;
 	size_t removal_count;
 	size_t removal_capacity;
+	uint32_t
+	    *fresh; /* ids of messages just made durable: their delivery begins after the turn */
+	size_t fresh_count;
+	size_t fresh_capacity;
 };
 
 bool
@@ -90,6 +95,7 @@ commit_close(struct queue *queue)
 	event_free(commit->states);
 	free(commit->items);
 	free(commit->removals);
+	free(commit->fresh);
 	free(commit);
 	queue->commit = NULL;
 }
@@ -191,6 +197,44 @@ keep_first_try(struct queue *queue, struct message *message, struct commit_item 
 	}
 }
 
+/* Not begun at once: the journal is in the middle of something. */
+static void
+note_fresh(struct commit *commit, uint32_t message_id)
+{
+	uint32_t *fresh;
+	size_t capacity;
+
+	if (commit->fresh_count == commit->fresh_capacity) {
+		capacity = commit->fresh_capacity == 0 ? 64 : 2 * commit->fresh_capacity;
+		fresh = reallocarray(commit->fresh, capacity, sizeof(*fresh));
+		if (fresh == NULL)
+			return; /* the tick finds it */
+		commit->fresh = fresh;
+		commit->fresh_capacity = capacity;
+	}
+	commit->fresh[commit->fresh_count++] = message_id;
+}
+
+void
+commit_begin_deliveries(struct queue *queue)
+{
+	struct commit *commit = queue->commit;
+	struct message *message;
+
+	for (size_t k = 0; k < commit->fresh_count; k++) {
+		uint32_t id = commit->fresh[k];
+
+		/* Looked up each time: what can't be read back is taken out of the index. */
+		for (uint32_t i = 0; (message = index_find(queue->index, id)) != NULL; i++) {
+			if (i >= message->count)
+				break;
+			if (message->entries[i].state == ENTRY_READY)
+				delivery_line_ready(queue, message->entries[i].line);
+		}
+	}
+	commit->fresh_count = 0;
+}
+
 static void
 item_durable(struct queue *queue, struct commit_item *item)
 {
@@ -205,6 +249,7 @@ item_durable(struct queue *queue, struct commit_item *item)
 	stats_add(STATS_QUEUE_ENQUEUED, message->count);
 	keep_first_try(queue, message, item);
 	mail_schedule(queue, message);
+	note_fresh(queue->commit, item->message_id);
 }
 
 void

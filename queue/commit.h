@@ -36,6 +36,8 @@ void commit_forget_owner(struct queue *, const void *owner);
 void commit_states(struct queue *, bool urgent);
 /* The file is removed when all that is staged now is durable. */
 void commit_remove_large(struct queue *, uint32_t message_id);
+/* Begins the deliveries of what became durable since the last call; between two batches. */
+void commit_begin_deliveries(struct queue *);
 /* Now. True when it is durable. */
 bool commit_now(struct queue *);
 

@@ -108,6 +108,7 @@ run_event(int fd, short what, void *arg)
 	program.run_waiting = false;
 	event_del(queue->run_event);
 	evtimer_del(program.run_wait);
+	commit_begin_deliveries(queue);
 	delivery_run(queue);
 }
 

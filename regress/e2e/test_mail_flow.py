@@ -28,6 +28,16 @@ def test_message_arrives_with_trace_fields_and_its_own_bytes(postern):
     assert re.search(rb"\bfor <alice@example\.test>;", ours)
 
 
+def test_delivery_begins_as_soon_as_the_mail_is_safe(postern):
+    """The mailbox is idle each time; the queue's own tick comes once a second."""
+    for number in range(5):
+        with postern.smtp() as client:
+            client.sendmail("a@client.test", "alice@example.test", b"Subject: x\r\n\r\nx\r\n")
+        wait_for(lambda want=number + 1: len(postern.log_lines(event="delivered")) == want)
+    delays = sorted(int(line["delay_ms"]) for line in postern.log_lines(event="delivered"))
+    assert delays[2] < 300, delays
+
+
 def test_reply_names_the_id_that_the_log_follows_to_the_file(postern):
     message = postern.send("alice@example.test", MESSAGE, sender="erin@client.test")
     (mail,) = postern.wait_mail("alice@example.test")
