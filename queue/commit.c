@@ -240,12 +240,9 @@ item_durable(struct queue *queue, struct commit_item *item)
 {
 	struct message *message = mail_add(queue, &item->location, item->head, item->head_length);
 
-	if (message == NULL) {
-		log_error("message %08x is stored, but memory is out: it is delivered after the "
-		          "next start",
-		    item->message_id);
-		return;
-	}
+	/* Its record counts as empty space while the index doesn't hold it: only a start helps. */
+	if (message == NULL)
+		fatalx("out of memory");
 	stats_add(STATS_QUEUE_ENQUEUED, message->count);
 	keep_first_try(queue, message, item);
 	mail_schedule(queue, message);

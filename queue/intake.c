@@ -26,9 +26,10 @@
 #include "queue/commit.h"
 #include "queue/intake.h"
 
-#define DRAFTS_MAX     65536 /* ids given to one listener and not used */
-#define OPEN_MAX       64    /* drafts with envelopes: see ipc_listener_queue.h */
-#define ENVELOPES_MAX  10000 /* a message; more is refused */
+#define DRAFTS_MAX     65536       /* ids given to one listener and not used */
+#define OWN_FIELDS_MAX (64 * 1024) /* that the listener puts before a text of the largest size */
+#define OPEN_MAX       64          /* drafts with envelopes: see ipc_listener_queue.h */
+#define ENVELOPES_MAX  10000       /* a message; more is refused */
 #define ENVELOPE_BYTES (4 * 1024 * 1024)
 #define BUCKETS        4096
 #define SEALS          (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
@@ -485,6 +486,11 @@ receive_commit(struct listener *listener, struct imsg *imsg)
 	} else if (!item.is_large && item.fd == -1) {
 		result = JOURNAL_BROKEN;
 		reply_set(&refusal, 451, "4.3.0", "No resources for the message, try again later");
+	} else if (item.is_large &&
+	    transaction.size > queue->config->max_message_size + OWN_FIELDS_MAX) {
+		/* Not read whole. That a reload lowered the limit is no offence. */
+		result = JOURNAL_BROKEN;
+		reply_set(&refusal, 452, "4.3.1", "Larger than messages may be");
 	} else {
 		result = stage(queue, draft, &transaction, &item, &bad);
 		commit_refusal(result, &refusal);
