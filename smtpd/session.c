@@ -673,8 +673,8 @@ greet(struct session *s, size_t behind)
 		    s->client.address, session_config(s)->limits.resolver_time_ms + NAME_MARGIN_MS);
 }
 
-static bool
-has_talked(int fd)
+bool
+session_has_talked(int fd)
 {
 	char byte;
 
@@ -736,7 +736,7 @@ session_start(struct service *service, struct settings *settings,
 	service_count_gauge(s->counted_as, 1);
 	if (!listener->proxy_v2) {
 		s->state = SESSION_COMMAND;
-		greet(s, has_talked(fd) ? 1 : 0);
+		greet(s, session_has_talked(fd) ? 1 : 0);
 	} else if (proxy_is_trusted(
 	               settings->config, listener->proxy_trusted, client->family, client->address))
 		s->state = SESSION_PROXY;
