@@ -40,6 +40,14 @@ clock_monotonic_ms(void)
 	return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
+int64_t
+clock_monotonic_us(void)
+{
+	struct timespec time = now(CLOCK_MONOTONIC);
+
+	return (int64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
+}
+
 /* RFC 5322 3.3 date-time, with the local offset from UTC. */
 void
 clock_format_rfc5322(int64_t wall, char *text, size_t size)

@@ -460,6 +460,23 @@ queue_descriptor(struct channel *channel, int fd)
 	return true;
 }
 
+static void
+trace_frame(const char *event, const char *direction, const struct channel *channel, uint16_t type,
+    uint32_t id, uint32_t peer, size_t length, bool has_fd)
+{
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_IMSG, event))
+		return;
+	log_text(&line, direction, channel->name);
+	log_number(&line, "type", type);
+	log_number(&line, "id", id);
+	log_number(&line, "peer", peer);
+	log_number(&line, "bytes", (int64_t)length);
+	log_text(&line, "descriptor", has_fd ? "yes" : "no");
+	log_end(&line);
+}
+
 void
 channel_send(struct channel *channel, uint16_t type, uint32_t id, uint32_t peer, int fd,
     const struct buf *payload)
@@ -493,8 +510,7 @@ channel_send(struct channel *channel, uint16_t type, uint32_t id, uint32_t peer,
 		memcpy(frame + IMSG_HEADER_SIZE, payload->data, length);
 	channel->output_length += IMSG_HEADER_SIZE + length;
 	if (log_is_traced(LOG_TRACE_IMSG))
-		log_trace(LOG_TRACE_IMSG, "imsg to %s: type %u id %u peer %u, %zu bytes%s",
-		    channel->name, type, id, peer, length, fd == -1 ? "" : " and a descriptor");
+		trace_frame("imsg-sent", "to", channel, type, id, peer, length, fd != -1);
 	if (channel->output_length >= FLUSH_BYTES &&
 	    !event_pending(channel->writable, EV_WRITE, NULL))
 		channel_flush(channel);
@@ -662,9 +678,8 @@ deliver(struct channel *channel, struct imsg *imsg, uint16_t flags, uint64_t pos
 		}
 	}
 	if (log_is_traced(LOG_TRACE_IMSG))
-		log_trace(LOG_TRACE_IMSG, "imsg from %s: type %u id %u peer %u, %zu bytes%s",
-		    channel->name, imsg->type, imsg->id, imsg->peer, imsg->length,
-		    imsg->fd == -1 ? "" : " and a descriptor");
+		trace_frame("imsg-received", "from", channel, imsg->type, imsg->id, imsg->peer,
+		    imsg->length, imsg->fd != -1);
 	channel->callbacks++;
 	channel->receive(channel, imsg, channel->arg);
 	if (imsg->fd != -1)

@@ -276,8 +276,25 @@ void
 log_begin(struct log_line *line, enum log_level level, const char *event)
 {
 	line->level = level;
+	line->traced = false;
 	line->length = 0;
 	append(line, event, strnlen(event, 64));
+}
+
+bool
+log_trace_begin(struct log_line *line, unsigned mask, const char *event)
+{
+	if (!log_is_traced(mask))
+		return false;
+	log_begin(line, LOG_LEVEL_DEBUG, event);
+	line->traced = true;
+	return true;
+}
+
+static size_t
+value_max(const struct log_line *line)
+{
+	return line->traced ? sizeof(line->text) : VALUE_MAX;
 }
 
 void
@@ -286,16 +303,16 @@ log_bytes(struct log_line *line, const char *key, const void *value, size_t leng
 	const unsigned char *bytes = value;
 	char unit[5];
 	bool quoted, full = false;
-	size_t i, unit_length;
+	size_t i, unit_length, most = value_max(line);
 
 	if (!begin_field(line, key))
 		return;
 	quoted = length == 0;
-	for (i = 0; i < length && i < VALUE_MAX && !quoted; i++)
+	for (i = 0; i < length && i < most && !quoted; i++)
 		quoted = bytes[i] == ' ' || bytes[i] == '"' || bytes[i] == '=';
 	if (quoted)
 		append(line, "\"", 1);
-	for (i = 0; i < length && i < VALUE_MAX; i++) {
+	for (i = 0; i < length && i < most; i++) {
 		unit_length = escape(unit, bytes[i], true);
 		if (!has_room(line, unit_length)) {
 			full = true;
@@ -314,7 +331,7 @@ log_bytes(struct log_line *line, const char *key, const void *value, size_t leng
 void
 log_text(struct log_line *line, const char *key, const char *value)
 {
-	log_bytes(line, key, value, strnlen(value, VALUE_MAX + 1));
+	log_bytes(line, key, value, strnlen(value, value_max(line) + 1));
 }
 
 void
@@ -347,7 +364,7 @@ log_hex32(struct log_line *line, const char *key, uint32_t value)
 void
 log_end(struct log_line *line)
 {
-	if (line->level <= state.level)
+	if (line->traced || line->level <= state.level)
 		emit(line->level, line->text);
 }
 

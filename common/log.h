@@ -62,12 +62,24 @@ bool log_is_lost(void);
 
 struct log_line {
 	enum log_level level;
+	bool traced; /* written whatever the level */
 	size_t length;
 	char text[1024];
 };
 
 /* Starts a line "event"; an event is one word in words joined by "-": smtp-connected, delivered. */
 void log_begin(struct log_line *, enum log_level, const char *event);
+/*
+ * The same for an event that is of use only to who traces `mask`: false when nobody does, and
+ * nothing is done. Its values may be as long as its line.
+ *
+ *	if (log_trace_begin(&line, LOG_TRACE_RULES, "rule-tried")) {
+ *		log_number(&line, "line", number);
+ *		log_end(&line);
+ *	}
+ */
+bool log_trace_begin(struct log_line *, unsigned mask, const char *event)
+    __attribute__((warn_unused_result));
 void log_text(struct log_line *, const char *key, const char *value);
 void log_bytes(struct log_line *, const char *key, const void *value, size_t length);
 void log_number(struct log_line *, const char *key, int64_t);

@@ -179,7 +179,7 @@ def test_an_account_change_that_cannot_be_says_why(postern, words):
 def test_log_and_trace_switch_what_is_logged(postern):
     postern.smtpctl("trace", "imsg")
     postern.send("alice@example.test")
-    wait_for(lambda: "imsg to" in postern.log_text(), 10, "traced frames")
+    wait_for(lambda: postern.log_lines("imsg-sent"), 10, "traced frames")
     postern.smtpctl("untrace", "all")
     postern.smtpctl("log", "verbose")
     postern.smtpctl("log", "brief")

@@ -183,6 +183,10 @@ free_text_is_one_line_too(void **state)
 static void
 levels_and_traces_decide_what_is_written(void **state)
 {
+	struct log_line line;
+	char long_value[2000];
+	const char *text;
+
 	(void)state;
 	log_debug("not this");
 	assert_string_equal(written(), "");
@@ -191,13 +195,18 @@ levels_and_traces_decide_what_is_written(void **state)
 	log_set_level(LOG_LEVEL_DEBUG);
 	log_debug("now this");
 	assert_string_equal(written(), "now this\n");
-	log_trace(LOG_TRACE_SMTP, "not this");
-	assert_string_equal(written(), "");
+	assert_false(log_trace_begin(&line, LOG_TRACE_SMTP, "not-this"));
 	log_set_trace(LOG_TRACE_SMTP | LOG_TRACE_MDA);
 	log_set_level(LOG_LEVEL_INFO);
-	log_trace(LOG_TRACE_SMTP, "traced");
-	assert_string_equal(written(), "traced\n");
-	log_trace(LOG_TRACE_IMSG, "not this");
+	assert_true(log_trace_begin(&line, LOG_TRACE_SMTP, "traced"));
+	memset(long_value, 'v', sizeof(long_value));
+	log_bytes(&line, "value", long_value, sizeof(long_value));
+	log_end(&line);
+	text = written();
+	assert_int_equal(strncmp(text, "traced value=vvv", 16), 0);
+	/* More than an event's value of everyday, and yet no more than a line. */
+	assert_in_range(strlen(text), 900, 1100);
+	assert_false(log_trace_begin(&line, LOG_TRACE_IMSG, "not-this"));
 	assert_string_equal(written(), "");
 }
 
