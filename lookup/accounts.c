@@ -115,7 +115,7 @@ make_key(char *key, const char *domain, const char *local)
 }
 
 static enum account_result
-read_record(struct accounts *accounts, enum account_kind kind, const char *key)
+read_untraced(struct accounts *accounts, enum account_kind kind, const char *key)
 {
 	if (accounts->store == NULL)
 		return ACCOUNT_BROKEN;
@@ -129,6 +129,26 @@ read_record(struct accounts *accounts, enum account_kind kind, const char *key)
 		break;
 	}
 	return give_up(accounts);
+}
+
+static enum account_result
+read_record(struct accounts *accounts, enum account_kind kind, const char *key)
+{
+	int64_t since = log_is_traced(LOG_TRACE_LOOKUP) ? clock_monotonic_us() : 0;
+	enum account_result result = read_untraced(accounts, kind, key);
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_LOOKUP, "account-looked-up"))
+		return result;
+	log_text(&line, "in", table_names[kind]);
+	log_text(&line, "key", key);
+	log_text(&line, "result",
+	    result == ACCOUNT_FOUND      ? "found"
+	        : result == ACCOUNT_NONE ? "none"
+	                                 : "temporary-error");
+	log_number(&line, "time_us", clock_monotonic_us() - since);
+	log_end(&line);
+	return result;
 }
 
 static bool

@@ -58,6 +58,36 @@ struct expansion {
 	bool too_many;
 };
 
+/* What came of the node in work; `to` may be NULL. */
+static void
+trace_step(
+    const struct expansion *x, const char *step, const char *to, const char *key, const char *value)
+{
+	const struct node *node = &x->nodes[x->at];
+	char text[ADDRESS_TEXT_MAX + 1];
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_EXPAND, "expand-step"))
+		return;
+	address_format(&x->rcpt->rcpt, text, sizeof(text));
+	log_text(&line, "rcpt", text);
+	address_format(&node->address, text, sizeof(text));
+	log_text(&line, node->kind == NODE_ADDRESS ? "address" : "name", text);
+	log_text(&line, "step", step);
+	if (to != NULL)
+		log_text(&line, "to", to);
+	if (value != NULL && *value != '\0')
+		log_text(&line, key, value);
+	log_end(&line);
+}
+
+static void
+trace(const struct expansion *x, const char *step, const char *to, const char *reason)
+{
+	if (log_is_traced(LOG_TRACE_EXPAND) && x->at < x->node_count)
+		trace_step(x, step, to, "reason", reason);
+}
+
 static void
 dead(struct expansion *x, const char *what, unsigned code, const char *enhanced, const char *words)
 {
@@ -66,6 +96,7 @@ dead(struct expansion *x, const char *what, unsigned code, const char *enhanced,
 
 	if (x->why.code == 0)
 		reply_set(&x->why, code, enhanced, "%s", words);
+	trace(x, "dead", what, words);
 	/* Of the recipient itself the listener logs the reply. */
 	if (x->node_count > 1 || what != NULL) {
 		if (x->dead++ < DEAD_LOGGED_MAX) {
@@ -161,6 +192,20 @@ append_node(struct expansion *x, struct node *node)
 	x->nodes[x->node_count++] = *node;
 }
 
+static void
+trace_node(const struct expansion *x, const char *step, const struct node *node)
+{
+	char text[ADDRESS_TEXT_MAX + 1];
+
+	if (!log_is_traced(LOG_TRACE_EXPAND))
+		return;
+	address_format(&node->address, text, sizeof(text));
+	trace(x, step, text,
+	    node->kind == NODE_ADDRESS ? "an address: the rules are asked"
+	        : node->final          ? "itself: the mailbox below"
+	                               : "a user's name");
+}
+
 /* Adds what the node in work leads to. */
 static void
 add_node(struct expansion *x, enum node_kind kind, const struct action *action, const char *local,
@@ -179,10 +224,14 @@ add_node(struct expansion *x, enum node_kind kind, const struct action *action, 
 	}
 	node.final = same_node(current, &node);
 	node_key(&node, key, sizeof(key));
-	if (is_new(x, key))
+	if (is_new(x, key)) {
+		trace_node(x, "leads-to", &node);
 		append_node(x, &node);
-	else if (is_ancestor(x, &node))
+	} else if (is_ancestor(x, &node)) {
+		trace_node(x, "leads-back-to", &node);
 		x->loop = true;
+	} else
+		trace_node(x, "leads-again-to", &node);
 }
 
 static void
@@ -207,6 +256,13 @@ add_target(struct expansion *x, enum envelope_kind kind, const struct action *ac
 		out->targets = target;
 		x->target_capacity = capacity;
 	}
+	if (log_is_traced(LOG_TRACE_EXPAND))
+		trace_step(x,
+		    kind == ENVELOPE_MAILDIR    ? "mailbox"
+		        : kind == ENVELOPE_PIPE ? "command"
+		                                : "relay",
+		    kind == ENVELOPE_PIPE ? command : NULL, "action",
+		    action == NULL ? "" : action->config->name);
 	target = &out->targets[out->count];
 	memset(target, 0, sizeof(*target));
 	target->kind = kind;
@@ -278,6 +334,7 @@ set_error_target(struct expansion *x, const char *text)
 		text += 3;
 		text += strspn(text, " ");
 	}
+	trace(x, "error", NULL, text);
 	if (x->error_target.code == 0)
 		reply_set(&x->error_target, code, code < 500 ? "4.7.1" : "5.7.1", "%s",
 		    *text == '\0' ? "not accepted" : text);
@@ -662,17 +719,27 @@ expand_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct a
 }
 
 static void
-trace_targets(const struct address *address, const struct expanded *out)
+trace_result(const struct address *address, const struct expanded *out)
 {
-	char text[ADDRESS_TEXT_MAX + 1];
+	char text[ADDRESS_TEXT_MAX + 1], to[ADDRESS_TEXT_MAX + 1], reply[REPLY_TEXT_MAX + 32];
+	struct log_line line;
 
+	if (!log_trace_begin(&line, LOG_TRACE_EXPAND, "expanded"))
+		return;
 	address_format(address, text, sizeof(text));
-	log_trace(LOG_TRACE_EXPAND, "expand: %s: %zu targets, %u %s %s", text, (size_t)out->count,
-	    out->reply.code, out->reply.enhanced, out->reply.text);
+	log_text(&line, "rcpt", text);
+	log_number(&line, "targets", (int64_t)out->count);
+	reply_format(&out->reply, reply, sizeof(reply));
+	log_text(&line, "reply", reply);
+	log_end(&line);
 	for (size_t i = 0; i < out->count; i++) {
-		address_format(&out->targets[i].dest, text, sizeof(text));
-		log_trace(
-		    LOG_TRACE_EXPAND, "expand: to %s by action %s", text, out->targets[i].action);
+		if (!log_trace_begin(&line, LOG_TRACE_EXPAND, "expanded-to"))
+			return;
+		log_text(&line, "rcpt", text);
+		address_format(&out->targets[i].dest, to, sizeof(to));
+		log_text(&line, "to", to);
+		log_text(&line, "action", out->targets[i].action);
+		log_end(&line);
 	}
 }
 
@@ -687,5 +754,5 @@ expand_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct expanded
 	if (reply_is_permanent(&out->reply) && is_postmaster(site, rcpt, &address))
 		expand_postmaster(site, rcpt, &address, out);
 	if (log_is_traced(LOG_TRACE_EXPAND))
-		trace_targets(&address, out);
+		trace_result(&address, out);
 }

@@ -10,6 +10,7 @@
 
 #include <bsd/string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "lookup/mailbox.h"
 #include "lookup/path.h"
@@ -117,9 +118,17 @@ static bool
 find_system_user(const char *name, struct ipc_mailbox *mailbox)
 {
 	const struct passwd *passwd;
+	int64_t since = log_is_traced(LOG_TRACE_LOOKUP) ? clock_monotonic_us() : 0;
+	struct log_line line;
 
 	errno = 0;
 	passwd = getpwnam(name);
+	if (log_trace_begin(&line, LOG_TRACE_LOOKUP, "system-user-looked-up")) {
+		log_text(&line, "user", name);
+		log_text(&line, "result", passwd != NULL ? "found" : "none");
+		log_number(&line, "time_us", clock_monotonic_us() - since);
+		log_end(&line);
+	}
 	if (passwd == NULL) {
 		if (errno == 0 || errno == ENOENT || errno == ESRCH || errno == EPERM)
 			no_such_user(mailbox);

@@ -97,41 +97,108 @@ match_for(const struct question *q, const struct rule *rule)
 
 /* Everything but "from" and "for", of which a rule usually has nothing. */
 static enum table_result
-match_rest(const struct question *q, const struct rule *rule)
+match_rest(const struct question *q, const struct rule *rule, const char **condition)
 {
 	const struct rule_config *config = rule->config;
 	const char *delimiters = q->site->config->subaddress_delimiters;
 	enum table_result result = TABLE_FOUND;
 
-	if (*config->tag != '\0')
+	if (*config->tag != '\0') {
+		*condition = "tag";
 		result =
 		    negate(found_if(!q->internal && strcasecmp(config->tag, q->rcpt->tag) == 0),
 		        config->tag_negated);
-	if (result == TABLE_FOUND && rule->helo != NULL)
+	}
+	if (result == TABLE_FOUND && rule->helo != NULL) {
+		*condition = "helo";
 		result = negate(table_match_domain(rule->helo, q->internal ? "" : q->rcpt->helo),
 		    config->helo_negated);
-	if (result == TABLE_FOUND && rule->mail_from != NULL)
+	}
+	if (result == TABLE_FOUND && rule->mail_from != NULL) {
+		*condition = "mail-from";
 		result = negate(table_match_mailbox(rule->mail_from, &q->rcpt->sender, delimiters),
 		    config->mail_from_negated);
-	if (result == TABLE_FOUND && rule->rcpt_to != NULL)
+	}
+	if (result == TABLE_FOUND && rule->rcpt_to != NULL) {
+		*condition = "rcpt-to";
 		result = negate(table_match_mailbox(rule->rcpt_to, q->dest, delimiters),
 		    config->rcpt_to_negated);
+	}
 	return result;
 }
 
+/* `*condition` is the last one that was looked at: it decided. */
 static enum table_result
-match_rule(const struct question *q, const struct rule *rule)
+match_rule(const struct question *q, const struct rule *rule, const char **condition)
 {
 	enum table_result result;
 
+	*condition = "table";
 	if (rule->broken)
 		return TABLE_BROKEN;
+	*condition = "from";
 	result = negate(match_from(q, rule), rule->config->from_negated);
-	if (result == TABLE_FOUND)
+	if (result == TABLE_FOUND) {
+		*condition = "for";
 		result = negate(match_for(q, rule), rule->config->for_negated);
+	}
 	if (result == TABLE_FOUND)
-		result = match_rest(q, rule);
+		result = match_rest(q, rule, condition);
 	return result;
+}
+
+/* One rule tried for a recipient; which of its conditions failed. */
+static void
+trace_tried(const struct question *q, const struct rule *rule, enum table_result result,
+    const char *condition)
+{
+	char text[ADDRESS_TEXT_MAX + 1];
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_RULES, "rule-tried"))
+		return;
+	address_format(q->dest, text, sizeof(text));
+	log_text(&line, "to", text);
+	log_number(&line, "line", rule->config->line);
+	log_text(&line, "result",
+	    result == TABLE_FOUND      ? "matches"
+	        : result == TABLE_NONE ? "does-not-match"
+	                               : "temporary-error");
+	if (result != TABLE_FOUND)
+		log_text(&line, "condition", condition);
+	log_end(&line);
+}
+
+static void
+trace_chosen(const struct question *q, const struct rule *rule, enum rules_result result)
+{
+	char text[ADDRESS_TEXT_MAX + 1];
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_RULES, "rule-chosen"))
+		return;
+	address_format(q->dest, text, sizeof(text));
+	log_text(&line, "to", text);
+	address_format(&q->rcpt->sender, text, sizeof(text));
+	log_text(&line, "from", text);
+	log_text(&line, "client", q->internal ? "local" : q->rcpt->client_name);
+	switch (result) {
+	case RULES_ACTION:
+		log_number(&line, "line", rule->config->line);
+		log_text(&line, "action", rule->config->action);
+		break;
+	case RULES_REJECT:
+		log_number(&line, "line", rule->config->line);
+		log_text(&line, "action", "reject");
+		break;
+	case RULES_NONE:
+		log_text(&line, "action", "none");
+		break;
+	case RULES_BROKEN:
+		log_text(&line, "action", "temporary-error");
+		break;
+	}
+	log_end(&line);
 }
 
 enum rules_result
@@ -144,8 +211,12 @@ rules_match(struct site *site, const struct ipc_rcpt *rcpt, const struct address
 	*found = NULL;
 	for (size_t i = 0; i < site->config->rule_count && result == RULES_NONE; i++) {
 		const struct rule *rule = &site->rules[i];
+		const char *condition;
+		enum table_result matches = match_rule(&question, rule, &condition);
 
-		switch (match_rule(&question, rule)) {
+		if (log_is_traced(LOG_TRACE_RULES))
+			trace_tried(&question, rule, matches, condition);
+		switch (matches) {
 		case TABLE_FOUND:
 			*found = rule;
 			result = rule->action == NULL ? RULES_REJECT : RULES_ACTION;
@@ -157,17 +228,8 @@ rules_match(struct site *site, const struct ipc_rcpt *rcpt, const struct address
 			break;
 		}
 	}
-	if (log_is_traced(LOG_TRACE_RULES)) {
-		char text[ADDRESS_TEXT_MAX + 1];
-
-		address_format(dest, text, sizeof(text));
-		log_trace(LOG_TRACE_RULES, "rules: %s: line %u, %s", text,
-		    *found == NULL ? 0 : (*found)->config->line,
-		    result == RULES_ACTION       ? (*found)->config->action
-		        : result == RULES_REJECT ? "reject"
-		        : result == RULES_NONE   ? "no rule"
-		                                 : "temporary error");
-	}
+	if (log_is_traced(LOG_TRACE_RULES))
+		trace_chosen(&question, *found, result);
 	return result;
 }
 

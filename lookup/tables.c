@@ -11,6 +11,7 @@
 
 #include <bsd/string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/store.h"
 #include "lookup/accounts.h"
@@ -370,6 +371,33 @@ table_is_accounts(const struct table *table)
 	return table->config->backend == TABLE_ACCOUNTS;
 }
 
+/* Every question to a table, under any of its forms, ends here when it is traced. */
+static enum table_result
+traced(const struct table *table, const char *question, const char *key, enum table_result result,
+    int64_t since_us)
+{
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_LOOKUP, "table-looked-up"))
+		return result;
+	log_text(&line, "table", table->config->name);
+	log_text(&line, "for", question);
+	log_text(&line, "key", key);
+	log_text(&line, "result",
+	    result == TABLE_FOUND      ? "found"
+	        : result == TABLE_NONE ? "none"
+	                               : "temporary-error");
+	log_number(&line, "time_us", clock_monotonic_us() - since_us);
+	log_end(&line);
+	return result;
+}
+
+static int64_t
+trace_start(void)
+{
+	return log_is_traced(LOG_TRACE_LOOKUP) ? clock_monotonic_us() : 0;
+}
+
 static enum table_result
 get_normalised(struct table *table, const char *key, struct buf *value)
 {
@@ -391,12 +419,13 @@ get_normalised(struct table *table, const char *key, struct buf *value)
 enum table_result
 table_get(struct table *table, const char *key, struct buf *value)
 {
+	int64_t since = trace_start();
 	char normal[TABLE_KEY_MAX];
 
 	/* A key that is too long for any table is in none. */
 	if (!table_key_normalise(key, normal, sizeof(normal)))
-		return TABLE_NONE;
-	return get_normalised(table, normal, value);
+		return traced(table, "value", key, TABLE_NONE, since);
+	return traced(table, "value", normal, get_normalised(table, normal, value), since);
 }
 
 /* Tries whole keys until one is there. */
@@ -434,14 +463,17 @@ has_domain_key(struct table *table, const char *prefix, const char *domain)
 enum table_result
 table_match_domain(struct table *table, const char *domain)
 {
+	int64_t since = trace_start();
 	char key[TABLE_KEY_MAX];
 	enum table_result result;
 
 	if (*domain == '\0' || !table_domain_normalise(domain, key, sizeof(key)) ||
 	    !pattern_is_plain(key))
-		return TABLE_NONE;
+		return traced(table, "domain", domain, TABLE_NONE, since);
 	result = has_domain_key(table, "", key);
-	return result == TABLE_NONE ? table->functions->match_domain(table, key) : result;
+	if (result == TABLE_NONE)
+		result = table->functions->match_domain(table, key);
+	return traced(table, "domain", key, result, since);
 }
 
 static enum table_result
@@ -460,8 +492,8 @@ match_mailbox_exactly(struct table *table, const char *local, const char *domain
 	return result;
 }
 
-enum table_result
-table_match_mailbox(struct table *table, const struct address *address, const char *delimiters)
+static enum table_result
+match_mailbox(struct table *table, const struct address *address, const char *delimiters)
 {
 	struct address plain = *address;
 	char domain[TABLE_KEY_MAX], detail[ADDRESS_LOCAL_MAX + 1];
@@ -486,7 +518,27 @@ table_match_mailbox(struct table *table, const struct address *address, const ch
 }
 
 enum table_result
+table_match_mailbox(struct table *table, const struct address *address, const char *delimiters)
+{
+	int64_t since = trace_start();
+	enum table_result result = match_mailbox(table, address, delimiters);
+	char text[ADDRESS_TEXT_MAX + 1];
+
+	if (!log_is_traced(LOG_TRACE_LOOKUP))
+		return result;
+	address_format(address, text, sizeof(text));
+	return traced(table, "mailbox", address_is_null(address) ? "<>" : text, result, since);
+}
+
+enum table_result
 table_match_network(struct table *table, const struct netaddr *netaddr)
 {
-	return table->functions->match_network(table, netaddr);
+	int64_t since = trace_start();
+	enum table_result result = table->functions->match_network(table, netaddr);
+	char text[64];
+
+	if (!log_is_traced(LOG_TRACE_LOOKUP))
+		return result;
+	netaddr_format(netaddr, text, sizeof(text));
+	return traced(table, "address", text, result, since);
 }
