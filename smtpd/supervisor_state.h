@@ -2,7 +2,8 @@
  * The supervisor's state and the parts that work on it:
  *
  *	supervisor_run.c       from the first child to the last: start, signals, log, stop
- *	supervisor_children.c  the suite's programs: started, wired, watched, restarted
+ *	supervisor_start.c     the suite's programs: started, connected, configured
+ *	supervisor_children.c  the same: watched, restarted, stopped
  *	supervisor_mda.c       mda processes, for the queue
  *	supervisor_control.c   what `control` asks for, and reload
  */
@@ -128,25 +129,34 @@ struct supervisor {
 	int64_t stop_began_ms;
 };
 
-/* supervisor_children.c */
+/* supervisor_start.c */
 
-/* Fills in the table of children; nothing is started. */
-void children_init(struct supervisor *);
 /* Starts all; they get to know each other, then those that nobody connects to begin. */
 void children_start(struct supervisor *);
 /* True when all are ready. When all but the listeners and control are, lets those begin. */
 bool children_have_started(struct supervisor *);
+/* Starts the slot's program alone, or has it tried again later. */
+void slot_start(struct child_slot *);
+void children_send_log(struct supervisor *, bool with_fd);
+void children_send_listeners(struct supervisor *, uint16_t type);
+/* The current config to all children, and to listeners its sockets. */
+void children_configure(struct supervisor *);
+/* A config frame on a channel; false when there is none to be had. */
+bool send_config(struct supervisor *, struct channel *);
+/* The log's mode, with a new socket when `with_fd`. */
+void send_log(struct supervisor *, struct channel *, bool with_fd);
+
+/* supervisor_children.c */
+
+/* Fills in the table of children; nothing is started. */
+void children_init(struct supervisor *);
+void children_free(struct supervisor *);
 /* A child's process has ended. False when `pid` is none of them. */
 bool children_reaped(struct supervisor *, pid_t, int status);
 /* STOP to the running children of that program. */
 void children_stop(struct supervisor *, enum program);
 bool children_are_gone(const struct supervisor *, enum program);
 void children_kill(struct supervisor *);
-void children_send_log(struct supervisor *, bool with_fd);
-void children_send_listeners(struct supervisor *, uint16_t type);
-/* The current config to all children, and to listeners its sockets. */
-void children_configure(struct supervisor *);
-void children_free(struct supervisor *);
 /* NULL while it doesn't run. */
 struct channel *children_channel(const struct supervisor *, enum program);
 /* True while one of them still has to take the new config. */
@@ -155,12 +165,16 @@ bool children_are_configuring(const struct supervisor *);
 void children_name_configuring(const struct supervisor *, char *names, size_t);
 /* Logs who isn't ready yet; fails the start when one has taken too long. */
 void children_check_start(struct supervisor *);
+bool slot_is_running(const struct child_slot *);
+/* Its program has died, or could not be started: starts it when its backoff allows. */
+void slot_restart_later(struct child_slot *);
+/* A line about it, with its pid. */
+void slot_log(struct child_slot *, enum log_level, const char *event);
+/* Of its channel. */
+void slot_received(struct channel *, struct imsg *, void *slot);
+void slot_closed(struct channel *, const char *why, void *slot);
 /* What a process ended by, as fields of a line. */
 void log_exit_status(struct log_line *, int status);
-/* A config frame on a channel; false when there is none to be had. */
-bool send_config(struct supervisor *, struct channel *);
-/* The log's mode, with a new socket when `with_fd`. */
-void send_log(struct supervisor *, struct channel *, bool with_fd);
 
 /* supervisor_mda.c */
 
@@ -181,6 +195,7 @@ bool control_request(struct supervisor *, struct channel *control, const struct 
 void control_reload(struct supervisor *);
 /* A child has taken the new config, or has died. */
 void control_child_configured(struct supervisor *);
+
 /* supervisor_run.c */
 
 /*
