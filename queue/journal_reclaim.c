@@ -3,8 +3,8 @@
  * states that are still about something are appended there again, and then the segment is free.
  *
  * A step does all its work between two turns of the event loop: it commits the first head, so that
- * no state is newer than what it copies, copies, commits the second head, and moves the index. If
- * anything of that fails the original stays what it was.
+ * no state is newer than what it copies, copies, commits the second head, and moves the index to
+ * the copies that are durable. Of what fails the original stays what it was.
  *
  * In the usual flow nothing is copied at all: mail is delivered, the oldest segment is found empty,
  * and what needed it becomes free in turn.
@@ -292,6 +292,26 @@ finish(struct journal *journal)
 	segment->closed_ms = clock_monotonic_ms() + 3600 * 1000LL;
 }
 
+/*
+ * Every copy that is durable takes its original's place, also where the step as a whole failed:
+ * recovery would find it, and what ends the original need not be kept as long as the copy is.
+ */
+static void
+move_copies(struct journal *journal)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+
+	for (size_t i = 0; i < reclaim->copy_count; i++) {
+		const struct copy *copy = &reclaim->copies[i];
+
+		/* A batch that failed stands behind the end. */
+		if (copy->to.offset < journal->segments[copy->to.slot]->end)
+			journal->handler.message_moved(
+			    journal->handler.arg, copy->message_id, &copy->from, &copy->to);
+	}
+	reclaim->copy_count = 0;
+}
+
 bool
 journal_reclaim(struct journal *journal)
 {
@@ -323,16 +343,14 @@ journal_reclaim(struct journal *journal)
 		reclaim->offset += next;
 		done += next;
 	}
-	ok = ok && journal_commit(journal, JOURNAL_SECOND) && failures == journal->failures;
+	/* Also after a failure: nothing stays staged that a later commit would make durable. */
+	ok = journal_commit(journal, JOURNAL_SECOND) && ok && failures == journal->failures;
+	move_copies(journal);
 	if (!ok) {
 		journal->segments[reclaim->slot]->closed_ms = clock_monotonic_ms() + 5000;
 		stop(journal);
 		return false;
 	}
-	for (size_t i = 0; i < reclaim->copy_count; i++)
-		journal->handler.message_moved(journal->handler.arg, reclaim->copies[i].message_id,
-		    &reclaim->copies[i].from, &reclaim->copies[i].to);
-	reclaim->copy_count = 0;
 	if (done < RECLAIM_STEP_BYTES)
 		finish(journal);
 	return true;

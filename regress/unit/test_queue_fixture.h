@@ -106,6 +106,7 @@ static struct {
 	size_t staged_count;
 	unsigned refused;
 	unsigned committed;
+	uint32_t uncopyable; /* a message whose copying forward fails */
 } fixture;
 
 static struct known *
@@ -202,6 +203,8 @@ on_survivor(void *arg, const struct location *location, struct message_head *hea
 	message_encode_envelope(buf, &envelope, 0);
 	message_encode_effects(buf, NULL, 0);
 	message_encode_finish(buf);
+	if (known->id == fixture.uncopyable)
+		buf->failed = true;
 	return true;
 }
 

@@ -159,6 +159,90 @@ copying_that_fails_leaves_the_original(void **state)
 		assert_false(is_queued(id));
 }
 
+/* A segment of which four messages from `first` on, 400 kB, live. */
+static void
+fill_with_survivors(uint32_t first)
+{
+	for (uint32_t id = first; id < first + 4; id++)
+		put_committed(id, 99000);
+	fill_with_done(first + 4, 8);
+}
+
+/* All from `first` on is delivered, and its segments and those of the states are used again. */
+static void
+end_and_forget(uint32_t first, uint32_t end)
+{
+	for (uint32_t id = first; id < end; id++) {
+		if (is_queued(id))
+			done(id);
+	}
+	assert_true(commit());
+	for (uint32_t round = 0; round < 4; round++) {
+		fill_with_done(3000 + round * 40, 40);
+		reclaim_all();
+	}
+}
+
+/* The second generation's segment is full and durable when the step goes on in another, and there
+ * the disk fails. */
+static void
+copies_of_a_step_that_failed_do_not_come_back(void **state)
+{
+	uint32_t slot;
+
+	(void)state;
+	fill_with_survivors(100);
+	fill_with_survivors(200);
+	fill_with_done(400, 20);
+	reclaim_all();
+	fill_with_survivors(300);
+	fill_with_done(500, 20);
+	slot = find_known(300)->location.slot;
+	disk.seconds_ahead += 60;
+	for (unsigned i = 0; i < 20 && find_known(300)->location.slot == slot; i++) {
+		/* A step in which no segment is filled syncs once at most. */
+		disk.syncs = 0;
+		disk.sync_error = EIO;
+		disk.sync_after = 1;
+		journal_reclaim(fixture.journal);
+		disk.sync_error = 0;
+	}
+	/* Some were copied, some not. */
+	assert_int_not_equal(find_known(300)->location.slot, slot);
+	assert_int_equal(find_known(303)->location.slot, slot);
+	for (uint32_t id = 300; id < 304; id++)
+		assert_intact(id);
+	disk.seconds_ahead += 60;
+	end_and_forget(100, 600);
+	crash();
+	open_again();
+	for (uint32_t id = 100; id < 600; id++)
+		assert_false(is_queued(id));
+}
+
+static void
+copies_before_one_that_can_not_be_made_do_not_come_back(void **state)
+{
+	(void)state;
+	fill_with_survivors(100);
+	fill_with_done(500, 20);
+	fixture.uncopyable = 103;
+	reclaim_all();
+	for (uint32_t id = 100; id < 104; id++)
+		assert_intact(id);
+	for (uint32_t id = 100; id < 103; id++)
+		done(id);
+	fixture.uncopyable = 0;
+	fill_with_survivors(200);
+	fill_with_done(530, 20);
+	reclaim_all();
+	end_and_forget(100, 600);
+	crash();
+	open_again();
+	for (uint32_t id = 100; id < 600; id++)
+		assert_false(is_queued(id));
+}
+
 static void
 a_full_disk_refuses_new_mail_but_not_the_end_of_old(void **state)
 {
@@ -206,6 +290,8 @@ main(void)
 		TEST(a_done_state_outlives_its_message),
 		TEST(a_crash_between_copying_and_forgetting_keeps_one),
 		TEST(copying_that_fails_leaves_the_original),
+		TEST(copies_of_a_step_that_failed_do_not_come_back),
+		TEST(copies_before_one_that_can_not_be_made_do_not_come_back),
 		TEST(a_full_disk_refuses_new_mail_but_not_the_end_of_old),
 	};
 
