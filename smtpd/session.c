@@ -34,7 +34,7 @@ static void on_readable(evutil_socket_t, short, void *);
 static void on_writable(evutil_socket_t, short, void *);
 static void on_timer(evutil_socket_t, short, void *);
 static void settle(struct session *);
-static void greet(struct session *, size_t behind);
+static void greet(struct session *);
 
 const char *
 session_hostname(const struct session *s)
@@ -438,7 +438,8 @@ take_proxy_header(struct session *s, const char *data, size_t length)
 		}
 	}
 	s->state = SESSION_COMMAND;
-	greet(s, length - used);
+	s->input_behind = length - used;
+	greet(s);
 	return used;
 }
 
@@ -655,12 +656,20 @@ session_named(void *owner, const char *name)
 
 /* Begin */
 
+bool
+session_has_more_input(const struct session *s)
+{
+	char byte;
+
+	return s->input_behind > 0 || recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* The banner; the client has said nothing yet, or it isn't one of ours (RFC 5321 4.3.1). */
 static void
-greet(struct session *s, size_t behind)
+greet(struct session *s)
 {
 	log_connected(s);
-	if (behind > 0) {
+	if (session_has_more_input(s)) {
 		session_reply(
 		    s, 554, "5.5.0", "%s a client must wait for the greeting", session_hostname(s));
 		s->linger = true;
@@ -671,14 +680,6 @@ greet(struct session *s, size_t behind)
 	if (s->client.family == CLIENT_INET4 || s->client.family == CLIENT_INET6)
 		s->name_request = upstream_ask_name(s->service->upstream, s, s->client.family,
 		    s->client.address, session_config(s)->limits.resolver_time_ms + NAME_MARGIN_MS);
-}
-
-bool
-session_has_talked(int fd)
-{
-	char byte;
-
-	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 /* Before a session exists: one write, and gone. */
@@ -736,7 +737,7 @@ session_start(struct service *service, struct settings *settings,
 	service_count_gauge(s->counted_as, 1);
 	if (!listener->proxy_v2) {
 		s->state = SESSION_COMMAND;
-		greet(s, session_has_talked(fd) ? 1 : 0);
+		greet(s);
 	} else if (proxy_is_trusted(
 	               settings->config, listener->proxy_trusted, client->family, client->address))
 		s->state = SESSION_PROXY;

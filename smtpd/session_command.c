@@ -81,8 +81,10 @@ on_greeting(struct session *s, const struct command *command)
 		    s->lmtp ? "this is LMTP, say LHLO" : "this is not LMTP, say EHLO");
 		return;
 	}
-	/* The client can't know yet whether it may pipeline: RFC 2920 3.1. */
-	if (s->input_behind > 0) {
+	/* RFC 2920 3.1: EHLO is the last of its group, as the client can't know yet whether it may
+	 * pipeline. The others that must be last (VRFY, EXPN, NOOP) change nothing here: what is
+	 * behind them is answered in its order. */
+	if (session_has_more_input(s)) {
 		refuse(s, command, 554, "5.5.0", "input sent ahead of the reply, closing");
 		s->linger = true;
 		session_close(s, "talked ahead");

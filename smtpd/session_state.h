@@ -105,8 +105,8 @@ void session_log_begin(struct session *, struct log_line *, enum log_level, cons
 void session_log_client(struct session *, struct log_line *);
 void session_log_reply(struct log_line *, const struct reply *);
 
-/* Bytes of the client have come that were not read yet. */
-bool session_has_talked(int fd);
+/* The client has sent more than the line at hand, be it read yet or not. */
+bool session_has_more_input(const struct session *);
 /* The session ends when its output is sent. `reason` is for the log, a literal. */
 void session_close(struct session *, const char *reason);
 /* 421 and close (RFC 5321 3.8). */

@@ -135,7 +135,7 @@ session_begin_data(struct session *s, const struct command *command)
 
 	/* RFC 2920 3.1: DATA is the last of its group. What is behind it can only be text that
 	 * didn't wait for the 354, or commands meant to be taken for such: neither is read. */
-	if (s->input_behind > 0 || session_has_talked(s->fd)) {
+	if (session_has_more_input(s)) {
 		refuse_command(
 		    s, command, 554, "5.5.0", "input behind DATA before its reply, closing");
 		session_drop_mail(s);

@@ -35,6 +35,7 @@ struct world {
 	struct service service;
 	struct settings *settings;
 	struct listener_config *listener;
+	struct client from;
 	int client;
 	char heard[256 * 1024]; /* by the client */
 	size_t heard_length;
@@ -277,6 +278,25 @@ say(struct world *w, const char *text)
 	assert_int_equal(send(w->client, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 }
 
+/* The server reads this and, in the same call, nothing of what is sent next: a read ends behind
+ * bytes that a descriptor came with. */
+static inline void
+say_apart(struct world *w, const void *data, size_t length)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .head = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec iov = { (void *)(uintptr_t)data, length };
+	struct msghdr message = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control) };
+
+	memcpy(CMSG_DATA(&control.head), &w->client, sizeof(int));
+	assert_int_equal(sendmsg(w->client, &message, MSG_NOSIGNAL), (ssize_t)length);
+}
+
 /* Waits until the client has heard exactly this, and forgets it. */
 static inline void
 hear(struct world *w, const char *text)
@@ -305,7 +325,6 @@ hear_code(struct world *w, const char *begin)
 static inline void
 dial(struct world *w)
 {
-	struct client client = { CLIENT_INET4, { 192, 0, 2, 1 } };
 	int ends[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
@@ -314,7 +333,7 @@ dial(struct world *w)
 	w->closed = false;
 	w->heard_length = 0;
 	w->heard[0] = '\0';
-	session_start(&w->service, w->settings, w->listener, &client, ends[0]);
+	session_start(&w->service, w->settings, w->listener, &w->from, ends[0]);
 }
 
 static inline void
@@ -348,6 +367,7 @@ set_up(void **state)
 	log_open("test", LOG_TARGET_STDERR, open("/dev/null", O_WRONLY));
 	w->base = event_base_new();
 	w->client = w->file = -1;
+	w->from = (struct client){ CLIENT_INET4, { 192, 0, 2, 1 } };
 	free(config->hostname);
 	config->hostname = strdup("mx.example.org");
 	config->max_message_size = 4 * 1024 * 1024;

@@ -67,6 +67,64 @@ commands_after_ehlo_in_one_packet_close_the_session(void **state)
 }
 
 static void
+commands_after_ehlo_in_another_packet_close_the_session(void **state)
+{
+	static const char *const hellos[] = { "EHLO me.example.net\r\n",
+		"HELO me.example.net\r\n" };
+	struct world *w = *state;
+
+	for (size_t i = 0; i < 2; i++) {
+		dial(w);
+		hear_code(w, "220 ");
+		say_apart(w, hellos[i], strlen(hellos[i]));
+		say(w, "MAIL FROM:<a@example.net>\r\n");
+		hear_code(w, "554 5.5.0 ");
+		WAIT_FOR(w, w->closed);
+		assert_int_equal(w->heard_length, 0);
+		hang_up(w);
+	}
+}
+
+static void
+commands_that_change_nothing_may_be_followed_by_others(void **state)
+{
+	struct world *w = *state;
+
+	greet(w);
+	say_apart(w, "NOOP\r\n", 6);
+	say_apart(w, "VRFY alice\r\n", 12);
+	say(w, "EXPN list\r\nHELP\r\nMAIL FROM:<>\r\n");
+	hear_code(w, "250 2.0.0 ");
+	hear_code(w, "252 ");
+	hear_code(w, "502 ");
+	hear_code(w, "214 ");
+	hear_code(w, "250 2.1.0 ");
+}
+
+/* A PROXY v2 header for 192.0.2.7. */
+static const char proxy_header[] = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"
+                                   "\xc0\0\x02\x07\xc0\0\x02\x01\x12\x34\0\x19";
+#define PROXY_HEADER_LENGTH (sizeof(proxy_header) - 1)
+
+static void
+behind_a_proxy_too_a_client_must_wait_for_its_greeting(void **state)
+{
+	struct world *w = *state;
+
+	w->listener->proxy_v2 = true;
+	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 } };
+	dial(w);
+	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
+	hear_code(w, "220 ");
+	hang_up(w);
+	dial(w);
+	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
+	say(w, "EHLO me.example.net\r\n");
+	hear_code(w, "554 5.5.0 ");
+	WAIT_FOR(w, w->closed);
+}
+
+static void
 a_client_that_talks_first_is_not_greeted(void **state)
 {
 	struct world *w = *state;
@@ -178,6 +236,9 @@ main(void)
 		TEST(text_behind_data_in_one_packet_closes_the_session),
 		TEST(text_behind_a_refused_data_is_no_command),
 		TEST(commands_after_ehlo_in_one_packet_close_the_session),
+		TEST(commands_after_ehlo_in_another_packet_close_the_session),
+		TEST(commands_that_change_nothing_may_be_followed_by_others),
+		TEST(behind_a_proxy_too_a_client_must_wait_for_its_greeting),
 		TEST(a_client_that_talks_first_is_not_greeted),
 		TEST(lmtp_answers_once_for_each_accepted_recipient),
 		TEST(errors_and_idle_commands_are_limited),
