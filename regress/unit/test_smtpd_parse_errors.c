@@ -1,0 +1,380 @@
+/*
+ * smtpd.conf: whatever is wrong in it is reported with file, line and word.
+ */
+#include <stdlib.h>
+
+#include "regress/unit/test_smtpd_parse_fixture.h"
+
+static void
+warns(const char *text, unsigned line, const char *word)
+{
+	struct reports reports;
+	struct config *config = parse(text, &reports);
+
+	assert_non_null(config);
+	config_free(config);
+	assert_int_equal(reports.errors, 0);
+	if (!reported(&reports, line, word))
+		fail_msg("%s\nshould warn of %s, but says:\n%s", text, word, reports.text);
+}
+
+/* Statements that are right, each alone. */
+static const char *const statements[] = {
+	"include \"/nonexistent\"",
+	"name = value",
+	"table t file:/etc/hosts",
+	"table t { a, b }",
+	"table t { a = b, c = d }",
+	"listen on 127.0.0.1 port 25 hostname a.org tag b no-dsn mask-src proxy-v2",
+	"listen on ::1 inet6 port 24 lmtp proxy-v2 { 10.0.0.1 }",
+	"listen on socket \"/run/s\" lmtp",
+	"action a maildir \"/m\" virtual <accounts> user u ttl 4d pipes",
+	"action a maildir alias { a = b } userbase { u = 1:1:/h }",
+	"action a relay host a.org ttl 1d",
+	"action a expand-only alias { a = b }",
+	"match from any for domain <accounts> reject",
+	"match ! from src 10.0.0.1 ! for rcpt-to { a@b } ! tag t reject",
+	"match ! helo h ! mail-from x@y ! rcpt-to c@d reject",
+	"match from auth for local reject",
+	"match from mail-from @a.org for any reject",
+	"queue ttl 4d",
+	"queue retry-first 400s",
+	"queue retry-max 4h",
+	"queue free-space 5%",
+	"queue segment-size 64M",
+	"bounce warn-interval 4h",
+	"bounce warn-interval { 1h, 4h }",
+	"smtp hostname a.org",
+	"smtp max-message-size 35M",
+	"smtp sub-addr-delim \"+\"",
+	"smtp line-ends strict",
+	"smtp limit max-rcpt 10",
+	"mda limit sessions 3",
+	"mda limit processes 3",
+	"postmaster a@b.org",
+	"directory spool /s",
+	"directory state /s",
+	"directory run /s",
+	"mail user u",
+	"mail directory /m",
+	"resolver nameserver 127.0.0.1@5353",
+};
+#define STATEMENT_COUNT (sizeof(statements) / sizeof(statements[0]))
+
+/* The report of any damage to a statement names the file, the line and a word. */
+static void
+check_damage(const char *text)
+{
+	struct reports reports;
+	struct config *config = parse(text, &reports);
+	char *line, *next;
+
+	if (config != NULL) {
+		config_free(config);
+		return;
+	}
+	assert_true(reports.errors > 0);
+	for (line = reports.text; *line != '\0'; line = next) {
+		next = strchr(line, '\n');
+		*next++ = '\0';
+		if (strncmp(line, NAME ":2: ", strlen(NAME ":2: ")) != 0 &&
+		    strncmp(line, NAME ":3: ", strlen(NAME ":3: ")) != 0)
+			fail_msg("%s\nno place in: %s", text, line);
+		if (strpbrk(line, "\"'<") == NULL)
+			fail_msg("%s\nno word in: %s", text, line);
+	}
+}
+
+/* Each word of each statement missing, doubled, and replaced. */
+static void
+damaged_statements_are_reported_with_line_and_word(void **state)
+{
+	static const char *const replacements[] = { "junk", "\"\"", "{", "}", "=", "-1",
+		"99999999999999999999", "listen", "<x>", "!", "\"a b\"", "tls", "\x01", "\"open" };
+	const size_t kinds = 2 + sizeof(replacements) / sizeof(replacements[0]);
+
+	(void)state;
+	for (size_t i = 0; i < STATEMENT_COUNT; i++) {
+		for (size_t word = 0;; word++) {
+			char copy[256], *words[40], *at, *save;
+			size_t count = 0;
+
+			snprintf(copy, sizeof(copy), "%s", statements[i]);
+			for (at = strtok_r(copy, " ", &save); at != NULL;
+			     at = strtok_r(NULL, " ", &save))
+				words[count++] = at;
+			if (word == count)
+				break;
+			for (size_t kind = 0; kind < kinds; kind++) {
+				char text[1024] = "#\n";
+
+				for (size_t j = 0; j < count; j++) {
+					if (j == word && kind == 0)
+						continue;
+					strcat(text,
+					    j == word && kind > 1 ? replacements[kind - 2]
+					                          : words[j]);
+					strcat(text, " ");
+					if (j == word && kind == 1)
+						strcat(strcat(text, words[j]), " ");
+				}
+				check_damage(strcat(text, "\n"));
+			}
+		}
+	}
+}
+
+/* A statement that ends too early says after which word. */
+static void
+missing_arguments_are_reported(void **state)
+{
+	(void)state;
+	bad("listen\n", 1, "\"listen\"");
+	bad("listen on\n", 1, "\"on\"");
+	bad("listen on 127.0.0.1 port\n", 1, "\"port\"");
+	bad("action\n", 1, "\"action\"");
+	bad("action a\n", 1, "\"a\"");
+	bad("action a maildir alias\n", 1, "\"alias\"");
+	bad("match\n", 1, "\"match\"");
+	bad("match from\n", 1, "\"from\"");
+	bad("match for domain\n", 1, "\"domain\"");
+	bad("match from any\n", 1, "\"any\"");
+	bad("table\n", 1, "\"table\"");
+	bad("table t\n", 1, "\"t\"");
+	bad("smtp\n", 1, "\"smtp\"");
+	bad("smtp limit\n", 1, "\"limit\"");
+	bad("smtp limit max-rcpt\n", 1, "\"max-rcpt\"");
+	bad("queue\n", 1, "\"queue\"");
+	bad("bounce\n", 1, "\"bounce\"");
+	bad("mda\n", 1, "\"mda\"");
+	bad("mail\n", 1, "\"mail\"");
+	bad("directory\n", 1, "\"directory\"");
+	bad("postmaster\n", 1, "\"postmaster\"");
+	bad("include\n", 1, "\"include\"");
+	bad("name =\n", 1, "\"=\"");
+	bad("name\n", 1, "\"name\"");
+	bad("action a relay host\n", 1, "\"host\"");
+	bad("table t { a =\n", 1, "\"=\"");
+}
+
+static void
+every_setting_given_twice_is_an_error(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < STATEMENT_COUNT; i++) {
+		char text[1024], word[64];
+
+		if (strncmp(statements[i], "match", 5) == 0)
+			continue; /* the same rule twice does no harm */
+		snprintf(text, sizeof(text), "%s\n%s\n", statements[i], statements[i]);
+		snprintf(word, sizeof(word), "\"");
+		bad(text, 2, word);
+	}
+	bad("listen on ::1 tag a tag b\n", 1, "\"tag\"");
+	bad("listen on ::1 no-dsn no-dsn\n", 1, "\"no-dsn\"");
+	bad("listen on ::1 port 24 lmtp lmtp\n", 1, "\"lmtp\"");
+	bad("listen on ::1 port 25 port 26\n", 1, "\"port\"");
+	bad("action a maildir ttl 1d ttl 2d\n", 1, "\"ttl\"");
+	bad("action a maildir alias <x> alias <x>\n", 1, "\"alias\"");
+	bad("match from any from any for any reject\n", 1, "\"from\"");
+	bad("match for any for local reject\n", 1, "\"for\"");
+	bad("match tag a tag b reject\n", 1, "\"tag\"");
+	bad("match mail-from a@b mail-from c@d reject\n", 1, "\"mail-from\"");
+}
+
+static void
+wrong_values_are_reported_with_what_is_wanted(void **state)
+{
+	(void)state;
+	bad("smtp limit max-rcpt many\n", 1, "\"many\"");
+	bad("smtp limit max-rcpt 0\n", 1, "\"0\"");
+	bad("smtp limit command-line 511\n", 1, "\"511\"");
+	bad("smtp limit colour 3\n", 1, "\"smtp limit colour\"");
+	bad("mda limit colour 3\n", 1, "\"mda limit colour\"");
+	bad("smtp max-message-size 35X\n", 1, "\"35X\"");
+	bad("smtp max-message-size 99999999999999999999\n", 1, "\"99999999999999999999\"");
+	bad("smtp max-message-size 18446744073709551615T\n", 1, "\"18446744073709551615T\"");
+	bad("smtp line-ends loose\n", 1, "\"loose\"");
+	bad("smtp sub-addr-delim a\n", 1, "\"a\"");
+	bad("smtp sub-addr-delim \"@\"\n", 1, "\"@\"");
+	bad("smtp hostname a..b\n", 1, "\"a..b\"");
+	bad("queue ttl 4x\n", 1, "\"4x\"");
+	bad("queue ttl 1h1h\n", 1, "\"1h1h\"");
+	bad("queue ttl 1h30\n", 1, "\"1h30\"");
+	bad("queue ttl 0\n", 1, "\"0\"");
+	bad("queue free-space 95%\n", 1, "\"95%\"");
+	bad("queue segment-size 1K\n", 1, "\"1K\"");
+	bad("bounce warn-interval { 4h, 1h }\n", 1, "\"1h\"");
+	bad("bounce warn-interval { 1h 2h 3h 4h 5h 6h 7h 8h 9h }\n", 1, "\"9h\"");
+	bad("bounce warn-interval { 1h, none }\n", 1, "\"none\"");
+	bad("postmaster nobody\n", 1, "\"nobody\"");
+	bad("directory spool relative\n", 1, "\"relative\"");
+	bad("directory spool /a/../b\n", 1, "\"/a/../b\"");
+	bad("resolver nameserver 127.0.0.1@0\n", 1, "\"127.0.0.1@0\"");
+	bad("resolver nameserver localhost\n", 1, "\"localhost\"");
+	bad("mail user \"a b\"\n", 1, "\"a b\"");
+	bad("listen on 127.0.0.1 port 65536\n", 1, "\"65536\"");
+	bad("listen on 127.0.0.1 port nosuchservice\n", 1, "\"nosuchservice\"");
+	bad("listen on nosuchinterface0 port 25\n", 1, "\"nosuchinterface0\"");
+	bad("listen on 127.0.0.1 inet6\n", 1, "\"127.0.0.1\"");
+	bad("listen on 127.0.0.1 lmtp\n", 1, "\"lmtp\"");
+	bad("listen on socket relative\n", 1, "\"relative\"");
+	bad("listen on socket \"/s\" port 25\n", 1, "\"port\"");
+	bad("listen on ::1 hostname a..b\n", 1, "\"a..b\"");
+	bad("listen on ::1 tag \"a b\"\n", 1, "\"a b\"");
+	bad("listen on ::1\nlisten on ::1\n", 2, "\"::1\"");
+	bad("action \"a b\" maildir\n", 1, "\"a b\"");
+	bad("action a maildir host h\n", 1, "\"host\"");
+	bad("action a relay alias <accounts>\n", 1, "\"alias\"");
+	bad("action a expand-only\n", 1, "\"expand-only\"");
+	bad("action a maildir alias { a = b } virtual { a = b }\n", 1, "\"alias\"");
+	bad("action a maildir ttl never\n", 1, "\"never\"");
+	bad("action a maildir \"/m/%{sender}\"\n", 1, "\"/m/%{sender}\"");
+	bad("action a maildir \"/m/%{dest.user\"\n", 1, "\"/m/%{dest.user\"");
+	bad("action a maildir \"/m/%{dest.user:upper}\"\n", 1, "\"/m/%{dest.user:upper}\"");
+	bad("action a maildir \"/m/%{dest.user[x]}\"\n", 1, "\"/m/%{dest.user[x]}\"");
+	bad("action a maildir \"%{\"\n", 1, "\"%{\"");
+	bad("action a relay host \"ftp://x\"\n", 1, "\"ftp://x\"");
+	bad("table t sqlite:/etc/x\n", 1, "\"sqlite:/etc/x\"");
+	bad("table t file:etc/x\n", 1, "\"etc/x\"");
+	bad("table \"t x\" { a }\n", 1, "\"t x\"");
+	bad("table accounts { a }\n", 1, "\"accounts\"");
+	bad("table t { a, b = c }\n", 1, "\"b\"");
+	bad("table t { }\n", 1, "\"}\"");
+	bad("table t { a,, b }\n", 1, "\",\"");
+	bad("match for domain \"a b\" reject\n", 1, "\"a b\"");
+	bad("match from src \"10.0.0.0/33\" reject\n", 1, "\"10.0.0.0/33\"");
+	bad("match mail-from \"a@b@c\" reject\n", 1, "\"a@b@c\"");
+	bad("queue retry-first 5h\n", 1, "\"queue retry-first\"");
+}
+
+static void
+names_that_nothing_defines_are_reported_where_they_are_used(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	bad("match for local action a\n", 1, "\"a\"");
+	bad("\nmatch for domain <d> reject\n", 2, "<d>");
+	bad("action a maildir alias <x>\n", 1, "<x>");
+	bad("listen on ::1 proxy-v2 <p>\n", 1, "<p>");
+	bad("table p file:/etc/hosts\nlisten on ::1 port 25 proxy-v2 <p>\n", 2, "<p>");
+	bad("table p db:/etc/hosts\nlisten on ::1 port 25 proxy-v2 <p>\n", 2,
+	    "stand in the configuration");
+	bad("listen on ::1 port 25 proxy-v2 <accounts>\n", 1, "<accounts>");
+	bad("table p { a.org }\nlisten on ::1 port 25 proxy-v2 <p>\n", 1, "\"a.org\"");
+	bad("listen on $where\n", 1, "\"$where\"");
+	bad("table l { a, b }\naction a maildir alias <l>\n", 2, "\"l\"");
+	bad("action a maildir alias aliases\n", 1, "\"aliases\"");
+	bad("action a maildir alias <accounts>\n", 1, "<accounts>");
+	bad("match from src <accounts> reject\n", 1, "<accounts>");
+	bad("table d {\n a.org\n b..org }\nmatch for domain <d> reject\n", 3, "\"b..org\"");
+	bad("action a maildir userbase { u = nobody }\n", 1, "\"nobody\"");
+	/* In any order. */
+	config = good("match for domain <d> action a\naction a maildir\ntable d { a.org }\n");
+	config_free(config);
+}
+
+static void
+what_is_not_there_yet_is_not_supported(void **state)
+{
+	(void)state;
+	bad("pki mx cert \"/etc/ssl/mx.crt\"\n", 1, "\"pki\" is not supported");
+	bad("ca x cert \"/x\"\n", 1, "\"ca\" is not supported");
+	bad("\n\nfilter f proc-exec \"x\"\n", 3, "\"filter\" is not supported");
+	bad("mta max-deferred 100\n", 1, "\"mta\" is not supported");
+	bad("srs key x\n", 1, "\"srs\" is not supported");
+	bad("listen on ::1 tls pki mx\n", 1, "\"tls\" is not supported");
+	bad("listen on ::1 smtps\n", 1, "\"smtps\" is not supported");
+	bad("listen on ::1 auth\n", 1, "\"auth\" is not supported");
+	bad("action a mbox\n", 1, "\"mbox\" is not supported");
+	bad("action a lmtp \"/run/lmtp\"\n", 1, "\"lmtp\" is not supported");
+	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
+	bad("action a maildir junk\n", 1, "\"junk\"");
+	bad("action a relay helo x\n", 1, "\"helo\" is not supported");
+	bad("action a relay tls\n", 1, "\"tls\" is not supported");
+	bad("match from rdns regex x for any reject\n", 1, "\"rdns\" is not supported");
+	bad("match auth for any reject\n", 1, "\"auth\" is not supported");
+	bad("queue compression\n", 1, "\"compression\" is not supported");
+	bad("tls = on\n", 1, "\"tls\"");
+}
+
+static void
+slips_are_explained(void **state)
+{
+	(void)state;
+	bad("lisen on ::1\n", 1, "\"lisen\"");
+	bad("match for any reject reject\n", 1, "\"reject\"");
+	bad("match from any for domain local reject\n", 1, "\"local\" is a keyword: quote it");
+	bad("smtp hostname \"a.org\n", 1, "\"a.org\"");
+	bad("smtp hostname 'a.org\n", 1, "\"a.org\"");
+	bad("a = b\na = c\n", 2, "\"a\"");
+	bad("\"a b\" = c\n", 1, "\"a b\"");
+	bad("a = '$b'\nlisten on $a\n", 2, "\"$b\"");
+	bad("smtp hostname a\x01\n", 1, "\\x01");
+	bad("smtp hostname \"a\x7f\"\n", 1, "\\x7f");
+	/* The line after one in error is read again. */
+	bad("lisen\nqeue\nmacth\n", 3, "\"macth\"");
+	bad("listen\nqueue ttl x\n", 2, "\"x\"");
+}
+
+static void
+unused_and_unreachable_things_are_warned_of(void **state)
+{
+	(void)state;
+	warns("table t { a }\n", 1, "\"t\"");
+	warns("a = b\n", 1, "\"a\"");
+	warns("action a maildir\n", 1, "\"a\"");
+	warns("match from any for any reject\nmatch for local reject\n", 2, "line 1");
+	warns("action a maildir virtual { a@b = c }\nmatch for domain <accounts> action a\n", 2,
+	    "<accounts>");
+	warns("table t file:/nonexistent/x\nmatch for domain <t> reject\n", 1, "/nonexistent/x");
+}
+
+static void
+many_errors_are_cut_short(void **state)
+{
+	static char text[200000];
+	struct reports reports;
+
+	(void)state;
+	for (size_t i = 0; i < 20000; i++)
+		strcpy(text + 8 * i, "a b c d\n");
+	assert_null(parse(text, &reports));
+	assert_int_equal(reports.errors, 101);
+	assert_non_null(strstr(reports.text, "too many errors"));
+}
+
+static void
+reports_go_to_a_stream(void **state)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+
+	(void)state;
+	assert_null(parse_config_text("x", "nonsense", 8, parse_report_to_file, file));
+	fclose(file);
+	assert_int_equal(strncmp(text, "x:1: \"nonsense\"", 15), 0);
+	assert_int_equal(text[size - 1], '\n');
+	free(text);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(damaged_statements_are_reported_with_line_and_word),
+		cmocka_unit_test(missing_arguments_are_reported),
+		cmocka_unit_test(every_setting_given_twice_is_an_error),
+		cmocka_unit_test(wrong_values_are_reported_with_what_is_wanted),
+		cmocka_unit_test(names_that_nothing_defines_are_reported_where_they_are_used),
+		cmocka_unit_test(what_is_not_there_yet_is_not_supported),
+		cmocka_unit_test(slips_are_explained),
+		cmocka_unit_test(unused_and_unreachable_things_are_warned_of),
+		cmocka_unit_test(many_errors_are_cut_short),
+		cmocka_unit_test(reports_go_to_a_stream),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
