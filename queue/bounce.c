@@ -83,6 +83,20 @@ struct bounces {
 
 static void run_jobs(struct queue *);
 
+static const char *
+kind_name(enum dsn_kind kind)
+{
+	switch (kind) {
+	case DSN_FAILED:
+		return "failed";
+	case DSN_DELAYED:
+		return "delayed";
+	case DSN_DELIVERED:
+		break;
+	}
+	return "delivered";
+}
+
 static void
 timer_event(int fd, short what, void *arg)
 {
@@ -207,6 +221,42 @@ from_null_sender(struct entry *entry)
 	return *entry_message(entry)->sender->text == '\0';
 }
 
+/* A bounce that might be: whether it will be, or why not. */
+static void
+trace_considered(struct entry *entry, enum dsn_kind kind, const char *suppressed_by)
+{
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_BOUNCE, "bounce-considered"))
+		return;
+	log_hex32(&line, "message", entry_message(entry)->id);
+	log_hex64(&line, "envelope", entry_id(entry));
+	log_text(&line, "kind", kind_name(kind));
+	log_text(&line, "from", entry_message(entry)->sender->text);
+	log_text(&line, "result", suppressed_by == NULL ? "wanted" : "suppressed");
+	if (suppressed_by != NULL)
+		log_text(&line, "reason", suppressed_by);
+	log_end(&line);
+}
+
+/* A step of one that is made. */
+static void
+trace_job(const struct job *job, const char *event, const char *key, const char *value)
+{
+	char to[ADDRESS_TEXT_MAX + 1];
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_BOUNCE, event))
+		return;
+	log_hex32(&line, "message", job->message_id);
+	log_text(&line, "kind", kind_name(job->kind));
+	address_format(&job->to, to, sizeof(to));
+	log_text(&line, "to", to);
+	log_number(&line, "recipients", (int64_t)job->member_count);
+	log_text(&line, key, value);
+	log_end(&line);
+}
+
 void
 bounce_failed(
     struct queue *queue, struct entry *entry, const struct reply *reply, enum state_change change)
@@ -214,6 +264,8 @@ bounce_failed(
 	struct member member = { .envelope_id = entry_id(entry), .change = change };
 
 	scheduler_unset(queue->scheduler, entry);
+	trace_considered(entry, DSN_FAILED,
+	    wants(entry, DSN_NOTIFY_FAILURE) ? NULL : "NOTIFY doesn't ask for failures");
 	if (!wants(entry, DSN_NOTIFY_FAILURE)) {
 		log_info("envelope %016" PRIx64 ": its sender asked not to be told of the failure",
 		    entry_id(entry));
@@ -230,6 +282,7 @@ bounce_succeeded(struct queue *queue, struct entry *entry, const struct reply *r
 {
 	struct member member = { .envelope_id = entry_id(entry), .change = STATE_DELIVERED };
 
+	trace_considered(entry, DSN_DELIVERED, from_null_sender(entry) ? "it has no sender" : NULL);
 	if (from_null_sender(entry))
 		return false;
 	/* A second try after a crash would find it delivered. */
@@ -246,6 +299,10 @@ bounce_warn(struct queue *queue, struct entry *entry, uint32_t warnings)
 	struct member member = { .envelope_id = entry_id(entry), .warnings = warnings };
 
 	entry->warned = warnings > UINT8_MAX ? UINT8_MAX : (uint8_t)warnings;
+	trace_considered(entry, DSN_DELAYED,
+	    from_null_sender(entry)               ? "it has no sender"
+	        : !wants(entry, DSN_NOTIFY_DELAY) ? "NOTIFY doesn't ask for delays"
+	                                          : NULL);
 	if (from_null_sender(entry) || !wants(entry, DSN_NOTIFY_DELAY))
 		return;
 	add_member(queue, entry, DSN_DELAYED, &member);
@@ -263,8 +320,11 @@ bounce_forget(struct queue *queue, struct entry *entry)
 			continue;
 		for (size_t i = 0; i < job->member_count; i++) {
 			/* A job without members ends at its next step. */
-			if (job->members[i].envelope_id == id)
-				job->members[i--] = job->members[--job->member_count];
+			if (job->members[i].envelope_id != id)
+				continue;
+			if (job->state == JOB_COLLECTING)
+				trace_considered(entry, job->kind, "its envelope is gone");
+			job->members[i--] = job->members[--job->member_count];
 		}
 	}
 }
@@ -282,8 +342,7 @@ put_off(struct queue *queue, struct job *job, const char *why)
 		queue->bounces->active--;
 	job->state = JOB_COLLECTING;
 	job->due_ms = clock_monotonic_ms() + pause;
-	log_trace(
-	    LOG_TRACE_BOUNCE, "message %08" PRIx32 ": no bounce yet: %s", job->message_id, why);
+	trace_job(job, "bounce-put-off", "reason", why);
 	wake(queue, RETRY_MS);
 }
 
@@ -303,6 +362,7 @@ get_postmaster(const struct queue *queue, struct address *postmaster)
 static void
 hold_all(struct queue *queue, struct job *job, const char *why)
 {
+	trace_job(job, "bounce-suppressed", "reason", why);
 	for (size_t i = 0; i < job->member_count; i++) {
 		struct entry *entry = index_find_entry(queue->index, job->members[i].envelope_id);
 
@@ -482,10 +542,7 @@ log_sent(struct queue *queue, const struct job *job)
 	log_begin(&line, LOG_LEVEL_INFO, job->to_postmaster ? "double-bounce" : "bounce-sent");
 	log_hex32(&line, "message", job->message_id);
 	log_hex32(&line, "bounce", job->dsn_id);
-	log_text(&line, "kind",
-	    job->kind == DSN_FAILED        ? "failed"
-	        : job->kind == DSN_DELAYED ? "delayed"
-	                                   : "delivered");
+	log_text(&line, "kind", kind_name(job->kind));
 	address_format(&job->to, to, sizeof(to));
 	log_text(&line, "to", to);
 	if (message != NULL)
@@ -594,6 +651,7 @@ stage(struct queue *queue, struct job *job)
 		return;
 	}
 	job->state = JOB_COMMITTING;
+	trace_job(job, "bounce-created", "returns", full ? "the whole message" : "its header");
 	if (job->kind == DSN_DELAYED)
 		commit_warning(queue, job, &item);
 	else
@@ -668,6 +726,7 @@ ask(struct queue *queue, struct job *job)
 	rcpt.rcpt = job->to;
 	job->question.answer = answered;
 	job->question.failed = ask_failed;
+	trace_job(job, "bounce-asks", "for", job->to_postmaster ? "the postmaster" : "the sender");
 	buf_clear(&queue->payload);
 	ipc_rcpt_encode(&queue->payload, &rcpt);
 	queue_ask_directory(queue, &job->question, DIRECTORY_RCPT, ASK_MS);

@@ -30,10 +30,32 @@ may_run(const struct queue *queue, const struct line *line)
 	    line->kind != ENVELOPE_RELAY && line_may_run(line);
 }
 
+/* Why nothing of a line is tried now. */
+static void
+trace_stopped(const struct queue *queue, const struct line *line)
+{
+	struct log_line text;
+
+	if (line->waiting == 0 || !log_trace_begin(&text, LOG_TRACE_SCHEDULER, "scheduler-stopped"))
+		return;
+	log_text(&text, "to", line->text);
+	log_number(&text, "waiting", line->waiting);
+	log_text(&text, "reason",
+	    queue->phase != QUEUE_RUNNING      ? "the queue isn't running"
+	        : line->kind == ENVELOPE_RELAY ? "there is no relaying"
+	        : queue->mda_paused            ? "pause mda"
+	                                       : "as many are in flight as the window allows");
+	log_end(&text);
+}
+
 void
 delivery_line_ready(struct queue *queue, struct line *line)
 {
-	if (!may_run(queue, line) || line->ring != NULL)
+	if (!may_run(queue, line)) {
+		trace_stopped(queue, line);
+		return;
+	}
+	if (line->ring != NULL)
 		return;
 	if (mailbox_is_known(queue, line))
 		delivery_line_routed(queue, line);
@@ -295,8 +317,6 @@ delivery_due(struct queue *queue)
 			delivery_expire(queue, entry);
 			continue;
 		}
-		log_trace(LOG_TRACE_SCHEDULER, "scheduler: envelope %016" PRIx64 " is due",
-		    entry_id(entry));
 		if (entry->kind != ENVELOPE_RELAY && now >= entry->next_try) {
 			scheduler_ready(queue->scheduler, entry);
 			delivery_line_ready(queue, entry->line);

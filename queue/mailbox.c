@@ -14,7 +14,22 @@
 struct mailbox_question {
 	struct question question;
 	struct line *line; /* stays while it is asked for */
+	int64_t asked_ms;
 };
+
+static void
+trace_answer(const struct mailbox_question *asked, const char *result)
+{
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_LOOKUP, "mailbox-looked-up"))
+		return;
+	log_text(&line, "to", asked->line->text);
+	log_text(&line, "action", asked->line->action);
+	log_text(&line, "result", result);
+	log_number(&line, "time_ms", clock_monotonic_ms() - asked->asked_ms);
+	log_end(&line);
+}
 
 static void
 answered(struct queue *queue, struct question *question, struct imsg *imsg)
@@ -25,18 +40,22 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 	struct buf_reader reader;
 	struct reply reply;
 
-	free(asked);
 	if (mailbox == NULL)
 		fatalx("out of memory");
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (imsg->type != DIRECTORY_MAILBOX_DONE || !ipc_mailbox_decode(&reader, mailbox) ||
 	    !buf_reader_done(&reader)) {
+		trace_answer(asked, "not an answer");
+		free(asked);
 		free(mailbox);
 		line->route = ROUTE_PAUSED;
 		line->route_ms = clock_monotonic_ms() + PAUSE_MS;
 		channel_reject(queue->directory, imsg, "bad answer about a mailbox");
 		return;
 	}
+	trace_answer(
+	    asked, reply_is_success(&mailbox->reply) ? mailbox->path : mailbox->reply.text);
+	free(asked);
 	if (reply_is_success(&mailbox->reply)) {
 		free(line->mailbox);
 		line->mailbox = mailbox;
@@ -58,7 +77,7 @@ failed(struct queue *queue, struct question *question, const char *why)
 	struct mailbox_question *asked = (struct mailbox_question *)question;
 
 	(void)queue;
-	log_trace(LOG_TRACE_LOOKUP, "mailbox of %s: %s", asked->line->text, why);
+	trace_answer(asked, why);
 	asked->line->route = ROUTE_PAUSED;
 	asked->line->route_ms = clock_monotonic_ms() + PAUSE_MS;
 	free(asked);
@@ -85,6 +104,7 @@ ask(struct queue *queue, struct line *line)
 	question->question.answer = answered;
 	question->question.failed = failed;
 	question->line = line;
+	question->asked_ms = clock_monotonic_ms();
 	memset(&request, 0, sizeof(request));
 	request.kind = envelope.kind;
 	request.dest = envelope.dest;

@@ -133,6 +133,14 @@ new_request(struct mda_pool *pool, uint32_t slot)
 static void
 set_state(struct queue *queue, struct mda *mda, enum mda_state state)
 {
+	static const char *const state_names[] = {
+		[MDA_DOWN] = "down",
+		[MDA_QUEUED] = "wanted",
+		[MDA_ASKED] = "starting",
+		[MDA_UP] = "up",
+		[MDA_LEAVING] = "leaving",
+	};
+	struct log_line line;
 	bool was = mda->state != MDA_DOWN && mda->state != MDA_QUEUED;
 	bool is = state != MDA_DOWN && state != MDA_QUEUED;
 
@@ -140,6 +148,13 @@ set_state(struct queue *queue, struct mda *mda, enum mda_state state)
 		queue->mdas->processes--;
 	else if (!was && is)
 		queue->mdas->processes++;
+	if (log_trace_begin(&line, LOG_TRACE_SCHEDULER, "scheduler-mda")) {
+		log_number(&line, "uid", mda->uid);
+		log_text(&line, "state", state_names[state]);
+		log_number(&line, "in_flight", mda->in_flight);
+		log_number(&line, "processes", queue->mdas->processes);
+		log_end(&line);
+	}
 	mda->state = state;
 	mda->since_ms = clock_monotonic_ms();
 	stats_set(STATS_MDA_RUNNING, queue->mdas->processes);
@@ -532,9 +547,6 @@ give(struct queue *queue, struct mda *mda, struct line *line, struct entry *entr
 	    mda->channel, QUEUE_MDA_DELIVER, mda->flights[slot].request, 0, fd, &queue->payload);
 	mda->in_flight++;
 	queue->in_flight++;
-	log_trace(LOG_TRACE_SCHEDULER,
-	    "scheduler: envelope %016" PRIx64 " of %s to the mda of uid %u, %zu in hand",
-	    envelope.id, line->text, (unsigned)mda->uid, (size_t)queue->in_flight);
 	return true;
 }
 

@@ -61,6 +61,20 @@ scheduler_new(void)
 	return scheduler;
 }
 
+/* What was decided about an envelope; `line` isn't ended. */
+static bool
+trace_begin(struct log_line *line, const char *event, struct entry *entry)
+{
+	if (!log_trace_begin(line, LOG_TRACE_SCHEDULER, event))
+		return false;
+	log_hex64(line, "envelope", entry_id(entry));
+	if (entry->line != NULL) {
+		log_text(line, "to", entry->line->text);
+		log_text(line, "action", entry->line->action);
+	}
+	return true;
+}
+
 static void
 free_line(struct scheduler *scheduler, struct line *line)
 {
@@ -244,6 +258,7 @@ void
 scheduler_wait(struct scheduler *scheduler, struct entry *entry, uint32_t due)
 {
 	struct entry **heap;
+	struct log_line text;
 	size_t capacity;
 
 	scheduler_unset(scheduler, entry);
@@ -261,17 +276,25 @@ scheduler_wait(struct scheduler *scheduler, struct entry *entry, uint32_t due)
 	entry->state = ENTRY_WAITING;
 	scheduler->heap_length++;
 	sift_up(scheduler, scheduler->heap_length, entry);
+	if (trace_begin(&text, "scheduler-waits", entry)) {
+		log_number(&text, "seconds", (int64_t)due - (int64_t)retry_now());
+		log_number(&text, "tries", entry->tries);
+		log_end(&text);
+	}
 }
 
 struct entry *
 scheduler_take_due(struct scheduler *scheduler, uint32_t now)
 {
 	struct entry *entry;
+	struct log_line text;
 
 	if (scheduler->heap_length == 0 || scheduler->heap[1]->due > now)
 		return NULL;
 	entry = scheduler->heap[1];
 	heap_remove(scheduler, entry);
+	if (trace_begin(&text, "scheduler-due", entry))
+		log_end(&text);
 	return entry;
 }
 
@@ -379,6 +402,7 @@ void
 scheduler_ready(struct scheduler *scheduler, struct entry *entry)
 {
 	struct lane *lane;
+	struct log_line text;
 
 	scheduler_unset(scheduler, entry);
 	lane = take_lane(scheduler, entry->line, entry_message(entry)->sender);
@@ -393,6 +417,12 @@ scheduler_ready(struct scheduler *scheduler, struct entry *entry)
 	lane->last = entry;
 	entry->line->waiting++;
 	scheduler->waiting++;
+	if (trace_begin(&text, "scheduler-ready", entry)) {
+		log_number(&text, "waiting", entry->line->waiting);
+		log_number(&text, "in_flight", entry->line->in_flight);
+		log_number(&text, "window", entry->line->window);
+		log_end(&text);
+	}
 }
 
 static void
@@ -454,18 +484,27 @@ struct entry *
 scheduler_take(struct scheduler *scheduler, struct line *line)
 {
 	struct entry *entry;
+	struct log_line text;
 
 	if (!line_may_run(line))
 		return NULL;
 	entry = scheduler_take_any(scheduler, line);
 	entry->state = ENTRY_INFLIGHT;
 	line->in_flight++;
+	if (trace_begin(&text, "scheduler-try", entry)) {
+		log_number(&text, "waiting", line->waiting);
+		log_number(&text, "in_flight", line->in_flight);
+		log_number(&text, "window", line->window);
+		log_end(&text);
+	}
 	return entry;
 }
 
 void
 scheduler_done(struct line *line, enum line_result result)
 {
+	struct log_line text;
+
 	line->in_flight--;
 	switch (result) {
 	case LINE_SUCCESS:
@@ -478,6 +517,18 @@ scheduler_done(struct line *line, enum line_result result)
 	case LINE_NEUTRAL:
 		break;
 	}
+	if (!log_trace_begin(&text, LOG_TRACE_SCHEDULER, "scheduler-ended"))
+		return;
+	log_text(&text, "to", line->text);
+	log_text(&text, "action", line->action);
+	log_text(&text, "result",
+	    result == LINE_SUCCESS       ? "success"
+	        : result == LINE_FAILURE ? "failure"
+	                                 : "neither");
+	log_number(&text, "waiting", line->waiting);
+	log_number(&text, "in_flight", line->in_flight);
+	log_number(&text, "window", line->window);
+	log_end(&text);
 }
 
 /* Rings. */
