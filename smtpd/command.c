@@ -83,6 +83,27 @@ command_parse(const char *line, size_t length, struct command *command)
 	return true;
 }
 
+/* The end of the blanks and the word behind them that begin at `at`. */
+static size_t
+skip_word(const char *line, size_t length, size_t at)
+{
+	while (at < length && isblank((unsigned char)line[at]))
+		at++;
+	while (at < length && !isblank((unsigned char)line[at]))
+		at++;
+	return at;
+}
+
+size_t
+command_loggable_length(const char *line, size_t length)
+{
+	size_t end = skip_word(line, length, 0);
+
+	if (end < 4 || !is_word(line + end - 4, 4, "AUTH"))
+		return length;
+	return skip_word(line, length, end);
+}
+
 bool
 command_parse_greeting(
     const char *argument, size_t length, char *name, size_t size, struct reply *refusal)

@@ -44,6 +44,10 @@ struct command {
  * NUL: no command has one. */
 bool command_parse(const char *line, size_t length, struct command *);
 
+/* How much of a command's line may be written to a log: what follows AUTH's mechanism is a password
+ * more often than not (RFC 4954 4). */
+size_t command_loggable_length(const char *line, size_t length);
+
 /* The client's name in HELO, EHLO and LHLO (RFC 5321 4.1.1.1): a domain or an address literal, in
  * the form that address_domain_is_valid() takes. False and a reply when it is neither. */
 bool command_parse_greeting(

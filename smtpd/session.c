@@ -68,16 +68,31 @@ session_log_reply(struct log_line *line, const struct reply *reply)
 	log_text(line, "reply", text);
 }
 
+void
+session_trace(struct session *s, const char *event, const void *text, size_t length)
+{
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_SMTP, event))
+		return;
+	log_hex64(&line, "session", s->id);
+	log_bytes(&line, "line", text, length);
+	log_end(&line);
+}
+
 /* Output */
 
 void
 session_send_line(struct session *s, const char *format, ...)
 {
+	size_t start = s->output.length;
 	va_list arguments;
 
 	va_start(arguments, format);
 	buf_vprintf(&s->output, format, arguments);
 	va_end(arguments);
+	if (log_is_traced(LOG_TRACE_SMTP) && s->output.length > start)
+		session_trace(s, "smtp-reply", s->output.data + start, s->output.length - start);
 	buf_add(&s->output, "\r\n", 2);
 }
 
@@ -92,7 +107,7 @@ session_send(struct session *s, const struct reply *reply)
 	if (reply_is_permanent(reply))
 		s->errors++;
 	if (log_is_traced(LOG_TRACE_SMTP))
-		log_trace(LOG_TRACE_SMTP, "session=%016llx S: %s", (unsigned long long)s->id, text);
+		session_trace(s, "smtp-reply", text, strlen(text));
 }
 
 void
@@ -341,7 +356,7 @@ take_line(struct session *s, const char *data, size_t length)
 
 		session_reply(s, 500, "5.5.2", "a line must end with CR LF");
 		session_log_begin(s, &line, LOG_LEVEL_INFO, "command-refused");
-		log_bytes(&line, "command", data, used);
+		log_bytes(&line, "command", data, command_loggable_length(data, used));
 		log_text(&line, "reply", "500 5.5.2 a line must end with CR LF");
 		log_end(&line);
 	}

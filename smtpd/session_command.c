@@ -22,7 +22,7 @@ log_refused(struct session *s, const char *event, const struct reply *reply, con
 
 	session_log_begin(s, &log, LOG_LEVEL_INFO, event);
 	log_text(&log, "address", s->client_text);
-	log_bytes(&log, "command", line, length);
+	log_bytes(&log, "command", line, command_loggable_length(line, length));
 	session_log_reply(&log, reply);
 	log_end(&log);
 }
@@ -136,6 +136,7 @@ on_mail(struct session *s, const struct command *command)
 	}
 	if (s->name_request != 0) { /* the rules may ask for the client's name */
 		s->state = SESSION_NAME_WAIT;
+		session_trace(s, "smtp-waits", command->line, command->line_length);
 		return;
 	}
 	if (s->mails >= config->limits.transactions) { /* RFC 9422 4.1 */
@@ -399,8 +400,7 @@ session_command(struct session *s, const char *line, size_t length)
 	struct reply reply;
 
 	if (log_is_traced(LOG_TRACE_SMTP))
-		log_trace(LOG_TRACE_SMTP, "session=%016llx C: %.*s", (unsigned long long)s->id,
-		    (int)length, line);
+		session_trace(s, "smtp-command", line, command_loggable_length(line, length));
 	if (!command_parse(line, length, &command)) {
 		command.verb = VERB_UNKNOWN;
 		if (over_limits(s, &command))

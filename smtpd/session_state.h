@@ -104,6 +104,8 @@ void session_log_begin(struct session *, struct log_line *, enum log_level, cons
 /* The same with who is at the other end. */
 void session_log_client(struct session *, struct log_line *);
 void session_log_reply(struct log_line *, const struct reply *);
+/* A line of the dialogue, for who traces it. */
+void session_trace(struct session *, const char *event, const void *text, size_t length);
 
 /* The client has sent more than the line at hand, be it read yet or not. */
 bool session_has_more_input(const struct session *);

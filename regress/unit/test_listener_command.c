@@ -283,6 +283,29 @@ chunk_sizes_are_digits(void **state)
 	check_bdat("100000000000000000000", false, 0, false);
 }
 
+static void
+what_follows_auth_is_kept_from_the_log(void **state)
+{
+	static const struct {
+		const char *line;
+		size_t length;
+	} lines[] = {
+		{ "", 0 },
+		{ "MAIL FROM:<a@b>", 15 },
+		{ "AUTHOR x y", 10 },
+		{ "AUTH", 4 },
+		{ "AUTH LOGIN", 10 },
+		{ "auth plain AGJvYgBzZWNyZXQ=", 10 },
+		{ "  Auth\tPLAIN\tAGJvYgBzZWNyZXQ=", 12 },
+		{ "XAUTH x secret", 7 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		assert_int_equal(
+		    command_loggable_length(lines[i].line, strlen(lines[i].line)), lines[i].length);
+}
+
 int
 main(void)
 {
@@ -295,6 +318,7 @@ main(void)
 		cmocka_unit_test(rcpt_parameters_are_checked),
 		cmocka_unit_test(orcpt_is_kept_as_it_came_or_made_ascii),
 		cmocka_unit_test(chunk_sizes_are_digits),
+		cmocka_unit_test(what_follows_auth_is_kept_from_the_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
