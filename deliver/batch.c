@@ -15,6 +15,7 @@
 
 #include <bsd/stdlib.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "deliver/batch.h"
 #include "deliver/failure.h"
@@ -510,11 +511,34 @@ step_finish(struct batch *batch)
 	}
 }
 
+/* A step that is over, for all of the batch. */
+static void
+trace_step(const struct batch *batch, const char *step, int64_t *since_us)
+{
+	struct log_line line;
+	size_t failed = 0;
+	int64_t now;
+
+	if (!log_trace_begin(&line, LOG_TRACE_MDA, "mda-step"))
+		return;
+	now = clock_monotonic_us();
+	for (size_t i = 0; i < batch->count; i++)
+		failed += batch->deliveries[i]->state == DELIVERY_FAILED;
+	log_text(&line, "step", step);
+	log_number(&line, "deliveries", (int64_t)batch->count);
+	log_number(&line, "mailboxes", (int64_t)batch->mailbox_count);
+	log_number(&line, "failed", (int64_t)failed);
+	log_number(&line, "time_us", now - *since_us);
+	log_end(&line);
+	*since_us = now;
+}
+
 void
 batch_deliver(struct batch_context *context, struct delivery **deliveries, size_t count,
     void (*answer)(void *arg), void *arg)
 {
 	struct batch batch = { .context = context, .deliveries = deliveries, .count = count };
+	int64_t since = log_is_traced(LOG_TRACE_MDA) ? clock_monotonic_us() : 0;
 	size_t i;
 
 	batch.mailboxes = calloc(count, sizeof(*batch.mailboxes));
@@ -528,9 +552,13 @@ batch_deliver(struct batch_context *context, struct delivery **deliveries, size_
 		answer(arg);
 	} else {
 		step_write(&batch);
+		trace_step(&batch, "write", &since);
 		step_sync_files(&batch);
+		trace_step(&batch, "sync-files", &since);
 		step_place(&batch);
+		trace_step(&batch, "place", &since);
 		step_sync_directories(&batch);
+		trace_step(&batch, "sync-directories", &since);
 		step_finish(&batch);
 		answer(arg);
 		for (i = 0; i < batch.mailbox_count; i++) {

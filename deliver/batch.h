@@ -31,6 +31,7 @@ enum delivery_state {
 struct delivery {
 	struct ipc_deliver request;
 	uint32_t request_id;
+	int64_t given_ms;            /* when the request came */
 	int message;                 /* descriptor; closed by delivery_free() */
 	struct ipc_delivered result; /* what to answer, after batch_deliver() */
 	/* The batch's. */

@@ -17,12 +17,12 @@
 #include <event2/event.h>
 
 #include "common/child.h"
+#include "common/clock.h"
+#include "common/child_supervisor.h"
 #include "common/config.h"
 #include "common/imsg.h"
 #include "common/ipc_queue_mda.h"
-#include "common/ipc_supervisor.h"
 #include "common/log.h"
-#include "common/stats.h"
 #include "deliver/batch.h"
 #include "deliver/command.h"
 #include "deliver/runner.h"
@@ -46,7 +46,7 @@ static struct {
 	enum mda_state state;
 	struct child child;
 	struct event_base *base;
-	struct channel *supervisor;
+	struct child_supervisor supervisor;
 	struct channel *queue; /* NULL after it closed */
 	struct event *work;
 	struct event *stop_timer;
@@ -60,14 +60,54 @@ static struct {
 } mda;
 
 static void
+trace_request(const struct delivery *delivery)
+{
+	const struct ipc_deliver *request = &delivery->request;
+	char text[ADDRESS_TEXT_MAX + 1];
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_MDA, "mda-given"))
+		return;
+	log_hex64(&line, "envelope", request->envelope_id);
+	address_format(&request->dest, text, sizeof(text));
+	log_text(&line, "to", text);
+	if (request->kind == ENVELOPE_PIPE)
+		log_text(&line, "command", request->command);
+	else
+		log_text(&line, "mailbox", request->mailbox.path);
+	log_number(&line, "size", (int64_t)request->size);
+	if (request->maybe_delivered)
+		log_text(&line, "note", "an earlier try may have delivered it");
+	log_end(&line);
+}
+
+static void
+trace_answer(const struct delivery *delivery)
+{
+	const struct ipc_delivered *result = &delivery->result;
+	char text[REPLY_TEXT_MAX + 32];
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_MDA, "mda-answered"))
+		return;
+	log_hex64(&line, "envelope", result->envelope_id);
+	reply_format(&result->reply, text, sizeof(text));
+	log_text(&line, "reply", text);
+	if (*result->file != '\0')
+		log_text(&line, "file", result->file);
+	if (result->was_there)
+		log_text(&line, "note", "already there");
+	log_number(&line, "time_ms", clock_monotonic_ms() - delivery->given_ms);
+	log_end(&line);
+}
+
+static void
 answer_delivery(struct delivery *delivery)
 {
 	struct ipc_delivered *result = &delivery->result;
 	struct buf payload;
 
-	log_trace(LOG_TRACE_MDA, "envelope %016llx: %u %s %s",
-	    (unsigned long long)result->envelope_id, result->reply.code, result->reply.enhanced,
-	    result->reply.text);
+	trace_answer(delivery);
 	if (mda.queue != NULL) {
 		buf_init(&payload, IMSG_PAYLOAD_MAX);
 		ipc_delivered_encode(&payload, result);
@@ -221,6 +261,8 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 	imsg->fd = -1;
 	if (delivery == NULL)
 		fatal("delivery");
+	delivery->given_ms = clock_monotonic_ms();
+	trace_request(delivery);
 	if (delivery->message == -1) {
 		reply_set(&delivery->result.reply, 451, "4.3.0",
 		    "this process has too many open files: try later");
@@ -290,14 +332,8 @@ on_queue_closed(struct channel *channel, const char *why, void *arg)
 
 /* The first config starts the work; later ones change the names of files made from then on. */
 static void
-configure(struct channel *channel, struct imsg *imsg)
+configure(struct config *config)
 {
-	struct config *config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
-
-	if (config == NULL) {
-		channel_reject(channel, imsg, "not a config");
-		return;
-	}
 	if (mda.state == MDA_STARTING)
 		batch_context_init(&mda.context, config->hostname, config->mail_directory);
 	else
@@ -308,77 +344,26 @@ configure(struct channel *channel, struct imsg *imsg)
 		mda.state = MDA_SERVING;
 		channel_pause(mda.queue, false);
 	}
-	channel_send(channel, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
 }
 
 static void
-set_log(struct channel *channel, struct imsg *imsg)
+told_to_stop(void)
 {
-	struct buf_reader reader;
-	struct ipc_log log;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_log_decode(&reader, &log) || !buf_reader_done(&reader)) {
-		channel_reject(channel, imsg, "not a log setting");
-		return;
-	}
-	log_set_level(log.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	log_set_trace(log.trace);
-	if (imsg->fd != -1) {
-		log_set_fd(imsg->fd);
-		imsg->fd = -1;
-	}
+	stop(mda.queue != NULL ? STOP_SECONDS : GONE_SECONDS);
 }
 
+/* What is in hand will be tried again by another. */
 static void
-on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
+supervisor_gone(void)
 {
-	(void)arg;
-	switch ((enum ipc_supervisor_type)imsg->type) {
-	case SUPERVISOR_CHILD_CONFIG:
-		configure(channel, imsg);
-		return;
-	case SUPERVISOR_CHILD_STATS:
-		if (imsg->fd != -1) {
-			stats_attach(imsg->fd);
-			imsg->fd = -1;
-		}
-		return;
-	case SUPERVISOR_CHILD_START:
-		channel_send(channel, CHILD_SUPERVISOR_READY, imsg->id, 0, -1, NULL);
-		return;
-	case SUPERVISOR_CHILD_LOG:
-		set_log(channel, imsg);
-		return;
-	case SUPERVISOR_CHILD_STOP:
-		stop(mda.queue != NULL ? STOP_SECONDS : GONE_SECONDS);
-		return;
-	case SUPERVISOR_CHILD_PEER:
-	case SUPERVISOR_CHILD_LISTEN:
-	case SUPERVISOR_CHILD_PAUSE:
-	case SUPERVISOR_CHILD_RESUME:
-	case CHILD_SUPERVISOR_CONFIGURED:
-	case CHILD_SUPERVISOR_READY:
-	case CHILD_SUPERVISOR_LOG_LOST:
-	case CHILD_SUPERVISOR_REJECTED:
-	case QUEUE_SUPERVISOR_MDA_START:
-	case SUPERVISOR_QUEUE_MDA_STARTED:
-	case CONTROL_SUPERVISOR_REQUEST:
-	case SUPERVISOR_CONTROL_DONE:
-		break;
-	}
-	channel_reject(channel, imsg, "unknown type");
-}
-
-/* The supervisor is gone: what is in hand will be tried again by another. */
-static void
-on_supervisor_closed(struct channel *channel, const char *why, void *arg)
-{
-	(void)channel;
-	(void)arg;
-	log_debug("supervisor: %s", why);
 	event_base_loopbreak(mda.base);
 }
+
+static const struct child_orders orders = {
+	.config = configure,
+	.stop = told_to_stop,
+	.gone = supervisor_gone,
+};
 
 int
 main(int argc, char **argv)
@@ -401,13 +386,12 @@ main(int argc, char **argv)
 	mda.queue =
 	    channel_new(mda.base, "queue", mda.child.queue_fd, on_queue, on_queue_closed, NULL);
 	channel_pause(mda.queue, true);
-	mda.supervisor = channel_new(mda.base, "supervisor", mda.child.channel_fd, on_supervisor,
-	    on_supervisor_closed, NULL);
+	child_supervisor_open(&mda.supervisor, mda.base, &mda.child, &orders);
 	if (event_base_dispatch(mda.base) == -1)
 		fatalx("the event loop failed");
 	runner_free(mda.runner);
 	channel_free(mda.queue);
-	channel_free(mda.supervisor);
+	child_supervisor_close(&mda.supervisor);
 	batch_context_free(&mda.context);
 	event_free(mda.work);
 	event_free(mda.stop_timer);

@@ -194,6 +194,7 @@ start_job(struct job *job)
 	struct timeval limit = { .tv_sec = runner->seconds + GRACE_SECONDS };
 	char **environment = command_environment(&job->delivery->request, runner->delimiters);
 	pid_t self = getpid(), pid;
+	struct log_line line;
 	int report[2], error;
 
 	if (environment == NULL || pipe2(report, O_CLOEXEC | O_NONBLOCK) == -1) {
@@ -218,6 +219,13 @@ start_job(struct job *job)
 	}
 	job->pid = pid;
 	job->report = report[0];
+	if (log_trace_begin(&line, LOG_TRACE_MDA, "mda-command")) {
+		log_hex64(&line, "envelope", job->delivery->request.envelope_id);
+		log_number(&line, "pid", pid);
+		log_number(&line, "waited_ms", clock_monotonic_ms() - job->since_ms);
+		log_number(&line, "running", (int64_t)runner->running + 1);
+		log_end(&line);
+	}
 	runner->waiting--;
 	runner->running++;
 	job->event = event_new(runner->base, job->report, EV_READ | EV_PERSIST, on_report, job);
