@@ -13,12 +13,12 @@
 #include <event2/event.h>
 
 #include "common/child.h"
+#include "common/child_supervisor.h"
 #include "common/config.h"
 #include "common/imsg.h"
 #include "common/ipc_listener_resolver.h"
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
-#include "common/stats.h"
 #include "lookup/resolver_dns.h"
 #include "lookup/resolver_lookup.h"
 #include "lookup/resolver_name.h"
@@ -29,7 +29,7 @@
 static struct {
 	struct child child;
 	struct event_base *base;
-	struct channel *supervisor;
+	struct child_supervisor supervisor;
 	struct channel *listeners[LISTENERS_MAX]; /* by instance; NULL: not there */
 	struct hosts *hosts;
 	char system_nameservers[256]; /* of /etc/resolv.conf */
@@ -85,7 +85,7 @@ on_listener_closed(struct channel *channel, const char *why, void *arg)
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
 		if (resolver.listeners[i] != channel)
 			continue;
-		ipc_report_rejected(resolver.supervisor, channel, PROGRAM_LISTENER, i);
+		ipc_report_rejected(resolver.supervisor.channel, channel, PROGRAM_LISTENER, i);
 		listener_drop(i);
 	}
 }
@@ -114,56 +114,24 @@ use_nameservers(const char *nameservers)
 }
 
 static void
-configure(struct channel *channel, struct imsg *imsg)
+configure(struct config *config)
 {
-	struct config *config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
-
-	if (config == NULL) {
-		channel_reject(channel, imsg, "not a config");
-		return;
-	}
 	use_nameservers(
 	    *config->nameserver != '\0' ? config->nameserver : resolver.system_nameservers);
 	lookups_set_time(resolver.lookups, config->limits.resolver_time_ms);
 	config_free(config);
-	channel_send(channel, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
 }
 
-static void
-add_peer(struct channel *channel, struct imsg *imsg)
+static bool
+add_peer(const struct ipc_peer *peer, int fd)
 {
-	struct buf_reader reader;
-	struct ipc_peer peer;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_peer_decode(&reader, &peer) || peer.program != PROGRAM_LISTENER ||
-	    peer.instance >= LISTENERS_MAX || imsg->fd == -1 || resolver.lookups == NULL) {
-		channel_reject(channel, imsg, "not a listener's channel");
-		return;
-	}
-	listener_drop(peer.instance);
-	resolver.listeners[peer.instance] =
-	    channel_new(resolver.base, "listener", imsg->fd, on_listener, on_listener_closed, NULL);
-	imsg->fd = -1;
-}
-
-static void
-set_log(struct channel *channel, struct imsg *imsg)
-{
-	struct buf_reader reader;
-	struct ipc_log log;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_log_decode(&reader, &log)) {
-		channel_reject(channel, imsg, "not a log setting");
-		return;
-	}
-	log_set_level(log.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	log_set_trace(log.trace);
-	if (imsg->fd != -1) {
-		log_set_fd(imsg->fd);
-		imsg->fd = -1;
-	}
+	if (peer->program != PROGRAM_LISTENER || peer->instance >= LISTENERS_MAX ||
+	    resolver.lookups == NULL)
+		return false;
+	listener_drop(peer->instance);
+	resolver.listeners[peer->instance] =
+	    channel_new(resolver.base, "listener", fd, on_listener, on_listener_closed, NULL);
+	return true;
 }
 
 /* Names are a nicety: those who wait do without, and nothing is held up. */
@@ -180,56 +148,17 @@ stop(void)
 }
 
 static void
-on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
+supervisor_gone(void)
 {
-	(void)arg;
-	switch ((enum ipc_supervisor_type)imsg->type) {
-	case SUPERVISOR_CHILD_CONFIG:
-		configure(channel, imsg);
-		return;
-	case SUPERVISOR_CHILD_STATS:
-		if (imsg->fd != -1) {
-			stats_attach(imsg->fd);
-			imsg->fd = -1;
-		}
-		return;
-	case SUPERVISOR_CHILD_PEER:
-		add_peer(channel, imsg);
-		return;
-	case SUPERVISOR_CHILD_START:
-		channel_send(channel, CHILD_SUPERVISOR_READY, imsg->id, 0, -1, NULL);
-		return;
-	case SUPERVISOR_CHILD_LOG:
-		set_log(channel, imsg);
-		return;
-	case SUPERVISOR_CHILD_PAUSE:
-	case SUPERVISOR_CHILD_RESUME:
-		return;
-	case SUPERVISOR_CHILD_STOP:
-		stop();
-		return;
-	case SUPERVISOR_CHILD_LISTEN:
-	case CHILD_SUPERVISOR_CONFIGURED:
-	case CHILD_SUPERVISOR_READY:
-	case CHILD_SUPERVISOR_LOG_LOST:
-	case CHILD_SUPERVISOR_REJECTED:
-	case QUEUE_SUPERVISOR_MDA_START:
-	case SUPERVISOR_QUEUE_MDA_STARTED:
-	case CONTROL_SUPERVISOR_REQUEST:
-	case SUPERVISOR_CONTROL_DONE:
-		break;
-	}
-	channel_reject(channel, imsg, "unknown type");
-}
-
-static void
-on_supervisor_closed(struct channel *channel, const char *why, void *arg)
-{
-	(void)channel;
-	(void)arg;
-	log_debug("supervisor: %s", why);
 	event_base_loopbreak(resolver.base);
 }
+
+static const struct child_orders orders = {
+	.config = configure,
+	.peer = add_peer,
+	.stop = stop,
+	.gone = supervisor_gone,
+};
 
 int
 main(int argc, char **argv)
@@ -244,13 +173,12 @@ main(int argc, char **argv)
 	free(hosts);
 	free(resolv_conf);
 	resolver.base = child_event_base();
-	resolver.supervisor = channel_new(resolver.base, "supervisor", resolver.child.channel_fd,
-	    on_supervisor, on_supervisor_closed, NULL);
+	child_supervisor_open(&resolver.supervisor, resolver.base, &resolver.child, &orders);
 	event_base_dispatch(resolver.base);
 
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
 		listener_drop(i);
-	channel_free(resolver.supervisor);
+	child_supervisor_close(&resolver.supervisor);
 	if (resolver.lookups != NULL) {
 		lookups_free(resolver.lookups);
 		dns_free(resolver.dns);
