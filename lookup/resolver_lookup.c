@@ -8,12 +8,14 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <arpa/inet.h>
 #include <sys/queue.h>
 
 #include <bsd/string.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "lookup/resolver_answer.h"
 #include "lookup/resolver_lookup.h"
@@ -40,6 +42,8 @@ struct lookup {
 	size_t name;
 	bool had_failure; /* of a name that could have confirmed it */
 	void *question;
+	int64_t began_ms; /* traced: the lookup, and the question in work */
+	int64_t asked_ms;
 	struct event timer;
 };
 
@@ -119,6 +123,76 @@ lookups_count(const struct lookups *lookups)
 }
 
 static void
+address_text(const struct ipc_resolve *address, char text[INET6_ADDRSTRLEN])
+{
+	if (inet_ntop(address->family == CLIENT_INET4 ? AF_INET : AF_INET6, address->address, text,
+	        INET6_ADDRSTRLEN) == NULL)
+		*text = '\0';
+}
+
+/* What came of a request, and from where. */
+static void
+trace_result(const struct ipc_resolve *address, const char *source, enum resolve_status status,
+    const char *name, int64_t time_ms)
+{
+	static const char *const words[] = {
+		[RESOLVE_CONFIRMED] = "confirmed",
+		[RESOLVE_NONE] = "none",
+		[RESOLVE_FAILED] = "failed",
+	};
+	char text[INET6_ADDRSTRLEN];
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_LOOKUP, "client-looked-up"))
+		return;
+	address_text(address, text);
+	log_text(&line, "address", text);
+	log_text(&line, "source", source);
+	log_text(&line, "result", words[status]);
+	log_text(&line, "name", name);
+	log_number(&line, "time_ms", time_ms);
+	log_end(&line);
+}
+
+/* One question to DNS and what its answer says; `names` are in the answer, of PTR. */
+static void
+trace_question(const struct lookup *lookup, const char *result, size_t names)
+{
+	char text[REVERSE_NAME_MAX];
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_LOOKUP, "dns-looked-up"))
+		return;
+	if (lookup->state == LOOKUP_REVERSE) {
+		reverse_name(&lookup->address, text, sizeof(text));
+		log_text(&line, "name", text);
+		log_text(&line, "type", "PTR");
+	} else {
+		log_text(&line, "name", lookup->names[lookup->name]);
+		log_text(&line, "type", lookup->address.family == CLIENT_INET4 ? "A" : "AAAA");
+	}
+	log_text(&line, "result", result);
+	for (size_t i = 0; i < names; i++)
+		log_text(&line, "answer", lookup->names[i]);
+	log_number(&line, "time_ms", clock_monotonic_ms() - lookup->asked_ms);
+	log_end(&line);
+}
+
+static const char *
+status_word(enum dns_status status)
+{
+	switch (status) {
+	case DNS_ANSWERED:
+		return "answered";
+	case DNS_NO_NAME:
+		return "no-such-name";
+	case DNS_FAILED:
+		break;
+	}
+	return "failed";
+}
+
+static void
 answer(struct lookups *lookups, const struct waiter *waiter, enum resolve_status status,
     const char *name)
 {
@@ -133,6 +207,9 @@ static void
 lookup_finish(struct lookup *lookup, enum resolve_status status, const char *name)
 {
 	lookup_unlink(lookup);
+	if (log_is_traced(LOG_TRACE_LOOKUP))
+		trace_result(
+		    &lookup->address, "dns", status, name, clock_monotonic_ms() - lookup->began_ms);
 	for (size_t i = 0; i < lookup->waiter_count; i++) {
 		if (lookup->waiters[i].owner != NULL)
 			answer(lookup->lookups, &lookup->waiters[i], status, name);
@@ -145,6 +222,7 @@ on_time(int fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
+	trace_question(arg, "no-answer-in-time", 0);
 	lookup_finish(arg, RESOLVE_FAILED, "");
 }
 
@@ -153,6 +231,7 @@ lookup_ask(struct lookup *lookup, const char *name, enum dns_type type)
 {
 	struct lookups *lookups = lookup->lookups;
 
+	lookup->asked_ms = clock_monotonic_ms();
 	return lookups->dns.ask(lookups->dns.arg, name, type, lookup, &lookup->question);
 }
 
@@ -178,19 +257,28 @@ lookup_confirm(struct lookup *lookup)
 void
 lookup_answer(struct lookup *lookup, enum dns_status status, const uint8_t *packet, size_t length)
 {
+	bool confirms;
+
 	lookup->question = NULL;
 	switch (lookup->state) {
 	case LOOKUP_REVERSE:
 		if (status == DNS_ANSWERED)
 			lookup->name_count = answer_names(packet, length, lookup->names);
+		trace_question(lookup, status_word(status), lookup->name_count);
 		if (status == DNS_FAILED)
 			lookup->had_failure = true;
 		lookup->state = LOOKUP_CONFIRM;
 		lookup_confirm(lookup);
 		return;
 	case LOOKUP_CONFIRM:
-		if (status == DNS_ANSWERED &&
-		    answer_has_address(packet, length, &lookup->address)) {
+		confirms =
+		    status == DNS_ANSWERED && answer_has_address(packet, length, &lookup->address);
+		trace_question(lookup,
+		    confirms                     ? "has-the-address"
+		        : status == DNS_ANSWERED ? "has-other-addresses"
+		                                 : status_word(status),
+		    0);
+		if (confirms) {
 			lookup_finish(lookup, RESOLVE_CONFIRMED, lookup->names[lookup->name]);
 			return;
 		}
@@ -227,6 +315,7 @@ lookup_new(struct lookups *lookups, const struct ipc_resolve *address)
 	lookup->lookups = lookups;
 	lookup->state = LOOKUP_REVERSE;
 	lookup->address = *address;
+	lookup->began_ms = clock_monotonic_ms();
 	if (evtimer_assign(&lookup->timer, lookups->base, on_time, lookup) == -1 ||
 	    evtimer_add(&lookup->timer, &limit) == -1) {
 		free(lookup);
@@ -263,6 +352,8 @@ lookups_start(struct lookups *lookups, const struct ipc_resolve *request, void *
 	address_unmap(&address);
 	known = hosts_find(lookups->hosts, &address);
 	if (known != NULL || address_is_loopback(&address)) {
+		trace_result(&address, "hosts", known != NULL ? RESOLVE_CONFIRMED : RESOLVE_NONE,
+		    known != NULL ? known : "", 0);
 		answer(lookups, &waiter, known != NULL ? RESOLVE_CONFIRMED : RESOLVE_NONE,
 		    known != NULL ? known : "");
 		return;
