@@ -35,7 +35,10 @@
 #define HEADERS_MAX  (128 * 1024)
 #define FULL_MAX     (512 * 1024)
 #define BUCKETS      1024
-#define TARGETS_MAX  1000
+#define TARGETS_MAX  1000 /* of a DSN: it is one record */
+#define ODD_MAX      5    /* answers of the directory that can't be understood */
+#define WARN_FIRST   5    /* failures until an administrator hears of it, and again after each */
+#define WARN_EACH    60   /* this many */
 #define MEMBERS_MAX  1000 /* of one DSN; more make another */
 
 enum job_state {
@@ -69,7 +72,9 @@ struct job {
 	struct address to;
 	struct ipc_target *targets;
 	size_t target_count;
-	bool bad_target; /* one that can't be understood */
+	bool bad_target;      /* one that can't be understood */
+	bool too_many;        /* more than TARGETS_MAX */
+	unsigned odd_answers; /* about job->to, in a row */
 	uint32_t dsn_id;
 };
 
@@ -388,6 +393,37 @@ hold_all(struct queue *queue, struct job *job, const char *why)
 	free_job(queue, job);
 }
 
+static void ask(struct queue *, struct job *);
+
+/* Whoever is asked about can't be told, however often it is tried. */
+static void
+ask_next(struct queue *queue, struct job *job, const char *why)
+{
+	if (job->to_postmaster || job->kind != DSN_FAILED) {
+		hold_all(queue, job, why);
+		return;
+	}
+	job->to_postmaster = true;
+	job->odd_answers = 0;
+	ask(queue, job);
+}
+
+/* For a reason that an administrator can do away with. */
+static void
+give_up(struct queue *queue, struct job *job, const char *why, const char *what_to_do)
+{
+	char to[ADDRESS_TEXT_MAX + 1];
+
+	address_format(&job->to, to, sizeof(to));
+	log_warning("message %08" PRIx32 ": %s can't be told what became of it: %s; %s: %s",
+	    job->message_id, to, why,
+	    job->to_postmaster            ? "neither can the sender"
+	        : job->kind == DSN_FAILED ? "the postmaster is told instead"
+	                                  : "nobody is told instead",
+	    what_to_do);
+	ask_next(queue, job, why);
+}
+
 /* Building. */
 
 struct loaded {
@@ -606,7 +642,7 @@ stage(struct queue *queue, struct job *job)
 	struct transaction transaction;
 	struct commit_item item = { .fd = -1, .done = committed, .owner = job };
 	struct buf text, head;
-	enum journal_result result = JOURNAL_BROKEN;
+	enum journal_result result = JOURNAL_TOO_LARGE;
 	uint8_t *to;
 	bool full;
 
@@ -646,6 +682,13 @@ stage(struct queue *queue, struct job *job)
 	buf_free(&text);
 	buf_free(&head);
 	unload(&loaded);
+	if (result == JOURNAL_TOO_LARGE) {
+		give_up(queue, job,
+		    "the report and the list of the mailboxes it goes to are larger than a segment "
+		    "of the spool",
+		    "set a larger \"queue segment-size\", or let its alias lead to fewer");
+		return;
+	}
 	if (result != JOURNAL_OK) {
 		put_off(queue, job, "the spool takes nothing now");
 		return;
@@ -660,8 +703,6 @@ stage(struct queue *queue, struct job *job)
 
 /* Where to. */
 
-static void ask(struct queue *, struct job *);
-
 static void
 answered(struct queue *queue, struct question *question, struct imsg *imsg)
 {
@@ -669,6 +710,7 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 	struct ipc_target *targets;
 	struct buf_reader reader;
 	struct reply reply;
+	char text[REPLY_TEXT_MAX + 32];
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (imsg->type == DIRECTORY_TARGET) {
@@ -676,32 +718,40 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 		if (targets == NULL)
 			fatalx("out of memory");
 		job->targets = targets;
-		if (job->target_count < TARGETS_MAX &&
-		    ipc_target_decode(&reader, &targets[job->target_count]) &&
+		if (job->target_count == TARGETS_MAX)
+			job->too_many = true;
+		else if (ipc_target_decode(&reader, &targets[job->target_count]) &&
 		    buf_reader_done(&reader))
 			job->target_count++;
 		else
 			job->bad_target = true;
 		return;
 	}
-	if (!reply_decode(&reader, &reply) || !buf_reader_done(&reader) ||
-	    reply_is_temporary(&reply) || job->bad_target) {
+	if (!reply_decode(&reader, &reply) || !buf_reader_done(&reader) || job->bad_target) {
+		if (++job->odd_answers < ODD_MAX)
+			put_off(queue, job, "the directory's answer can't be understood");
+		else
+			give_up(queue, job, "the directory's answers can't be understood",
+			    "are all programs of the same version?");
+		return;
+	}
+	job->odd_answers = 0;
+	if (reply_is_temporary(&reply)) {
 		put_off(queue, job, "the directory can't tell now");
+		return;
+	}
+	if (reply_is_success(&reply) && job->too_many) {
+		snprintf(
+		    text, sizeof(text), "the address leads to more than %d mailboxes", TARGETS_MAX);
+		give_up(queue, job, text, "let its alias lead to fewer");
 		return;
 	}
 	if (reply_is_success(&reply) && job->target_count > 0) {
 		stage(queue, job);
 		return;
 	}
-	if (job->to_postmaster || job->kind != DSN_FAILED) {
-		char text[REPLY_TEXT_MAX + 32];
-
-		reply_format(&reply, text, sizeof(text));
-		hold_all(queue, job, text);
-		return;
-	}
-	job->to_postmaster = true;
-	ask(queue, job);
+	reply_format(&reply, text, sizeof(text));
+	ask_next(queue, job, text);
 }
 
 static void
@@ -718,7 +768,7 @@ ask(struct queue *queue, struct job *job)
 	if (job->to_postmaster)
 		get_postmaster(queue, &job->to);
 	job->target_count = 0;
-	job->bad_target = false;
+	job->bad_target = job->too_many = false;
 	memset(&rcpt, 0, sizeof(rcpt));
 	rcpt.client_family = CLIENT_INTERNAL;
 	strlcpy(rcpt.client_name, queue->config->hostname, sizeof(rcpt.client_name));

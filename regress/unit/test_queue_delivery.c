@@ -1,0 +1,271 @@
+/*
+ * What becomes of queued mail: delivered once, put off, or told to be undeliverable; and what a
+ * crash at any of these points leaves.
+ */
+#include "test_queue_peers.h"
+
+static void
+a_delivered_envelope_is_gone_also_after_a_crash(void **state)
+{
+	struct frame *frame;
+	char text[8];
+
+	(void)state;
+	commit_one(ids[0]);
+	start_mda();
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	assert_int_equal(pread(frame->fd, text, sizeof(text), 0), 5);
+	assert_memory_equal(text, "hello", 5);
+	answer(frame, envelope_id_make(ids[0], 1), 250);
+	assert_int_equal(queue.envelopes, 0);
+	assert_true(commit_now(&queue));
+	close_queue();
+	open_queue();
+	assert_int_equal(queue.envelopes, 0);
+}
+
+static void
+a_dead_mda_s_deliveries_are_tried_again_as_maybe_delivered(void **state)
+{
+	static struct ipc_deliver deliver;
+	struct frame *frame;
+
+	(void)state;
+	commit_one(ids[0]);
+	start_mda();
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	decode_deliver(frame, &deliver);
+	assert_false(deliver.maybe_delivered);
+	drop_end(&mda);
+	turn();
+	assert_int_equal(queue.in_flight, 0);
+	/* After a short pause. */
+	for (unsigned i = 0; i < 1000; i++) {
+		delivery_look_again(&queue);
+		delivery_run(&queue);
+		if (find_frame(&supervisor, QUEUE_SUPERVISOR_MDA_START, 0) != NULL)
+			break;
+		usleep(1000);
+	}
+	start_mda();
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	decode_deliver(frame, &deliver);
+	assert_true(deliver.maybe_delivered);
+	assert_int_equal(deliver.envelope_id, envelope_id_make(ids[0], 1));
+	answer(frame, deliver.envelope_id, 250);
+	assert_int_equal(queue.envelopes, 0);
+}
+
+static void
+an_mda_can_not_answer_for_what_it_was_not_given(void **state)
+{
+	struct frame *frame, forged;
+
+	(void)state;
+	commit_one(ids[0]);
+	commit_one(ids[1]);
+	start_mda();
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	forged = *frame;
+	/* The other's envelope under this request. */
+	answer(&forged, envelope_id_make(ids[0], 1) ^ envelope_id_make(1, 0), 250);
+	assert_true(mda.closed);
+	assert_int_equal(queue.envelopes, 2);
+	assert_int_equal(queue.in_flight, 0);
+}
+
+static void
+a_temporary_failure_waits_and_is_remembered(void **state)
+{
+	struct transaction transaction;
+	struct envelope envelope;
+	struct frame *frame;
+	struct entry *entry;
+
+	(void)state;
+	commit_one(ids[0]);
+	start_mda();
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	answer(frame, envelope_id_make(ids[0], 1), 452);
+	assert_true(commit_now(&queue));
+	close_queue();
+	open_queue();
+	entry = index_find_entry(queue.index, envelope_id_make(ids[0], 1));
+	assert_non_null(entry);
+	assert_int_equal(entry->tries, 1);
+	assert_true(mail_load(&queue, entry, &transaction, &envelope));
+	assert_int_equal(envelope.last_reply.code, 452);
+	assert_string_equal(transaction.sender.local, "erin");
+}
+
+static void
+only_a_command_that_an_alias_has_is_run(void **state)
+{
+	static struct ipc_deliver deliver;
+	struct frame *frame;
+	struct entry *forged;
+
+	(void)state;
+	commit_one_of(ids[0], ENVELOPE_PIPE, "/usr/bin/forged");
+	start_mda();
+	assert_null(find_frame(&mda, QUEUE_MDA_DELIVER, 0));
+	forged = index_find_entry(queue.index, envelope_id_make(ids[0], 1));
+	assert_int_equal(forged->state, ENTRY_BOUNCING);
+	commit_one_of(ids[1], ENVELOPE_PIPE, "/usr/bin/allowed");
+	delivery_run(&queue);
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	decode_deliver(frame, &deliver);
+	assert_string_equal(deliver.command, "/usr/bin/allowed");
+}
+
+/* The first message queued that isn't this one: a report of it. NULL after that time. */
+static struct message *
+wait_report(uint32_t about, int64_t ms)
+{
+	int64_t end_ms = clock_monotonic_ms() + ms;
+	struct message *message;
+
+	while (clock_monotonic_ms() < end_ms) {
+		for (message = index_from(queue.index, 0); message != NULL;
+		     message = index_next(queue.index, message)) {
+			if (message->id != about)
+				return message;
+		}
+		bounce_tick(&queue);
+		turn();
+		usleep(5000);
+	}
+	return NULL;
+}
+
+static struct message *
+find_report(uint32_t about)
+{
+	return wait_report(about, 5000);
+}
+
+/* More than the moment in which failures are collected. */
+static struct message *
+find_report_soon(uint32_t about)
+{
+	return wait_report(about, 300);
+}
+
+static void
+fail_one(uint32_t id)
+{
+	struct frame *frame;
+
+	commit_one(id);
+	start_mda();
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	answer(frame, envelope_id_make(id, 1), 550);
+}
+
+static void
+assert_report_goes_to(struct message *report, const char *local)
+{
+	struct transaction transaction;
+	struct envelope envelope;
+
+	assert_non_null(report);
+	assert_true(mail_load(&queue, &report->entries[0], &transaction, &envelope));
+	assert_string_equal(envelope.rcpt.local, local);
+	assert_true(transaction.is_bounce);
+}
+
+static void
+a_sender_of_as_many_mailboxes_as_a_report_may_have_is_told(void **state)
+{
+	struct message *report;
+
+	(void)state;
+	sender_targets = 200;
+	fail_one(ids[0]);
+	report = find_report(ids[0]);
+	assert_report_goes_to(report, "erin");
+	assert_int_equal(report->count, 200);
+	assert_null(index_find(queue.index, ids[0]));
+}
+
+static void
+a_sender_of_too_many_mailboxes_is_not_waited_for_but_the_postmaster_told(void **state)
+{
+	(void)state;
+	sender_targets = 1001;
+	fail_one(ids[0]);
+	assert_report_goes_to(find_report(ids[0]), "postmaster");
+	assert_true(is_logged("erin@client.test can't be told what became of it: the address "
+	                      "leads to more than 1000 mailboxes; the postmaster is told instead"));
+	assert_null(index_find(queue.index, ids[0]));
+}
+
+/* The segments here are the smallest. */
+static void
+a_report_that_no_segment_holds_goes_to_the_postmaster(void **state)
+{
+	(void)state;
+	sender_targets = 1000;
+	fail_one(ids[0]);
+	assert_report_goes_to(find_report(ids[0]), "postmaster");
+	assert_true(is_logged("set a larger \"queue segment-size\""));
+	assert_null(index_find(queue.index, ids[0]));
+}
+
+static void
+a_failure_that_neither_sender_nor_postmaster_can_be_told_is_held(void **state)
+{
+	struct entry *entry;
+
+	(void)state;
+	sender_targets = 1001;
+	strcpy(queue.config->postmaster, "erin@example.test");
+	fail_one(ids[0]);
+	assert_null(find_report_soon(ids[0]));
+	entry = index_find_entry(queue.index, envelope_id_make(ids[0], 1));
+	assert_non_null(entry);
+	assert_int_equal(entry->state, ENTRY_HELD);
+	assert_true(is_logged("neither its sender nor the postmaster can be told"));
+}
+
+static void
+answers_that_make_no_sense_are_not_waited_for_for_ever(void **state)
+{
+	(void)state;
+	sender_is_odd = true;
+	fail_one(ids[0]);
+	for (unsigned asked = 1; asked < 5; asked++) {
+		assert_null(find_report_soon(ids[0]));
+		assert_int_equal(asked_for_sender, asked);
+		monotonic_ahead += 600;
+	}
+	assert_report_goes_to(find_report(ids[0]), "postmaster");
+	assert_true(is_logged("the directory's answers can't be understood"));
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(a_delivered_envelope_is_gone_also_after_a_crash),
+		TEST(a_dead_mda_s_deliveries_are_tried_again_as_maybe_delivered),
+		TEST(an_mda_can_not_answer_for_what_it_was_not_given),
+		TEST(only_a_command_that_an_alias_has_is_run),
+		TEST(a_sender_of_as_many_mailboxes_as_a_report_may_have_is_told),
+		TEST(a_sender_of_too_many_mailboxes_is_not_waited_for_but_the_postmaster_told),
+		TEST(a_report_that_no_segment_holds_goes_to_the_postmaster),
+		TEST(a_failure_that_neither_sender_nor_postmaster_can_be_told_is_held),
+		TEST(answers_that_make_no_sense_are_not_waited_for_for_ever),
+		TEST(a_temporary_failure_waits_and_is_remembered),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
