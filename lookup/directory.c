@@ -15,13 +15,13 @@
 #include <event2/event.h>
 
 #include "common/child.h"
+#include "common/child_supervisor.h"
 #include "common/config.h"
 #include "common/imsg.h"
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
-#include "common/stats.h"
 #include "lookup/accounts.h"
 #include "lookup/accounts_admin.h"
 #include "lookup/expand.h"
@@ -59,7 +59,7 @@ struct listing {
 
 static struct directory {
 	struct event_base *base;
-	struct channel *supervisor;
+	struct child_supervisor supervisor;
 	struct accounts *accounts;
 	struct site *site;
 	struct usage *usage;
@@ -402,7 +402,7 @@ peer_closed(struct channel *channel, const char *why, void *arg)
 	struct peer *peer = arg;
 
 	log_debug("the channel to %s is closed: %s", channel_name(channel), why);
-	ipc_report_rejected(directory.supervisor, channel, peer->program,
+	ipc_report_rejected(directory.supervisor.channel, channel, peer->program,
 	    peer->program == PROGRAM_LISTENER ? (uint32_t)(peer - directory.listeners) : 0);
 	drop_peer(peer);
 }
@@ -428,38 +428,29 @@ find_peer(const struct ipc_peer *named)
 	return NULL;
 }
 
-static void
-connect_peer(struct imsg *imsg)
+static bool
+connect_peer(const struct ipc_peer *named, int fd)
 {
-	struct buf_reader reader;
-	struct ipc_peer named;
-	struct peer *peer = NULL;
+	struct peer *peer = find_peer(named);
 
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (ipc_peer_decode(&reader, &named) && buf_reader_done(&reader) && imsg->fd != -1)
-		peer = find_peer(&named);
 	if (peer == NULL)
-		fatalx("the supervisor sent a peer that the directory has no channel with");
+		return false;
 	if (peer->channel != NULL)
 		drop_peer(peer);
-	peer->program = named.program;
+	peer->program = named->program;
 	peer->channel = channel_new(
-	    directory.base, program_name(named.program), imsg->fd, receive_peer, peer_closed, peer);
-	imsg->fd = -1;
+	    directory.base, program_name(named->program), fd, receive_peer, peer_closed, peer);
 	channel_on_drained(peer->channel, peer_drained);
+	return true;
 }
 
 /* The supervisor */
 
 static void
-set_config(struct imsg *imsg)
+set_config(struct config *config)
 {
-	struct config *config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
 	struct site *site;
 
-	imsg->fd = -1;
-	if (config == NULL)
-		fatalx("the supervisor sent no usable configuration");
 	if (directory.accounts == NULL) {
 		char *path;
 
@@ -472,23 +463,13 @@ set_config(struct imsg *imsg)
 	site_free(directory.site);
 	directory.site = site;
 	forget();
-	channel_send(directory.supervisor, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
 }
 
-static void
-set_log(struct imsg *imsg)
+static bool
+start(uint32_t listeners)
 {
-	struct buf_reader reader;
-	struct ipc_log settings;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_log_decode(&reader, &settings) || !buf_reader_done(&reader))
-		fatalx("the supervisor sent log settings that can't be decoded");
-	if (imsg->fd != -1)
-		log_set_fd(imsg->fd);
-	imsg->fd = -1;
-	log_set_level(settings.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	log_set_trace(settings.trace);
+	(void)listeners;
+	return directory.site != NULL;
 }
 
 /* Nothing is in hand but recipients that wait for a usage: they are let through. */
@@ -505,44 +486,21 @@ stop(void)
 }
 
 static void
-receive_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
-{
-	(void)arg;
-	switch (imsg->type) {
-	case SUPERVISOR_CHILD_CONFIG:
-		set_config(imsg);
-		break;
-	case SUPERVISOR_CHILD_STATS:
-		stats_attach(imsg->fd);
-		imsg->fd = -1;
-		break;
-	case SUPERVISOR_CHILD_PEER:
-		connect_peer(imsg);
-		break;
-	case SUPERVISOR_CHILD_START:
-		if (directory.site == NULL)
-			fatalx("the supervisor sent no configuration");
-		channel_send(channel, CHILD_SUPERVISOR_READY, imsg->id, 0, -1, NULL);
-		break;
-	case SUPERVISOR_CHILD_LOG:
-		set_log(imsg);
-		break;
-	case SUPERVISOR_CHILD_STOP:
-		stop();
-		break;
-	default:
-		fatalx("the supervisor sent a message of type %u", imsg->type);
-	}
-}
-
-static void
-supervisor_closed(struct channel *channel, const char *why, void *arg)
+unusable(struct channel *channel, const struct imsg *imsg, const char *why)
 {
 	(void)channel;
-	(void)arg;
-	log_debug("the supervisor is gone: %s", why);
-	stop();
+	fatalx("the supervisor sent a frame of type %u: %s", imsg->type, why);
 }
+
+static const struct child_orders orders = {
+	.config = set_config,
+	.peer = connect_peer,
+	.start = start,
+	.stop = stop,
+	.unusable = unusable,
+	.gone = stop,
+	.log_check_seconds = 1,
+};
 
 static void
 every_second(evutil_socket_t fd, short what, void *arg)
@@ -558,8 +516,6 @@ every_second(evutil_socket_t fd, short what, void *arg)
 	changed = accounts_retry(directory.accounts);
 	if (site_refresh(directory.site) || changed)
 		forget();
-	if (log_is_lost())
-		channel_send(directory.supervisor, CHILD_SUPERVISOR_LOG_LOST, 0, 0, -1, NULL);
 }
 
 int
@@ -573,8 +529,7 @@ main(int argc, char **argv)
 	directory.base = child_event_base();
 	buf_init(&directory.payload, IMSG_PAYLOAD_MAX);
 	directory.usage = usage_new(directory.base, ask_usage, usage_decided, NULL);
-	directory.supervisor = channel_new(directory.base, "supervisor", child.channel_fd,
-	    receive_supervisor, supervisor_closed, NULL);
+	child_supervisor_open(&directory.supervisor, directory.base, &child, &orders);
 	directory.second = event_new(directory.base, -1, EV_PERSIST, every_second, NULL);
 	if (directory.second == NULL || event_add(directory.second, &second) == -1)
 		fatalx("cannot make a timer");
