@@ -44,6 +44,12 @@ enum ipc_listener_queue_type {
 /* Messages up to this many bytes come in a memfd, larger ones in a spool file. */
 #define IPC_MEMFD_MAX (1024 * 1024)
 
+/* What the envelopes of a message may be together. The listener refuses the recipient that would
+ * lead over it, the queue the message. An envelope counts with its strings and this much more. */
+#define IPC_ENVELOPES_MAX   10000
+#define IPC_ENVELOPES_BYTES (4 * 1024 * 1024)
+#define IPC_ENVELOPE_FIXED  64
+
 #define IPC_IDS_MAX 1024
 struct ipc_ids {
 	uint32_t count;

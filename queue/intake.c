@@ -29,8 +29,6 @@
 #define DRAFTS_MAX     65536       /* ids given to one listener and not used */
 #define OWN_FIELDS_MAX (64 * 1024) /* that the listener puts before a text of the largest size */
 #define OPEN_MAX       64          /* drafts with envelopes: see ipc_listener_queue.h */
-#define ENVELOPES_MAX  10000       /* a message; more is refused */
-#define ENVELOPE_BYTES (4 * 1024 * 1024)
 #define BUCKETS        4096
 #define SEALS          (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
 #define LISTENERS_MAX  256
@@ -73,7 +71,7 @@ intake_open(struct queue *queue)
 	if (intake == NULL)
 		fatalx("out of memory");
 	queue->intake = intake;
-	buf_init(&intake->head, ENVELOPE_BYTES + 65536);
+	buf_init(&intake->head, IPC_ENVELOPES_BYTES + 65536);
 	commit_refusal(journal_accepts(queue->journal), &intake->state);
 }
 
@@ -204,7 +202,7 @@ receive_ids(struct listener *listener, struct imsg *imsg)
 		if (draft == NULL)
 			break;
 		draft->id = intake_new_id(queue);
-		buf_init(&draft->envelopes, ENVELOPE_BYTES);
+		buf_init(&draft->envelopes, IPC_ENVELOPES_BYTES);
 		at = find_draft(listener, draft->id);
 		*at = draft;
 		listener->draft_count++;
@@ -276,7 +274,7 @@ receive_envelope(struct listener *listener, struct imsg *imsg)
 		listener->open_count++;
 	}
 	draft->count++;
-	if (draft->too_many || draft->count > ENVELOPES_MAX) {
+	if (draft->too_many || draft->count > IPC_ENVELOPES_MAX) {
 		draft->too_many = true;
 		return;
 	}

@@ -13,6 +13,7 @@
 
 #include "common/address.h"
 #include "common/envelope.h"
+#include "common/ipc_listener_queue.h"
 #include "common/log.h"
 #include "smtpd/parse_build.h"
 #include "smtpd/parse_print.h"
@@ -60,7 +61,8 @@ static const struct setting settings[] = {
 	    1000000 },
 	{ "smtp limit max-mails", SETTING_NUMBER, AT(limits.transactions), 1, UINT32_MAX },
 	{ "smtp limit max-rcpt", SETTING_NUMBER, AT(limits.recipients), 1, 100000 },
-	{ "smtp limit targets", SETTING_NUMBER, AT(limits.targets), 1, 100000 },
+	/* A message can't go to more in all. */
+	{ "smtp limit targets", SETTING_NUMBER, AT(limits.targets), 1, IPC_ENVELOPES_MAX },
 	{ "smtp limit max-errors", SETTING_NUMBER, AT(limits.errors), 1, UINT32_MAX },
 	{ "smtp limit unknown-users", SETTING_NUMBER, AT(limits.unknown_users), 0, UINT32_MAX },
 	{ "smtp limit noops", SETTING_NUMBER, AT(limits.noops), 1, UINT32_MAX },

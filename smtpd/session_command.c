@@ -244,10 +244,9 @@ session_rcpt_target(void *owner, const struct ipc_target *target)
 	struct session *s = owner;
 	struct reply reply;
 
-	if (mail_add_target(s->mail, target))
+	if (mail_add_target(s->mail, target, &reply))
 		return;
 	upstream_cancel_rcpt(s->service->upstream, s->rcpt_request);
-	reply_set(&reply, 451, "4.3.0", "out of memory, try again later");
 	session_rcpt_answered(s, &reply);
 }
 

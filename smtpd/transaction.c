@@ -11,7 +11,10 @@
 #include <bsd/string.h>
 
 #include "common/clock.h"
+#include "common/ipc_listener_queue.h"
 #include "smtpd/transaction.h"
+
+#define TARGETS_FEW 16 /* are looked through one by one */
 
 struct mail *
 mail_new(const struct mail_command *command)
@@ -25,14 +28,78 @@ mail_new(const struct mail_command *command)
 	return mail;
 }
 
+static uint32_t *
+name_bucket(const struct mail *mail, uint32_t hash)
+{
+	return &mail->buckets[hash & (mail->bucket_count - 1)];
+}
+
+static uint32_t *
+mailbox_bucket(const struct mail *mail, uint64_t mailbox)
+{
+	uint64_t mixed = mailbox * 0x9e3779b97f4a7c15ULL; /* 2^64 by the golden ratio */
+
+	return &mail->buckets[mail->bucket_count + ((mixed >> 32) & (mail->bucket_count - 1))];
+}
+
+/* Targets enter and leave as on a stack, so that the last one is always the first of its bucket. */
+static void
+link_target(struct mail *mail, size_t index)
+{
+	struct target *target = &mail->targets[index];
+	uint32_t *bucket = name_bucket(mail, target->hash);
+
+	target->next_by_name = *bucket;
+	*bucket = (uint32_t)index + 1;
+	if (target->mailbox == 0)
+		return;
+	bucket = mailbox_bucket(mail, target->mailbox);
+	target->next_by_mailbox = *bucket;
+	*bucket = (uint32_t)index + 1;
+}
+
+static void
+unlink_last_target(struct mail *mail)
+{
+	const struct target *target = &mail->targets[mail->target_count - 1];
+
+	*name_bucket(mail, target->hash) = target->next_by_name;
+	if (target->mailbox != 0)
+		*mailbox_bucket(mail, target->mailbox) = target->next_by_mailbox;
+}
+
+/* Room for one target more in the buckets. */
+static bool
+grow_buckets(struct mail *mail)
+{
+	size_t i, count = mail->bucket_count == 0 ? TARGETS_FEW : mail->bucket_count;
+	uint32_t *buckets;
+
+	if (mail->target_count < count)
+		return true;
+	count *= 4;
+	buckets = calloc(2 * count, sizeof(*buckets));
+	if (buckets == NULL)
+		return false;
+	free(mail->buckets);
+	mail->buckets = buckets;
+	mail->bucket_count = count;
+	for (i = 0; i < mail->target_count; i++)
+		link_target(mail, i);
+	return true;
+}
+
 static void
 drop_targets(struct mail *mail, size_t from)
 {
 	while (mail->target_count > from) {
-		struct target *target = &mail->targets[--mail->target_count];
+		struct target *target = &mail->targets[mail->target_count - 1];
 
+		if (mail->buckets != NULL)
+			unlink_last_target(mail);
 		free(target->action);
 		free(target->command);
+		mail->target_count--;
 	}
 }
 
@@ -47,6 +114,7 @@ mail_free(struct mail *mail)
 	for (i = 0; i < mail->recipient_count; i++)
 		free(mail->recipients[i].orcpt);
 	free(mail->targets);
+	free(mail->buckets);
 	free(mail->recipients);
 	message_free(mail->message);
 	free(mail);
@@ -89,23 +157,80 @@ is_same(const struct target *target, uint32_t hash, const struct ipc_target *oth
 	    address_equal(&target->dest, &other->dest);
 }
 
-bool
-mail_add_target(struct mail *mail, const struct ipc_target *other)
+static bool
+has_target(const struct mail *mail, uint32_t hash, const struct ipc_target *other)
 {
+	uint32_t at;
+	size_t i;
+
+	if (mail->buckets == NULL) {
+		for (i = 0; i < mail->target_count; i++) {
+			if (is_same(&mail->targets[i], hash, other))
+				return true;
+		}
+		return false;
+	}
+	for (at = *name_bucket(mail, hash); at != 0; at = mail->targets[at - 1].next_by_name) {
+		if (is_same(&mail->targets[at - 1], hash, other))
+			return true;
+	}
+	if (other->mailbox == 0)
+		return false;
+	for (at = *mailbox_bucket(mail, other->mailbox); at != 0;
+	     at = mail->targets[at - 1].next_by_mailbox) {
+		if (is_same(&mail->targets[at - 1], hash, other))
+			return true;
+	}
+	return false;
+}
+
+static size_t
+envelope_bytes(const struct mail *mail, const struct ipc_target *target)
+{
+	return IPC_ENVELOPE_FIXED + strlen(mail->rcpt.rcpt.local) + strlen(mail->rcpt.rcpt.domain) +
+	    strlen(mail->rcpt.orcpt) + strlen(target->dest.local) + strlen(target->dest.domain) +
+	    strlen(target->action) + strlen(target->command);
+}
+
+static bool
+no_memory(struct reply *reply)
+{
+	reply_set(reply, 451, "4.3.0", "out of memory, try again later");
+	return false;
+}
+
+/* RFC 5321 4.5.3.1.10: with 452 a client comes again, with this recipient first. One that is too
+ * many by itself would be so each time. */
+static bool
+too_many(const struct mail *mail, struct reply *reply)
+{
+	if (mail->targets_settled > 0)
+		reply_set(reply, 452, "4.5.3",
+		    "too many mailboxes for one message, send this recipient another");
+	else
+		reply_set(reply, 550, "5.5.3", "the recipient leads to too many mailboxes");
+	return false;
+}
+
+bool
+mail_add_target(struct mail *mail, const struct ipc_target *other, struct reply *reply)
+{
+	size_t bytes = envelope_bytes(mail, other);
 	struct target *target;
 	uint32_t hash = 2166136261u;
-	size_t i;
 
 	mail->targets_named++;
 	hash = hash_text(hash, other->dest.local);
 	hash = hash_text(hash, other->action);
 	hash = hash_text(hash, other->command);
-	for (i = 0; i < mail->target_count; i++) {
-		if (is_same(&mail->targets[i], hash, other))
-			return true;
-	}
-	if (!grow((void **)&mail->targets, mail->target_count, sizeof(*mail->targets)))
-		return false;
+	if (has_target(mail, hash, other))
+		return true;
+	if (mail->target_count >= IPC_ENVELOPES_MAX ||
+	    bytes > IPC_ENVELOPES_BYTES - mail->target_bytes)
+		return too_many(mail, reply);
+	if (!grow_buckets(mail) ||
+	    !grow((void **)&mail->targets, mail->target_count, sizeof(*mail->targets)))
+		return no_memory(reply);
 	target = &mail->targets[mail->target_count];
 	memset(target, 0, sizeof(*target));
 	target->hash = hash;
@@ -119,8 +244,11 @@ mail_add_target(struct mail *mail, const struct ipc_target *other)
 	if (target->action == NULL || (*other->command != '\0' && target->command == NULL)) {
 		free(target->action);
 		free(target->command);
-		return false;
+		return no_memory(reply);
 	}
+	mail->target_bytes += bytes;
+	if (mail->buckets != NULL)
+		link_target(mail, mail->target_count);
 	mail->target_count++;
 	return true;
 }
@@ -145,6 +273,7 @@ mail_accept_rcpt(struct mail *mail)
 	recipient->orcpt = orcpt;
 	mail->targets_named = 0;
 	mail->targets_settled = mail->target_count;
+	mail->target_bytes_settled = mail->target_bytes;
 	return true;
 }
 
@@ -152,6 +281,7 @@ void
 mail_drop_rcpt(struct mail *mail)
 {
 	mail->targets_named = 0;
+	mail->target_bytes = mail->target_bytes_settled;
 	drop_targets(mail, mail->targets_settled);
 }
 

@@ -20,8 +20,10 @@ struct recipient { /* one accepted RCPT */
 	char *orcpt; /* owned; NULL when not given */
 };
 
-struct target { /* one envelope */
-	uint32_t hash;
+struct target {                /* one envelope */
+	uint32_t hash;         /* of its names */
+	uint32_t next_by_name; /* in a bucket of the transaction's: an index + 1, or 0 */
+	uint32_t next_by_mailbox;
 	uint32_t recipient; /* the RCPT that named it first */
 	enum envelope_kind kind;
 	uint64_t mailbox; /* its number; 0: none or not known */
@@ -39,11 +41,16 @@ struct mail {
 	size_t target_count;
 	size_t targets_settled; /* of accepted recipients; those after it are of `rcpt` */
 	size_t targets_named;   /* by the directory for `rcpt`, those left out too */
-	uint32_t message_id;    /* 0 until the text begins */
-	unsigned generation;    /* of the queue that gave the id */
-	bool spool_file;        /* one was asked for: the queue must be told of an end */
-	bool is_chunked;        /* BDAT, not DATA */
-	bool committing;        /* the id is the queue's now */
+	size_t target_bytes;    /* of their envelopes */
+	size_t target_bytes_settled;
+	uint32_t *buckets; /* two tables of bucket_count, by name and by mailbox: the index + 1 of
+	                    * the last target in it; NULL while there are few targets */
+	size_t bucket_count;
+	uint32_t message_id; /* 0 until the text begins */
+	unsigned generation; /* of the queue that gave the id */
+	bool spool_file;     /* one was asked for: the queue must be told of an end */
+	bool is_chunked;     /* BDAT, not DATA */
+	bool committing;     /* the id is the queue's now */
 	bool limit_logged;
 	int64_t begun_ms; /* monotonic */
 	struct message *message;
@@ -53,8 +60,9 @@ struct mail {
 struct mail *mail_new(const struct mail_command *);
 void mail_free(struct mail *);
 /* A destination of mail->rcpt; one that the transaction has already is left out. False when memory
- * is out. */
-bool mail_add_target(struct mail *, const struct ipc_target *);
+ * is out or the transaction would be more than the queue takes: then the reply says whether the
+ * recipient may come again, in another transaction. */
+bool mail_add_target(struct mail *, const struct ipc_target *, struct reply *);
 /* The directory's answer about mail->rcpt: it is taken, or its targets are dropped. False when
  * memory is out; then they are dropped too. */
 bool mail_accept_rcpt(struct mail *);

@@ -260,6 +260,35 @@ def test_without_descriptors_service_goes_on_after(make_postern):
     postern.send("bob@example.test")
 
 
+def test_a_recipient_too_many_for_one_message_is_told_so_before_the_text(make_postern):
+    """Each list leads to 6,000 mailboxes, and a message goes to 10,000 at most."""
+    postern = make_postern(start=False, extra="smtp limit targets 10000\n"
+        "table lists file:@BASE@/lists\ntable owners file:@BASE@/owners\n",
+        rules='action "in" maildir "@BASE@/vmail/%{dest.user}" virtual <lists> userbase <owners>\n'
+        'match from any for domain "lists.test" action "in"\n')
+    owner = f"5000:5000:{postern.base}/vmail"
+    lists, owners = [], []
+    for name in "ab":
+        users = [f"{name}{number}" for number in range(6000)]
+        parts = [users[at:at + 300] for at in range(0, 6000, 300)]
+        lists += [f"{name}.{number}@lists.test {', '.join(part)}\n" for number, part in enumerate(parts)]
+        lists.append(f"{name}@lists.test {', '.join(f'{name}.{n}@lists.test' for n in range(20))}\n")
+        owners += [f"{user} {owner}\n" for user in users]
+    (postern.base / "lists").write_text("".join(lists))
+    (postern.base / "owners").write_text("".join(owners))
+    postern.start()
+    with postern.wire() as wire:
+        wire.hello()
+        wire.command(START, 250)
+        wire.command("RCPT TO:<a@lists.test>", 250)
+        wire.command("RCPT TO:<b@lists.test>", 452, "4.5.3")
+        wire.command("RCPT TO:<a@lists.test>", 250)
+        wire.command("RSET", 250)
+        wire.command(START, 250)
+        wire.command("RCPT TO:<b@lists.test>", 250)
+    assert postern.wait_log("rcpt-refused", to="b@lists.test")["reply"].startswith("452 4.5.3")
+
+
 def test_stopping_ends_idle_sessions_and_finishes_messages(make_postern):
     postern = make_postern()
     idle, busy = postern.wire(), postern.wire()

@@ -51,8 +51,8 @@ struct world {
 	unsigned id_requests, questions, envelopes, commits, aborts, files;
 	uint32_t commit_id, commit_peer, name_id, rcpt_id;
 	struct transaction transaction;
-	struct envelope envelope[64];
-	char *message; /* committed */
+	struct envelope envelope[64]; /* the last ones */
+	char *message;                /* committed */
 	size_t message_length;
 	int file;
 	struct ipc_rcpt question;
@@ -128,8 +128,7 @@ on_queue(struct channel *channel, struct imsg *imsg, void *arg)
 		}
 		break;
 	case LISTENER_QUEUE_ENVELOPE:
-		assert_true(w->envelopes < 64);
-		assert_true(envelope_decode(&reader, &w->envelope[w->envelopes++]));
+		assert_true(envelope_decode(&reader, &w->envelope[w->envelopes++ % 64]));
 		break;
 	case LISTENER_QUEUE_COMMIT:
 		assert_true(transaction_decode(&reader, &w->transaction));
@@ -169,12 +168,14 @@ send_target(struct world *w, uint32_t id, const char *local)
 	buf_free(&buf);
 }
 
-/* Knows everybody at example.org but those whose names begin with "no"; "both" leads to two. */
+/* Knows everybody at example.org but those whose names begin with "no"; "both" leads to two,
+ * "5000a" to so many, whose names end in that letter. */
 static inline void
 on_directory(struct channel *channel, struct imsg *imsg, void *arg)
 {
 	struct world *w = arg;
 	struct buf_reader reader;
+	char *letter;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	assert_int_equal(imsg->type, DIRECTORY_RCPT);
@@ -190,6 +191,14 @@ on_directory(struct channel *channel, struct imsg *imsg, void *arg)
 	if (strcmp(w->question.rcpt.local, "both") == 0) {
 		send_target(w, imsg->id, "alice");
 		send_target(w, imsg->id, "bob");
+	} else if (*w->question.rcpt.local >= '1' && *w->question.rcpt.local <= '9') {
+		unsigned long count = strtoul(w->question.rcpt.local, &letter, 10);
+		char name[32];
+
+		while (count-- > 0) {
+			snprintf(name, sizeof(name), "%lu%c", count, *letter);
+			send_target(w, imsg->id, name);
+		}
 	} else
 		send_target(w, imsg->id, w->question.rcpt.local);
 	send_reply(channel, DIRECTORY_RCPT_DONE, imsg->id, 250, "2.1.5", "recipient ok");

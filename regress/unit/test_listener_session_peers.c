@@ -56,6 +56,32 @@ a_mailbox_gets_one_copy_whatever_names_lead_there(void **state)
 }
 
 static void
+recipients_that_lead_to_too_many_mailboxes_are_refused_at_once(void **state)
+{
+	struct world *w = *state;
+
+	greet(w);
+	say(w,
+	    "MAIL FROM:<>\r\nRCPT TO:<10001a@example.org>\r\nRCPT TO:<6000a@example.org>\r\n"
+	    "RCPT TO:<6000b@example.org>\r\nRCPT TO:<both@example.org>\r\n"
+	    "RCPT TO:<6001a@example.org>\r\nDATA\r\n");
+	hear_code(w, "250 2.1.0 ");
+	hear_code(w, "550 5.5.3 "); /* it would lead to as many in any message */
+	hear_code(w, "250 2.1.5 ");
+	hear_code(w, "452 4.5.3 "); /* there was another before it */
+	hear_code(w, "250 2.1.5 ");
+	hear_code(w, "250 2.1.5 "); /* all but one are there already */
+	hear_code(w, "354 ");
+	say(w, "\r\nx\r\n.\r\n");
+	hear_code(w, "250 2.0.0 ");
+	assert_int_equal(w->envelopes, 6003);
+	/* RFC 5321 4.5.3.1.10: the client comes again with those that are left. */
+	say(w, "MAIL FROM:<>\r\nRCPT TO:<6000b@example.org>\r\n");
+	hear_code(w, "250 2.1.0 ");
+	hear_code(w, "250 2.1.5 ");
+}
+
+static void
 what_the_queue_refuses_is_not_acknowledged(void **state)
 {
 	struct world *w = *state;
@@ -211,6 +237,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(many_recipients_of_one_mailbox_are_one_envelope),
 		TEST(a_mailbox_gets_one_copy_whatever_names_lead_there),
+		TEST(recipients_that_lead_to_too_many_mailboxes_are_refused_at_once),
 		TEST(what_the_queue_refuses_is_not_acknowledged),
 		TEST(a_queue_that_dies_is_a_temporary_failure),
 		TEST(an_id_of_a_queue_that_died_is_not_used),

@@ -189,6 +189,7 @@ wrong_values_are_reported_with_what_is_wanted(void **state)
 	bad("smtp limit max-rcpt many\n", 1, "\"many\"");
 	bad("smtp limit max-rcpt 0\n", 1, "\"0\"");
 	bad("smtp limit command-line 511\n", 1, "\"511\"");
+	bad("smtp limit targets 10001\n", 1, "\"smtp limit targets\"");
 	bad("smtp limit colour 3\n", 1, "\"smtp limit colour\"");
 	bad("mda limit colour 3\n", 1, "\"mda limit colour\"");
 	bad("smtp max-message-size 35X\n", 1, "\"35X\"");
