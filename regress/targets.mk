@@ -76,6 +76,12 @@ CRASH_KILLS ?= 300
 crash: test-deps all
 	CRASH_KILLS=$(CRASH_KILLS) POSTERN_BUILD=$(BUILD) $(PYTEST) regress/crash
 
+# Each program killed at each of its system calls in turn: half an hour. KILL_STEP=10 for each tenth.
+KILL_STEP ?= 1
+.PHONY: killsweep
+killsweep: test-deps all
+	KILL_STEP=$(KILL_STEP) POSTERN_BUILD=$(BUILD) $(PYTEST) -s regress/crash/test_kill_each_call.py
+
 .PHONY: bench
 bench: test-deps all
 	BUILD='$(BUILD)' regress/bench/run.sh

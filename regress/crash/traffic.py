@@ -17,9 +17,9 @@ LARGE = 1_500_000  # more than goes to the queue in memory
 
 
 class Message:
-    def __init__(self, token, recipients, generator):
+    def __init__(self, token, recipients, generator, is_large=None):
         lines = 1 + int(generator.expovariate(1 / 30))
-        if generator.random() < 0.01:
+        if is_large or (is_large is None and generator.random() < 0.01):
             lines = LARGE // 66
         body = "".join(f"{generator.getrandbits(256):064x}\r\n" for _ in range(lines))
         # A line that begins with a dot, and one that is only a dot.
@@ -149,10 +149,11 @@ class Traffic:
             goal = len(self.acknowledged) + more
             return self.changed.wait_for(lambda: len(self.acknowledged) >= goal, timeout)
 
-    def account(self, mails):
-        """What is wrong with what lies in the Maildirs; `mails` is {address: [Mail]}."""
+    def account(self, mails, found=None):
+        """What is wrong with what lies in the Maildirs; `mails` is {address: [Mail]}. `found` is a
+        Counter of what was there before and has been taken away."""
         problems = []
-        found = collections.Counter()
+        found = collections.Counter() if found is None else found
         for address, box in mails.items():
             for mail in box:
                 problem = self.check(address, mail, found)
