@@ -97,7 +97,8 @@ struct envelope {
 	int64_t last_try; /* 0: never */
 	int64_t next_try;
 	bool delay_warned;
-	struct reply last_reply; /* of the last failed try; code 0: none */
+	struct reply last_reply; /* of the last failed try; code 0: none; a success: delivered,
+	                          * and the sender is owed the report */
 };
 
 uint64_t envelope_id_make(uint32_t message_id, uint32_t number);

@@ -285,17 +285,24 @@ bounce_failed(
 bool
 bounce_succeeded(struct queue *queue, struct entry *entry, const struct reply *reply)
 {
-	struct member member = { .envelope_id = entry_id(entry), .change = STATE_DELIVERED };
-
 	trace_considered(entry, DSN_DELIVERED, from_null_sender(entry) ? "it has no sender" : NULL);
 	if (from_null_sender(entry))
 		return false;
-	/* A second try after a crash would find it delivered. */
-	entry->maybe_delivered = true;
+	bounce_owed(queue, entry, reply);
+	/* After a crash the report is still made, and the delivery not made again. */
+	mail_update(queue, entry, reply);
+	commit_states(queue, entry->kind != ENVELOPE_MAILDIR);
+	return true;
+}
+
+void
+bounce_owed(struct queue *queue, struct entry *entry, const struct reply *reply)
+{
+	struct member member = { .envelope_id = entry_id(entry), .change = STATE_DELIVERED };
+
 	entry->state = ENTRY_BOUNCING;
 	member.reply = *reply;
 	add_member(queue, entry, DSN_DELIVERED, &member);
-	return true;
 }
 
 void
@@ -822,6 +829,9 @@ run_jobs(struct queue *queue)
 	struct job *job, *next;
 	bool more = false;
 
+	/* There is no directory yet to ask; the first tick comes with the start. */
+	if (queue->phase == QUEUE_READY)
+		return;
 	for (job = queue->bounces->first; job != NULL; job = next) {
 		next = job->next;
 		if (job->state != JOB_COLLECTING)

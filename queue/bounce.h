@@ -15,8 +15,11 @@ void bounce_close(struct queue *);
  * that; at once where NOTIFY says that nobody is told (RFC 3461 4.1).
  */
 void bounce_failed(struct queue *, struct entry *, const struct reply *, enum state_change);
-/* Delivered, and the sender asked to be told. False when there is nobody to tell. */
+/* Delivered, and the sender asked to be told: recorded as such, until its DSN is durable. False
+ * when there is nobody to tell. */
 bool bounce_succeeded(struct queue *, struct entry *, const struct reply *);
+/* The same for one that was recorded before a restart. */
+void bounce_owed(struct queue *, struct entry *, const struct reply *);
 /* `warnings` of the warn intervals have passed. */
 void bounce_warn(struct queue *, struct entry *, uint32_t warnings);
 /* The envelope goes away. */

@@ -15,6 +15,7 @@
 #include "common/stats.h"
 #include "queue/bounce.h"
 #include "queue/commit.h"
+#include "queue/delivery.h"
 #include "queue/mail.h"
 #include "queue/retry.h"
 
@@ -59,6 +60,16 @@ longest(const struct queue *queue)
 	return longest;
 }
 
+/* A success as the last answer: it is delivered, and its sender is owed the report of that. */
+static void
+set_recorded_state(struct entry *entry, bool held, const struct reply *reply)
+{
+	if (held)
+		entry->state = ENTRY_HELD;
+	else
+		entry->state = reply_is_success(reply) ? ENTRY_BOUNCING : ENTRY_NEW;
+}
+
 static bool
 fill_entry(struct queue *queue, struct entry *entry, const struct envelope *envelope,
     uint32_t warned, uint32_t offset)
@@ -74,7 +85,7 @@ fill_entry(struct queue *queue, struct entry *entry, const struct envelope *enve
 	entry->next_try = envelope->next_try == 0
 	    ? retry_now()
 	    : retry_from_wall(envelope->next_try, queue->config->queue_retry_max);
-	entry->state = envelope->state == ENVELOPE_HELD ? ENTRY_HELD : ENTRY_NEW;
+	set_recorded_state(entry, envelope->state == ENVELOPE_HELD, &envelope->last_reply);
 	return scheduler_attach(
 	    queue->scheduler, entry, envelope->kind, &envelope->dest, envelope->action);
 }
@@ -216,10 +227,47 @@ recovered_state(void *arg, const struct state *state, const struct location *loc
 	    ? retry_now()
 	    : retry_from_wall(state->next_try, queue->config->queue_retry_max);
 	entry->expires = retry_from_wall(state->expires, longest(queue));
-	entry->state = state->held ? ENTRY_HELD : ENTRY_NEW;
+	set_recorded_state(entry, state->held, &state->reply);
 	entry->update_slot = location->slot;
 	entry->update_offset = location->offset;
 	entry->update_length = (uint16_t)location->length;
+}
+
+static void
+resume_entry(struct queue *queue, struct entry *entry)
+{
+	struct transaction transaction;
+	struct envelope envelope;
+
+	switch ((enum entry_state)entry->state) {
+	case ENTRY_NEW:
+		mail_wait(queue, entry);
+		return;
+	case ENTRY_BOUNCING:
+		if (mail_load(queue, entry, &transaction, &envelope))
+			bounce_owed(queue, entry, &envelope.last_reply);
+		else
+			delivery_unreadable(queue, entry);
+		return;
+	case ENTRY_HELD:
+	case ENTRY_WAITING:
+	case ENTRY_READY:
+	case ENTRY_INFLIGHT:
+	case ENTRY_DONE:
+		break;
+	}
+}
+
+void
+mail_recovered(struct queue *queue)
+{
+	struct message *message = index_from(queue->index, 0), *next;
+
+	for (; message != NULL; message = next) {
+		next = index_next(queue->index, message);
+		for (uint32_t i = 0; i < message->count; i++)
+			resume_entry(queue, &message->entries[i]);
+	}
 }
 
 /* The reading of what was recorded. */

@@ -19,6 +19,9 @@ void mail_drop_first_try(struct queue *, struct message *);
 /* The journal's callbacks, but for batch_done. */
 void mail_handler(struct queue *, struct journal_handler *);
 
+/* After the recovery: all that is queued waits for its time, or goes on where it was. */
+void mail_recovered(struct queue *);
+
 /* Puts a committed message into the index and its envelopes into their lines. NULL when memory is
  * out (then it is found again at the next start). */
 struct message *mail_add(
@@ -44,7 +47,8 @@ void mail_done(struct queue *, struct entry *, enum state_change);
 void mail_forget(struct queue *, struct entry *);
 /* What a done state would be, as an effect. */
 struct state mail_done_state(struct queue *, struct entry *, enum state_change);
-/* Records the entry's present state and the last reply (NULL: as it was). */
+/* Records the entry's present state and the last reply (NULL: as it was); a success says that it is
+ * delivered and its sender not told yet. */
 void mail_update(struct queue *, struct entry *, const struct reply *);
 /* Waits until its next try, its expiry or its next warning, whichever is first. */
 void mail_wait(struct queue *, struct entry *);

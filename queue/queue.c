@@ -305,18 +305,9 @@ large_is_known(uint32_t message_id, void *arg)
 static void
 schedule_all(struct queue *queue)
 {
-	struct message *message = index_from(queue->index, 0), *next;
 	struct log_line line;
 
-	for (; message != NULL; message = next) {
-		next = index_next(queue->index, message);
-		for (uint32_t i = 0; i < message->count; i++) {
-			struct entry *entry = &message->entries[i];
-
-			if (entry->state == ENTRY_NEW)
-				mail_wait(queue, entry);
-		}
-	}
+	mail_recovered(queue);
 	log_begin(&line, LOG_LEVEL_INFO, "spool-opened");
 	log_number(&line, "messages", (int64_t)index_messages(queue->index));
 	log_number(&line, "envelopes", (int64_t)queue->envelopes);

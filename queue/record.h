@@ -83,7 +83,7 @@ struct state {
 	int64_t last_try;
 	int64_t next_try;
 	int64_t expires;
-	struct reply reply; /* of the last failed try; code 0: none */
+	struct reply reply; /* as an envelope's last_reply */
 };
 void state_encode(struct buf *, const struct state *);
 bool state_decode(struct buf_reader *, struct state *);

@@ -250,6 +250,78 @@ answers_that_make_no_sense_are_not_waited_for_for_ever(void **state)
 	assert_true(is_logged("the directory's answers can't be understood"));
 }
 
+static void
+crash_and_restart(void)
+{
+	drop_end(&mda);
+	close_queue();
+	open_queue();
+}
+
+/* To a command, by a sender who asks to be told. */
+static void
+deliver_with_report(uint32_t id)
+{
+	struct frame *frame;
+
+	notify = DSN_NOTIFY_SUCCESS;
+	commit_one_of(id, ENVELOPE_PIPE, "/usr/bin/allowed");
+	start_mda();
+	delivery_run(&queue);
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	answer(frame, envelope_id_make(id, 1), 250);
+}
+
+static void
+assert_told_and_not_run_again(uint32_t id)
+{
+	struct entry *entry = index_find_entry(queue.index, envelope_id_make(id, 1));
+	struct message *report;
+
+	assert_non_null(entry);
+	assert_int_equal(entry->state, ENTRY_BOUNCING);
+	delivery_due(&queue);
+	delivery_look_again(&queue);
+	assert_int_equal(entry->state, ENTRY_BOUNCING);
+	report = find_report(id);
+	assert_report_goes_to(report, "erin");
+	assert_null(index_find(queue.index, id));
+	crash_and_restart();
+	assert_null(index_find(queue.index, id));
+	assert_int_equal(index_messages(queue.index), 1);
+}
+
+static void
+a_command_is_not_run_again_after_a_crash_before_its_report(void **state)
+{
+	(void)state;
+	deliver_with_report(ids[0]);
+	assert_int_equal(index_messages(queue.index), 1);
+	crash_and_restart();
+	assert_told_and_not_run_again(ids[0]);
+}
+
+static void
+a_report_that_is_owed_outlives_the_copying_forward(void **state)
+{
+	struct message *message;
+	uint32_t slot;
+
+	(void)state;
+	deliver_with_report(ids[0]);
+	crash_and_restart();
+	message = index_find(queue.index, ids[0]);
+	assert_non_null(message);
+	slot = message->location.slot;
+	monotonic_ahead += 60;
+	while (journal_reclaim(queue.journal))
+		;
+	assert_int_not_equal(message->location.slot, slot);
+	crash_and_restart();
+	assert_told_and_not_run_again(ids[0]);
+}
+
 int
 main(void)
 {
@@ -264,6 +336,8 @@ main(void)
 		TEST(a_report_that_no_segment_holds_goes_to_the_postmaster),
 		TEST(a_failure_that_neither_sender_nor_postmaster_can_be_told_is_held),
 		TEST(answers_that_make_no_sense_are_not_waited_for_for_ever),
+		TEST(a_command_is_not_run_again_after_a_crash_before_its_report),
+		TEST(a_report_that_is_owed_outlives_the_copying_forward),
 		TEST(a_temporary_failure_waits_and_is_remembered),
 	};
 

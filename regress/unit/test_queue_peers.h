@@ -64,6 +64,7 @@ static int log_fd;
 static unsigned sender_targets; /* mailboxes that erin, who sends all mail, leads to */
 static unsigned asked_for_sender;
 static bool sender_is_odd; /* the directory's answer about her is no answer */
+static uint8_t notify;     /* of the envelopes handed in */
 static int64_t monotonic_ahead;
 static int64_t wall_ahead; /* seconds that the wall clock is ahead of the time */
 
@@ -280,6 +281,7 @@ open_queue(void)
 	mda_open(&queue);
 	queue.kept_limit = 100;
 	queue.phase = QUEUE_RUNNING;
+	mail_recovered(&queue);
 }
 
 /* As a crash: nothing is written. */
@@ -344,6 +346,7 @@ set_up(void **state)
 	sender_targets = 1;
 	sender_is_odd = false;
 	asked_for_sender = 0;
+	notify = 0;
 	wall_ahead = monotonic_ahead = 0;
 	queue.base = child_event_base();
 	queue.config = config_new();
@@ -392,6 +395,7 @@ send_envelope_of(uint32_t id, uint32_t number, enum envelope_kind kind, const ch
 	strcpy(envelope.rcpt.domain, "example.test");
 	envelope.dest = envelope.rcpt;
 	strcpy(envelope.action, "in");
+	envelope.dsn_notify = notify;
 	buf_init(&buf, 16384);
 	envelope_encode(&buf, &envelope);
 	channel_send(listener.channel, LISTENER_QUEUE_ENVELOPE, 7, id, -1, &buf);
