@@ -16,9 +16,9 @@
 #include <event2/event.h>
 
 #include "common/child.h"
+#include "common/child_supervisor.h"
 #include "common/clock.h"
 #include "common/ipc_directory.h"
-#include "common/ipc_supervisor.h"
 #include "common/log.h"
 #include "common/stats.h"
 #include "queue/bounce.h"
@@ -43,6 +43,7 @@
 static struct {
 	struct child child;
 	struct queue queue;
+	struct child_supervisor supervisor;
 	struct channel *control;
 	struct event *tick;
 	struct event *reclaim;
@@ -364,53 +365,46 @@ first_config(struct queue *queue)
 }
 
 static void
-receive_config(struct queue *queue, struct channel *channel, struct imsg *imsg)
+take_config(struct config *config)
 {
-	struct config *config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
+	struct queue *queue = &program.queue;
 	struct journal_options options;
 
-	if (config == NULL)
-		fatalx("the configuration can't be read");
 	if (queue->phase == QUEUE_STARTING) {
 		queue->config = config;
 		first_config(queue);
-	} else {
-		config_free(queue->config);
-		queue->config = config;
-		options = (struct journal_options){ config->queue_segment_size,
-			config->queue_free_percent };
-		journal_set_options(queue->journal, &options);
-		mailbox_forget_all(queue);
+		return;
 	}
-	channel_send(channel, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
+	config_free(queue->config);
+	queue->config = config;
+	options =
+	    (struct journal_options){ config->queue_segment_size, config->queue_free_percent };
+	journal_set_options(queue->journal, &options);
+	mailbox_forget_all(queue);
 }
 
-static void
-receive_peer(struct queue *queue, struct imsg *imsg)
+static bool
+take_peer(const struct ipc_peer *peer, int fd)
 {
-	struct ipc_peer peer;
-	struct buf_reader reader;
-	int fd = imsg->fd;
+	struct queue *queue = &program.queue;
 
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (fd == -1 || !ipc_peer_decode(&reader, &peer) || queue->phase == QUEUE_STARTING)
-		fatalx("a peer that can't be understood");
-	imsg->fd = -1;
-	switch (peer.program) {
+	if (queue->phase == QUEUE_STARTING)
+		return false;
+	switch (peer->program) {
 	case PROGRAM_LISTENER:
-		intake_set_listener(queue, peer.instance, fd);
-		return;
+		intake_set_listener(queue, peer->instance, fd);
+		return true;
 	case PROGRAM_DIRECTORY:
 		if (queue->directory != NULL)
 			drop_directory(queue, "the directory was restarted");
 		queue->directory = channel_new(
 		    queue->base, "directory", fd, directory_received, directory_closed, queue);
-		return;
+		return true;
 	case PROGRAM_CONTROL:
 		channel_free(program.control);
 		program.control = channel_new(
 		    queue->base, "control", fd, control_received, control_closed, queue);
-		return;
+		return true;
 	case PROGRAM_SUPERVISOR:
 	case PROGRAM_QUEUE:
 	case PROGRAM_RESOLVER:
@@ -418,38 +412,24 @@ receive_peer(struct queue *queue, struct imsg *imsg)
 	case PROGRAM_COUNT:
 		break;
 	}
-	close(fd);
+	return false;
 }
 
-static void
-receive_log(struct imsg *imsg)
+static bool
+start(uint32_t listeners)
 {
-	struct ipc_log settings;
-	struct buf_reader reader;
+	struct queue *queue = &program.queue;
 
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_log_decode(&reader, &settings))
-		return;
-	log_set_level(settings.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	log_set_trace(settings.trace);
-	if (imsg->fd != -1) {
-		log_set_fd(imsg->fd);
-		imsg->fd = -1;
-	}
-}
-
-static void
-start(struct queue *queue, struct channel *channel, const struct imsg *imsg)
-{
+	(void)listeners;
 	if (queue->phase == QUEUE_STARTING)
-		fatalx("started without a configuration");
+		return false;
 	if (queue->phase == QUEUE_READY) {
 		queue->phase = QUEUE_RUNNING;
 		set_ms(program.tick, 0);
 		set_ms(program.reclaim, TICK_MS);
 		queue_set_timer(queue);
 	}
-	channel_send(channel, CHILD_SUPERVISOR_READY, imsg->id, 0, -1, NULL);
+	return true;
 }
 
 static void
@@ -468,8 +448,10 @@ stop_event(int fd, short what, void *arg)
 
 /* No delivery is begun any more; those in hand have some seconds to end. */
 static void
-stop(struct queue *queue)
+stop(void)
 {
+	struct queue *queue = &program.queue;
+
 	if (queue->phase == QUEUE_STARTING)
 		exit(EX_OK);
 	if (queue->phase == QUEUE_STOPPING)
@@ -480,62 +462,44 @@ stop(struct queue *queue)
 	set_ms(program.stop, STOP_LOOK_MS);
 }
 
-static void
-supervisor_received(struct channel *channel, struct imsg *imsg, void *arg)
+static bool
+take_mda(struct channel *channel, struct imsg *imsg)
 {
-	struct queue *queue = arg;
-
-	switch ((enum ipc_supervisor_type)imsg->type) {
-	case SUPERVISOR_CHILD_CONFIG:
-		receive_config(queue, channel, imsg);
-		return;
-	case SUPERVISOR_CHILD_STATS:
-		if (imsg->fd != -1)
-			stats_attach(imsg->fd);
-		imsg->fd = -1;
-		return;
-	case SUPERVISOR_CHILD_PEER:
-		receive_peer(queue, imsg);
-		return;
-	case SUPERVISOR_CHILD_START:
-		start(queue, channel, imsg);
-		return;
-	case SUPERVISOR_CHILD_LOG:
-		receive_log(imsg);
-		return;
-	case SUPERVISOR_CHILD_STOP:
-		stop(queue);
-		return;
-	case SUPERVISOR_QUEUE_MDA_STARTED:
-		if (queue->phase != QUEUE_STARTING)
-			mda_started(queue, imsg);
-		return;
-	case SUPERVISOR_CHILD_LISTEN:
-	case SUPERVISOR_CHILD_PAUSE:
-	case SUPERVISOR_CHILD_RESUME:
-	case CHILD_SUPERVISOR_CONFIGURED:
-	case CHILD_SUPERVISOR_READY:
-	case CHILD_SUPERVISOR_LOG_LOST:
-	case CHILD_SUPERVISOR_REJECTED:
-	case QUEUE_SUPERVISOR_MDA_START:
-	case CONTROL_SUPERVISOR_REQUEST:
-	case SUPERVISOR_CONTROL_DONE:
-		break;
-	}
-	log_warning("the supervisor sent type %u, which is not for a queue", imsg->type);
-}
-
-static void
-supervisor_closed(struct channel *channel, const char *why, void *arg)
-{
-	struct queue *queue = arg;
+	struct queue *queue = &program.queue;
 
 	(void)channel;
-	log_debug("supervisor: %s", why);
-	if (queue->journal != NULL)
-		(void)commit_now(queue);
+	if (imsg->type != SUPERVISOR_QUEUE_MDA_STARTED)
+		return false;
+	if (queue->phase != QUEUE_STARTING)
+		mda_started(queue, imsg);
+	return true;
+}
+
+/* The supervisor starts another, which is told anew; what is stored is safe. */
+static void
+unusable(struct channel *channel, const struct imsg *imsg, const char *why)
+{
+	(void)channel;
+	fatalx("the supervisor sent a frame of type %u: %s", imsg->type, why);
+}
+
+static void
+supervisor_gone(void)
+{
+	if (program.queue.journal != NULL)
+		(void)commit_now(&program.queue);
 	exit(EX_OK);
 }
+
+static const struct child_orders orders = {
+	.config = take_config,
+	.peer = take_peer,
+	.start = start,
+	.stop = stop,
+	.other = take_mda,
+	.unusable = unusable,
+	.gone = supervisor_gone,
+};
 
 static void
 close_all(struct queue *queue)
@@ -566,8 +530,8 @@ main(int argc, char **argv)
 	child_start(&program.child, "queue", argc, argv);
 	queue->base = child_event_base();
 	buf_init(&queue->payload, IMSG_PAYLOAD_MAX);
-	queue->supervisor = channel_new(queue->base, "supervisor", program.child.channel_fd,
-	    supervisor_received, supervisor_closed, queue);
+	child_supervisor_open(&program.supervisor, queue->base, &program.child, &orders);
+	queue->supervisor = program.supervisor.channel;
 	if (event_base_dispatch(queue->base) == -1)
 		fatalx("the event loop failed");
 	close_all(queue);

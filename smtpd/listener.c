@@ -19,8 +19,7 @@
 #include <event2/event_struct.h>
 
 #include "common/child.h"
-#include "common/imsg.h"
-#include "common/ipc_supervisor.h"
+#include "common/child_supervisor.h"
 #include "common/log.h"
 #include "common/stats.h"
 #include "smtpd/session.h"
@@ -46,7 +45,7 @@ struct doors {
 static struct {
 	struct child child;
 	struct event_base *base;
-	struct channel *supervisor;
+	struct child_supervisor supervisor;
 	struct service service;
 	struct settings *settings; /* of sessions to come */
 	struct doors open;
@@ -59,7 +58,6 @@ static struct {
 	bool full_logged;
 	struct event *resume;  /* after ACCEPT_PAUSE_MS */
 	struct event *give_up; /* after STOP_SECONDS */
-	struct event *log_check;
 } listener;
 
 static void
@@ -191,55 +189,30 @@ close_doors(struct doors *doors)
 /* From the supervisor */
 
 static void
-take_config(struct channel *channel, struct imsg *imsg)
+take_config(struct config *config)
 {
-	struct config *config;
-
-	config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
-	if (config == NULL) {
-		log_error("the configuration can't be read; the old one stays");
-		return;
-	}
 	close_doors(&listener.next);
 	settings_release(listener.settings);
 	listener.settings = settings_new(listener.base, config);
-	channel_send(channel, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
 }
 
 static bool
-decode_peer(const struct imsg *imsg, struct ipc_peer *peer)
+take_stats(const struct ipc_peer *peer, int fd)
 {
-	struct buf_reader reader;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	return imsg->fd != -1 && ipc_peer_decode(&reader, peer) && buf_reader_done(&reader);
-}
-
-static void
-take_stats(struct imsg *imsg)
-{
-	struct ipc_peer peer;
-
-	if (!decode_peer(imsg, &peer))
-		return;
-	if (peer.program == PROGRAM_LISTENER)
-		stats_attach(imsg->fd);
-	else if (peer.program == PROGRAM_SUPERVISOR && listener.crowd_fd == -1)
-		listener.crowd_fd = imsg->fd; /* where all listeners count their clients */
+	if (peer->program == PROGRAM_LISTENER)
+		stats_attach(fd);
+	else if (peer->program == PROGRAM_SUPERVISOR && listener.crowd_fd == -1)
+		listener.crowd_fd = fd; /* where all listeners count their clients */
 	else
-		return;
-	imsg->fd = -1;
+		return false;
+	return true;
 }
 
-static void
-take_peer(struct imsg *imsg)
+static bool
+take_peer(const struct ipc_peer *peer, int fd)
 {
-	struct ipc_peer peer;
-
-	if (!decode_peer(imsg, &peer))
-		return;
-	upstream_set_channel(listener.service.upstream, peer.program, imsg->fd);
-	imsg->fd = -1;
+	upstream_set_channel(listener.service.upstream, peer->program, fd);
+	return true;
 }
 
 /* No table but those written in smtpd.conf itself can be read here. */
@@ -257,37 +230,31 @@ check_proxies(const struct door *door)
 		    door->listener->proxy_trusted);
 }
 
-static void
-take_door(struct imsg *imsg)
+static bool
+take_door(uint32_t index, int fd)
 {
-	struct buf_reader reader;
-	struct ipc_listen listen;
 	struct door *doors;
 	int on = 1;
 
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (imsg->fd == -1 || !ipc_listen_decode(&reader, &listen) || listener.settings == NULL ||
-	    listen.index >= listener.settings->config->listener_count) {
-		log_error("a listening socket that the configuration doesn't have");
-		return;
-	}
+	if (listener.settings == NULL || index >= listener.settings->config->listener_count)
+		return false;
 	doors = reallocarray(listener.next.doors, listener.next.count + 1, sizeof(struct door));
 	if (doors == NULL)
 		fatal("doors");
 	listener.next.doors = doors;
 	doors += listener.next.count++;
 	memset(doors, 0, sizeof(*doors));
-	doors->fd = imsg->fd;
-	imsg->fd = -1;
+	doors->fd = fd;
 	doors->settings = listener.settings;
 	doors->settings->references++;
-	doors->listener = &listener.settings->config->listeners[listen.index];
+	doors->listener = &listener.settings->config->listeners[index];
 	if (evutil_make_socket_nonblocking(doors->fd) == -1)
 		fatal("listening socket");
 	check_proxies(doors);
 	/* Accepted sockets have it from this one: each reply is one segment, and must not wait for
 	 * the last one's acknowledgement. Unix sockets have no such option. */
 	(void)setsockopt(doors->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return true;
 }
 
 static void
@@ -304,19 +271,14 @@ make_crowd(void)
 		fatal("crowd");
 }
 
-static void
-take_start(struct channel *channel, const struct imsg *imsg)
+static bool
+take_start(uint32_t listeners)
 {
-	struct buf_reader reader;
-	struct ipc_start start;
 	size_t i;
 
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_start_decode(&reader, &start) || listener.settings == NULL) {
-		log_error("told to start without a configuration");
-		return;
-	}
-	listener.processes = start.listeners;
+	if (listeners == 0 || listener.settings == NULL)
+		return false;
+	listener.processes = listeners;
 	make_crowd();
 	close_doors(&listener.open);
 	listener.open = listener.next;
@@ -330,23 +292,14 @@ take_start(struct channel *channel, const struct imsg *imsg)
 	if (listener.spare_fd == -1 && listener.open.count > 0)
 		listener.spare_fd = fcntl(listener.open.doors[0].fd, F_DUPFD_CLOEXEC, 0);
 	set_accepting();
-	channel_send(channel, CHILD_SUPERVISOR_READY, 0, 0, -1, NULL);
+	return true;
 }
 
 static void
-take_log(struct imsg *imsg)
+take_pause(bool paused)
 {
-	struct buf_reader reader;
-	struct ipc_log log;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_log_decode(&reader, &log))
-		return;
-	if (imsg->fd != -1)
-		log_set_fd(imsg->fd);
-	imsg->fd = -1;
-	log_set_level(log.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	log_set_trace(log.trace);
+	listener.paused = paused;
+	set_accepting();
 }
 
 static void
@@ -388,70 +341,29 @@ take_stop(void)
 	service_stop(&listener.service);
 }
 
+/* Its sessions go on with what there is. */
 static void
-on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
+unusable(struct channel *channel, const struct imsg *imsg, const char *why)
 {
-	(void)arg;
-	switch ((enum ipc_supervisor_type)imsg->type) {
-	case SUPERVISOR_CHILD_CONFIG:
-		take_config(channel, imsg);
-		break;
-	case SUPERVISOR_CHILD_STATS:
-		take_stats(imsg);
-		break;
-	case SUPERVISOR_CHILD_PEER:
-		take_peer(imsg);
-		break;
-	case SUPERVISOR_CHILD_LISTEN:
-		take_door(imsg);
-		break;
-	case SUPERVISOR_CHILD_START:
-		take_start(channel, imsg);
-		break;
-	case SUPERVISOR_CHILD_LOG:
-		take_log(imsg);
-		break;
-	case SUPERVISOR_CHILD_PAUSE:
-	case SUPERVISOR_CHILD_RESUME:
-		listener.paused = imsg->type == SUPERVISOR_CHILD_PAUSE;
-		set_accepting();
-		break;
-	case SUPERVISOR_CHILD_STOP:
-		take_stop();
-		break;
-	case CHILD_SUPERVISOR_CONFIGURED:
-	case CHILD_SUPERVISOR_READY:
-	case CHILD_SUPERVISOR_LOG_LOST:
-	case CHILD_SUPERVISOR_REJECTED:
-	case QUEUE_SUPERVISOR_MDA_START:
-	case SUPERVISOR_QUEUE_MDA_STARTED:
-	case CONTROL_SUPERVISOR_REQUEST:
-	case SUPERVISOR_CONTROL_DONE:
-	default:
-		channel_reject(channel, imsg, "not for a listener");
-		break;
-	}
+	(void)channel;
+	if (imsg->type == SUPERVISOR_CHILD_CONFIG)
+		log_error("the configuration can't be read; the old one stays");
+	else
+		log_error("the supervisor sent a frame of type %u: %s", imsg->type, why);
 }
 
-static void
-on_supervisor_closed(struct channel *channel, const char *why, void *arg)
-{
-	(void)arg;
-	log_debug("the supervisor is gone: %s", why);
-	channel_free(channel);
-	listener.supervisor = NULL;
-	leave();
-}
-
-static void
-on_log_check(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	(void)arg;
-	if (log_is_lost() && listener.supervisor != NULL)
-		channel_send(listener.supervisor, CHILD_SUPERVISOR_LOG_LOST, 0, 0, -1, NULL);
-}
+static const struct child_orders orders = {
+	.config = take_config,
+	.stats = take_stats,
+	.peer = take_peer,
+	.listen = take_door,
+	.start = take_start,
+	.pause = take_pause,
+	.stop = take_stop,
+	.unusable = unusable,
+	.gone = leave,
+	.log_check_seconds = LOG_CHECK_SECONDS,
+};
 
 /* Sessions for which there are descriptors: each may need one more for its message. */
 static size_t
@@ -471,8 +383,6 @@ session_max(void)
 int
 main(int argc, char **argv)
 {
-	struct timeval log_delay = { .tv_sec = LOG_CHECK_SECONDS };
-
 	child_start(&listener.child, "listener", argc, argv);
 	listener.base = child_event_base();
 	listener.crowd_fd = listener.spare_fd = -1;
@@ -481,13 +391,9 @@ main(int argc, char **argv)
 	listener.service.session_max = session_max();
 	listener.resume = evtimer_new(listener.base, on_resume, NULL);
 	listener.give_up = evtimer_new(listener.base, on_give_up, NULL);
-	listener.log_check =
-	    event_new(listener.base, -1, EV_PERSIST | EV_TIMEOUT, on_log_check, NULL);
-	if (listener.resume == NULL || listener.give_up == NULL || listener.log_check == NULL ||
-	    event_add(listener.log_check, &log_delay) == -1)
+	if (listener.resume == NULL || listener.give_up == NULL)
 		fatalx("no memory for events");
-	listener.supervisor = channel_new(listener.base, "supervisor", listener.child.channel_fd,
-	    on_supervisor, on_supervisor_closed, NULL);
+	child_supervisor_open(&listener.supervisor, listener.base, &listener.child, &orders);
 	if (event_base_dispatch(listener.base) == -1)
 		fatalx("event loop failed");
 
@@ -495,10 +401,9 @@ main(int argc, char **argv)
 	close_doors(&listener.next);
 	service_free(&listener.service);
 	settings_release(listener.settings);
-	channel_free(listener.supervisor);
+	child_supervisor_close(&listener.supervisor);
 	event_free(listener.resume);
 	event_free(listener.give_up);
-	event_free(listener.log_check);
 	event_base_free(listener.base);
 	return 0;
 }
