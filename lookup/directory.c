@@ -34,12 +34,14 @@
 #define LISTING_PORTION 200
 #define LISTING_QUEUED  (256UL * 1024)
 #define CHANNEL_BACKLOG (4UL * 1024 * 1024) /* a peer that doesn't read is not read from */
+#define JOBS_MAX        10000 /* a peer's: as many as a listener has sessions by default */
 
 /* A process that asks. */
 struct peer {
 	struct channel *channel; /* NULL: not connected */
 	enum program program;
 	bool paused;
+	size_t job_count;
 };
 
 /* A recipient that waits for its mailbox's usage. */
@@ -141,6 +143,8 @@ usage_decided(void *owner, bool fits, void *arg)
 
 	(void)arg;
 	TAILQ_REMOVE(&directory.jobs, job, next);
+	if (job->peer != NULL)
+		job->peer->job_count--;
 	finish_recipient(job->peer, job->id, &job->expanded, fits);
 	free(job);
 }
@@ -157,9 +161,16 @@ check_quota(struct peer *peer, uint32_t id, uint64_t size, struct expanded *expa
 		finish_recipient(peer, id, expanded, true);
 		return;
 	}
+	if (peer->job_count >= JOBS_MAX) {
+		reply_set(&expanded->reply, 451, "4.3.2",
+		    "too many recipients wait to be checked, try again later");
+		finish_recipient(peer, id, expanded, true);
+		return;
+	}
 	job = calloc(1, sizeof(*job));
 	if (job == NULL)
 		fatal("out of memory");
+	peer->job_count++;
 	job->peer = peer;
 	job->id = id;
 	job->expanded = *expanded;
@@ -383,6 +394,7 @@ drop_peer(struct peer *peer)
 	channel_free(peer->channel);
 	peer->channel = NULL;
 	peer->paused = false;
+	peer->job_count = 0;
 	TAILQ_FOREACH(job, &directory.jobs, next)
 	{
 		if (job->peer == peer)

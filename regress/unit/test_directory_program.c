@@ -38,6 +38,7 @@ static unsigned rejected[PROGRAM_COUNT]; /* told to the supervisor */
 static struct frame frames[64];          /* the last ones, all but CONTROL_LINE */
 static size_t frame_count;
 static size_t line_count;
+static size_t reply_count[3]; /* RCPT_DONE with 2xx, 4xx, 5xx */
 
 static enum program
 program_of(const struct peer *peer)
@@ -72,6 +73,8 @@ on_frame(struct channel *channel, struct imsg *imsg, void *arg)
 	else if (imsg->type != DIRECTORY_FORGET)
 		assert_true(ipc_mailbox_decode(&reader, &frame->mailbox));
 	assert_true(buf_reader_done(&reader));
+	if (imsg->type == DIRECTORY_RCPT_DONE && arg != &control)
+		reply_count[frame->reply.code / 100 == 2 ? 0 : frame->reply.code / 100 - 3]++;
 	frame_count++;
 }
 
@@ -183,6 +186,7 @@ start(void)
 	find_program(path, sizeof(path));
 	base = event_base_new();
 	frame_count = line_count = 0;
+	memset(reply_count, 0, sizeof(reply_count));
 	configured = started = false;
 	memset(rejected, 0, sizeof(rejected));
 	supervisor = listener = queue = control = (struct peer){ 0 };
@@ -409,15 +413,14 @@ prepare_quota(void)
 }
 
 static void
-answer_usage(uint64_t bytes)
+answer_usage(uint32_t id, uint64_t bytes)
 {
 	struct ipc_usage usage = { .known = true, .bytes = bytes };
 	struct buf payload;
 
 	buf_init(&payload, 64);
 	ipc_usage_encode(&payload, &usage);
-	channel_send(queue.channel, DIRECTORY_USAGE_DONE, frames[(frame_count - 1) % 64].id, 0, -1,
-	    &payload);
+	channel_send(queue.channel, DIRECTORY_USAGE_DONE, id, 0, -1, &payload);
 	buf_free(&payload);
 }
 
@@ -426,7 +429,7 @@ a_full_mailbox_is_refused_after_its_usage_was_asked(void **state)
 {
 	(void)state;
 	prepare_quota();
-	answer_usage(700);
+	answer_usage(frames[(frame_count - 1) % 64].id, 700);
 	UNTIL(find_frame(DIRECTORY_RCPT_DONE, 54) != NULL);
 	assert_int_equal(find_frame(DIRECTORY_RCPT_DONE, 54)->reply.code, 452);
 	assert_string_equal(find_frame(DIRECTORY_RCPT_DONE, 54)->reply.enhanced, "4.2.2");
@@ -453,10 +456,34 @@ an_answer_for_a_listener_that_is_gone_is_dropped(void **state)
 	(void)state;
 	prepare_quota();
 	connect_peer(&listener);
-	answer_usage(700);
+	answer_usage(frames[(frame_count - 1) % 64].id, 700);
 	ask_for(&listener, 56, "192.0.2.1", "bob@example.test", 0);
 	UNTIL(find_frame(DIRECTORY_RCPT_DONE, 56) != NULL);
 	assert_null(find_frame(DIRECTORY_RCPT_DONE, 54));
+	finish(true);
+}
+
+static void
+recipients_that_wait_for_their_quota_are_bounded(void **state)
+{
+	uint32_t usage_id;
+
+	(void)state;
+	prepare_quota();
+	usage_id = frames[(frame_count - 1) % 64].id;
+	for (uint32_t id = 1000; id < 1000 + 9999 + 50; id++)
+		ask_for(&listener, id, "192.0.2.1", "bob@example.org", 1);
+	UNTIL(reply_count[1] == 50);
+	assert_int_equal(reply_count[0] + reply_count[2], 0);
+	assert_string_equal(find_frame(DIRECTORY_RCPT_DONE, 1000 + 9999)->reply.enhanced, "4.3.2");
+	/* One that needs no answer is not kept waiting. */
+	ask_for(&listener, 20000, "192.0.2.1", "carol@example.test", 0);
+	UNTIL(find_frame(DIRECTORY_RCPT_DONE, 20000) != NULL);
+	answer_usage(usage_id, 0);
+	UNTIL(reply_count[0] == 10000);
+	/* There is room again. */
+	ask_for(&listener, 20001, "192.0.2.1", "bob@example.org", 1);
+	UNTIL(reply_count[0] == 10001);
 	finish(true);
 }
 
@@ -513,6 +540,7 @@ main(void)
 		TEST(a_full_mailbox_is_refused_after_its_usage_was_asked),
 		TEST(a_queue_that_restarts_or_says_nothing_holds_up_no_recipient),
 		TEST(an_answer_for_a_listener_that_is_gone_is_dropped),
+		TEST(recipients_that_wait_for_their_quota_are_bounded),
 		TEST(a_listing_that_is_not_read_holds_up_nobody),
 	};
 
