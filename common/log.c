@@ -444,18 +444,6 @@ log_debug(const char *format, ...)
 }
 
 void
-log_trace(unsigned mask, const char *format, ...)
-{
-	va_list arguments;
-
-	if (!log_is_traced(mask))
-		return;
-	va_start(arguments, format);
-	log_free_text(LOG_LEVEL_DEBUG, format, arguments);
-	va_end(arguments);
-}
-
-void
 fatal(const char *format, ...)
 {
 	char text[sizeof(((struct log_line *)0)->text)];

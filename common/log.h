@@ -38,7 +38,8 @@ enum log_trace {
 	LOG_TRACE_LOOKUP = 1 << 6,
 	LOG_TRACE_RULES = 1 << 7,
 	LOG_TRACE_MTA = 1 << 8,
-	LOG_TRACE_ALL = (1 << 9) - 1,
+	LOG_TRACE_IO = 1 << 9,
+	LOG_TRACE_ALL = (1 << 10) - 1,
 };
 
 enum log_target {
@@ -91,8 +92,6 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Written only while one of `mask` is traced. */
-void log_trace(unsigned mask, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Logs and exits with EX_SOFTWARE (fatalx) or, with errno's text, EX_OSERR (fatal). */
 _Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void fatalx(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -297,6 +297,8 @@ parse_trace(const char *text, uint32_t *mask, char *error, size_t size)
 		uint32_t mask;
 	} subsystems[] = {
 		{ "imsg", LOG_TRACE_IMSG },
+		{ "mproc", LOG_TRACE_IMSG },
+		{ "io", LOG_TRACE_IO },
 		{ "smtp", LOG_TRACE_SMTP },
 		{ "mda", LOG_TRACE_MDA },
 		{ "bounce", LOG_TRACE_BOUNCE },
@@ -314,7 +316,7 @@ parse_trace(const char *text, uint32_t *mask, char *error, size_t size)
 			return true;
 		}
 	return fail(error, size,
-	    "no subsystem: %s (imsg, smtp, mda, bounce, scheduler, expand, lookup, rules, mta, "
+	    "no subsystem: %s (imsg, io, smtp, mda, bounce, scheduler, expand, lookup, rules, mta, "
 	    "all)",
 	    text);
 }

@@ -132,6 +132,20 @@ die(struct session *s, const char *reason)
 	s->state = SESSION_DEAD;
 }
 
+/* `rest`: bytes that wait here, to be sent or for the rest of their line. */
+static void
+trace_io(const struct session *s, const char *event, ssize_t count, size_t rest)
+{
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_IO, event))
+		return;
+	log_hex64(&line, "session", s->id);
+	log_number(&line, "bytes", count);
+	log_number(&line, "waiting", (int64_t)rest);
+	log_end(&line);
+}
+
 /* Sends what there is, as far as the socket takes it. */
 static void
 flush(struct session *s)
@@ -154,6 +168,7 @@ flush(struct session *s)
 	}
 	if (count > 0)
 		s->output_start += (size_t)count;
+	trace_io(s, "io-written", count, s->output.length - s->output_start);
 	if (s->output_start == s->output.length) {
 		buf_free(&s->output);
 		s->output_start = 0;
@@ -604,6 +619,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	count = recv(fd, buffer + kept, SERVICE_READ_MAX, MSG_DONTWAIT);
 	if (count == -1 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;
+	trace_io(s, "io-read", count, kept);
 	if (count <= 0) {
 		die(s, count == 0 ? "client closed" : "connection lost");
 		settle(s);

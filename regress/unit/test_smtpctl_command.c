@@ -196,6 +196,11 @@ test_trace_knows_its_subsystems(void **state)
 	assert_true(parse("untrace all", &command));
 	assert_int_equal(command.supervisor.verb, CONTROL_UNTRACE);
 	assert_int_equal(command.supervisor.argument, LOG_TRACE_ALL);
+	/* OpenSMTPD's word for the same. */
+	assert_true(parse("trace mproc", &command));
+	assert_int_equal(command.supervisor.argument, LOG_TRACE_IMSG);
+	assert_true(parse("trace io", &command));
+	assert_int_equal(command.supervisor.argument, LOG_TRACE_IO);
 	assert_refused("trace weather", "scheduler, expand");
 	assert_refused("trace", "one argument");
 }
