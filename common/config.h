@@ -137,6 +137,7 @@ struct limits_config { /* `smtp limit KEYWORD N`; each documented in smtpd.conf(
 	uint32_t idle_time;        /* 300 s without a byte (RFC 5321 4.5.3.2.7) */
 	uint32_t session_time;     /* 7200 s in all */
 	uint32_t resolver_time_ms; /* 5000: for the client's reverse name */
+	uint32_t lookup_time;      /* 30 s: for a recipient, before the client is to try later */
 };
 
 struct config {

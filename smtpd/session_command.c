@@ -199,7 +199,8 @@ ask_about_rcpt(struct session *s)
 	question.sender = s->mail->command.sender;
 	question.rcpt = s->mail->rcpt.rcpt;
 	question.size = s->mail->command.size;
-	s->rcpt_request = upstream_ask_rcpt(s->service->upstream, s, &question);
+	s->rcpt_request = upstream_ask_rcpt(
+	    s->service->upstream, s, &question, session_config(s)->limits.lookup_time * 1000);
 	if (s->rcpt_request != 0) {
 		s->state = SESSION_RCPT_WAIT;
 		return;

@@ -13,13 +13,12 @@
 #include "common/pending.h"
 #include "smtpd/upstream.h"
 
-#define IDS_LOW           512
-#define IDS_WANTED        1024
-#define IDS_OUTSTANDING   60000 /* given to us and not used: the queue would not give more */
-#define DIRECTORY_TIME_MS 30000
-#define FILE_TIME_MS      30000
-#define COMMIT_TIME_MS    300000 /* clients wait 10 minutes: RFC 5321 4.5.3.2.6 */
-#define IDS_TIME_MS       30000
+#define IDS_LOW         512
+#define IDS_WANTED      1024
+#define IDS_OUTSTANDING 60000 /* given to us and not used: the queue would not give more */
+#define FILE_TIME_MS    30000
+#define COMMIT_TIME_MS  300000 /* clients wait 10 minutes: RFC 5321 4.5.3.2.6 */
+#define IDS_TIME_MS     30000
 
 struct peer {
 	struct upstream *upstream;
@@ -374,7 +373,8 @@ upstream_ask_name(struct upstream *upstream, void *owner, enum client_family fam
 }
 
 uint32_t
-upstream_ask_rcpt(struct upstream *upstream, void *owner, const struct ipc_rcpt *rcpt)
+upstream_ask_rcpt(
+    struct upstream *upstream, void *owner, const struct ipc_rcpt *rcpt, unsigned limit_ms)
 {
 	uint32_t id;
 
@@ -382,7 +382,7 @@ upstream_ask_rcpt(struct upstream *upstream, void *owner, const struct ipc_rcpt 
 		return 0;
 	buf_clear(&upstream->payload);
 	ipc_rcpt_encode(&upstream->payload, rcpt);
-	id = pending_add(upstream->directory.waiting, owner, DIRECTORY_TIME_MS);
+	id = pending_add(upstream->directory.waiting, owner, limit_ms);
 	channel_send(upstream->directory.channel, DIRECTORY_RCPT, id, 0, -1, &upstream->payload);
 	return id;
 }

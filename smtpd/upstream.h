@@ -41,7 +41,8 @@ const struct reply *upstream_refusal(const struct upstream *);
 /* Requests: an id to cancel it by, or 0 when that process isn't there. */
 uint32_t upstream_ask_name(struct upstream *, void *owner, enum client_family,
     const uint8_t address[16], unsigned limit_ms);
-uint32_t upstream_ask_rcpt(struct upstream *, void *owner, const struct ipc_rcpt *);
+uint32_t upstream_ask_rcpt(
+    struct upstream *, void *owner, const struct ipc_rcpt *, unsigned limit_ms);
 uint32_t upstream_ask_file(struct upstream *, void *owner, const struct mail *);
 /* Sends the envelopes and the transaction. `fd`: the sealed message, owned from here on; -1 when it
  * is in a spool file. 0 as well when the queue has been replaced since mail got its id. */

@@ -116,6 +116,7 @@ defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(config->limits.recipients, 1000);
 	assert_int_equal(config->limits.idle_time, 300);
 	assert_int_equal(config->limits.resolver_time_ms, 5000);
+	assert_int_equal(config->limits.lookup_time, 30);
 	assert_int_equal(config->queue_ttl, 4 * 86400);
 	assert_int_equal(config->queue_free_percent, 5);
 	assert_int_equal(config->bounce_warn_count, 1);

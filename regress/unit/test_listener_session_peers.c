@@ -160,6 +160,26 @@ a_directory_that_dies_is_a_temporary_failure(void **state)
 }
 
 static void
+a_directory_that_says_nothing_is_a_temporary_failure_in_time(void **state)
+{
+	struct world *w = *state;
+	int64_t begin_ms;
+
+	w->settings->config->limits.lookup_time = 1;
+	w->directory_silent = true;
+	greet(w);
+	begin_ms = clock_monotonic_ms();
+	say(w, "MAIL FROM:<>\r\nRCPT TO:<alice@example.org>\r\n");
+	hear_code(w, "250 ");
+	hear_code(w, "451 4.3.0 ");
+	assert_in_range(clock_monotonic_ms() - begin_ms, 900, 5000);
+	/* An answer that comes too late is nobody's. */
+	send_reply(w->directory, DIRECTORY_RCPT_DONE, w->rcpt_id, 250, "2.1.5", "ok");
+	say(w, "NOOP\r\n");
+	hear(w, "250 2.0.0 ok\r\n");
+}
+
+static void
 a_full_queue_refuses_mail_at_mail(void **state)
 {
 	struct world *w = *state;
@@ -242,6 +262,7 @@ main(void)
 		TEST(a_queue_that_dies_is_a_temporary_failure),
 		TEST(an_id_of_a_queue_that_died_is_not_used),
 		TEST(a_directory_that_dies_is_a_temporary_failure),
+		TEST(a_directory_that_says_nothing_is_a_temporary_failure_in_time),
 		TEST(a_full_queue_refuses_mail_at_mail),
 		TEST(mail_waits_for_the_clients_name),
 		TEST(without_a_resolver_the_client_has_no_name),

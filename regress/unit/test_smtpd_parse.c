@@ -163,7 +163,7 @@ settings_reach_their_members(void **state)
 	                             "smtp limit command-line 4K\nsmtp limit text-line 1000\n"
 	                             "smtp limit header-size 1M\nsmtp limit received 19\n"
 	                             "smtp limit idle-time 10s\nsmtp limit session-time 1h30m\n"
-	                             "smtp limit resolver-time-ms 200\n"
+	                             "smtp limit resolver-time-ms 200\nsmtp limit lookup-time 2m\n"
 	                             "queue ttl 4d\nqueue retry-first 20\nqueue retry-max 1h\n"
 	                             "queue free-space 7%\nqueue segment-size 128m\n"
 	                             "mda limit sessions 21\nmda limit processes 22\n"
@@ -194,6 +194,7 @@ settings_reach_their_members(void **state)
 	assert_int_equal(config->limits.idle_time, 10);
 	assert_int_equal(config->limits.session_time, 5400);
 	assert_int_equal(config->limits.resolver_time_ms, 200);
+	assert_int_equal(config->limits.lookup_time, 120);
 	assert_int_equal(config->queue_ttl, 4 * 86400);
 	assert_int_equal(config->queue_retry_first, 20);
 	assert_int_equal(config->queue_retry_max, 3600);
