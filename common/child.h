@@ -10,8 +10,8 @@
  * cannot go back, drops all capabilities and sets no_new_privs. Whatever fails ends the process
  * with a message. -u, -g and -r are absent when the suite was not started as root.
  *
- * Then the child makes its event base, its channel to the supervisor (ipc_supervisor.h) and waits
- * there for SUPERVISOR_CHILD_CONFIG, _STATS, _PEER, _LISTEN and at last _START. When that channel
+ * Then the child makes its event base and opens its channel to the supervisor
+ * (child_supervisor.h), where it is told all that it needs and at last to start. When that channel
  * closes the supervisor is gone, and the child finishes at once (exit 0).
  */
 #ifndef COMMON_CHILD_H

@@ -199,3 +199,10 @@ child_supervisor_close(struct child_supervisor *supervisor)
 		event_free(supervisor->log_check);
 	*supervisor = (struct child_supervisor){ 0 };
 }
+
+void
+child_supervisor_fatal(struct channel *channel, const struct imsg *imsg, const char *why)
+{
+	(void)channel;
+	fatalx("the supervisor sent a frame of type %u: %s", imsg->type, why);
+}

@@ -38,7 +38,8 @@ struct child_orders {
 	void (*stop)(void);
 	/* A frame that only this program gets; false when it is none such. May be NULL. */
 	bool (*other)(struct channel *, struct imsg *);
-	/* NULL: the channel is rejected, and so the supervisor is gone. */
+	/* What isn't for this program, or can't be decoded: child_supervisor_fatal(), for one.
+	 * NULL: the channel is rejected, and so the supervisor is gone. */
 	void (*unusable)(struct channel *, const struct imsg *, const char *why);
 	/* The channel is closed. It isn't freed before child_supervisor_close(). */
 	void (*gone)(void);
@@ -56,5 +57,7 @@ struct child_supervisor {
 void child_supervisor_open(struct child_supervisor *, struct event_base *, const struct child *,
     const struct child_orders *);
 void child_supervisor_close(struct child_supervisor *);
+/* Ends the process, which the supervisor starts again. */
+void child_supervisor_fatal(struct channel *, const struct imsg *, const char *why);
 
 #endif

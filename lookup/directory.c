@@ -497,19 +497,12 @@ stop(void)
 	exit(0);
 }
 
-static void
-unusable(struct channel *channel, const struct imsg *imsg, const char *why)
-{
-	(void)channel;
-	fatalx("the supervisor sent a frame of type %u: %s", imsg->type, why);
-}
-
 static const struct child_orders orders = {
 	.config = set_config,
 	.peer = connect_peer,
 	.start = start,
 	.stop = stop,
-	.unusable = unusable,
+	.unusable = child_supervisor_fatal,
 	.gone = stop,
 	.log_check_seconds = 1,
 };

@@ -475,14 +475,6 @@ take_mda(struct channel *channel, struct imsg *imsg)
 	return true;
 }
 
-/* The supervisor starts another, which is told anew; what is stored is safe. */
-static void
-unusable(struct channel *channel, const struct imsg *imsg, const char *why)
-{
-	(void)channel;
-	fatalx("the supervisor sent a frame of type %u: %s", imsg->type, why);
-}
-
 static void
 supervisor_gone(void)
 {
@@ -497,7 +489,7 @@ static const struct child_orders orders = {
 	.start = start,
 	.stop = stop,
 	.other = take_mda,
-	.unusable = unusable,
+	.unusable = child_supervisor_fatal,
 	.gone = supervisor_gone,
 };
 
