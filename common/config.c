@@ -18,6 +18,7 @@
 
 #include "common/config.h"
 #include "common/log.h"
+#include "common/write.h"
 
 /* Changes with every change of the encoding: a child of another version must not guess. */
 #define CONFIG_FORMAT     0x50430001
@@ -495,21 +496,6 @@ config_decode(const void *data, size_t length)
 		return NULL;
 	}
 	return config;
-}
-
-static bool
-write_all(int fd, const uint8_t *data, size_t length)
-{
-	ssize_t count;
-
-	for (; length > 0; data += count, length -= (size_t)count) {
-		count = write(fd, data, length);
-		if (count == -1 && errno == EINTR)
-			count = 0;
-		if (count == -1)
-			return false;
-	}
-	return true;
 }
 
 int

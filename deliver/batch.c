@@ -17,6 +17,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/write.h"
 #include "deliver/batch.h"
 #include "deliver/failure.h"
 #include "deliver/maildir.h"
@@ -226,22 +227,6 @@ check_quota(struct batch *batch, struct delivery *delivery, uint64_t size)
 	delivery->result.usage.bytes = mailbox->quota.bytes;
 	delivery->result.usage.messages = mailbox->quota.messages;
 	return false;
-}
-
-static bool
-write_all(int fd, const uint8_t *data, size_t length)
-{
-	while (length > 0) {
-		ssize_t written = write(fd, data, length);
-
-		if (written == -1 && errno == EINTR)
-			continue;
-		if (written == -1)
-			return false;
-		data += written;
-		length -= (size_t)written;
-	}
-	return true;
 }
 
 /* Trace fields and text, to the file in tmp/. */

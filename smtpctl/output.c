@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "common/write.h"
 #include "smtpctl/output.h"
 
 #define FLUSH_AT  (32 * 1024)
@@ -42,22 +43,12 @@ output_free(struct output *output)
 void
 output_flush(struct output *output)
 {
-	const uint8_t *bytes = output->buf.data;
-	size_t left = output->buf.length;
-
 	if (!buf_ok(&output->buf))
 		errx(EX_OSERR, "not enough memory");
-	while (left > 0) {
-		ssize_t written = write(STDOUT_FILENO, bytes, left);
-
-		if (written == -1 && errno == EINTR)
-			continue;
-		if (written == -1 && errno == EPIPE)
+	if (!write_all(STDOUT_FILENO, output->buf.data, output->buf.length)) {
+		if (errno == EPIPE)
 			exit(EX_IOERR);
-		if (written == -1)
-			err(EX_IOERR, "standard output");
-		bytes += written;
-		left -= (size_t)written;
+		err(EX_IOERR, "standard output");
 	}
 	buf_clear(&output->buf);
 }

@@ -21,6 +21,7 @@
 
 #include "common/buf.h"
 #include "common/ipc_listener_queue.h"
+#include "common/write.h"
 #include "smtpd/message.h"
 
 #define HEAP_MAX (64 * 1024)  /* then a memfd */
@@ -162,26 +163,17 @@ message_is_refused(const struct message *message, struct reply *reply)
 static bool
 write_out(struct message *message)
 {
-	size_t done = 0;
-	ssize_t count;
-
 	if (message->fd == -1)
 		message->fd = memfd_create("message", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (message->fd == -1) {
 		refuse_storage(message);
 		return false;
 	}
-	while (done < message->heap.length) {
-		count = write(message->fd, message->heap.data + done, message->heap.length - done);
-		if (count == -1 && errno == EINTR)
-			continue;
-		if (count <= 0) {
-			refuse_storage(message);
-			return false;
-		}
-		done += (size_t)count;
+	if (!write_all(message->fd, message->heap.data, message->heap.length)) {
+		refuse_storage(message);
+		return false;
 	}
-	message->written += done;
+	message->written += message->heap.length;
 	buf_clear(&message->heap);
 	return true;
 }
@@ -505,7 +497,7 @@ copy_into(int from, int to, uint64_t length)
 {
 	char block[HEAP_MAX];
 	uint64_t at = 0;
-	size_t done, want;
+	size_t want;
 	ssize_t count;
 
 	while (at < length) {
@@ -513,15 +505,9 @@ copy_into(int from, int to, uint64_t length)
 		count = pread(from, block, want, (off_t)at);
 		if (count <= 0)
 			return false;
-		want = (size_t)count;
-		for (done = 0; done < want; done += (size_t)count) {
-			count = write(to, block + done, want - done);
-			if (count == -1 && errno == EINTR)
-				count = 0;
-			else if (count <= 0)
-				return false;
-		}
-		at += want;
+		if (!write_all(to, block, (size_t)count))
+			return false;
+		at += (uint64_t)count;
 	}
 	return true;
 }
