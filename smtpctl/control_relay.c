@@ -30,6 +30,7 @@ struct relay_request {
 	enum request_state state;
 	enum control_peer peer; /* asked last */
 	uint32_t pending_id;
+	bool is_failed_here;            /* no peer has answered it */
 	void *caller;                   /* NULL: gone */
 	char status[IPC_WORDS_MAX + 1]; /* CONTROL_STATUS: the queue's part */
 };
@@ -67,13 +68,15 @@ peer_name(enum control_peer peer)
 	return "control";
 }
 
-/* Every change leaves a line that says who, what, and what came of it. */
+/* Every change leaves a line that says who, what, and what came of it. Of an account's change it is
+ * the directory's, which has the facts; ours only says that it didn't answer. */
 static void
-log_order(const struct control_order *order, const struct ipc_result *result)
+log_order(const struct relay_request *request, const struct ipc_result *result)
 {
+	const struct control_order *order = &request->order;
 	struct log_line line;
 
-	if (!order->logged)
+	if (!order->logged || (order->type == CONTROL_ACCOUNT && !request->is_failed_here))
 		return;
 	log_begin(&line, LOG_LEVEL_INFO, "control-command");
 	log_number(&line, "uid", order->caller_uid);
@@ -92,7 +95,7 @@ finish(struct relay_request *request, const struct ipc_result *result, int fd)
 {
 	struct relay *relay = request->relay;
 
-	log_order(&request->order, result);
+	log_order(request, result);
 	if (request->caller != NULL)
 		relay->caller.done(request->caller, result, fd);
 	else if (fd != -1)
@@ -113,6 +116,7 @@ fail(struct relay_request *request, uint32_t exit_code, const char *format, ...)
 	va_start(arguments, format);
 	(void)vsnprintf(result.words, sizeof(result.words), format, arguments);
 	va_end(arguments);
+	request->is_failed_here = true;
 	finish(request, &result, -1);
 }
 

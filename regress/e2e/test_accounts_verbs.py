@@ -103,6 +103,28 @@ def test_changes_are_logged_with_the_uid_and_never_a_hash(postern):
     assert "$y$" not in text and "secret words" not in text and "other words" not in text
 
 
+@pytest.mark.parametrize("words, event, fields", [
+    (["domain", "add", "third.test"], "account-changed", {"verb": "domain-add", "name": "third.test"}),
+    (["alias", "add", "x@example.test", "alice"], "account-changed",
+        {"verb": "alias-add", "name": "x@example.test", "target": "alice"}),
+    (["user", "quota", "bob@example.test", "2M", "30"], "account-changed",
+        {"verb": "user-quota", "name": "bob@example.test"}),
+    (["domain", "del", "none.test"], "account-change-refused",
+        {"verb": "domain-del", "name": "none.test"})], ids=lambda value: " ".join(value)
+    if isinstance(value, list) else "")
+def test_a_change_leaves_one_line(postern, words, event, fields):
+    postern.mark_log()
+    postern.smtpctl(*words, check=False)
+    # Control is done with it before this is answered.
+    postern.smtpctl("pause", "smtp")
+    postern.wait_log("control-command", verb="pause")
+    lines = [line for line in postern.log_lines()
+        if fields["name"] in line.text]
+    assert [(line.process, line.event) for line in lines] == [("directory", event)]
+    assert lines[0]["uid"] == str(os.geteuid())
+    assert {key: lines[0][key] for key in fields} == fields
+
+
 def test_what_was_acknowledged_survives_kills_of_directory(postern):
     """kill -9 at any moment: each change that smtpctl reported as done is there, none is torn."""
     postern.allow("directory")

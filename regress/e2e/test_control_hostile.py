@@ -238,8 +238,15 @@ def test_every_change_is_logged_with_the_callers_uid_and_no_forged_line(suite):
     assert b"$y$j9T$verysecret" in request.payload
     suite.directory.send(DONE, request.id, result(code=os.EX_DATAERR, words="no such domain"))
     assert client.receive().type == DONE
+    # The directory writes that line.
+    assert "user add" not in suite.log()
+    client.send(ACCOUNT, 3, account_payload(USER_ADD, "u@example.test", "$y$j9T$verysecret"))
+    assert suite.directory.receive().type == ACCOUNT
+    suite.directory.close()
+    suite.directory = suite.give_peer(PROGRAM_DIRECTORY)
+    assert read_result(client.receive().payload)[0] == os.EX_TEMPFAIL
     line = suite.wait_log("user add")
-    assert "status=65" in line and "no such domain" in line
+    assert "status=75" in line and f"uid={os.geteuid()} " in line and "u@example.test" in line
     assert "verysecret" not in suite.log()
 
 
