@@ -169,7 +169,7 @@ def test_no_peer_forges_a_traced_line_and_no_secret_or_text_is_in_one(postern):
     with postern.wire() as wire:
         wire.hello("forged.test")
         wire.command(f"AUTH PLAIN {SECRET}", 502)
-        wire.command(b"NOOP \x1b[2Jx\x80\xff uid=0 envelope=\"1\" expanded", "250"[0])
+        wire.command(b"NOOP \x1b[2Jx\x80\xff uid=0 envelope=\"1\" expanded", 500)
         wire.command("MAIL FROM:<" + r'"a b=c\" rcpt=\"d"' + "@client.test>", 250)
         wire.command(f"RCPT TO:<{evil}>", 5)
         wire.command("RCPT TO:<bob@example.test>", 250)
