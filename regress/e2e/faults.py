@@ -1,4 +1,5 @@
-"""Faults: disks that fail or are slow, through a preloaded shim (regress/shim/faultshim.c).
+"""Faults: calls that fail, are slow or do half of what they should, through a preloaded shim
+(regress/shim/faultshim.c).
 
 	from faults import faults, faults_library  # noqa: F401
 
@@ -6,6 +7,10 @@
 	    postern = make_postern(environment=faults.environment)
 	    with faults.set("queue", sync_error=errno.EIO):
 	        …
+	        assert faults["sync_failed"] > 0
+
+For each kind of call in KINDS there is an error, and a count of those that failed. Memory fails only
+with memory_faults instead of faults.
 """
 
 import contextlib
@@ -19,15 +24,19 @@ import tempfile
 import pytest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[1] / "shim/faultshim.c"
-FORMAT = "<16s6I"
-FIELDS = ("syncs", "sync_error", "sync_delay", "sync_failed", "write_error", "write_failed")
+# In the shim's order.
+KINDS = ("sync", "write", "rename", "allocate", "truncate", "link", "unlink", "open", "socket",
+    "accept", "memfd", "memory")
+COUNTS = ("syncs", "shortened", *(f"{kind}_failed" for kind in KINDS))
+FIELDS = ("syncs", "sync_delay", "short_writes", "shortened",
+    *(f"{kind}_{what}" for kind in KINDS for what in ("error", "failed")))
 
 
-def build(directory):
+def build(directory, *options):
     """Compiles the shim; the path of the library."""
-    library = pathlib.Path(directory) / "faultshim.so"
+    library = pathlib.Path(directory) / f"faultshim{len(options)}.so"
     subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O2", "-Wall", "-Werror",
-        "-o", library, SOURCE, "-ldl"], check=True)
+        *options, "-o", library, SOURCE, "-ldl"], check=True)
     return library
 
 
@@ -54,21 +63,25 @@ class Faults:
 
     @contextlib.contextmanager
     def set(self, program="", **fields):
-        """For the calls of `program` ("queue", "mda"; "" all), while the block lasts."""
+        """For the calls of `program` ("queue", "mda"; "" all), while the block lasts. What is
+        counted counts on until the next block."""
+        for field in COUNTS:
+            self[field] = 0
         for field, value in fields.items():
             self[field] = value
         struct.pack_into("<16s", self.page, 0, program.encode())
         try:
             yield self
         finally:
-            struct.pack_into(FORMAT, self.page, 0, b"", self["syncs"], 0, 0, self["sync_failed"],
-                0, self["write_failed"])
+            for field in set(FIELDS) - set(COUNTS):
+                self[field] = 0
+            struct.pack_into("<16s", self.page, 0, b"")
 
     def count(self, program):
         """A context manager whose value is a function: syncs of `program` since it began."""
         @contextlib.contextmanager
         def counting():
-            with self.set(program, syncs=0):
+            with self.set(program):
                 yield lambda: self["syncs"]
         return counting()
 
@@ -86,3 +99,14 @@ def faults(faults_library):  # pylint: disable=redefined-outer-name
     made = Faults(faults_library)
     yield made
     made.close()
+
+
+@pytest.fixture
+def memory_faults(stage):
+    if b"__asan" in (stage / "usr/sbin/smtpd").read_bytes():
+        pytest.skip("a sanitizer has a malloc of its own")
+    with tempfile.TemporaryDirectory(prefix="postern-shim-", dir="/tmp") as directory:
+        os.chmod(directory, 0o755)
+        made = Faults(build(directory, "-DFAULTS_MEMORY"))
+        yield made
+        made.close()

@@ -55,7 +55,7 @@ def fill(disk):
     return filler
 
 
-def try_send(postern, number, to="alice@example.test"):
+def try_send(postern, number, to="alice@example.test", text=BODY):
     """The first reply that isn't 250, or 250 with its words after the message."""
     with postern.smtp() as client:
         client.ehlo()
@@ -63,7 +63,7 @@ def try_send(postern, number, to="alice@example.test"):
             code, words = step()
             if code != 250:
                 return code, words.decode()
-        code, words = client.data(BODY.format(number))
+        code, words = client.data(text.format(number))
         return code, words.decode()
 
 
@@ -177,6 +177,7 @@ def test_failing_syncs_survive_a_crash_right_after(make_postern, faults):
     with faults.set("queue", sync_error=errno.EIO):
         for number in range(10, 15):
             assert 400 <= try_send(postern, number)[0] <= 499
+        assert faults["sync_failed"] > 0
         postern.crash()
     postern.start()
     arrives(postern, sent)
