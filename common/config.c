@@ -299,7 +299,7 @@ config_new(void)
 	config->queue_retry_max = 4 * 3600;
 	config->queue_free_percent = 5;
 	config->queue_segment_size = 64 * 1024 * 1024;
-	config->mda_sessions = 64;
+	config->mda_sessions = 256;
 	config->mda_processes = 32;
 	config->bounce_warn[0] = 4 * 3600;
 	config->bounce_warn_count = 1;

@@ -34,7 +34,7 @@ struct listener_config {
 	uint32_t address_length;
 	enum listener_protocol protocol; /* "lmtp" */
 	bool proxy_v2;       /* a PROXY v2 header comes first, from addresses in proxy_trusted */
-	char *proxy_trusted; /* table of addresses allowed to send it; "" any client */
+	char *proxy_trusted; /* table of addresses allowed to send it; "" those of loopback */
 	char *hostname;      /* banner and Received; "" the config's */
 	char *tag;
 	bool no_dsn;
@@ -153,7 +153,7 @@ struct config {
 	uint32_t queue_retry_max;    /* 4 h between tries */
 	uint32_t queue_free_percent; /* 5: of the spool's disk stays free */
 	uint64_t queue_segment_size; /* 64 MiB */
-	uint32_t mda_sessions;       /* 64: deliveries at once to one mda */
+	uint32_t mda_sessions;       /* 256: deliveries at once to one mda */
 	uint32_t mda_processes;      /* 32: mda processes at once */
 	uint32_t bounce_warn[8];     /* `bounce warn-interval`; 4 h by default */
 	size_t bounce_warn_count;

@@ -81,7 +81,7 @@ static const struct setting settings[] = {
 	{ "queue retry-max", SETTING_DURATION, AT(queue_retry_max), 1, 30 * DAY },
 	{ "queue free-space", SETTING_PERCENT, AT(queue_free_percent), 0, 90 },
 	{ "queue segment-size", SETTING_SIZE_64, AT(queue_segment_size), 4 * MIB, GIB },
-	{ "mda limit sessions", SETTING_NUMBER, AT(mda_sessions), 1, 10000 },
+	{ "mda limit sessions", SETTING_NUMBER, AT(mda_sessions), 1, 1024 },
 	{ "mda limit processes", SETTING_NUMBER, AT(mda_processes), 1, 10000 },
 	{ "postmaster", SETTING_ADDRESS, AT(postmaster), 0, ADDRESS_TEXT_MAX },
 	{ "directory spool", SETTING_PATH, AT(spool_directory), 0, PATH_TEXT_MAX / 2 },

@@ -17,6 +17,9 @@
 /* More than the queue ever wants (it ends idle ones): a bound for one that was taken over. */
 #define PROCESSES_SLACK 16
 #define GRACE_SECONDS   10 /* between the end of an mda's channel and its own */
+/* A delivery waiting or at work, in a mailbox that no other of its batch goes to: with fewer, the
+ * mda would make smaller batches than it is given. */
+#define DESCRIPTORS_EACH 14
 
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)
@@ -101,7 +104,7 @@ spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, char *wh
 		.has_user = supervisor->accounts.privileged,
 		.uid = start->uid,
 		.gid = start->gid,
-		.descriptors = supervisor->config->mda_sessions * 3 + 256,
+		.descriptors = supervisor->config->mda_sessions * DESCRIPTORS_EACH + 256,
 		.verbose = supervisor->verbose,
 		.target = supervisor->log_target,
 		.log_fd = supervisor->log_fd };
