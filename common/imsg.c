@@ -34,9 +34,7 @@
 #define KEEP_BYTES          (256 * 1024)        /* an output buffer that is larger is given back */
 #define OUTPUT_MAX          (256 * 1024 * 1024) /* a peer that reads nothing */
 #define DESCRIPTORS_AT_ONCE 64
-#define DESCRIPTORS_MESSAGE                                                  \
-	253 /* Linux's SCM_MAX_FD: room for all that a peer can send at once \
-	     */
+#define DESCRIPTORS_MESSAGE 253 /* Linux's SCM_MAX_FD: all that a peer can send at once */
 #define DESCRIPTORS_WAITING 512
 #define RETRY_MS            20
 #define ROUNDS_MAX          8 /* reads of one turn */

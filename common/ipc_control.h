@@ -20,8 +20,8 @@
  *
  * Control asks the queue in portions: QUEUE_LIST carries a cursor; the queue answers with at most
  * `portion` ENVELOPEs and QUEUE_LIST_MORE (the next cursor) or DONE. Control asks for the next
- *portion only when its client has read the last, so that a client that stops reading costs one
- *portion.
+ * portion only when its client has read the last, so that a client that stops reading costs one
+ * portion.
  */
 #ifndef COMMON_IPC_CONTROL_H
 #define COMMON_IPC_CONTROL_H

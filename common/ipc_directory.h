@@ -4,9 +4,11 @@
  *
  *	listener, queue -> directory       directory -> listener, queue
  *	RCPT                               TARGET, one for each destination; then RCPT_DONE with the
- *	                                   reply for the client (250, 550 5.1.1, 550 5.7.1,
- *452 4.2.2 …). Targets count only when the reply is a success. queue -> directory directory ->
- *queue MAILBOX (action, dest)             MAILBOX_DONE: owner, path, quota; or a reply why not
+ *	                                   reply for the client (250, 550 5.1.1, 550 5.7.1, 452
+ *	                                   4.2.2 …). Targets count only when the reply is a success.
+ *
+ *	queue -> directory                 directory -> queue
+ *	MAILBOX (action, dest)             MAILBOX_DONE: owner, path, quota; or a reply why not
  *	                                   FORGET: what MAILBOX answered earlier is out of date
  *	USAGE_DONE                         USAGE: how full is this mailbox? (asked of its mda)
  *
@@ -74,9 +76,9 @@ struct ipc_mailbox {
 	uint32_t uid;
 	uint32_t gid;
 	char user[USER_NAME_MAX + 1]; /* the mailbox's name, for the log and for Delivered-To */
-	char home[PATH_TEXT_MAX +
-	    1];                       /* must exist and belong to uid before anything is made in it;
-	                               * "" for accounts-database mailboxes, whose directories are made */
+	/* Must exist and belong to uid before anything is made in it; "" for mailboxes of the
+	 * accounts database, whose directories are made. */
+	char home[PATH_TEXT_MAX + 1];
 	char path[PATH_TEXT_MAX + 1]; /* the Maildir, absolute; created when absent */
 	uint64_t quota_bytes;         /* 0: none */
 	uint64_t quota_messages;      /* 0: none */

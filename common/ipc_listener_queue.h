@@ -5,16 +5,20 @@
  *	IDS                                IDS: message ids this listener may use; asked for in
  *	                                   advance, so that no session waits for one
  *	                                   STATE: sent first and whenever it changes: whether mail
- *is taken, and the reply to MAIL if not (disk full: 452 4.3.1) SPOOL_FILE (a message id) SPOOL_FILE
- *with a descriptor to write, or a reply ENVELOPE, one a recipient COMMIT (transaction; descriptor
- *COMMITTED: all is on stable storage; or REFUSED with a a sealed memfd, none when the     reply
- *(4xx), after which nothing of it is kept message is in a spool file) ABORT (a message id) no
- *answer; its envelopes and spool file are dropped and the id is the listener's to use again
+ *	                                   is taken, and the reply to MAIL if not (disk full: 452
+ *	                                   4.3.1)
+ *	SPOOL_FILE (a message id)          SPOOL_FILE with a descriptor to write, or a reply
+ *	ENVELOPE, one a recipient
+ *	COMMIT (transaction; descriptor:   COMMITTED: all is on stable storage; or REFUSED with a
+ *	 a sealed memfd, none when the     reply (4xx), after which nothing of it is kept
+ *	 message is in a spool file)
+ *	ABORT (a message id)               no answer; its envelopes and spool file are dropped and
+ *	                                   the id is the listener's to use again
  *
  * All frames of a message carry the request's id in `id` (the listener's, from pending_add()), and
- *the message id in `peer`. An id is used up by COMMIT, whatever the answer. Up to 64 messages of
- *one listener may be between their first ENVELOPE and COMMIT; the frames of different messages may
- *mix.
+ * the message id in `peer`. An id is used up by COMMIT, whatever the answer. Up to 64 messages of
+ * one listener may be between their first ENVELOPE and COMMIT; the frames of different messages may
+ * mix.
  */
 #ifndef COMMON_IPC_LISTENER_QUEUE_H
 #define COMMON_IPC_LISTENER_QUEUE_H

@@ -4,8 +4,8 @@
  *	LISTENER_RESOLVER_NAME (address)   RESOLVER_LISTENER_NAME (status, name)
  *
  * The name is the client's reverse name, given only when it is forward-confirmed: one of its A or
- *AAAA records is the address. It is a valid host name of letters, digits, hyphens and dots (what
- *DNS says otherwise, RESOLVE_NONE). The resolver answers within its time limit whatever DNS does.
+ * AAAA records is the address. It is a valid host name of letters, digits, hyphens and dots (what
+ * DNS says otherwise, RESOLVE_NONE). The resolver answers within its time limit whatever DNS does.
  */
 #ifndef COMMON_IPC_LISTENER_RESOLVER_H
 #define COMMON_IPC_LISTENER_RESOLVER_H

@@ -9,7 +9,7 @@
  *
  * The mda handles all DELIVERs that are there as one batch: writes, syncs, renames, syncs each
  * directory once, then answers all. Answers carry their request's id, in any order. When the
- *channel closes the mda finishes its batch and exits.
+ * channel closes the mda finishes its batch and exits.
  */
 #ifndef COMMON_IPC_QUEUE_MDA_H
 #define COMMON_IPC_QUEUE_MDA_H

@@ -31,10 +31,10 @@
  *
  * At the start, listeners and control get START when all others are READY. Reload: the supervisor
  * sends CONFIG again, then for listeners LISTEN for every listener_config of the new config
- *(sockets whose address stays are the same sockets), then START. A listener stops accepting on
- *sockets that weren't named again; its sessions go on, with the config they began with or the new
- *one. Each CONFIG is answered by CONFIGURED, a listener's each START by READY: then the reload is
- *done.
+ * (sockets whose address stays are the same sockets), then START. A listener stops accepting on
+ * sockets that weren't named again; its sessions go on, with the config they began with or the new
+ * one. Each CONFIG is answered by CONFIGURED, a listener's each START by READY: then the reload is
+ * done.
  */
 #ifndef COMMON_IPC_SUPERVISOR_H
 #define COMMON_IPC_SUPERVISOR_H

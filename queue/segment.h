@@ -3,8 +3,8 @@
  *
  * The header is there twice (at 0 and at 2,048) so that one damaged sector doesn't cost a segment:
  *
- *	"POSTERNJ" | version u32 | use u32 | sequence u64 | size u64 | batch u64 | zero u8[20] | CRC
- *u32
+ *	"POSTERNJ" | version u32 | use u32 | sequence u64 | size u64 | batch u64 | zero u8[20] |
+ *	CRC u32
  *
  * A segment that holds nothing has SEGMENT_FREE there; when it is used again it gets the next
  * sequence number, which none had before, and a new salt, so its old records are no records any
