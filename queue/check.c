@@ -157,6 +157,7 @@ look_at_record(void *arg, const struct record *record, const uint8_t *payload)
 	struct void_range range;
 	struct buf_reader reader;
 	struct state state;
+	struct batch_end end;
 	bool ok = true;
 
 	check->records++;
@@ -179,13 +180,17 @@ look_at_record(void *arg, const struct record *record, const uint8_t *payload)
 			printf(" segment=%" PRIu64 " from=%" PRIu32, range.sequence, range.offset);
 		break;
 	case RECORD_BATCH:
+		ok = batch_end_decode(&reader, &end);
+		if (ok && check->dump)
+			printf(" from=%" PRIu32 " written=%" PRId64, end.start, end.wall);
+		break;
 	case RECORD_TYPE_END:
 		break;
 	}
 	if (check->dump)
 		putchar('\n');
 	if (!ok)
-		problem(check, check->name, record->offset, "a state that can't be decoded");
+		problem(check, check->name, record->offset, "a record that can't be decoded");
 }
 
 static void

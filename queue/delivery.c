@@ -203,7 +203,7 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply)
 	mail_update(queue, entry, reply);
 	log_failure(queue, "delivery-deferred", entry, reply);
 	due = retry_warnings_due(
-	    clock_wall() - message->created, config->bounce_warn, config->bounce_warn_count);
+	    mail_age(queue, message), config->bounce_warn, config->bounce_warn_count);
 	if (due > entry->warned)
 		bounce_warn(queue, entry, due);
 }
@@ -302,6 +302,14 @@ delivery_broken_off(struct queue *queue, struct entry *entry)
 		scheduler_ready(queue->scheduler, entry);
 }
 
+/* What was left by an earlier run may be delivered already, and is tried by this one at least once:
+ * when that fails, too, it expires. */
+static bool
+may_expire(const struct entry *entry)
+{
+	return !entry->maybe_delivered || entry->kind == ENVELOPE_RELAY;
+}
+
 void
 delivery_due(struct queue *queue)
 {
@@ -313,16 +321,17 @@ delivery_due(struct queue *queue)
 		entry = scheduler_take_due(queue->scheduler, now);
 		if (entry == NULL)
 			break;
-		if (now >= entry->expires) {
+		if (now >= entry->expires && may_expire(entry)) {
 			delivery_expire(queue, entry);
 			continue;
 		}
-		if (entry->kind != ENVELOPE_RELAY && now >= entry->next_try) {
+		if (entry->kind != ENVELOPE_RELAY &&
+		    (now >= entry->next_try || now >= entry->expires)) {
 			scheduler_ready(queue->scheduler, entry);
 			delivery_line_ready(queue, entry->line);
 			continue;
 		}
-		warnings = retry_warnings_due(clock_wall() - entry_message(entry)->created,
+		warnings = retry_warnings_due(mail_age(queue, entry_message(entry)),
 		    config->bounce_warn, config->bounce_warn_count);
 		if (warnings > entry->warned)
 			bounce_warn(queue, entry, warnings);

@@ -25,7 +25,6 @@
 #include "queue/journal_private.h"
 
 #define BROKEN_PAUSE_MS 2000
-#define BATCH_PAYLOAD   4
 #define STAGED_KEEP     (4 * 1024 * 1024) /* a larger staging buffer is given back */
 
 static void salvage(struct journal *, enum journal_head);
@@ -214,7 +213,7 @@ make_staging(struct head *head, size_t size)
 static size_t
 room(const struct head *head)
 {
-	size_t used = (size_t)head->start + head->length + record_size(BATCH_PAYLOAD);
+	size_t used = (size_t)head->start + head->length + record_size(BATCH_END_SIZE);
 
 	return used > head->segment->size ? 0 : head->segment->size - used;
 }
@@ -288,7 +287,7 @@ journal_begin(struct journal *journal, enum journal_head which, size_t payload_l
 			close_segment(head, SEGMENT_CLOSED);
 	}
 	if (head->segment == NULL) {
-		if (size + SEGMENT_DATA + record_size(BATCH_PAYLOAD) >
+		if (size + SEGMENT_DATA + record_size(BATCH_END_SIZE) >
 		    journal_segment_size(journal))
 			return JOURNAL_TOO_LARGE;
 		result = take_segment(journal, which, may_use_reserve);
@@ -304,7 +303,7 @@ journal_begin(struct journal *journal, enum journal_head which, size_t payload_l
 	/* A free segment of an earlier, smaller size. */
 	if (size > room(head))
 		return JOURNAL_BROKEN;
-	if (!make_staging(head, size + record_size(BATCH_PAYLOAD)))
+	if (!make_staging(head, size + record_size(BATCH_END_SIZE)))
 		return JOURNAL_BROKEN;
 	if (!head->has_records)
 		head->batch = ++journal->last_batch;
@@ -380,13 +379,14 @@ journal_state(struct journal *journal, enum journal_head which, const struct sta
 static void
 end_batch(struct head *head)
 {
-	struct record record = { RECORD_BATCH, BATCH_PAYLOAD, 0, head->segment->key, head->batch,
+	struct record record = { RECORD_BATCH, BATCH_END_SIZE, 0, head->segment->key, head->batch,
 		head->start + (uint32_t)head->length };
+	struct batch_end end = { head->start, clock_wall() };
 	uint8_t *at = head->data + head->length;
 
-	memcpy(at + RECORD_HEADER_SIZE, &head->start, BATCH_PAYLOAD);
+	batch_end_encode(at + RECORD_HEADER_SIZE, &end);
 	record_seal(at, &record);
-	head->length += record_size(BATCH_PAYLOAD);
+	head->length += record_size(BATCH_END_SIZE);
 }
 
 bool
@@ -704,6 +704,12 @@ bool
 journal_was_damaged(const struct journal *journal)
 {
 	return journal->damaged;
+}
+
+int64_t
+journal_last_wall(const struct journal *journal)
+{
+	return journal->last_wall;
 }
 
 enum journal_open_result

@@ -88,6 +88,9 @@ void journal_close(struct journal *);
 void journal_set_options(struct journal *, const struct journal_options *);
 /* Whether recovery found bytes that it could not read. */
 bool journal_was_damaged(const struct journal *);
+/* The latest time at which what recovery found was written, by the wall clock of then; 0 unknown.
+ */
+int64_t journal_last_wall(const struct journal *);
 
 enum journal_result {
 	JOURNAL_OK,

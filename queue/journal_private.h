@@ -57,6 +57,7 @@ struct journal {
 	struct head heads[JOURNAL_HEAD_COUNT];
 	uint64_t last_sequence;
 	uint64_t last_batch;
+	int64_t last_wall; /* see journal_last_wall() */
 	uint32_t last_name;
 	bool damaged;
 	bool no_more;            /* no segment could be made */

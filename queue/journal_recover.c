@@ -82,6 +82,7 @@ walk_record(void *arg, const struct record *record, const uint8_t *payload)
 	struct buf_reader reader;
 	struct envelope envelope;
 	struct state state;
+	struct batch_end end;
 	uint32_t i, count, unused;
 
 	if (record->batch > recovery->journal->last_batch)
@@ -113,6 +114,9 @@ walk_record(void *arg, const struct record *record, const uint8_t *payload)
 		add_void(recovery, &range);
 		return;
 	case RECORD_BATCH:
+		if (batch_end_decode(&reader, &end) && end.wall > recovery->journal->last_wall)
+			recovery->journal->last_wall = end.wall;
+		return;
 	case RECORD_TYPE_END:
 		return;
 	}

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "queue/retry.h"
 
 #define READ_SIZE (256 * 1024)
+#define DAY       86400
 
 struct first_try *
 first_try_new(int fd, const uint8_t *head, size_t length)
@@ -70,6 +72,24 @@ set_recorded_state(struct entry *entry, bool held, const struct reply *reply)
 		entry->state = reply_is_success(reply) ? ENTRY_BOUNCING : ENTRY_NEW;
 }
 
+/* As wall times, until set_times(). */
+static void
+set_recorded_times(struct entry *entry, int64_t next_try, int64_t expires)
+{
+	entry->next_try = next_try > UINT32_MAX ? UINT32_MAX : (uint32_t)next_try;
+	entry->expires = expires > UINT32_MAX ? UINT32_MAX : (uint32_t)expires;
+}
+
+/* From what is recorded to the scheduler's seconds. */
+static void
+set_times(struct queue *queue, struct entry *entry)
+{
+	entry->expires = retry_from_wall(entry->expires + queue->lost, longest(queue));
+	entry->next_try = entry->next_try == 0
+	    ? retry_now()
+	    : retry_from_wall(entry->next_try, queue->config->queue_retry_max);
+}
+
 static bool
 fill_entry(struct queue *queue, struct entry *entry, const struct envelope *envelope,
     uint32_t warned, uint32_t offset)
@@ -81,10 +101,7 @@ fill_entry(struct queue *queue, struct entry *entry, const struct envelope *enve
 	entry->tries = envelope->tries;
 	entry->last_try = (uint32_t)envelope->last_try;
 	entry->warned = warned > UINT8_MAX ? UINT8_MAX : (uint8_t)warned;
-	entry->expires = retry_from_wall(envelope->expires, longest(queue));
-	entry->next_try = envelope->next_try == 0
-	    ? retry_now()
-	    : retry_from_wall(envelope->next_try, queue->config->queue_retry_max);
+	set_recorded_times(entry, envelope->next_try, envelope->expires);
 	set_recorded_state(entry, envelope->state == ENVELOPE_HELD, &envelope->last_reply);
 	return scheduler_attach(
 	    queue->scheduler, entry, envelope->kind, &envelope->dest, envelope->action);
@@ -125,10 +142,24 @@ struct message *
 mail_add(struct queue *queue, const struct location *location, const uint8_t *data, size_t length)
 {
 	struct message_head head;
+	struct message *message;
 
 	if (!message_decode(data, length, &head))
 		return NULL;
-	return add_message(queue, location, &head);
+	message = add_message(queue, location, &head);
+	for (uint32_t i = 0; message != NULL && i < message->count; i++)
+		set_times(queue, &message->entries[i]);
+	return message;
+}
+
+int64_t
+mail_age(const struct queue *queue, const struct message *message)
+{
+	int64_t age = clock_wall() - (int64_t)message->created;
+
+	if (message->created <= queue->last_wall)
+		age -= queue->lost;
+	return age < 0 ? 0 : age;
 }
 
 void
@@ -150,18 +181,16 @@ void
 mail_wait(struct queue *queue, struct entry *entry)
 {
 	const struct config *config = queue->config;
-	uint32_t warning, due = entry->expires, after, age;
-	int64_t wall = clock_wall();
+	uint32_t warning, due = entry->expires, after;
+	int64_t age;
 
 	/* Nothing takes what is to be relayed yet: it has no next try of its own. */
 	if (entry->kind != ENVELOPE_RELAY && entry->next_try < due)
 		due = entry->next_try;
 	warning = retry_next_warning(entry->warned, config->bounce_warn, config->bounce_warn_count);
 	if (warning != 0 && !entry_message(entry)->is_bounce) {
-		age = wall > entry_message(entry)->created
-		    ? (uint32_t)(wall - entry_message(entry)->created)
-		    : 0;
-		after = retry_now() + (warning > age ? warning - age : 0);
+		age = mail_age(queue, entry_message(entry));
+		after = retry_now() + (warning > age ? warning - (uint32_t)age : 0);
 		if (after < due)
 			due = after;
 	}
@@ -223,10 +252,7 @@ recovered_state(void *arg, const struct state *state, const struct location *loc
 	entry->tries = state->tries;
 	entry->warned = state->warned > UINT8_MAX ? UINT8_MAX : (uint8_t)state->warned;
 	entry->last_try = (uint32_t)state->last_try;
-	entry->next_try = state->next_try == 0
-	    ? retry_now()
-	    : retry_from_wall(state->next_try, queue->config->queue_retry_max);
-	entry->expires = retry_from_wall(state->expires, longest(queue));
+	set_recorded_times(entry, state->next_try, state->expires);
 	set_recorded_state(entry, state->held, &state->reply);
 	entry->update_slot = location->slot;
 	entry->update_offset = location->offset;
@@ -239,9 +265,16 @@ resume_entry(struct queue *queue, struct entry *entry)
 	struct transaction transaction;
 	struct envelope envelope;
 
+	set_times(queue, entry);
 	switch ((enum entry_state)entry->state) {
 	case ENTRY_NEW:
 		mail_wait(queue, entry);
+		if (queue->lost > 0)
+			mail_update(queue, entry, NULL);
+		return;
+	case ENTRY_HELD:
+		if (queue->lost > 0)
+			mail_update(queue, entry, NULL);
 		return;
 	case ENTRY_BOUNCING:
 		if (mail_load(queue, entry, &transaction, &envelope))
@@ -249,7 +282,6 @@ resume_entry(struct queue *queue, struct entry *entry)
 		else
 			delivery_unreadable(queue, entry);
 		return;
-	case ENTRY_HELD:
 	case ENTRY_WAITING:
 	case ENTRY_READY:
 	case ENTRY_INFLIGHT:
@@ -258,11 +290,36 @@ resume_entry(struct queue *queue, struct entry *entry)
 	}
 }
 
+/*
+ * While the queue runs with mail to deliver, tries are recorded at least every queue_retry_max. A
+ * clock that is much further ahead of the spool is wrong, or the machine was down: either way no
+ * delivery was tried in that time, and what was queued gets as much as it had left. What is
+ * recorded of it is moved on, so that the next start finds it so.
+ */
+static void
+look_for_lost_time(struct queue *queue)
+{
+	int64_t ahead;
+
+	queue->lost = 0;
+	queue->last_wall = journal_last_wall(queue->journal);
+	ahead = clock_wall() - queue->last_wall;
+	if (queue->last_wall == 0 || queue->envelopes == 0 ||
+	    ahead <= DAY + (int64_t)queue->config->queue_retry_max)
+		return;
+	queue->lost = ahead;
+	log_warning("the clock is %" PRId64 " hours ahead of what was last written to the spool; "
+	            "queued mail expires that much later. If the queue was not down for so long, "
+	            "set the clock and start again",
+	    ahead / 3600);
+}
+
 void
 mail_recovered(struct queue *queue)
 {
 	struct message *message = index_from(queue->index, 0), *next;
 
+	look_for_lost_time(queue);
 	for (; message != NULL; message = next) {
 		next = index_next(queue->index, message);
 		for (uint32_t i = 0; i < message->count; i++)
@@ -624,6 +681,8 @@ void
 mail_update(struct queue *queue, struct entry *entry, const struct reply *reply)
 {
 	struct state state = mail_done_state(queue, entry, STATE_UPDATE), old;
+	struct transaction transaction;
+	struct envelope envelope;
 	struct location location = update_location(entry);
 
 	state.held = entry->state == ENTRY_HELD;
@@ -634,8 +693,11 @@ mail_update(struct queue *queue, struct entry *entry, const struct reply *reply)
 	state.expires = retry_to_wall(entry->expires);
 	if (reply != NULL)
 		state.reply = *reply;
-	else if (location.offset != 0 && journal_read_state(queue->journal, &location, &old))
-		state.reply = old.reply;
+	else if (location.offset != 0) {
+		if (journal_read_state(queue->journal, &location, &old))
+			state.reply = old.reply;
+	} else if (entry->tries > 0 && mail_load(queue, entry, &transaction, &envelope))
+		state.reply = envelope.last_reply;
 	journal_state(queue->journal, JOURNAL_FIRST, &state, &location);
 	entry->update_slot = location.slot;
 	entry->update_offset = location.offset;

@@ -19,7 +19,8 @@ void mail_drop_first_try(struct queue *, struct message *);
 /* The journal's callbacks, but for batch_done. */
 void mail_handler(struct queue *, struct journal_handler *);
 
-/* After the recovery: all that is queued waits for its time, or goes on where it was. */
+/* After the recovery, before which no entry's times may be used: all that is queued waits for its
+ * time, or goes on where it was. */
 void mail_recovered(struct queue *);
 
 /* Puts a committed message into the index and its envelopes into their lines. NULL when memory is
@@ -28,6 +29,9 @@ struct message *mail_add(
     struct queue *, const struct location *, const uint8_t *head, size_t head_length);
 /* Schedules a message's envelopes after mail_add(). */
 void mail_schedule(struct queue *, struct message *);
+
+/* Seconds that it has been queued. */
+int64_t mail_age(const struct queue *, const struct message *);
 
 /* Reads an envelope, with its present state, and what it shares with others. False when the journal
  * can't be read (logged). */

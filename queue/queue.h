@@ -59,6 +59,8 @@ struct queue {
 	struct event *due_timer;   /* the next waiting envelope */
 	size_t envelopes;
 	size_t in_flight;
+	int64_t last_wall; /* when the spool was last written before this start */
+	int64_t lost;      /* seconds from then to this start that count for nobody's waiting */
 	size_t kept_descriptors; /* of first tries */
 	size_t kept_limit;
 };

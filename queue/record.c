@@ -166,6 +166,21 @@ void_decode(struct buf_reader *reader, struct void_range *range)
 }
 
 void
+batch_end_encode(uint8_t *at, const struct batch_end *end)
+{
+	put_u32(at, end->start);
+	put_u64(at + 4, (uint64_t)end->wall);
+}
+
+bool
+batch_end_decode(struct buf_reader *reader, struct batch_end *end)
+{
+	end->start = buf_get_u32(reader);
+	end->wall = reader->left == 0 ? 0 : (int64_t)buf_get_u64(reader);
+	return buf_reader_done(reader) && end->wall >= 0;
+}
+
+void
 message_encode_start(
     struct buf *buf, const struct transaction *transaction, bool is_large, uint32_t envelope_count)
 {

@@ -1,16 +1,16 @@
 /*
  * The journal's records as bytes. Each stands alone: it is valid when its header's CRC, its
  * payload's CRC, its segment's sequence number and its own offset all match, whatever stands before
- *or after it. So what a recycled segment held earlier is never taken for new, and one damaged
- *record costs only itself.
+ * or after it. So what a recycled segment held earlier is never taken for new, and one damaged
+ * record costs only itself.
  *
  * A record is RECORD_HEADER_SIZE bytes and a payload, padded with zeroes to RECORD_ALIGNMENT:
  *
- *	segment's salt u64 | CRC of the rest of the header u32 | payload length u32 | payload CRC
- *u32 | offset u32 | segment's sequence u64 | batch u64 | type u32 | zero u32
+ *	segment's salt u64 | CRC of the rest of the header u32 | payload length u32 | payload CRC u32 |
+ *	offset u32 | segment's sequence u64 | batch u64 | type u32 | zero u32
  *
  * Batches are numbered over the whole spool and for ever: of two records about one envelope the one
- *of the later batch (in one batch: the later offset) holds.
+ * of the later batch (in one batch: the later offset) holds.
  */
 #ifndef QUEUE_RECORD_H
 #define QUEUE_RECORD_H
@@ -29,7 +29,7 @@ enum record_type {
 	RECORD_MESSAGE = 1, /* transaction, envelopes, effects; then the bytes unless in a file */
 	RECORD_STATE,       /* what became of one envelope */
 	RECORD_VOID,  /* a segment's records from an offset on were refused: they don't count */
-	RECORD_BATCH, /* the end of a batch: its first offset */
+	RECORD_BATCH, /* the end of a batch: its first offset, and when it was written */
 	RECORD_TYPE_END,
 };
 
@@ -95,6 +95,15 @@ struct void_range {
 };
 void void_encode(struct buf *, const struct void_range *);
 bool void_decode(struct buf_reader *, struct void_range *);
+
+#define BATCH_END_SIZE 12
+struct batch_end {
+	uint32_t start;
+	int64_t wall; /* 0: not recorded */
+};
+/* Fills BATCH_END_SIZE bytes. */
+void batch_end_encode(uint8_t *, const struct batch_end *);
+bool batch_end_decode(struct buf_reader *, struct batch_end *);
 
 /*
  * A message's payload: u32 length of what comes before the bytes (this field included) | u8 flags |

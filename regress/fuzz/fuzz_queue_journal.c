@@ -25,6 +25,7 @@ decode(const struct record *record, const uint8_t *payload)
 	struct void_range range;
 	struct buf_reader reader;
 	struct state state;
+	struct batch_end end;
 	uint32_t warned, offset, i, count;
 
 	buf_reader_init(&reader, payload, record->length);
@@ -53,6 +54,8 @@ decode(const struct record *record, const uint8_t *payload)
 		(void)void_decode(&reader, &range);
 		return;
 	case RECORD_BATCH:
+		(void)batch_end_decode(&reader, &end);
+		return;
 	case RECORD_TYPE_END:
 		return;
 	}

@@ -2,6 +2,7 @@
  * What becomes of queued mail: delivered once, put off, or told to be undeliverable; and what a
  * crash at any of these points leaves.
  */
+#include "queue/retry.h"
 #include "test_queue_peers.h"
 
 static void
@@ -254,8 +255,11 @@ static void
 crash_and_restart(void)
 {
 	drop_end(&mda);
+	drop_end(&listener);
 	close_queue();
 	open_queue();
+	intake_set_listener(&queue, 0, connect_end(&listener));
+	ask_ids(8);
 }
 
 /* To a command, by a sender who asks to be told. */
@@ -295,11 +299,13 @@ assert_told_and_not_run_again(uint32_t id)
 static void
 a_command_is_not_run_again_after_a_crash_before_its_report(void **state)
 {
+	uint32_t id = ids[0];
+
 	(void)state;
-	deliver_with_report(ids[0]);
+	deliver_with_report(id);
 	assert_int_equal(index_messages(queue.index), 1);
 	crash_and_restart();
-	assert_told_and_not_run_again(ids[0]);
+	assert_told_and_not_run_again(id);
 }
 
 static void
@@ -307,11 +313,12 @@ a_report_that_is_owed_outlives_the_copying_forward(void **state)
 {
 	struct message *message;
 	uint32_t slot;
+	uint32_t id = ids[0];
 
 	(void)state;
-	deliver_with_report(ids[0]);
+	deliver_with_report(id);
 	crash_and_restart();
-	message = index_find(queue.index, ids[0]);
+	message = index_find(queue.index, id);
 	assert_non_null(message);
 	slot = message->location.slot;
 	monotonic_ahead += 60;
@@ -319,7 +326,127 @@ a_report_that_is_owed_outlives_the_copying_forward(void **state)
 		;
 	assert_int_not_equal(message->location.slot, slot);
 	crash_and_restart();
-	assert_told_and_not_run_again(ids[0]);
+	assert_told_and_not_run_again(id);
+}
+
+/* Put off, and then some time passes in which no queue runs. */
+static void
+defer_and_stop_for(uint32_t id, int64_t seconds)
+{
+	struct frame *frame;
+
+	commit_one(id);
+	start_mda();
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	answer(frame, envelope_id_make(id, 1), 452);
+	assert_true(commit_now(&queue));
+	wall_ahead += seconds;
+	crash_and_restart();
+}
+
+/* What is due is given to the mda, which answers. */
+static void
+try_now(uint32_t id, unsigned code)
+{
+	struct entry *entry = index_find_entry(queue.index, envelope_id_make(id, 1));
+	struct frame *frame;
+
+	delivery_due(&queue);
+	assert_int_equal(entry->state, ENTRY_READY);
+	delivery_run(&queue);
+	turn();
+	start_mda();
+	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);
+	assert_non_null(frame);
+	answer(frame, envelope_id_make(id, 1), code);
+}
+
+static void
+what_expired_while_nothing_ran_is_tried_once_more(void **state)
+{
+	uint32_t id = ids[0];
+
+	(void)state;
+	queue.config->queue_ttl = 1000;
+	defer_and_stop_for(id, 1001);
+	try_now(id, 250);
+	assert_int_equal(queue.envelopes, 0);
+}
+
+static void
+what_expired_while_nothing_ran_goes_back_if_that_fails(void **state)
+{
+	uint32_t id = ids[0];
+	struct entry *entry;
+
+	(void)state;
+	queue.config->queue_ttl = 1000;
+	defer_and_stop_for(id, 1001);
+	try_now(id, 452);
+	entry = index_find_entry(queue.index, envelope_id_make(id, 1));
+	assert_non_null(entry);
+	assert_int_equal(entry->state, ENTRY_BOUNCING);
+	assert_true(is_logged("delivery-expired"));
+}
+
+static void
+assert_expires_within(uint32_t id, uint32_t least, uint32_t most)
+{
+	struct entry *entry = index_find_entry(queue.index, envelope_id_make(id, 1));
+
+	assert_non_null(entry);
+	assert_int_equal(entry->state, ENTRY_WAITING);
+	assert_true(entry->expires >= retry_now() + least);
+	assert_true(entry->expires <= retry_now() + most);
+}
+
+static void
+a_clock_that_is_a_year_ahead_at_the_start_expires_and_warns_of_nothing(void **state)
+{
+	static const uint32_t hour = 3600;
+	struct transaction transaction;
+	struct envelope envelope;
+	uint32_t id = ids[0];
+
+	(void)state;
+	queue.config->queue_ttl = 4 * 86400;
+	queue.config->bounce_warn_count = 1;
+	queue.config->bounce_warn[0] = hour;
+	defer_and_stop_for(id, 365 * 86400);
+	assert_true(is_logged("the clock is 8760 hours ahead of what was last written"));
+	assert_expires_within(id, 4 * 86400 - 60, 4 * 86400);
+	try_now(id, 452);
+	assert_expires_within(id, 4 * 86400 - 60, 4 * 86400);
+	assert_null(find_report_soon(id));
+	/* What it had left is what counts, and is not given twice. */
+	assert_true(commit_now(&queue));
+	monotonic_ahead += 10 * hour;
+	wall_ahead += 10 * hour;
+	crash_and_restart();
+	assert_expires_within(id, 4 * 86400 - 11 * hour, 4 * 86400 - 9 * hour);
+	assert_true(mail_load(&queue, index_find_entry(queue.index, envelope_id_make(id, 1)),
+	    &transaction, &envelope));
+	assert_int_equal(envelope.last_reply.code, 452);
+}
+
+static void
+time_that_was_lost_is_not_given_again_at_the_next_start(void **state)
+{
+	uint32_t id = ids[0];
+
+	(void)state;
+	queue.config->queue_ttl = 4 * 86400;
+	defer_and_stop_for(id, 3 * 86400);
+	assert_true(commit_now(&queue));
+	for (unsigned i = 0; i < 2; i++) {
+		crash_and_restart();
+		assert_expires_within(id, 4 * 86400 - 60, 4 * 86400);
+		assert_int_equal(queue.lost, 0);
+	}
+	wall_ahead += 86400;
+	crash_and_restart();
+	assert_expires_within(id, 3 * 86400 - 60, 3 * 86400);
 }
 
 int
@@ -338,6 +465,10 @@ main(void)
 		TEST(answers_that_make_no_sense_are_not_waited_for_for_ever),
 		TEST(a_command_is_not_run_again_after_a_crash_before_its_report),
 		TEST(a_report_that_is_owed_outlives_the_copying_forward),
+		TEST(what_expired_while_nothing_ran_is_tried_once_more),
+		TEST(what_expired_while_nothing_ran_goes_back_if_that_fails),
+		TEST(a_clock_that_is_a_year_ahead_at_the_start_expires_and_warns_of_nothing),
+		TEST(time_that_was_lost_is_not_given_again_at_the_next_start),
 		TEST(a_temporary_failure_waits_and_is_remembered),
 	};
 

@@ -425,7 +425,7 @@ __attribute__((unused)) static void
 send_commit(uint32_t id, uint64_t size, int fd)
 {
 	struct transaction transaction = {
-		.message_id = id, .created_us = 1700000000000000, .size = size
+		.message_id = id, .created_us = clock_wall_us(), .size = size
 	};
 	struct buf buf;
 
