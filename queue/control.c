@@ -93,18 +93,18 @@ list(struct queue *queue, struct channel *channel, struct imsg *imsg)
 	filter_prepare(&filter, &given);
 	listing.left =
 	    given.portion == 0 || given.portion > PORTION_MAX ? PORTION_MAX : given.portion;
-	message = filter_next(&filter, queue->index, given.cursor);
+	message = filter_from(&filter, queue->index, given.cursor);
 	while (message != NULL && listing.next == 0) {
 		if (looked++ >= LOOK_AT_MAX || read >= READ_MAX) {
-			listing.next = message->number;
+			listing.next = index_number(queue->index, message);
 			break;
 		}
 		if (filter_message(&filter, message) && any_entry(&filter, message)) {
 			read++;
-			listing.first = message->number;
+			listing.first = index_number(queue->index, message);
 			(void)mail_each(queue, message, list_envelope, &listing);
 		}
-		message = filter_next(&filter, queue->index, message->number + message->count);
+		message = filter_next(&filter, queue->index, message);
 	}
 	if (listing.next == 0) {
 		send_done(queue, channel, imsg, -1, EX_OK, 0, "");
@@ -151,7 +151,7 @@ message_text(struct queue *queue, struct channel *channel, struct imsg *imsg)
 		return;
 	}
 	filter_prepare(&filter, &given);
-	message = filter_next(&filter, queue->index, 0);
+	message = filter_from(&filter, queue->index, 0);
 	if (message == NULL || !any_entry(&filter, message)) {
 		send_done(queue, channel, imsg, -1, EX_DATAERR, 0, "no such message");
 		return;

@@ -29,7 +29,9 @@ bool filter_entry(const struct filter *, struct entry *);
 bool filter_needs_envelope(const struct filter *);
 bool filter_envelope(const struct filter *, const struct envelope *);
 /* The messages that can match, in order: the first whose envelopes reach `number`, or NULL. */
-struct message *filter_next(const struct filter *, const struct index *, uint64_t number);
+struct message *filter_from(const struct filter *, const struct index *, uint64_t number);
+/* The next after one that is still there, or NULL. */
+struct message *filter_next(const struct filter *, const struct index *, const struct message *);
 
 /* Carries an act out; the number of envelopes that it changed. */
 uint64_t control_act(struct queue *, const struct ipc_act *);

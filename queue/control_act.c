@@ -1,6 +1,7 @@
 /*
  * Acts: one pass over what matches, each change recorded and logged with the caller's uid. Messages
- * may go away under the pass, so that it holds ids and not pointers.
+ * may go away under the pass when something is done, so that it goes on by number and not by
+ * pointer from there.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -219,14 +220,18 @@ control_act(struct queue *queue, const struct ipc_act *act)
 	char from[ADDRESS_TEXT_MAX + 1];
 	struct message *message;
 	struct entry *entry;
-	uint64_t number = 0, changed = 0, id;
+	uint64_t next, changed = 0, id;
 
 	filter_prepare(&filter, &act->filter);
-	while ((message = filter_next(&filter, queue->index, number)) != NULL) {
-		number = message->number + message->count;
+	message = filter_from(&filter, queue->index, 0);
+	while (message != NULL) {
 		find_matches(queue, message, &matches);
-		if (matches.count > 0)
-			memcpy(from, message->sender->text, strlen(message->sender->text) + 1);
+		if (matches.count == 0) {
+			message = filter_next(&filter, queue->index, message);
+			continue;
+		}
+		next = index_number(queue->index, message) + message->count;
+		memcpy(from, message->sender->text, strlen(message->sender->text) + 1);
 		for (size_t i = 0; i < matches.count; i++) {
 			id = matches.ids[i];
 			entry = index_find_entry(queue->index, id);
@@ -235,6 +240,7 @@ control_act(struct queue *queue, const struct ipc_act *act)
 			log_act(act, id, from);
 			changed++;
 		}
+		message = filter_from(&filter, queue->index, next);
 	}
 	free(matches.ids);
 	return changed;

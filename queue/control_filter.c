@@ -106,7 +106,7 @@ filter_envelope(const struct filter *filter, const struct envelope *envelope)
 }
 
 struct message *
-filter_next(const struct filter *filter, const struct index *index, uint64_t number)
+filter_from(const struct filter *filter, const struct index *index, uint64_t number)
 {
 	struct message *message;
 	uint32_t id;
@@ -115,7 +115,13 @@ filter_next(const struct filter *filter, const struct index *index, uint64_t num
 		return index_from(index, number);
 	id = envelope_id_message(filter->given.id);
 	message = index_find(index, id != 0 ? id : (uint32_t)filter->given.id);
-	if (message == NULL || message->number + message->count - 1 < number)
+	if (message == NULL || index_number(index, message) + message->count <= number)
 		return NULL;
 	return message;
+}
+
+struct message *
+filter_next(const struct filter *filter, const struct index *index, const struct message *message)
+{
+	return filter->given.id == 0 ? index_next(index, message) : NULL;
 }

@@ -1,7 +1,8 @@
 /*
  * Messages are found by id through a hash with chains, and by age through an array that only grows
- * at its end; removed ones leave gaps, which are closed when half of it is gaps. Senders are kept
- * once each: a list's million messages name one.
+ * at its end. Removed ones leave gaps, which keep their number so that a search needs no detour
+ * around them, and are closed when half of it is gaps. Senders are kept once each: a list's million
+ * messages name one.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +12,17 @@
 #include "common/log.h"
 #include "queue/index.h"
 
+struct place {
+	uint64_t number;         /* of the message's first envelope */
+	struct message *message; /* NULL: a gap */
+};
+
 struct index {
 	struct message **buckets;
 	size_t bucket_count; /* a power of two */
 	size_t count;
-	struct message **order; /* NULL: removed */
-	size_t order_start;     /* before it all are gaps */
+	struct place *order;
+	size_t order_start; /* before it all are gaps */
 	size_t order_length;
 	size_t order_capacity;
 	struct sender **senders;
@@ -48,10 +54,9 @@ index_free(struct index *index)
 {
 	if (index == NULL)
 		return;
-	for (size_t i = 0; i < index->order_length; i++) {
-		if (index->order[i] != NULL)
-			index_remove(index, index->order[i]);
-	}
+	/* The last place is never a gap. */
+	while (index->order_length > 0)
+		index_remove(index, index->order[index->order_length - 1].message);
 	free(index->order);
 	free(index->buckets);
 	free(index->senders);
@@ -181,23 +186,24 @@ drop_sender(struct index *index, struct sender *sender)
 }
 
 static bool
-append_order(struct index *index, struct message *message)
+append_order(struct index *index, struct message *message, uint32_t envelopes)
 {
-	struct message **order;
+	struct place *order;
 	size_t capacity;
 
 	if (index->order_length == index->order_capacity) {
 		capacity = index->order_capacity == 0
 		    ? 1024
 		    : index->order_capacity + index->order_capacity / 2;
-		order = reallocarray(index->order, capacity, sizeof(struct message *));
+		order = reallocarray(index->order, capacity, sizeof(*order));
 		if (order == NULL)
 			return false;
 		index->order = order;
 		index->order_capacity = capacity;
 	}
 	message->place = (uint32_t)index->order_length;
-	index->order[index->order_length++] = message;
+	index->order[index->order_length++] = (struct place){ index->next_number, message };
+	index->next_number += envelopes == 0 ? 1 : envelopes;
 	return true;
 }
 
@@ -211,7 +217,7 @@ index_add(struct index *index, const struct transaction *transaction,
 	if (message == NULL)
 		return NULL;
 	message->sender = take_sender(index, &transaction->sender);
-	if (message->sender == NULL || !append_order(index, message)) {
+	if (message->sender == NULL || !append_order(index, message, count)) {
 		if (message->sender != NULL)
 			drop_sender(index, message->sender);
 		free(message);
@@ -223,8 +229,6 @@ index_add(struct index *index, const struct transaction *transaction,
 	message->is_large = is_large;
 	message->is_bounce = transaction->is_bounce;
 	message->count = message->left = count;
-	message->number = index->next_number;
-	index->next_number += count == 0 ? 1 : count;
 	for (uint32_t i = 0; i < count; i++)
 		message->entries[i].index = i;
 	if (++index->count > index->bucket_count)
@@ -235,20 +239,16 @@ index_add(struct index *index, const struct transaction *transaction,
 	return message;
 }
 
-/* The place in the order of the first message with this number or a later one. */
+/* The last place that begins at or before `number`; the first when none does. */
 static size_t
-find_order(const struct index *index, uint64_t number)
+find_place(const struct index *index, uint64_t number)
 {
-	size_t low = index->order_start, high = index->order_length, middle, at;
+	size_t low = index->order_start, high = index->order_length, middle;
 
-	while (low < high) {
+	while (high - low > 1) {
 		middle = low + (high - low) / 2;
-		for (at = middle; at < high && index->order[at] == NULL; at++)
-			;
-		if (at == high)
-			high = middle;
-		else if (index->order[at]->number + index->order[at]->count - 1 < number)
-			low = at + 1;
+		if (index->order[middle].number <= number)
+			low = middle;
 		else
 			high = middle;
 	}
@@ -261,8 +261,8 @@ close_gaps(struct index *index)
 	size_t to = 0;
 
 	for (size_t i = 0; i < index->order_length; i++) {
-		if (index->order[i] != NULL) {
-			index->order[i]->place = (uint32_t)to;
+		if (index->order[i].message != NULL) {
+			index->order[i].message->place = (uint32_t)to;
 			index->order[to++] = index->order[i];
 		}
 	}
@@ -278,14 +278,15 @@ index_remove(struct index *index, struct message *message)
 	while (*at != message)
 		at = &(*at)->next;
 	*at = message->next;
-	index->order[message->place] = NULL;
+	index->order[message->place].message = NULL;
 	index->count--;
 	drop_sender(index, message->sender);
 	free(message);
 	/* The usual case is a queue that is emptied from its old end, or wholly. */
-	while (index->order_length > 0 && index->order[index->order_length - 1] == NULL)
+	while (index->order_length > 0 && index->order[index->order_length - 1].message == NULL)
 		index->order_length--;
-	while (index->order_start < index->order_length && index->order[index->order_start] == NULL)
+	while (index->order_start < index->order_length &&
+	    index->order[index->order_start].message == NULL)
 		index->order_start++;
 	if (index->order_start > index->order_length)
 		index->order_start = index->order_length;
@@ -349,20 +350,30 @@ static struct message *
 at_or_after(const struct index *index, size_t place)
 {
 	for (; place < index->order_length; place++) {
-		if (index->order[place] != NULL)
-			return index->order[place];
+		if (index->order[place].message != NULL)
+			return index->order[place].message;
 	}
 	return NULL;
+}
+
+uint64_t
+index_number(const struct index *index, const struct message *message)
+{
+	return index->order[message->place].number;
 }
 
 struct message *
 index_from(const struct index *index, uint64_t number)
 {
-	return at_or_after(index, find_order(index, number));
+	struct message *message = at_or_after(index, find_place(index, number));
+
+	if (message != NULL && index_number(index, message) + message->count <= number)
+		message = index_next(index, message);
+	return message;
 }
 
 struct message *
 index_next(const struct index *index, const struct message *message)
 {
-	return index_from(index, message->number + message->count);
+	return at_or_after(index, (size_t)message->place + 1);
 }

@@ -73,7 +73,6 @@ struct message {
 	struct message *next; /* in the hash */
 	struct sender *sender;
 	struct first_try *first;
-	uint64_t number; /* its first envelope's, counting all that were ever queued */
 	struct location location;
 	uint32_t place; /* in the order */
 	uint32_t id;
@@ -100,6 +99,9 @@ size_t index_messages(const struct index *);
 struct message *entry_message(struct entry *);
 uint64_t entry_id(struct entry *);
 
+/* Envelopes are numbered as they come, and no number is given twice: that of the message's first.
+ */
+uint64_t index_number(const struct index *, const struct message *);
 /* The first message whose last envelope's number is at least `number`, in the order in which they
  * came; NULL at the end. */
 struct message *index_from(const struct index *, uint64_t number);
