@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include <sys/socket.h>
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -144,7 +144,9 @@ a_config(void)
 	int fd;
 
 	assert_non_null(sent);
-	strcpy(sent->hostname, "mx.example.test");
+	free(sent->hostname);
+	sent->hostname = strdup("mx.example.test");
+	assert_non_null(sent->hostname);
 	fd = config_to_fd(sent);
 	config_free(sent);
 	return fd;
