@@ -1,4 +1,4 @@
-# make deps, install, demo, check, sanitize, crash, bench: what surrounds the build.
+# make deps, install, demo, check, sanitize, crash, powercut, bench: what surrounds the build.
 
 PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -B -m pytest -p no:cacheprovider -q
@@ -81,6 +81,12 @@ KILL_STEP ?= 1
 .PHONY: killsweep
 killsweep: test-deps all
 	KILL_STEP=$(KILL_STEP) POSTERN_BUILD=$(BUILD) $(PYTEST) -s regress/crash/test_kill_each_call.py
+
+# Hundreds of power cuts (regress/powercut/README), as root; so many in each of four cells.
+CUTS ?= 104
+.PHONY: powercut
+powercut: test-deps all
+	POSTERN_BUILD='$(BUILD)' $(PYTHON) -B regress/powercut/powercut.py --cuts $(CUTS)
 
 .PHONY: bench
 bench: test-deps all
