@@ -107,6 +107,15 @@ network_contains(const char *text, enum client_family family, const uint8_t *add
 	return same_prefix(network, address, bits);
 }
 
+/* 127.0.0.0/8 or ::1. */
+static bool
+is_loopback(enum client_family family, const uint8_t address[16])
+{
+	static const uint8_t one[16] = { [15] = 1 };
+
+	return family == CLIENT_INET4 ? address[0] == 127 : memcmp(address, one, 16) == 0;
+}
+
 bool
 proxy_is_trusted(const struct config *config, const char *table, enum client_family family,
     const uint8_t address[16])
@@ -114,8 +123,10 @@ proxy_is_trusted(const struct config *config, const char *table, enum client_fam
 	const struct table_config *found;
 	size_t i;
 
-	if (*table == '\0' || family == CLIENT_LOCAL)
+	if (family == CLIENT_LOCAL)
 		return true;
+	if (*table == '\0')
+		return is_loopback(family, address);
 	found = config_find_table(config, table);
 	if (found == NULL)
 		return false;

@@ -31,7 +31,8 @@ enum proxy_result proxy_parse(
     const uint8_t *data, size_t length, struct proxy_source *, size_t *used);
 
 /* True when `address` (an enum client_family and its bytes) may send a PROXY header by the table
- * named `table`: addresses and networks ("192.0.2.0/24"). An empty name trusts everybody. */
+ * named `table`: addresses and networks ("192.0.2.0/24"). With an empty name only loopback
+ * addresses may. Who comes over a Unix socket always may: its permissions say who that is. */
 bool proxy_is_trusted(
     const struct config *, const char *table, enum client_family, const uint8_t address[16]);
 

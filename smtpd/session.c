@@ -1,13 +1,13 @@
 /*
- * Bytes in and out, and the session's life. Every callback ends in settle(), where output is sent,
- * events are set by what the state wants, and a dead session is freed; nothing else frees one.
+ * Bytes in and out, and the session's life. Every callback ends in session_settle(), where output
+ * is sent, events are set by what the state wants, and a dead session is freed; nothing else frees
+ * one.
  *
  * The read event stays added while a session waits for another process, and is taken away only if
  * the client really sends something meanwhile: most don't, and each change costs a system call. It
  * carries the idle timeout.
  */
 #include <sys/socket.h>
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,7 +19,6 @@
 
 #include "common/clock.h"
 #include "common/stats.h"
-#include "smtpd/proxy.h"
 #include "smtpd/session_state.h"
 
 #define OUTPUT_MAX     (1024 * 1024) /* LMTP answers each of many recipients */
@@ -28,13 +27,10 @@
 #define LINGER_MAX     (256 * 1024)
 #define LINGER_SECONDS 2
 #define STOP_LINGER_MS 200
-#define NAME_MARGIN_MS 1000 /* over the resolver's own limit */
 
 static void on_readable(evutil_socket_t, short, void *);
 static void on_writable(evutil_socket_t, short, void *);
 static void on_timer(evutil_socket_t, short, void *);
-static void settle(struct session *);
-static void greet(struct session *);
 
 const char *
 session_hostname(const struct session *s)
@@ -124,8 +120,8 @@ session_reply(struct session *s, unsigned code, const char *enhanced, const char
 	session_send(s, &reply);
 }
 
-static void
-die(struct session *s, const char *reason)
+void
+session_die(struct session *s, const char *reason)
 {
 	if (s->end_reason == NULL)
 		s->end_reason = reason;
@@ -153,7 +149,7 @@ flush(struct session *s)
 	ssize_t count;
 
 	if (!buf_ok(&s->output)) {
-		die(s, "output overflow");
+		session_die(s, "output overflow");
 		return;
 	}
 	if (s->blocked || s->output_start == s->output.length)
@@ -163,7 +159,7 @@ flush(struct session *s)
 		    s->output.length - s->output_start, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (count == -1 && errno == EINTR);
 	if (count == -1 && errno != EAGAIN && errno != EWOULDBLOCK) {
-		die(s, "connection lost");
+		session_die(s, "connection lost");
 		return;
 	}
 	if (count > 0)
@@ -177,7 +173,7 @@ flush(struct session *s)
 	/* A client that doesn't read its replies isn't read from either, and times out. */
 	s->blocked = true;
 	if (event_add(&s->writable, s->settings->idle_time) == -1)
-		die(s, "no memory");
+		session_die(s, "no memory");
 }
 
 static bool
@@ -283,15 +279,15 @@ begin_linger(struct session *s)
 		delay = (struct timeval){ .tv_usec = STOP_LINGER_MS * 1000 };
 	buf_free(&s->input);
 	if (!s->linger || shutdown(s->fd, SHUT_WR) == -1 || event_add(&s->timer, &delay) == -1) {
-		die(s, "closed");
+		session_die(s, "closed");
 		return;
 	}
 	s->dropped = 0;
 	s->state = SESSION_LINGER;
 }
 
-static void
-settle(struct session *s)
+void
+session_settle(struct session *s)
 {
 	switch (s->state) {
 	case SESSION_NAME_WAIT:
@@ -321,7 +317,7 @@ settle(struct session *s)
 	}
 	if (wants_input(s) && !s->reading) {
 		if (event_add(&s->readable, s->settings->idle_time) == -1) {
-			die(s, "no memory");
+			session_die(s, "no memory");
 			session_free(s);
 			return;
 		}
@@ -330,6 +326,14 @@ settle(struct session *s)
 }
 
 /* Input */
+
+bool
+session_has_more_input(const struct session *s)
+{
+	char byte;
+
+	return s->input_behind > 0 || recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
 
 /* A line that has no end within the limit. */
 static void
@@ -393,93 +397,13 @@ skip_line(struct session *s, const char *data, size_t length)
 	return used;
 }
 
-static void
-log_connected(struct session *s)
-{
-	struct log_line line;
-
-	session_log_begin(s, &line, LOG_LEVEL_INFO, "smtp-connected");
-	log_text(&line, "address", s->client_text);
-	if (s->lmtp)
-		log_text(&line, "protocol", "lmtp");
-	if (*s->listener->tag != '\0')
-		log_text(&line, "tag", s->listener->tag);
-	log_end(&line);
-}
-
-static void
-set_client(struct session *s, const struct client *client)
-{
-	char text[INET6_ADDRSTRLEN];
-
-	s->client = *client;
-	switch (client->family) {
-	case CLIENT_INET4:
-		inet_ntop(AF_INET, client->address, s->client_text, sizeof(s->client_text));
-		break;
-	case CLIENT_INET6:
-		inet_ntop(AF_INET6, client->address, text, sizeof(text));
-		snprintf(s->client_text, sizeof(s->client_text), "IPv6:%s", text);
-		break;
-	case CLIENT_LOCAL:
-	case CLIENT_INTERNAL:
-	case CLIENT_COUNT:
-		strlcpy(s->client_text, "local", sizeof(s->client_text));
-		break;
-	}
-}
-
-static size_t
-take_proxy_header(struct session *s, const char *data, size_t length)
-{
-	const struct limits_config *limits = &session_config(s)->limits;
-	struct proxy_source source;
-	struct client client;
-	enum crowd_answer answer;
-	size_t used;
-
-	switch (proxy_parse((const uint8_t *)data, length, &source, &used)) {
-	case PROXY_MORE:
-		return 0;
-	case PROXY_BAD:
-		session_reply(s, 554, "5.5.0", "%s no PROXY version 2 header", session_hostname(s));
-		s->linger = true;
-		session_close(s, "bad PROXY header");
-		return 0;
-	case PROXY_OK:
-		break;
-	}
-	if (source.given) {
-		client.family = source.family;
-		memcpy(client.address, source.address, sizeof(client.address));
-		/* The proxy itself counted only as a session. */
-		crowd_leave(s->service->crowd, s->counted_as, s->client.address);
-		service_count_gauge(s->counted_as, -1);
-		set_client(s, &client);
-		answer = crowd_enter(s->service->crowd, limits, client.family, client.address);
-		s->counted = answer == CROWD_ENTERED;
-		s->counted_as = client.family;
-		service_count_gauge(s->counted_as, 1);
-		if (!s->counted) {
-			service_log_refusal(
-			    s->service, s->client_text, service_crowd_words(answer));
-			session_shut(s, "4.7.0", "limit", service_crowd_words(answer));
-			return used;
-		}
-	}
-	s->state = SESSION_COMMAND;
-	s->input_behind = length - used;
-	greet(s);
-	return used;
-}
-
 /* The next piece of input, by the state: returns how much it was, 0 when more is needed. */
 static size_t
 run_once(struct session *s, const char *data, size_t length)
 {
 	switch (s->state) {
 	case SESSION_PROXY:
-		return take_proxy_header(s, data, length);
+		return session_take_proxy_header(s, data, length);
 	case SESSION_COMMAND:
 		return take_line(s, data, length);
 	case SESSION_SKIP_LINE:
@@ -491,7 +415,7 @@ run_once(struct session *s, const char *data, size_t length)
 	case SESSION_LINGER:
 		s->dropped += length;
 		if (s->dropped > LINGER_MAX)
-			die(s, "closed");
+			session_die(s, "closed");
 		return length;
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
@@ -533,7 +457,7 @@ keep_input(struct session *s, const char *data, size_t length)
 		return;
 	buf_add(&s->input, data, length);
 	if (!buf_ok(&s->input))
-		die(s, "no memory");
+		session_die(s, "no memory");
 }
 
 void
@@ -553,7 +477,7 @@ session_resume(struct session *s)
 		s->input_start = start + used;
 	} else
 		buf_free(&taken);
-	settle(s);
+	session_settle(s);
 }
 
 static void
@@ -561,7 +485,7 @@ end_by_timeout(struct session *s, const char *text)
 {
 	switch (s->state) {
 	case SESSION_PROXY:
-		die(s, "timeout");
+		session_die(s, "timeout");
 		break;
 	case SESSION_COMMAND:
 	case SESSION_SKIP_LINE:
@@ -573,7 +497,7 @@ end_by_timeout(struct session *s, const char *text)
 		break;
 	case SESSION_LINGER:
 	case SESSION_CLOSING:
-		die(s, "closed");
+		session_die(s, "closed");
 		break;
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
@@ -596,7 +520,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	if ((what & EV_READ) == 0) {
 		if (!s->blocked)
 			end_by_timeout(s, "no input for too long");
-		settle(s);
+		session_settle(s);
 		return;
 	}
 	if (!wants_input(s)) {
@@ -608,12 +532,12 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	    clock_monotonic_ms() - s->begun_ms >
 	        (int64_t)session_config(s)->limits.session_time * 1000) {
 		end_by_timeout(s, "the session took too long");
-		settle(s);
+		session_settle(s);
 		return;
 	}
 	if (kept > SERVICE_KEEP_MAX) {
-		die(s, "input overflow");
-		settle(s);
+		session_die(s, "input overflow");
+		session_settle(s);
 		return;
 	}
 	count = recv(fd, buffer + kept, SERVICE_READ_MAX, MSG_DONTWAIT);
@@ -621,8 +545,8 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	trace_io(s, "io-read", count, kept);
 	if (count <= 0) {
-		die(s, count == 0 ? "client closed" : "connection lost");
-		settle(s);
+		session_die(s, count == 0 ? "client closed" : "connection lost");
+		session_settle(s);
 		return;
 	}
 	if (kept > 0) {
@@ -633,7 +557,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	used = run(s, buffer, kept + (size_t)count);
 	if (s->state != SESSION_CLOSING && s->state != SESSION_DEAD)
 		keep_input(s, buffer + used, kept + (size_t)count - used);
-	settle(s);
+	session_settle(s);
 }
 
 static void
@@ -643,8 +567,8 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	if ((what & EV_WRITE) == 0) {
-		die(s, "timeout, replies not read");
-		settle(s);
+		session_die(s, "timeout, replies not read");
+		session_settle(s);
 		return;
 	}
 	s->blocked = false;
@@ -652,7 +576,7 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	if (!s->blocked && wants_input(s))
 		session_resume(s);
 	else
-		settle(s);
+		session_settle(s);
 }
 
 static void
@@ -665,9 +589,9 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	if (s->state == SESSION_PENALTY) {
 		s->state = SESSION_COMMAND;
 		session_resume(s);
-	} else if (s->state == SESSION_LINGER) {
-		die(s, "closed");
-		settle(s);
+	} else if (s->state == SESSION_LINGER || s->state == SESSION_PROXY) {
+		session_die(s, s->state == SESSION_PROXY ? "no PROXY header in time" : "closed");
+		session_settle(s);
 	}
 }
 
@@ -685,100 +609,22 @@ session_named(void *owner, const char *name)
 	}
 }
 
-/* Begin */
-
-bool
-session_has_more_input(const struct session *s)
-{
-	char byte;
-
-	return s->input_behind > 0 || recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-/* The banner; the client has said nothing yet, or it isn't one of ours (RFC 5321 4.3.1). */
-static void
-greet(struct session *s)
-{
-	log_connected(s);
-	if (session_has_more_input(s)) {
-		session_reply(
-		    s, 554, "5.5.0", "%s a client must wait for the greeting", session_hostname(s));
-		s->linger = true;
-		session_close(s, "talked before the greeting");
-		return;
-	}
-	session_send_line(s, "220 %s %s Postern", session_hostname(s), s->lmtp ? "LMTP" : "ESMTP");
-	if (s->client.family == CLIENT_INET4 || s->client.family == CLIENT_INET6)
-		s->name_request = upstream_ask_name(s->service->upstream, s, s->client.family,
-		    s->client.address, session_config(s)->limits.resolver_time_ms + NAME_MARGIN_MS);
-}
-
-/* Before a session exists: one write, and gone. */
-static void
-turn_away(struct service *service, const struct session *s, const char *words)
-{
-	char text[512];
-	int length;
-
-	length = snprintf(text, sizeof(text), "421 4.7.0 %s %s\r\n", session_hostname(s), words);
-	if (length > 0 && (size_t)length < sizeof(text))
-		(void)send(s->fd, text, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
-	(void)close(s->fd); /* it was told, or is gone */
-	service_log_refusal(service, s->client_text, words);
-}
-
 void
-session_start(struct service *service, struct settings *settings,
-    const struct listener_config *listener, const struct client *client, int fd)
+session_open(struct session *s)
 {
-	const struct limits_config *limits = &settings->config->limits;
-	struct session *s = calloc(1, sizeof(*s));
-	enum crowd_answer answer = CROWD_FULL;
+	struct service *service = s->service;
 
-	if (s == NULL) {
-		(void)close(fd); /* no memory to say why */
-		return;
-	}
-	s->service = service;
-	s->settings = settings;
-	s->listener = listener;
-	s->fd = fd;
-	s->lmtp = listener->protocol == LISTEN_LMTP;
-	s->id = service_next_id(service);
-	set_client(s, client);
-	s->counted_as = listener->proxy_v2 ? CLIENT_INTERNAL : client->family;
-	if (service->session_count < service->session_max)
-		answer = crowd_enter(service->crowd, limits, s->counted_as, client->address);
-	if (answer != CROWD_ENTERED) {
-		turn_away(service, s, service_crowd_words(answer));
-		free(s);
-		return;
-	}
-	settings->references++;
-	s->counted = true;
+	s->settings->references++;
 	s->begun_ms = clock_monotonic_ms();
 	buf_init(&s->input, SERVICE_KEEP_MAX + SERVICE_READ_MAX);
 	buf_init(&s->output, OUTPUT_MAX);
-	event_assign(&s->readable, service->base, fd, EV_READ | EV_PERSIST, on_readable, s);
-	event_assign(&s->writable, service->base, fd, EV_WRITE, on_writable, s);
+	event_assign(&s->readable, service->base, s->fd, EV_READ | EV_PERSIST, on_readable, s);
+	event_assign(&s->writable, service->base, s->fd, EV_WRITE, on_writable, s);
 	event_assign(&s->timer, service->base, -1, EV_TIMEOUT, on_timer, s);
 	LIST_INSERT_HEAD(&service->sessions, s, link);
 	service->session_count++;
 	stats_add(STATS_SMTP_CONNECTED, 1);
 	service_count_gauge(s->counted_as, 1);
-	if (!listener->proxy_v2) {
-		s->state = SESSION_COMMAND;
-		greet(s);
-	} else if (proxy_is_trusted(
-	               settings->config, listener->proxy_trusted, client->family, client->address))
-		s->state = SESSION_PROXY;
-	else {
-		session_reply(
-		    s, 554, "5.7.1", "%s you are not a proxy of ours", session_hostname(s));
-		s->linger = true;
-		session_close(s, "PROXY from an address not allowed");
-	}
-	settle(s);
 }
 
 void
@@ -793,7 +639,7 @@ service_stop(struct service *service)
 		    s->state == SESSION_PROXY) {
 			session_drop_mail(s);
 			session_shut(s, "4.3.2", "shutdown", "is shutting down");
-			settle(s);
+			session_settle(s);
 		}
 	}
 	if (service->session_count == 0 && service->drained != NULL)
@@ -806,7 +652,7 @@ service_abort(struct service *service)
 	struct session *s;
 
 	while ((s = LIST_FIRST(&service->sessions)) != NULL) {
-		die(s, "shutdown");
-		settle(s);
+		session_die(s, "shutdown");
+		session_settle(s);
 	}
 }

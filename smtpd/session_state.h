@@ -1,6 +1,7 @@
 /*
- * A session's inside, for the three files that make it: session.c (bytes in and out, begin and
- * end), session_command.c (commands up to RCPT) and session_text.c (DATA, BDAT, the commit).
+ * A session's inside, for the four files that make it: session.c (bytes in and out, and the end),
+ * session_begin.c (who may enter, PROXY header, greeting), session_command.c (commands up to RCPT)
+ * and session_text.c (DATA, BDAT, the commit).
  */
 #ifndef SMTPD_SESSION_STATE_H
 #define SMTPD_SESSION_STATE_H
@@ -109,7 +110,13 @@ void session_trace(struct session *, const char *event, const void *text, size_t
 
 /* The client has sent more than the line at hand, be it read yet or not. */
 bool session_has_more_input(const struct session *);
-/* The session ends when its output is sent. `reason` is for the log, a literal. */
+/* Events and counts; `counted_as` is set. The caller goes on to session_settle(). */
+void session_open(struct session *);
+/* The end of every callback: what is to be sent is, and a dead session is freed. */
+void session_settle(struct session *);
+/* To be freed when settled, without a word. `reason` is for the log, a literal. */
+void session_die(struct session *, const char *reason);
+/* The session ends when its output is sent. */
 void session_close(struct session *, const char *reason);
 /* 421 and close (RFC 5321 3.8). */
 void session_shut(struct session *, const char *enhanced, const char *reason, const char *text);
@@ -124,6 +131,9 @@ void service_count_gauge(enum client_family, int change);
 const char *service_crowd_words(enum crowd_answer);
 /* Logs that a client was turned away; one line a second says how many. */
 void service_log_refusal(struct service *, const char *client, const char *words);
+
+/* session_begin.c */
+size_t session_take_proxy_header(struct session *, const char *, size_t);
 
 /* session_command.c */
 void session_command(struct session *, const char *line, size_t length);

@@ -1,8 +1,11 @@
 """Where connections come from: IPv6, a Unix socket, a proxy (PROXY protocol, version 2), and LMTP on any."""
 
+import contextlib
 import re
 import socket
 import struct
+import subprocess
+import time
 
 import pytest
 
@@ -149,6 +152,60 @@ def test_who_is_no_proxy_is_refused(make_postern):
     with trusted:
         trusted.sendall(header())
         assert trusted.recv(100).startswith(b"220 ")
+    refused = postern.wait_log("smtp-refused", address="127.0.0.1")
+    assert "proxy-v2" in refused["reason"]
+
+
+def test_without_a_table_only_proxies_on_this_machine_are_trusted(make_postern):
+    """What comes from another address of this host stands for what comes from another host."""
+    addresses = subprocess.run(["hostname", "-I"], capture_output=True, text=True).stdout.split()
+    outside = [address for address in addresses if "." in address and not address.startswith("127.")]
+    if not outside:
+        pytest.skip("only loopback addresses here")
+    postern = make_postern(start=False)
+    path = postern.base / "proxy.sock"
+    postern.listen = (f"listen on 127.0.0.1 port {postern.port}\n"
+        f"listen on {outside[0]} port {postern.port} proxy-v2\n"
+        f"listen on socket \"{path}\" proxy-v2\n")
+    postern.start()
+    with socket.create_connection((outside[0], postern.port), 20, ("127.0.0.1", 0)) as near:
+        near.sendall(header())
+        assert near.recv(100).startswith(b"220 ")
+    with postern.wire(path=path) as wire:
+        wire.send(header())
+        wire.expect(220)
+    with postern.wire(host=outside[0]) as wire:
+        wire.expect(554, "5.7.1")
+        assert wire.is_closed()
+    postern.wait_log("smtp-refused", address=outside[0])
+
+
+def test_connections_without_a_proxy_header_leave_room_and_soon_end(make_postern):
+    postern = make_postern(start=False, extra="smtp limit sessions 10")
+    port = free_port()
+    postern.listen = (f"listen on 127.0.0.1 port {postern.port}\n"
+        f"listen on 127.0.0.1 port {port} proxy-v2\n")
+    postern.start()
+    accounts(postern)
+    begin = time.monotonic()
+    silent = [postern.wire(port=port) for _ in range(20)]
+    with socket.create_connection(("127.0.0.1", postern.port), 20, ("127.9.0.1", 0)) as other:
+        assert other.recv(100).startswith(b"220 ")
+    # One of them goes on and on, without an end of its header.
+    silent[0].socket.settimeout(0.5)
+    with pytest.raises(ConnectionError):
+        for byte in header(extensions=bytes(1000))[:50]:
+            silent[0].send(bytes([byte]))
+            with contextlib.suppress(TimeoutError):
+                silent[0].line()
+    assert 3 < time.monotonic() - begin < 10
+    for wire in silent:
+        assert wire.is_closed()
+    postern.wait_log("smtp-disconnected", reason="no PROXY header in time")
+    with postern.wire(port=port) as wire:
+        wire.send(header())
+        wire.expect(220)
+        deliver(wire)
 
 
 def test_a_proxy_s_clients_count_one_by_one(make_postern):

@@ -137,6 +137,7 @@ only_trusted_addresses_are_proxies(void **state)
 	static const uint8_t ten[16] = { 10, 1, 1, 1 };
 	static const uint8_t six[16] = { 0x20, 1, 0xd, 0xb8, 0x7f },
 	                     out[16] = { 0x20, 1, 0xd, 0xb8, 0x80 };
+	static const uint8_t loopback[16] = { 127, 1, 2, 3 }, loopback6[16] = { [15] = 1 };
 	static const uint8_t exact[16] = { 0x20, 1, 0xd, 0xb9, [15] = 1 };
 	struct config *config = config_new();
 	size_t i;
@@ -162,7 +163,15 @@ only_trusted_addresses_are_proxies(void **state)
 	assert_false(proxy_is_trusted(config, "proxies", CLIENT_INET6, out));
 	assert_true(proxy_is_trusted(config, "proxies", CLIENT_INET6, exact));
 	assert_false(proxy_is_trusted(config, "others", CLIENT_INET4, one));
-	assert_true(proxy_is_trusted(config, "", CLIENT_INET4, two));
+	/* Without a table: this machine. */
+	assert_false(proxy_is_trusted(config, "", CLIENT_INET4, two));
+	assert_false(proxy_is_trusted(config, "", CLIENT_INET6, six));
+	assert_true(proxy_is_trusted(config, "", CLIENT_INET4, loopback));
+	assert_true(proxy_is_trusted(config, "", CLIENT_INET6, loopback6));
+	assert_false(proxy_is_trusted(config, "", CLIENT_INET6, loopback));
+	assert_false(proxy_is_trusted(config, "proxies", CLIENT_INET4, loopback));
+	assert_true(proxy_is_trusted(config, "", CLIENT_LOCAL, two));
+	assert_true(proxy_is_trusted(config, "proxies", CLIENT_LOCAL, two));
 	config_free(config);
 }
 

@@ -125,6 +125,71 @@ behind_a_proxy_too_a_client_must_wait_for_its_greeting(void **state)
 }
 
 static void
+who_is_no_trusted_proxy_gets_no_session(void **state)
+{
+	struct world *w = *state;
+
+	w->listener->proxy_v2 = true;
+	dial(w);
+	assert_int_equal(w->service.session_count, 0);
+	hear_code(w, "554 5.7.1 ");
+	WAIT_FOR(w, w->closed);
+}
+
+static void
+connections_without_a_proxy_header_leave_room_for_others(void **state)
+{
+	enum {
+		HALF = 4
+	};
+	struct world *w = *state;
+	int silent[HALF];
+
+	w->settings->config->limits.sessions = 2 * HALF;
+	w->settings->config->limits.sessions_per_address = 2;
+	w->listener->proxy_v2 = true;
+	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 } };
+	for (unsigned i = 0; i < HALF; i++) {
+		dial(w);
+		turn(w);
+		assert_int_equal(w->heard_length, 0);
+		silent[i] = w->client;
+	}
+	dial(w);
+	hear_code(w, "421 4.7.0 ");
+	close(w->client);
+	/* Others aren't kept out: neither a client without a proxy nor another proxy. */
+	w->from.address[3] = 2;
+	w->from.address[1] = 1;
+	dial(w);
+	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
+	hear_code(w, "220 ");
+	close(w->client);
+	w->listener->proxy_v2 = false;
+	w->from = (struct client){ CLIENT_INET4, { 192, 0, 2, 1 } };
+	dial(w);
+	hear_code(w, "220 ");
+	close(w->client);
+	/* A header makes a place for another, and its client counts by its own address. */
+	w->client = silent[0];
+	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
+	hear_code(w, "220 ");
+	w->listener->proxy_v2 = true;
+	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 } };
+	silent[0] = w->client;
+	dial(w);
+	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
+	hear_code(w, "220 ");
+	close(silent[1]);
+	silent[1] = w->client;
+	dial(w);
+	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
+	hear_code(w, "421 4.7.0 ");
+	for (unsigned i = 0; i < HALF; i++)
+		close(silent[i]);
+}
+
+static void
 a_client_that_talks_first_is_not_greeted(void **state)
 {
 	struct world *w = *state;
@@ -239,6 +304,8 @@ main(void)
 		TEST(commands_after_ehlo_in_another_packet_close_the_session),
 		TEST(commands_that_change_nothing_may_be_followed_by_others),
 		TEST(behind_a_proxy_too_a_client_must_wait_for_its_greeting),
+		TEST(who_is_no_trusted_proxy_gets_no_session),
+		TEST(connections_without_a_proxy_header_leave_room_for_others),
 		TEST(a_client_that_talks_first_is_not_greeted),
 		TEST(lmtp_answers_once_for_each_accepted_recipient),
 		TEST(errors_and_idle_commands_are_limited),
