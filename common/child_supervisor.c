@@ -126,6 +126,8 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 		return NULL;
 	case SUPERVISOR_QUEUE_MDA_STARTED:
 	case SUPERVISOR_CONTROL_DONE:
+	case SUPERVISOR_RESOLVER_HOSTS:
+	case SUPERVISOR_RESOLVER_NAMESERVERS:
 		if (orders->other == NULL || !orders->other(channel, imsg))
 			break;
 		return NULL;

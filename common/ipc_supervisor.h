@@ -29,6 +29,9 @@
  * An mda gets CONFIG and no PEER: its second channel (-q FD on its command line) is the queue's.
  * Answers carry their request's id.
  *
+ * Before each CONFIG the resolver gets HOSTS and NAMESERVERS with /etc/hosts and /etc/resolv.conf,
+ * open for reading: it can't see them from its chroot. One that can't be opened is not sent.
+ *
  * At the start, listeners and control get START when all others are READY. Reload: the supervisor
  * sends CONFIG again, then for listeners LISTEN for every listener_config of the new config
  * (sockets whose address stays are the same sockets), then START. A listener stops accepting on
@@ -63,6 +66,8 @@ enum ipc_supervisor_type {
 	CONTROL_SUPERVISOR_REQUEST,
 	SUPERVISOR_CONTROL_DONE,
 	CHILD_SUPERVISOR_REJECTED,
+	SUPERVISOR_RESOLVER_HOSTS,
+	SUPERVISOR_RESOLVER_NAMESERVERS,
 };
 
 /* The programs, as peers name each other. */

@@ -2,9 +2,8 @@
  * resolver: tells listeners the forward-confirmed names of their clients.
  *
  * It runs in an empty chroot as a user of its own and talks to DNS servers and to listeners,
- * nothing else. What it needs of the file system it reads before it starts to give things up:
- * /etc/hosts and the nameservers of /etc/resolv.conf. A change of those takes a restart of this
- * process (smtpd starts another when it is killed), a change of the configuration doesn't.
+ * nothing else. What it needs of the file system, /etc/hosts and the nameservers of
+ * /etc/resolv.conf, the supervisor opens for it, again with each reload.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +22,9 @@
 #include "lookup/resolver_lookup.h"
 #include "lookup/resolver_name.h"
 
-#define LISTENERS_MAX  1024
-#define HOSTS_SIZE_MAX (1024 * 1024)
+#define LISTENERS_MAX        1024
+#define HOSTS_SIZE_MAX       (1024 * 1024)
+#define RESOLV_CONF_SIZE_MAX 65536
 
 static struct {
 	struct child child;
@@ -122,6 +122,40 @@ configure(struct config *config)
 	config_free(config);
 }
 
+static void
+use_hosts(const char *text)
+{
+	struct hosts *old = resolver.hosts;
+
+	resolver.hosts = hosts_new(text);
+	if (resolver.lookups != NULL)
+		lookups_set_hosts(resolver.lookups, resolver.hosts);
+	hosts_free(old);
+}
+
+/* The system's files, which come before the configuration that they belong to. */
+static bool
+take_file(struct channel *channel, struct imsg *imsg)
+{
+	bool is_hosts = imsg->type == SUPERVISOR_RESOLVER_HOSTS;
+	char *text;
+
+	(void)channel;
+	if (!is_hosts && imsg->type != SUPERVISOR_RESOLVER_NAMESERVERS)
+		return false;
+	/* Lost for want of descriptors: what was known is as good as anything. */
+	if (imsg->fd == -1)
+		return true;
+	text = file_text(imsg->fd, is_hosts ? HOSTS_SIZE_MAX : RESOLV_CONF_SIZE_MAX);
+	if (is_hosts)
+		use_hosts(text);
+	else
+		nameservers_read(
+		    text, resolver.system_nameservers, sizeof(resolver.system_nameservers));
+	free(text);
+	return true;
+}
+
 static bool
 add_peer(const struct ipc_peer *peer, int fd)
 {
@@ -157,21 +191,15 @@ static const struct child_orders orders = {
 	.config = configure,
 	.peer = add_peer,
 	.stop = stop,
+	.other = take_file,
 	.gone = supervisor_gone,
 };
 
 int
 main(int argc, char **argv)
 {
-	char *hosts = file_text("/etc/hosts", HOSTS_SIZE_MAX);
-	char *resolv_conf = file_text("/etc/resolv.conf", 65536);
-
 	child_start(&resolver.child, "resolver", argc, argv);
-	resolver.hosts = hosts_new(hosts);
-	nameservers_read(
-	    resolv_conf, resolver.system_nameservers, sizeof(resolver.system_nameservers));
-	free(hosts);
-	free(resolv_conf);
+	resolver.hosts = hosts_new("");
 	resolver.base = child_event_base();
 	child_supervisor_open(&resolver.supervisor, resolver.base, &resolver.child, &orders);
 	event_base_dispatch(resolver.base);

@@ -116,6 +116,12 @@ lookups_set_time(struct lookups *lookups, uint32_t limit_ms)
 	lookups->limit_ms = limit_ms;
 }
 
+void
+lookups_set_hosts(struct lookups *lookups, const struct hosts *hosts)
+{
+	lookups->hosts = hosts;
+}
+
 size_t
 lookups_count(const struct lookups *lookups)
 {

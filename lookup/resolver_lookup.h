@@ -62,6 +62,8 @@ void lookup_answer(struct lookup *, enum dns_status, const uint8_t *packet, size
 void lookups_forget(struct lookups *, const void *owner);
 /* Answers all that wait with RESOLVE_FAILED. */
 void lookups_fail_all(struct lookups *);
+/* Other hosts, lent like those given to lookups_new(), for what is looked up from now on. */
+void lookups_set_hosts(struct lookups *, const struct hosts *);
 size_t lookups_count(const struct lookups *);
 
 #endif

@@ -2,11 +2,9 @@
  * What DNS and files say is read here byte by byte; nothing but a valid host name in lower case
  * comes out.
  */
-#include <sys/stat.h>
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,16 +241,15 @@ nameservers_read(const char *text, char *nameservers, size_t size)
 }
 
 char *
-file_text(const char *path, size_t limit)
+file_text(int fd, size_t limit)
 {
 	char *text = calloc(1, limit + 1);
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	size_t length = 0;
 	ssize_t count = 0;
 
 	if (text == NULL)
-		fatal("reading %s", path);
-	while (fd != -1 && length < limit) {
+		fatal("a file's text");
+	while (length < limit) {
 		count = read(fd, text + length, limit - length);
 		if (count == -1 && errno == EINTR)
 			continue;
@@ -260,8 +257,6 @@ file_text(const char *path, size_t limit)
 			break;
 		length += (size_t)count;
 	}
-	if (fd != -1)
-		close(fd);
 	text[length] = '\0';
 	return text;
 }

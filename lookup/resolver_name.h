@@ -41,7 +41,8 @@ const char *hosts_find(const struct hosts *, const struct ipc_resolve *);
  * separated by blanks; "" when there is none. */
 void nameservers_read(const char *text, char *nameservers, size_t size);
 
-/* A small file's text, terminated, "" when it can't be read; the caller frees it. */
-char *file_text(const char *path, size_t limit);
+/* A small file's text, terminated, as far as it can be read; the caller frees it. The descriptor
+ * stays open. */
+char *file_text(int fd, size_t limit);
 
 #endif

@@ -232,6 +232,8 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case SUPERVISOR_CHILD_STOP:
 	case SUPERVISOR_QUEUE_MDA_STARTED:
 	case SUPERVISOR_CONTROL_DONE:
+	case SUPERVISOR_RESOLVER_HOSTS:
+	case SUPERVISOR_RESOLVER_NAMESERVERS:
 		break;
 	}
 	return false;

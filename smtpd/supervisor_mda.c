@@ -74,6 +74,8 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 		case SUPERVISOR_CHILD_STOP:
 		case SUPERVISOR_QUEUE_MDA_STARTED:
 		case SUPERVISOR_CONTROL_DONE:
+		case SUPERVISOR_RESOLVER_HOSTS:
+		case SUPERVISOR_RESOLVER_NAMESERVERS:
 			break;
 		}
 	}

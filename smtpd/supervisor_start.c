@@ -7,6 +7,7 @@
  * nothing.
  */
 #include <sys/socket.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -51,6 +52,29 @@ send_config(struct supervisor *supervisor, struct channel *channel)
 	}
 	channel_send(channel, SUPERVISOR_CHILD_CONFIG, supervisor->generation, 0, fd, NULL);
 	return true;
+}
+
+static void
+send_file(struct channel *channel, uint16_t type, const char *path)
+{
+	/* A pipe in its place is not waited for. */
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd != -1)
+		channel_send(channel, type, 0, 0, fd, NULL);
+	else if (errno != ENOENT)
+		log_warning("can't open %s: %m: the resolver does without what is new in it", path);
+}
+
+/* The configuration, behind the system's files that belong to it. */
+static bool
+configure(struct child_slot *slot)
+{
+	if (slot->program == PROGRAM_RESOLVER) {
+		send_file(slot->channel, SUPERVISOR_RESOLVER_HOSTS, "/etc/hosts");
+		send_file(slot->channel, SUPERVISOR_RESOLVER_NAMESERVERS, "/etc/resolv.conf");
+	}
+	return send_config(slot->supervisor, slot->channel);
 }
 
 void
@@ -290,7 +314,7 @@ start_connected(struct child_slot *slot)
 	}
 	slot->state = CHILD_STARTING;
 	slot_log(slot, LOG_LEVEL_INFO, "child-started");
-	has_all = send_config(supervisor, slot->channel);
+	has_all = configure(slot);
 	if (has_all)
 		slot->unanswered++;
 	if (supervisor->trace != 0)
@@ -392,7 +416,7 @@ children_configure(struct supervisor *supervisor)
 		if (!slot_is_running(slot))
 			continue;
 		slot->unanswered++;
-		if (!send_config(supervisor, slot->channel)) {
+		if (!configure(slot)) {
 			give_up_start(slot); /* the next begins with the new config */
 			continue;
 		}

@@ -245,3 +245,37 @@ def test_nameserver_changes_with_a_reload(make_postern, nameserver):
         postern.smtpctl("reload")
         field, _ = received_from(postern, CLIENTS["confirmed"], "after")
         assert "mail.client.test" in field.partition(" by ")[0]
+
+
+@pytest.mark.root
+def test_hosts_and_nameservers_of_the_system_change_with_a_reload(make_postern, tmp_path):
+    """In mounts of its own: written in place, as many do it, and a client's name comes from it."""
+    hosts, servers = tmp_path / "hosts", tmp_path / "resolv.conf"
+    hosts.write_text("127.0.0.1 localhost\n203.0.113.90 before.test\n")
+    servers.write_text("nameserver 127.0.0.91\n")
+    proxy_port = free_port()
+    postern = make_postern(verbose=True,
+        listen="listen on 127.0.0.1 port @PORT@\n"
+        f"listen on 127.0.0.1 port {proxy_port} proxy-v2", extra="smtp limit resolver-time-ms 500\n",
+        wrapper=["unshare", "--mount", "sh", "-c", f"mount --bind {hosts} /etc/hosts && "
+            f'mount --bind {servers} /etc/resolv.conf && exec "$@"', "sh"])
+    postern.proxy_port = proxy_port
+
+    def name(subject):
+        return received_from(postern, "203.0.113.90", subject)[0].partition(" by ")[0]
+
+    def nameservers():
+        return re.findall(r"\]: nameservers: (.*)", postern.log_text(0))
+    assert "before.test" in name("before")
+    assert nameservers() == ["127.0.0.91"]
+    hosts.write_text("127.0.0.1 localhost\n203.0.113.90 after.test\n")
+    servers.write_text("nameserver 127.0.0.92\n")
+    assert "before.test" in name("not yet")
+    pid = postern.pids("resolver")
+    postern.smtpctl("reload")
+    assert "after.test" in name("after")
+    assert nameservers() == ["127.0.0.91", "127.0.0.92"]
+    servers.write_text("")
+    postern.smtpctl("reload")
+    assert nameservers()[-1] == "the root's"
+    assert postern.pids("resolver") == pid

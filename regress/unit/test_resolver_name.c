@@ -6,9 +6,11 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lookup/resolver_answer.h"
 #include "lookup/resolver_name.h"
@@ -169,16 +171,23 @@ files_are_read_as_far_as_allowed(void **state)
 	assert_non_null(file);
 	fputs("nameserver 192.0.2.1\n", file);
 	assert_int_equal(fclose(file), 0);
-	text = file_text(path, 1000);
+	fd = open(path, O_RDONLY);
+	assert_int_not_equal(fd, -1);
+	text = file_text(fd, 1000);
 	assert_string_equal(text, "nameserver 192.0.2.1\n");
 	free(text);
-	text = file_text(path, 10);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	text = file_text(fd, 10);
 	assert_string_equal(text, "nameserver");
 	free(text);
+	assert_int_equal(close(fd), 0);
 	assert_int_equal(remove(path), 0);
-	text = file_text(path, 10);
+	/* What can't be read. */
+	fd = open("/", O_RDONLY | O_DIRECTORY);
+	text = file_text(fd, 10);
 	assert_string_equal(text, "");
 	free(text);
+	assert_int_equal(close(fd), 0);
 }
 
 /* An answer: its header, the question "a." PTR, and what follows. */

@@ -117,6 +117,8 @@ act_on_nudge(void)
 {
 	if (is("judge listener", PROGRAM_RESOLVER))
 		report(PROGRAM_LISTENER, 0);
+	if (is("judge control", PROGRAM_QUEUE))
+		report(PROGRAM_CONTROL, 0);
 	if (is("judge queue", PROGRAM_DIRECTORY))
 		report(PROGRAM_QUEUE, 0);
 	if (is("judge directory", PROGRAM_QUEUE))
@@ -281,6 +283,8 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 	case SUPERVISOR_CHILD_STATS:
 	case SUPERVISOR_CHILD_LISTEN:
 	case SUPERVISOR_CHILD_LOG:
+	case SUPERVISOR_RESOLVER_HOSTS:
+	case SUPERVISOR_RESOLVER_NAMESERVERS:
 		break;
 	case CHILD_SUPERVISOR_CONFIGURED:
 	case CHILD_SUPERVISOR_READY:
@@ -622,6 +626,18 @@ a_child_that_a_more_trusted_one_rejected_is_restarted(void **state)
 }
 
 static void
+control_is_restarted_when_the_queue_rejected_it_and_the_queue_lives_on(void **state)
+{
+	struct fixture *f = *state;
+
+	f->nudged = PROGRAM_QUEUE;
+	await(f, "control start", 2);
+	await(f, "queue peer control 0", 2);
+	await(f, "directory peer control 0", 2);
+	assert_started_again(f, "judge control", "control");
+}
+
+static void
 the_queue_is_restarted_when_the_directory_rejected_it(void **state)
 {
 	struct fixture *f = *state;
@@ -828,6 +844,7 @@ main(int argc, char **argv)
 		WITH(a_request_out_of_range_costs_its_sender_a_restart),
 		WITH(junk_instead_of_frames_costs_its_sender_a_restart),
 		WITH(a_child_that_a_more_trusted_one_rejected_is_restarted),
+		WITH(control_is_restarted_when_the_queue_rejected_it_and_the_queue_lives_on),
 		WITH(the_queue_is_restarted_when_the_directory_rejected_it),
 		WITH(the_queue_can_not_have_the_directory_killed),
 		WITH(control_can_not_have_the_queue_killed),
