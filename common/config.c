@@ -21,7 +21,7 @@
 #include "common/write.h"
 
 /* Changes with every change of the encoding: a child of another version must not guess. */
-#define CONFIG_FORMAT     0x50430001
+#define CONFIG_FORMAT     0x50430002
 #define CONFIG_ENCODE_MAX (64 * 1024 * 1024)
 #define STRING_MAX        65535
 
@@ -105,6 +105,15 @@ static const struct field config_fields[] = {
 	STRING(config, mail_user),
 	STRING(config, mail_directory),
 	STRING(config, nameserver),
+	STRING(config, trust_anchor),
+	STRING(config, default_ca),
+	U32(config, mta_sessions),
+	U32(config, mta_sessions_per_host),
+	U32(config, mta_messages_per_session),
+	U32(config, mta_recipients),
+	U32(config, mta_connect_time),
+	U32(config, mta_idle_time),
+	U32(config, auth_failures),
 };
 
 static const struct field listener_fields[] = {
@@ -116,6 +125,18 @@ static const struct field listener_fields[] = {
 	STRING(listener_config, tag),
 	BOOL(listener_config, no_dsn),
 	BOOL(listener_config, mask_source),
+	ENUM(listener_config, tls, LISTEN_TLS_COUNT),
+	BOOL(listener_config, tls_verify),
+	STRING(listener_config, pkis),
+	STRING(listener_config, ca),
+	STRING(listener_config, tls_ciphers),
+	BOOL(listener_config, tls_1_3_only),
+	ENUM(listener_config, auth, LISTEN_AUTH_COUNT),
+	STRING(listener_config, auth_table),
+	BOOL(listener_config, auth_without_tls),
+	STRING(listener_config, senders_table),
+	BOOL(listener_config, masquerade),
+	BOOL(listener_config, received_auth),
 };
 
 static const struct field entry_fields[] = {
@@ -139,7 +160,40 @@ static const struct field action_fields[] = {
 	STRING(action_config, user),
 	BOOL(action_config, allow_pipes),
 	U32(action_config, ttl),
-	STRING(action_config, relay_host),
+	STRING(action_config, relay_hosts),
+	STRING(action_config, relay_domains),
+	STRING(action_config, relay_auth),
+	ENUM(action_config, relay_tls, RELAY_TLS_COUNT),
+	STRING(action_config, relay_pki),
+	STRING(action_config, relay_ca),
+	STRING(action_config, relay_helo),
+	STRING(action_config, relay_helo_table),
+	STRING(action_config, relay_source),
+	BOOL(action_config, relay_backup),
+	STRING(action_config, relay_backup_name),
+	STRING(action_config, relay_mail_from),
+};
+
+static const struct field pki_fields[] = {
+	STRING(pki_config, name),
+	STRING(pki_config, certificate),
+	STRING(pki_config, key),
+};
+
+static const struct field ca_fields[] = {
+	STRING(ca_config, name),
+	STRING(ca_config, certificates),
+};
+
+static const struct field mta_limit_fields[] = {
+	STRING(mta_limit_config, domain),
+	STRING(mta_limit_config, mx),
+	U32(mta_limit_config, sessions),
+	U32(mta_limit_config, sessions_total),
+	U32(mta_limit_config, messages),
+	U32(mta_limit_config, recipients),
+	U32(mta_limit_config, messages_per_minute),
+	U32(mta_limit_config, pause_ms),
 };
 
 static const struct field rule_fields[] = {
@@ -309,6 +363,15 @@ config_new(void)
 	config->mail_user = copy("_vmail");
 	config->mail_directory = copy(LOCALSTATEDIR "/vmail");
 	config->nameserver = copy("");
+	config->trust_anchor = copy("");
+	config->default_ca = copy("/etc/ssl/certs/ca-certificates.crt");
+	config->mta_sessions = 256;
+	config->mta_sessions_per_host = 10;
+	config->mta_messages_per_session = 100;
+	config->mta_recipients = 100;
+	config->mta_connect_time = 30;
+	config->mta_idle_time = 5;
+	config->auth_failures = 10;
 	return config;
 }
 
@@ -334,12 +397,88 @@ config_free(struct config *config)
 		fields_free(&config->actions[i], FIELDS(action_fields));
 	for (size_t i = 0; i < config->rule_count; i++)
 		fields_free(&config->rules[i], FIELDS(rule_fields));
+	for (size_t i = 0; i < config->pki_count; i++)
+		fields_free(&config->pkis[i], FIELDS(pki_fields));
+	for (size_t i = 0; i < config->ca_count; i++)
+		fields_free(&config->cas[i], FIELDS(ca_fields));
+	for (size_t i = 0; i < config->mta_limit_count; i++)
+		fields_free(&config->mta_limits[i], FIELDS(mta_limit_fields));
+	free(config->pkis);
+	free(config->cas);
+	free(config->mta_limits);
 	free(config->listeners);
 	free(config->tables);
 	free(config->actions);
 	free(config->rules);
 	fields_free(config, FIELDS(config_fields));
 	free(config);
+}
+
+static void
+complete(void *base, const struct field *fields, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		char **string = member(base, &fields[i]);
+
+		if (fields[i].kind == FIELD_STRING && *string == NULL)
+			*string = copy("");
+	}
+}
+
+void
+config_complete_listener(struct listener_config *listener)
+{
+	complete(listener, FIELDS(listener_fields));
+}
+
+void
+config_complete_action(struct action_config *action)
+{
+	complete(action, FIELDS(action_fields));
+}
+
+void
+config_complete_rule(struct rule_config *rule)
+{
+	complete(rule, FIELDS(rule_fields));
+}
+
+void
+config_complete_pki(struct pki_config *pki)
+{
+	complete(pki, FIELDS(pki_fields));
+}
+
+void
+config_complete_ca(struct ca_config *ca)
+{
+	complete(ca, FIELDS(ca_fields));
+}
+
+void
+config_complete_mta_limit(struct mta_limit_config *mta_limit)
+{
+	complete(mta_limit, FIELDS(mta_limit_fields));
+}
+
+const struct pki_config *
+config_find_pki(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->pki_count; i++) {
+		if (strcmp(config->pkis[i].name, name) == 0)
+			return &config->pkis[i];
+	}
+	return NULL;
+}
+
+const struct ca_config *
+config_find_ca(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->ca_count; i++) {
+		if (strcmp(config->cas[i].name, name) == 0)
+			return &config->cas[i];
+	}
+	return NULL;
 }
 
 const struct action_config *
@@ -388,6 +527,15 @@ config_encode(struct buf *buf, const struct config *config)
 	buf_add_u32(buf, (uint32_t)config->rule_count);
 	for (size_t i = 0; i < config->rule_count; i++)
 		fields_encode(buf, &config->rules[i], FIELDS(rule_fields));
+	buf_add_u32(buf, (uint32_t)config->pki_count);
+	for (size_t i = 0; i < config->pki_count; i++)
+		fields_encode(buf, &config->pkis[i], FIELDS(pki_fields));
+	buf_add_u32(buf, (uint32_t)config->ca_count);
+	for (size_t i = 0; i < config->ca_count; i++)
+		fields_encode(buf, &config->cas[i], FIELDS(ca_fields));
+	buf_add_u32(buf, (uint32_t)config->mta_limit_count);
+	for (size_t i = 0; i < config->mta_limit_count; i++)
+		fields_encode(buf, &config->mta_limits[i], FIELDS(mta_limit_fields));
 }
 
 /*
@@ -473,6 +621,16 @@ arrays_decode(struct buf_reader *reader, struct config *config)
 	config->rules = array_decode(reader, sizeof(*config->rules), 26, &config->rule_count);
 	for (size_t i = 0; i < config->rule_count && !reader->failed; i++)
 		fields_decode(reader, &config->rules[i], FIELDS(rule_fields));
+	config->pkis = array_decode(reader, sizeof(*config->pkis), 6, &config->pki_count);
+	for (size_t i = 0; i < config->pki_count && !reader->failed; i++)
+		fields_decode(reader, &config->pkis[i], FIELDS(pki_fields));
+	config->cas = array_decode(reader, sizeof(*config->cas), 4, &config->ca_count);
+	for (size_t i = 0; i < config->ca_count && !reader->failed; i++)
+		fields_decode(reader, &config->cas[i], FIELDS(ca_fields));
+	config->mta_limits =
+	    array_decode(reader, sizeof(*config->mta_limits), 28, &config->mta_limit_count);
+	for (size_t i = 0; i < config->mta_limit_count && !reader->failed; i++)
+		fields_decode(reader, &config->mta_limits[i], FIELDS(mta_limit_fields));
 }
 
 struct config *

@@ -29,6 +29,23 @@ enum listener_protocol {
 	LISTEN_PROTOCOL_COUNT
 };
 
+/* When a listener's connections are encrypted. */
+enum listener_tls {
+	LISTEN_TLS_NONE,
+	LISTEN_TLS_OPTIONAL, /* "tls": STARTTLS is offered */
+	LISTEN_TLS_REQUIRED, /* "tls-require": no mail before it */
+	LISTEN_TLS_IMPLICIT, /* "smtps": from the first byte */
+	LISTEN_TLS_COUNT
+};
+
+/* Whether a listener's clients log in. */
+enum listener_auth {
+	LISTEN_AUTH_NONE,
+	LISTEN_AUTH_OPTIONAL,
+	LISTEN_AUTH_REQUIRED,
+	LISTEN_AUTH_COUNT
+};
+
 struct listener_config {
 	struct sockaddr_storage address; /* AF_INET, AF_INET6 or AF_UNIX */
 	uint32_t address_length;
@@ -39,6 +56,18 @@ struct listener_config {
 	char *tag;
 	bool no_dsn;
 	bool mask_source; /* "mask-src": no client address in Received */
+	enum listener_tls tls;
+	bool tls_verify;   /* "verify": a client certificate is asked for, and must be good */
+	char *pkis;        /* names, separated by spaces; "" those whose name is the hostname */
+	char *ca;          /* for tls_verify; "" the system's */
+	char *tls_ciphers; /* OpenSSL's list for TLS 1.2; "" the default */
+	bool tls_1_3_only; /* "protocols tlsv1.3" */
+	enum listener_auth auth;
+	char *auth_table;      /* of credentials; "accounts" the database */
+	bool auth_without_tls; /* "auth-cleartext": AUTH is offered before STARTTLS too */
+	char *senders_table;   /* user -> addresses to send as; "" their own and their aliases */
+	bool masquerade;       /* the sender becomes the user's first address */
+	bool received_auth;    /* "received-auth": the user's name in Received */
 };
 
 enum table_backend {
@@ -69,6 +98,14 @@ enum action_method {
 	ACTION_METHOD_COUNT
 };
 
+/* How a relay's connections are encrypted; more by the host URL's scheme and by policy. */
+enum relay_tls {
+	RELAY_TLS_OPPORTUNISTIC,
+	RELAY_TLS_REQUIRED,            /* "tls": and its certificate must be good */
+	RELAY_TLS_REQUIRED_UNVERIFIED, /* "tls no-verify" */
+	RELAY_TLS_COUNT
+};
+
 struct action_config {
 	char *name;
 	enum action_method method;
@@ -79,7 +116,44 @@ struct action_config {
 	char *user;       /* deliver as this system user; "" the mailbox's owner */
 	bool allow_pipes; /* "pipes": alias targets "|command" may be used */
 	uint32_t ttl;     /* 0: the queue's */
-	char *relay_host; /* understood and kept for program relay */
+	/* Relays. */
+	char *relay_hosts;   /* smarthosts, URLs separated by spaces, in this order; "" the MXs */
+	char *relay_domains; /* "domain <table>": domain -> smarthosts; "" none */
+	char *relay_auth;    /* table label -> user:password */
+	enum relay_tls relay_tls;
+	char *relay_pki;         /* client certificate; "" none */
+	char *relay_ca;          /* "" the system's */
+	char *relay_helo;        /* "" the config's hostname */
+	char *relay_helo_table;  /* "helo-src": own address -> name */
+	char *relay_source;      /* table of own addresses to connect from; "" any */
+	bool relay_backup;       /* "backup": only MXs preferred to us */
+	char *relay_backup_name; /* as which we stand among them; "" the config's hostname */
+	char *relay_mail_from;   /* "mail-from": sender to use instead; "" the envelope's */
+};
+
+/* A certificate chain and its key (`pki NAME cert PATH`, `pki NAME key PATH`). */
+struct pki_config {
+	char *name;
+	char *certificate;
+	char *key;
+};
+
+/* Certificates of authorities (`ca NAME cert PATH`). */
+struct ca_config {
+	char *name;
+	char *certificates;
+};
+
+/* `mta limit [for domain D | for mx M] KEYWORD N`. 0: not given. */
+struct mta_limit_config {
+	char *domain;            /* or "*.example.org"; "" any */
+	char *mx;                /* likewise, of the host connected to */
+	uint32_t sessions;       /* connections at once to one host */
+	uint32_t sessions_total; /* connections at once to all hosts that the rule names */
+	uint32_t messages;       /* a connection */
+	uint32_t recipients;     /* a transaction */
+	uint32_t messages_per_minute;
+	uint32_t pause_ms; /* between two transactions of a connection */
 };
 
 /* A condition of a match rule compares one thing with a table or a fixed meaning. */
@@ -164,6 +238,16 @@ struct config {
 	char *mail_user;       /* owner of mailboxes of the accounts database: _vmail */
 	char *mail_directory;  /* and where: LOCALSTATEDIR/vmail ; /DOMAIN/USER below it */
 	char *nameserver;      /* ADDRESS[@PORT] for the resolver; "" those of /etc/resolv.conf */
+	char *trust_anchor;    /* DNSSEC: file of the root's key; "" libunbound's own */
+	char *default_ca;      /* /etc/ssl/certs/ca-certificates.crt */
+
+	uint32_t mta_sessions;             /* 256: connections to other hosts at once */
+	uint32_t mta_sessions_per_host;    /* 10 */
+	uint32_t mta_messages_per_session; /* 100 */
+	uint32_t mta_recipients;           /* 100: a transaction */
+	uint32_t mta_connect_time;         /* 30 s */
+	uint32_t mta_idle_time;            /* 5 s that a connection is kept without work */
+	uint32_t auth_failures; /* 10: of a network or an account before answers slow down */
 
 	struct listener_config *listeners;
 	size_t listener_count;
@@ -173,13 +257,28 @@ struct config {
 	size_t action_count;
 	struct rule_config *rules;
 	size_t rule_count;
+	struct pki_config *pkis;
+	size_t pki_count;
+	struct ca_config *cas;
+	size_t ca_count;
+	struct mta_limit_config *mta_limits;
+	size_t mta_limit_count;
 };
 
 /* A config with every default set, empty strings and no listeners, tables, actions or rules. */
 struct config *config_new(void);
 void config_free(struct config *);
+/* Strings that are still NULL become "". */
+void config_complete_listener(struct listener_config *);
+void config_complete_action(struct action_config *);
+void config_complete_rule(struct rule_config *);
+void config_complete_pki(struct pki_config *);
+void config_complete_ca(struct ca_config *);
+void config_complete_mta_limit(struct mta_limit_config *);
 const struct action_config *config_find_action(const struct config *, const char *name);
 const struct table_config *config_find_table(const struct config *, const char *name);
+const struct pki_config *config_find_pki(const struct config *, const char *name);
+const struct ca_config *config_find_ca(const struct config *, const char *name);
 
 void config_encode(struct buf *, const struct config *);
 /* NULL when the bytes aren't a whole config. */

@@ -271,7 +271,7 @@ action_option:
 	}
 	| USER STRING { option_string(parse, @2, "user", &parse->draft.action.user, $2); }
 	| TTL STRING { option_string(parse, @2, "ttl", &parse->draft.ttl, $2); }
-	| HOST STRING { option_string(parse, @2, "host", &parse->draft.action.relay_host, $2); }
+	| HOST STRING { option_string(parse, @2, "host", &parse->draft.action.relay_hosts, $2); }
 	| PIPES { option_flag(parse, @1, "pipes", &parse->draft.action.allow_pipes); }
 	;
 

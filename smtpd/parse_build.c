@@ -46,13 +46,6 @@ parse_grow(void *array, size_t count, size_t size)
 	return array;
 }
 
-static void
-fill(char **string)
-{
-	if (*string == NULL)
-		*string = parse_copy("");
-}
-
 void
 parse_init(struct parse *parse, parse_report_fn report, void *arg)
 {
@@ -98,7 +91,7 @@ draft_clear(struct parse *parse)
 	free(draft->action.virtual_table);
 	free(draft->action.userbase_table);
 	free(draft->action.user);
-	free(draft->action.relay_host);
+	free(draft->action.relay_hosts);
 	free(draft->ttl);
 	free(draft->rule.from_table);
 	free(draft->rule.for_table);
@@ -372,9 +365,7 @@ listen_finish(struct parse *parse)
 		    draft->listener.hostname);
 		return;
 	}
-	fill(&draft->listener.proxy_trusted);
-	fill(&draft->listener.hostname);
-	fill(&draft->listener.tag);
+	config_complete_listener(&draft->listener);
 	if (draft->is_socket)
 		listen_socket(parse);
 	else
@@ -392,7 +383,7 @@ misplaced_option(const struct draft *draft)
 	bool is_maildir = action->method == ACTION_MAILDIR;
 	bool is_relay = action->method == ACTION_RELAY;
 
-	if (action->relay_host != NULL && !is_relay)
+	if (action->relay_hosts != NULL && !is_relay)
 		return "host";
 	if (action->alias_table != NULL && is_relay)
 		return "alias";
@@ -520,10 +511,10 @@ action_is_sound(struct parse *parse)
 		return false;
 	}
 	action->ttl = (uint32_t)ttl;
-	if (action->relay_host != NULL && !relay_host_fits(action->relay_host)) {
+	if (action->relay_hosts != NULL && !relay_host_fits(action->relay_hosts)) {
 		problem_error(problems, draft->place,
 		    "\"host\" wants a host name or a URL like smtp://host:port, not \"%.100s\"",
-		    action->relay_host);
+		    action->relay_hosts);
 		return false;
 	}
 	if (action->path != NULL &&
@@ -554,12 +545,7 @@ action_finish(struct parse *parse)
 	struct place place = parse->draft.place;
 
 	if (action_is_sound(parse)) {
-		fill(&action->path);
-		fill(&action->alias_table);
-		fill(&action->virtual_table);
-		fill(&action->userbase_table);
-		fill(&action->user);
-		fill(&action->relay_host);
+		config_complete_action(action);
 		parse->action_places =
 		    parse_grow(parse->action_places, config->action_count, sizeof(place));
 		parse->action_places[config->action_count] = place;
@@ -637,13 +623,7 @@ rule_finish(struct parse *parse, char *action)
 			rule->from = MATCH_FROM_LOCAL;
 		if (!parse->draft.has_for)
 			rule->for_ = MATCH_FOR_LOCAL;
-		fill(&rule->from_table);
-		fill(&rule->for_table);
-		fill(&rule->tag);
-		fill(&rule->helo_table);
-		fill(&rule->mail_from_table);
-		fill(&rule->rcpt_to_table);
-		fill(&rule->action);
+		config_complete_rule(rule);
 		rule->line = place.line;
 		parse->rule_places =
 		    parse_grow(parse->rule_places, config->rule_count, sizeof(place));

@@ -143,7 +143,7 @@ print_action(FILE *file, const struct config *config, const struct action_config
 	print_table(file, config, "virtual", action->virtual_table);
 	print_table(file, config, "userbase", action->userbase_table);
 	print_option(file, "user", action->user);
-	print_option(file, "host", action->relay_host);
+	print_option(file, "host", action->relay_hosts);
 	if (action->ttl != 0) {
 		fputs(" ttl ", file);
 		print_duration(file, action->ttl);

@@ -64,9 +64,12 @@ full_config(void)
 	config->listeners[1].address_length = sizeof(local);
 	config->listeners[1].protocol = LISTEN_LMTP;
 	config->listeners[1].no_dsn = true;
-	config->listeners[1].proxy_trusted = copy("");
-	config->listeners[1].hostname = copy("");
-	config->listeners[1].tag = copy("");
+	config->listeners[1].tls = LISTEN_TLS_IMPLICIT;
+	config->listeners[1].pkis = copy("mx.example.org mx2.example.org");
+	config->listeners[1].auth = LISTEN_AUTH_REQUIRED;
+	config->listeners[1].auth_table = copy("passwords");
+	config_complete_listener(&config->listeners[0]);
+	config_complete_listener(&config->listeners[1]);
 	config->table_count = 1;
 	config->tables = calloc(1, sizeof(*config->tables));
 	config->tables[0].name = copy("balancers");
@@ -78,13 +81,36 @@ full_config(void)
 	config->tables[0].entries[1] = (struct table_entry){ copy("k"), copy("v") };
 	config->action_count = 1;
 	config->actions = calloc(1, sizeof(*config->actions));
-	config->actions[0] = (struct action_config){ copy("in"), ACTION_EXPAND_ONLY, copy("/p"),
-		copy("a"), copy("v"), copy("u"), copy("me"), true, 77, copy("smtp://h") };
+	config->actions[0] = (struct action_config){ .name = copy("in"),
+		.method = ACTION_EXPAND_ONLY,
+		.path = copy("/p"),
+		.alias_table = copy("a"),
+		.virtual_table = copy("v"),
+		.userbase_table = copy("u"),
+		.user = copy("me"),
+		.allow_pipes = true,
+		.ttl = 77,
+		.relay_hosts = copy("smtp://h") };
+	config->actions[0].relay_tls = RELAY_TLS_REQUIRED;
+	config->actions[0].relay_mail_from = copy("@example.org");
+	config_complete_action(&config->actions[0]);
 	config->rule_count = 1;
 	config->rules = calloc(1, sizeof(*config->rules));
 	config->rules[0] = (struct rule_config){ MATCH_FROM_SOURCE, true, copy("f"), MATCH_FOR_RCPT,
 		true, copy("t"), copy("tag"), true, copy("h"), true, copy("m"), true, copy("r"),
 		true, copy("in"), 99 };
+	config->pki_count = 1;
+	config->pkis = calloc(1, sizeof(*config->pkis));
+	config->pkis[0] =
+	    (struct pki_config){ copy("mx.example.org"), copy("/c.pem"), copy("/k.pem") };
+	config->ca_count = 1;
+	config->cas = calloc(1, sizeof(*config->cas));
+	config->cas[0] = (struct ca_config){ copy("ours"), copy("/ca.pem") };
+	config->mta_limit_count = 1;
+	config->mta_limits = calloc(1, sizeof(*config->mta_limits));
+	config->mta_limits[0] =
+	    (struct mta_limit_config){ copy("example.com"), NULL, 1, 2, 3, 4, 5, 6 };
+	config_complete_mta_limit(&config->mta_limits[0]);
 	return config;
 }
 
@@ -153,7 +179,7 @@ every_member_survives_the_encoding(void **state)
 	    ((struct sockaddr_un *)&decoded->listeners[1].address)->sun_path, "/run/lmtp");
 	assert_string_equal(decoded->tables[0].entries[0].key, "10.0.0.1");
 	assert_string_equal(decoded->tables[0].entries[1].value, "v");
-	assert_string_equal(decoded->actions[0].relay_host, "smtp://h");
+	assert_string_equal(decoded->actions[0].relay_hosts, "smtp://h");
 	assert_int_equal(decoded->actions[0].ttl, 77);
 	assert_true(decoded->actions[0].allow_pipes);
 	assert_int_equal(decoded->rules[0].from, MATCH_FROM_SOURCE);
@@ -161,6 +187,14 @@ every_member_survives_the_encoding(void **state)
 	assert_true(decoded->rules[0].rcpt_to_negated);
 	assert_string_equal(decoded->rules[0].action, "in");
 	assert_int_equal(decoded->rules[0].line, 99);
+	assert_int_equal(decoded->listeners[1].tls, LISTEN_TLS_IMPLICIT);
+	assert_string_equal(decoded->listeners[1].pkis, "mx.example.org mx2.example.org");
+	assert_int_equal(decoded->listeners[1].auth, LISTEN_AUTH_REQUIRED);
+	assert_int_equal(decoded->actions[0].relay_tls, RELAY_TLS_REQUIRED);
+	assert_string_equal(config_find_pki(decoded, "mx.example.org")->key, "/k.pem");
+	assert_string_equal(config_find_ca(decoded, "ours")->certificates, "/ca.pem");
+	assert_string_equal(decoded->mta_limits[0].mx, "");
+	assert_int_equal(decoded->mta_limits[0].pause_ms, 6);
 	config_free(decoded);
 	config_free(config);
 }

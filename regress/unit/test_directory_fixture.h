@@ -144,12 +144,7 @@ add_action(struct config *config, const char *name, enum action_method method)
 	memset(action, 0, sizeof(*action));
 	set(&action->name, name);
 	action->method = method;
-	set(&action->path, "");
-	set(&action->alias_table, "");
-	set(&action->virtual_table, "");
-	set(&action->userbase_table, "");
-	set(&action->user, "");
-	set(&action->relay_host, "");
+	config_complete_action(action);
 	return action;
 }
 

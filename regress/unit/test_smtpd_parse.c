@@ -236,7 +236,7 @@ actions_take_their_options(void **state)
 	assert_int_equal(config->actions[1].ttl, 86400);
 	assert_string_equal(
 	    config_find_table(config, config->actions[1].alias_table)->entries[0].value, "b, c");
-	assert_string_equal(config->actions[2].relay_host, "smtp+tls://label@mx.example.org:587");
+	assert_string_equal(config->actions[2].relay_hosts, "smtp+tls://label@mx.example.org:587");
 	assert_int_equal(config->actions[3].method, ACTION_EXPAND_ONLY);
 	config_free(config);
 }
