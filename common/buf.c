@@ -30,6 +30,7 @@ buf_clear(struct buf *buf)
 {
 	buf->length = 0;
 	buf->failed = false;
+	buf->no_memory = false;
 }
 
 bool
@@ -64,7 +65,7 @@ buf_reserve(struct buf *buf, size_t extra)
 		capacity = buf->limit;
 	data = realloc(buf->data, capacity);
 	if (data == NULL) {
-		buf->failed = true;
+		buf->failed = buf->no_memory = true;
 		return false;
 	}
 	buf->data = data;
@@ -173,7 +174,7 @@ buf_vprintf(struct buf *buf, const char *format, va_list arguments)
 		/* The terminator that vsnprintf() writes is not ours to keep. */
 		if (buf_reserve(buf, (size_t)length)) {
 			if (vasprintf(&text, format, again) < 0) {
-				buf->failed = true;
+				buf->failed = buf->no_memory = true;
 			} else {
 				buf_add(buf, text, (size_t)length);
 				free(text);

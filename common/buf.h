@@ -27,7 +27,8 @@ struct buf {
 	size_t length;
 	size_t capacity;
 	size_t limit;
-	bool failed; /* the limit was met or memory ran out */
+	bool failed;    /* the limit was met or memory ran out */
+	bool no_memory; /* it was memory */
 };
 
 /* An empty buffer that may hold at most `limit` bytes. Allocates nothing. */

@@ -482,6 +482,8 @@ channel_send(struct channel *channel, uint16_t type, uint32_t id, uint32_t peer,
 	size_t length = payload == NULL ? 0 : payload->length;
 	uint8_t *frame;
 
+	if (payload != NULL && payload->no_memory)
+		fatalx("out of memory");
 	if (payload != NULL && (!buf_ok(payload) || length > IMSG_PAYLOAD_MAX)) {
 		log_error("frame of type %u to %s is too long", type, channel->name);
 		abort();

@@ -443,6 +443,15 @@ log_debug(const char *format, ...)
 	va_end(arguments);
 }
 
+/* Libraries seldom say that it was memory. */
+static void
+explain_fatal(int error)
+{
+	if (error == ENOMEM)
+		log_error("memory has run out: give the machine more, or lower the limits of "
+		          "sessions in smtpd.conf");
+}
+
 void
 fatal(const char *format, ...)
 {
@@ -455,6 +464,7 @@ fatal(const char *format, ...)
 		text[0] = '\0';
 	va_end(arguments);
 	log_error("%s: %s", text, strerror(error));
+	explain_fatal(error);
 	exit(EX_OSERR);
 }
 
@@ -462,9 +472,11 @@ void
 fatalx(const char *format, ...)
 {
 	va_list arguments;
+	int error = errno;
 
 	va_start(arguments, format);
 	log_free_text(LOG_LEVEL_ERROR, format, arguments);
 	va_end(arguments);
+	explain_fatal(error);
 	exit(EX_SOFTWARE);
 }
