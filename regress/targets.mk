@@ -40,11 +40,13 @@ endif
 	@if [ "$$(id -u)" = 0 ] && getent group _smtpc >/dev/null; then \
 		set -x; chgrp _smtpc $(call into,$(SBINDIR)/smtpctl); \
 		chmod 2755 $(call into,$(SBINDIR)/smtpctl); fi
+	ln -sf smtpctl $(call into,$(SBINDIR)/mailq)
 	install -m 755 $(patsubst %,$(BUILD)/bin/%,$(filter-out smtpd smtpctl,$(PROGRAMS))) \
 		$(call into,$(LIBEXECDIR))
 	@for page in $(MANUALS); do \
 		section=$(call into,$(MANDIR))/man$${page##*.}; \
 		install -d $$section; install -m 644 $$page $$section; done
+	@ln -sf smtpctl.8 $(call into,$(MANDIR))/man8/mailq.8
 	@[ -e $(call into,$(SYSCONFDIR)/postern/smtpd.conf) ] || \
 		install -m 644 etc/smtpd.conf $(call into,$(SYSCONFDIR)/postern/smtpd.conf)
 	@install -d $(call into,$(PREFIX)/lib/systemd/system)

@@ -124,11 +124,11 @@ class Demo:
         print(f"{mark} {what}", flush=True)
         return result
 
-    def smtpctl(self, *words, stdin=None):
+    def smtpctl(self, *words, stdin=None, name="smtpctl"):
         """Runs smtpctl and shows command and output; its output."""
-        shown = " ".join(words)
-        show(f"$ smtpctl {shown}" + ("   (password on standard input)" if stdin else ""), "33")
-        result = subprocess.run([PROGRAMS / "smtpctl", "-s", self.base / "run/smtpd.sock", *words],
+        shown = " ".join([name, *words])
+        show(f"$ {shown}" + ("   (password on standard input)" if stdin else ""), "33")
+        result = subprocess.run([PROGRAMS / name, "-s", self.base / "run/smtpd.sock", *words],
             input=stdin or "", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=LIMIT)
         show(result.stdout)
@@ -298,7 +298,7 @@ class Demo:
 
     def queue(self):
         heading("The queue")
-        listing = self.smtpctl("show", "queue")
+        listing = self.smtpctl(name="mailq")
         self.check("five envelopes wait in it", lambda: len(listing.splitlines()) == 5)
 
     def delivery(self):

@@ -33,6 +33,20 @@ def test_programs_manuals_and_files_are_where_others_rely_on_them(stage):
     assert "ExecStart=/usr/sbin/smtpd\n" in unit
 
 
+def test_mailq_shows_the_queue(make_postern):
+    postern = make_postern()
+    for link, page in (("usr/sbin/mailq", "smtpctl"), ("usr/share/man/man8/mailq.8", "smtpctl.8")):
+        # Within the folder, so that a staged tree can be moved.
+        assert os.readlink(postern.stage / link) == page
+        assert (postern.stage / link).is_file()
+    postern.smtpctl("pause", "mda")
+    message = postern.send("alice@example.test")
+    result = subprocess.run([postern.stage / "usr/sbin/mailq", "-s", postern.socket], check=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=30)
+    assert result.stdout == postern.smtpctl("show", "queue").stdout
+    assert result.stdout.startswith(message)
+
+
 @pytest.mark.root
 def test_smtpctl_is_setgid_to_its_own_group(stage):
     info = (stage / "usr/sbin/smtpctl").stat()
