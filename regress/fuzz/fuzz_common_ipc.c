@@ -12,6 +12,8 @@
 #include "common/ipc_listener_queue.h"
 #include "common/ipc_listener_resolver.h"
 #include "common/ipc_queue_mda.h"
+#include "common/ipc_queue_relay.h"
+#include "common/ipc_relay_resolver.h"
 #include "common/ipc_supervisor.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
@@ -50,6 +52,12 @@ AGAIN(ipc_log, struct ipc_log)
 AGAIN(ipc_mda_start, struct ipc_mda_start)
 AGAIN(ipc_done, struct ipc_done)
 AGAIN(ipc_control, struct ipc_control)
+AGAIN(ipc_relay_message, struct ipc_relay_message)
+AGAIN(ipc_relay_rcpt, struct ipc_relay_rcpt)
+AGAIN(ipc_relay_result, struct ipc_relay_result)
+AGAIN(ipc_relay_done, struct ipc_relay_done)
+AGAIN(ipc_query, struct ipc_query)
+AGAIN(ipc_answer, struct ipc_answer)
 AGAIN(transaction, struct transaction)
 AGAIN(envelope, struct envelope)
 AGAIN(reply, struct reply)
@@ -108,6 +116,12 @@ static const again_fn decoders[] = {
 	envelope_again,
 	reply_again,
 	address_again,
+	ipc_relay_message_again,
+	ipc_relay_rcpt_again,
+	ipc_relay_result_again,
+	ipc_relay_done_again,
+	ipc_query_again,
+	ipc_answer_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 
@@ -120,6 +134,8 @@ static union {
 	struct ipc_rcpt rcpt;
 	struct ipc_mailbox mailbox;
 	struct transaction transaction;
+	struct ipc_relay_done done;
+	struct ipc_answer answer;
 	struct envelope envelope;
 	uint8_t room[32768];
 } value;
