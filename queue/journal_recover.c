@@ -2,6 +2,9 @@
  * Recovery: every segment is read whole and its valid records are listed; then they are replayed in
  * the order of their batches. What isn't readable is copied to quarantine, and the rest goes on.
  * All segments found are closed: appending begins in a fresh one, whose tail is known.
+ *
+ * A queue may hold millions of envelopes. So the list has no more of a record than where it is, and
+ * the replay, which meets records mostly in the order in which they lie, reads many at once.
  */
 #include <sys/stat.h>
 #include <dirent.h>
@@ -16,18 +19,28 @@
 #include "common/log.h"
 #include "queue/journal_private.h"
 
+#define WINDOW_SIZE (64 * 1024)
+
 struct item {
 	uint64_t batch;
 	uint32_t slot;
 	uint32_t offset;
-	uint32_t length;
-	enum record_type type;
+};
+
+/* The part of a segment that the replay has read last. */
+struct window {
+	uint32_t slot;
+	uint32_t offset;
+	size_t length; /* 0: nothing was read */
+	uint8_t data[WINDOW_SIZE];
 };
 
 struct recovery {
 	struct journal *journal;
 	uint32_t slot; /* being walked */
-	const uint8_t *data;
+	uint8_t *data; /* all of that segment */
+	size_t data_capacity;
+	struct window window;
 	struct item *items;
 	size_t item_count;
 	size_t item_capacity;
@@ -50,8 +63,8 @@ add_item(struct recovery *recovery, const struct record *record)
 		recovery->items = items;
 		recovery->item_capacity = capacity;
 	}
-	recovery->items[recovery->item_count++] = (struct item){ record->batch, recovery->slot,
-		record->offset, record->length, record->type };
+	recovery->items[recovery->item_count++] =
+	    (struct item){ record->batch, recovery->slot, record->offset };
 }
 
 static void
@@ -201,6 +214,20 @@ identify(struct recovery *recovery, struct segment *segment, const uint8_t *data
 	return JOURNAL_OPENED;
 }
 
+/* One buffer for all segments: pages that are new for each cost more than the reading. */
+static uint8_t *
+room_for(struct recovery *recovery, size_t size)
+{
+	if (size > recovery->data_capacity) {
+		free(recovery->data);
+		recovery->data = malloc(size);
+		if (recovery->data == NULL)
+			fatalx("out of memory");
+		recovery->data_capacity = size;
+	}
+	return recovery->data;
+}
+
 static enum journal_open_result
 recover_segment(struct recovery *recovery, struct segment *segment, uint32_t length)
 {
@@ -208,11 +235,10 @@ recover_segment(struct recovery *recovery, struct segment *segment, uint32_t len
 	struct segment_walk walk = { walk_record, walk_damaged, recovery };
 	enum journal_open_result result;
 	bool usable;
-	uint8_t *data;
+	uint8_t *data = room_for(recovery, length < SEGMENT_DATA ? SEGMENT_DATA : length);
 
-	data = calloc(1, length < SEGMENT_DATA ? SEGMENT_DATA : length);
-	if (data == NULL)
-		fatalx("out of memory");
+	if (length < SEGMENT_DATA)
+		memset(data + length, 0, SEGMENT_DATA - length);
 	read_all(segment, data, length);
 	result = identify(recovery, segment, data, length, &usable);
 	if (result != JOURNAL_OPENED || !usable) {
@@ -222,17 +248,13 @@ recover_segment(struct recovery *recovery, struct segment *segment, uint32_t len
 			recovery->damaged++;
 		}
 		segment_free(segment);
-		free(data);
 		return result;
 	}
 	segment->size = length;
 	if (!journal_add_segment(journal, segment, &recovery->slot))
 		fatalx("out of memory");
-	if (segment->state == SEGMENT_CLOSED) {
-		recovery->data = data;
+	if (segment->state == SEGMENT_CLOSED)
 		segment->end = segment_walk(data, length, &segment->key, &walk);
-	}
-	free(data);
 	return JOURNAL_OPENED;
 }
 
@@ -331,7 +353,53 @@ is_void(const struct recovery *recovery, const struct item *item)
 	return false;
 }
 
-static void
+/* `length` bytes of a segment, at most WINDOW_SIZE, lent until the next call; NULL when they can't be
+ * read. */
+static const uint8_t *
+look_at(struct recovery *recovery, uint32_t slot, uint32_t offset, size_t length)
+{
+	const struct segment *segment = recovery->journal->segments[slot];
+	struct window *window = &recovery->window;
+	size_t ahead = segment->size - offset;
+
+	if (window->length == 0 || window->slot != slot || offset < window->offset ||
+	    offset - window->offset + length > window->length) {
+		window->length = 0;
+		if (ahead > WINDOW_SIZE)
+			ahead = WINDOW_SIZE;
+		/* What lies behind may be unreadable while this isn't. */
+		if (length > ahead ||
+		    (!segment_read(segment, window->data, ahead, offset) &&
+		        !segment_read(segment, window->data, ahead = length, offset)))
+			return NULL;
+		window->slot = slot;
+		window->offset = offset;
+		window->length = ahead;
+	}
+	return window->data + (offset - window->offset);
+}
+
+/* The head of a message's record, lent, or read into *allocated when it is large. */
+static const uint8_t *
+look_at_head(
+    struct recovery *recovery, const struct location *location, size_t *length, uint8_t **allocated)
+{
+	uint32_t offset = location->offset + RECORD_HEADER_SIZE;
+	const uint8_t *data = look_at(recovery, location->slot, offset, 4);
+	struct buf_reader reader;
+
+	*allocated = NULL;
+	if (data == NULL)
+		return NULL;
+	buf_reader_init(&reader, data, 4);
+	*length = buf_get_u32(&reader);
+	if (*length <= WINDOW_SIZE)
+		return look_at(recovery, location->slot, offset, *length);
+	*allocated = journal_read_head(recovery->journal, location, length);
+	return *allocated;
+}
+
+static bool
 replay_message(struct recovery *recovery, const struct location *location)
 {
 	const struct journal_handler *handler = &recovery->journal->handler;
@@ -339,40 +407,66 @@ replay_message(struct recovery *recovery, const struct location *location)
 	struct message_head head;
 	struct state state;
 	size_t length;
-	uint8_t *data = journal_read_head(recovery->journal, location, &length);
+	uint8_t *allocated;
+	const uint8_t *data = look_at_head(recovery, location, &length, &allocated);
+	bool good = data != NULL && message_decode(data, length, &head);
 
-	if (data == NULL || !message_decode(data, length, &head)) {
-		recovery->damaged++;
-		free(data);
-		return;
+	if (good) {
+		/* The handler reads all envelopes, so that the effects are next. */
+		handler->message(handler->arg, location, &head);
+		for (uint32_t count = message_effect_count(&head);
+		     count > 0 && message_next_effect(&head, &state); count--)
+			handler->state(handler->arg, &state, &nowhere);
 	}
-	/* The handler reads all envelopes, so that the effects are next. */
-	handler->message(handler->arg, location, &head);
-	for (uint32_t count = message_effect_count(&head);
-	     count > 0 && message_next_effect(&head, &state); count--)
-		handler->state(handler->arg, &state, &nowhere);
-	free(data);
+	free(allocated);
+	return good;
+}
+
+static bool
+replay_state(struct recovery *recovery, const struct location *location)
+{
+	const struct journal_handler *handler = &recovery->journal->handler;
+	struct buf_reader reader;
+	struct state state;
+	const uint8_t *data;
+
+	if (location->length > WINDOW_SIZE)
+		return false;
+	data = look_at(
+	    recovery, location->slot, location->offset + RECORD_HEADER_SIZE, location->length);
+	if (data == NULL)
+		return false;
+	buf_reader_init(&reader, data, location->length);
+	if (!state_decode(&reader, &state) || !buf_reader_done(&reader))
+		return false;
+	handler->state(handler->arg, &state, location);
+	return true;
+}
+
+static bool
+replay_item(struct recovery *recovery, const struct item *item)
+{
+	const struct record_key *key = &recovery->journal->segments[item->slot]->key;
+	const uint8_t *header = look_at(recovery, item->slot, item->offset, RECORD_HEADER_SIZE);
+	struct location location;
+	struct record record;
+
+	if (header == NULL || !record_parse(header, key, item->offset, &record))
+		return false;
+	location = (struct location){ item->slot, item->offset, record.length };
+	return record.type == RECORD_MESSAGE ? replay_message(recovery, &location)
+	                                     : replay_state(recovery, &location);
 }
 
 static void
 replay(struct recovery *recovery)
 {
-	const struct journal_handler *handler = &recovery->journal->handler;
-	struct state state;
-
 	if (recovery->item_count > 0)
 		qsort(recovery->items, recovery->item_count, sizeof(struct item), compare_items);
 	for (size_t i = 0; i < recovery->item_count; i++) {
 		const struct item *item = &recovery->items[i];
-		struct location location = { item->slot, item->offset, item->length };
 
-		if (is_void(recovery, item))
-			continue;
-		if (item->type == RECORD_MESSAGE)
-			replay_message(recovery, &location);
-		else if (journal_read_state(recovery->journal, &location, &state))
-			handler->state(handler->arg, &state, &location);
-		else
+		if (!is_void(recovery, item) && !replay_item(recovery, item))
 			recovery->damaged++;
 	}
 }
@@ -428,17 +522,23 @@ prune_needs(struct journal *journal)
 enum journal_open_result
 journal_recover(struct journal *journal)
 {
-	struct recovery recovery = { .journal = journal };
-	enum journal_open_result result = scan(&recovery);
+	struct recovery *recovery = calloc(1, sizeof(*recovery));
+	enum journal_open_result result;
 
+	if (recovery == NULL)
+		fatalx("out of memory");
+	recovery->journal = journal;
+	result = scan(recovery);
+	free(recovery->data);
 	if (result == JOURNAL_OPENED) {
-		cut_voids(&recovery);
+		cut_voids(recovery);
 		prune_needs(journal);
-		replay(&recovery);
-		journal->damaged = recovery.damaged > 0;
+		replay(recovery);
+		journal->damaged = recovery->damaged > 0;
 		remove_odd(journal);
 	}
-	free(recovery.items);
-	free(recovery.voids);
+	free(recovery->items);
+	free(recovery->voids);
+	free(recovery);
 	return result;
 }
