@@ -82,17 +82,30 @@ set_accepting(void)
 	}
 }
 
+static const char *
+advice_when_full(int error)
+{
+	switch (error) {
+	case EMFILE:
+		return "raise the limit of open files, or lower smtp limit sessions";
+	case ENFILE:
+		return "raise the system's limit of open files (fs.file-max)";
+	default:
+		return "give the machine more memory, or lower smtp limit sessions";
+	}
+}
+
 /* No descriptor for a new connection: one is told so with the spare, then all wait a moment. */
 static void
-meet_full(struct door *door)
+meet_full(struct door *door, int error)
 {
 	static const char words[] = "421 4.3.2 too many connections, try again later\r\n";
 	struct timeval delay = { .tv_usec = ACCEPT_PAUSE_MS * 1000 };
 	int fd;
 
 	if (!listener.full_logged)
-		log_error("no descriptors left to accept connections: raise the limit of open "
-		          "files, or lower smtp limit sessions");
+		log_error("no descriptors left to accept connections: %s; %s", strerror(error),
+		    advice_when_full(error));
 	listener.full_logged = true;
 	if (listener.spare_fd != -1) {
 		(void)close(listener.spare_fd); /* a copy of a socket, nothing to lose */
@@ -147,7 +160,7 @@ on_connection(evutil_socket_t fd, short what, void *arg)
 		if (connection == -1) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			    errno == ENOMEM)
-				meet_full(door);
+				meet_full(door, errno);
 			else if (errno == ECONNABORTED || errno == EINTR)
 				continue;
 			else if (errno != EAGAIN && errno != EWOULDBLOCK)

@@ -185,10 +185,14 @@ void
 session_start(struct service *service, struct settings *settings,
     const struct listener_config *listener, const struct client *client, int fd)
 {
+	static const char no_memory[] = "421 4.3.0 too little memory, try again later\r\n";
 	struct session *s = calloc(1, sizeof(*s));
 
 	if (s == NULL) {
-		(void)close(fd); /* no memory to say why */
+		log_error("no memory for another session: give the machine more, or lower smtp "
+		          "limit sessions");
+		(void)send(fd, no_memory, sizeof(no_memory) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		(void)close(fd); /* it was told, or is gone */
 		return;
 	}
 	s->service = service;

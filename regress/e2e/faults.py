@@ -28,7 +28,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[1] / "shim/faultshim.c"
 KINDS = ("sync", "write", "rename", "allocate", "truncate", "link", "unlink", "open", "socket",
     "accept", "memfd", "memory")
 COUNTS = ("syncs", "shortened", *(f"{kind}_failed" for kind in KINDS))
-FIELDS = ("syncs", "sync_delay", "short_writes", "shortened",
+FIELDS = ("syncs", "sync_delay", "short_writes", "shortened", "seconds",
     *(f"{kind}_{what}" for kind in KINDS for what in ("error", "failed")))
 
 

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* To files: write, pwrite, writev and pwritev. */
@@ -49,6 +50,7 @@ struct faults {
 	uint32_t sync_delay;   /* microseconds before each sync */
 	uint32_t short_writes; /* 1: half of what is to be written is, once each */
 	uint32_t shortened;    /* how many were */
+	uint32_t seconds;      /* that the monotonic clock is ahead */
 	struct {
 		uint32_t error;  /* errno's value instead of the call; 0 none */
 		uint32_t failed; /* how many were made to fail */
@@ -370,6 +372,17 @@ int
 memfd_create(const char *name, unsigned flags)
 {
 	return fails(MEMFD) ? -1 : REAL(memfd_create)(name, flags);
+}
+
+int
+clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int result = REAL(clock_gettime)(clock, now);
+
+	if (result == 0 && is_meant() &&
+	    (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE))
+		now->tv_sec += faults->seconds;
+	return result;
 }
 
 #ifdef FAULTS_MEMORY
