@@ -227,7 +227,8 @@ a_failure_that_neither_sender_nor_postmaster_can_be_told_is_held(void **state)
 
 	(void)state;
 	sender_targets = 1001;
-	strcpy(queue.config->postmaster, "erin@example.test");
+	free(queue.config->postmaster);
+	queue.config->postmaster = strdup("erin@example.test");
 	fail_one(ids[0]);
 	assert_null(find_report_soon(ids[0]));
 	entry = index_find_entry(queue.index, envelope_id_make(ids[0], 1));
