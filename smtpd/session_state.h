@@ -1,7 +1,7 @@
 /*
- * A session's inside, for the four files that make it: session.c (bytes in and out, and the end),
- * session_begin.c (who may enter, PROXY header, greeting), session_command.c (commands up to RCPT)
- * and session_text.c (DATA, BDAT, the commit).
+ * A session's inside, for the files that make it: session.c (bytes in and out, and the end),
+ * session_begin.c (who may enter, PROXY header, greeting), session_tls.c (encryption),
+ * session_command.c (commands up to RCPT) and session_text.c (DATA, BDAT, the commit).
  */
 #ifndef SMTPD_SESSION_STATE_H
 #define SMTPD_SESSION_STATE_H
@@ -139,6 +139,19 @@ size_t session_take_proxy_header(struct session *, const char *, size_t);
 void session_command(struct session *, const char *line, size_t length);
 void session_rcpt_target(void *, const struct ipc_target *);
 void session_rcpt_answered(void *, const struct reply *);
+
+/* session_tls.c */
+
+/* The handshake is over: what the client says and hears can't be read or changed on its way. */
+bool session_is_encrypted(const struct session *);
+#define SESSION_BINDING_MAX 64
+/*
+ * What binds a login to this very TLS connection, so that it is worth nothing on another: `type` is
+ * "tls-exporter" (RFC 9266) or "tls-server-end-point" (RFC 5929). Fills at most SESSION_BINDING_MAX
+ * bytes. False when the session isn't encrypted, or has no binding of that type.
+ */
+bool session_channel_binding(
+    const struct session *, const char *type, uint8_t *binding, size_t *length);
 
 /* session_text.c */
 void session_begin_data(struct session *, const struct command *);
