@@ -90,6 +90,8 @@ CUTS ?= 104
 powercut: test-deps all
 	POSTERN_BUILD='$(BUILD)' $(PYTHON) -B regress/powercut/powercut.py --cuts $(CUTS)
 
+# Beside Postfix, OpenSMTPD and Exim (regress/bench/README), as root. BENCH=quick, BENCH=full.
+BENCH ?= default
 .PHONY: bench
-bench: test-deps all
-	BUILD='$(BUILD)' regress/bench/run.sh
+bench: all
+	BUILD='$(BUILD)' regress/bench/run.sh -p $(BENCH)

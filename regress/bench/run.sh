@@ -1,6 +1,6 @@
 #!/bin/bash
-# Measures this suite beside Postfix (see README): regress/bench/run.sh [run.py's options]
-# In a mount namespace of its own, so that whatever happens nothing stays mounted.
+# Measures Postern beside Postfix, OpenSMTPD and Exim (see README): regress/bench/run.sh [run.py's
+# options]. In a mount namespace of its own, so that whatever happens nothing stays mounted.
 set -eu
 cd "$(dirname "$0")/../.."
 if [ "$(id -u)" != 0 ]; then
