@@ -93,5 +93,5 @@ powercut: test-deps all
 # Beside Postfix, OpenSMTPD and Exim (regress/bench/README), as root. BENCH=quick, BENCH=full.
 BENCH ?= default
 .PHONY: bench
-bench: all
+bench: test-deps all
 	BUILD='$(BUILD)' regress/bench/run.sh -p $(BENCH)
