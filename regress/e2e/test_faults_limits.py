@@ -3,10 +3,9 @@ told to try later, the log says what is short, and service goes on after."""
 
 import contextlib
 import errno
-import os
 import re
-import signal
 import smtplib
+import subprocess
 
 import pytest
 
@@ -121,6 +120,24 @@ def test_a_child_is_back_once_the_supervisor_has_descriptors(postern, program):
     finally:
         limit_descriptors(supervisor, before)
     sent.append(is_up_again(postern, 10))
+    arrives(postern, sent)
+    assert postern.pids("smtpd") == [supervisor]
+
+
+@pytest.mark.root
+def test_a_child_is_back_once_the_supervisor_has_memory(postern):
+    """What it needs to try again it has; its children have its limit, and can't even begin."""
+    (supervisor,) = postern.pids("smtpd")
+    postern.allow(r"child-\w+.*program=directory")
+    subprocess.run(["prlimit", f"--pid={supervisor}", "--as=1:"], check=True)
+    try:
+        postern.kill("directory")
+        postern.wait_log("child-restarts", program="directory", delay_ms=200)
+        code, words = try_send(postern, 1)
+        assert 400 <= code <= 499, words
+    finally:
+        subprocess.run(["prlimit", f"--pid={supervisor}", "--as=unlimited:"], check=True)
+    sent = [is_up_again(postern, 2)]
     arrives(postern, sent)
     assert postern.pids("smtpd") == [supervisor]
 
