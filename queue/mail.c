@@ -290,6 +290,20 @@ resume_entry(struct queue *queue, struct entry *entry)
 	}
 }
 
+static bool
+is_any_waiting(const struct queue *queue)
+{
+	const struct message *message = index_from(queue->index, 0);
+
+	for (; message != NULL; message = index_next(queue->index, message)) {
+		for (uint32_t i = 0; i < message->count; i++) {
+			if (message->entries[i].state == ENTRY_NEW)
+				return true;
+		}
+	}
+	return false;
+}
+
 /*
  * While the queue runs with mail to deliver, tries are recorded at least every queue_retry_max. A
  * clock that is much further ahead of the spool is wrong, or the machine was down: either way no
@@ -304,8 +318,8 @@ look_for_lost_time(struct queue *queue)
 	queue->lost = 0;
 	queue->last_wall = journal_last_wall(queue->journal);
 	ahead = clock_wall() - queue->last_wall;
-	if (queue->last_wall == 0 || queue->envelopes == 0 ||
-	    ahead <= DAY + (int64_t)queue->config->queue_retry_max)
+	if (queue->last_wall == 0 || ahead <= DAY + (int64_t)queue->config->queue_retry_max ||
+	    !is_any_waiting(queue))
 		return;
 	queue->lost = ahead;
 	log_warning("the clock is %" PRId64 " hours ahead of what was last written to the spool; "

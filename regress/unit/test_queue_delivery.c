@@ -431,6 +431,27 @@ a_clock_that_is_a_year_ahead_at_the_start_expires_and_warns_of_nothing(void **st
 	assert_int_equal(envelope.last_reply.code, 452);
 }
 
+/* Nothing is written while all that is queued is held: a quiet week is no lost time. */
+static void
+held_mail_does_not_make_the_clock_look_wrong(void **state)
+{
+	struct entry *entry;
+	uint32_t id = ids[0];
+
+	(void)state;
+	commit_one(id);
+	entry = index_find_entry(queue.index, envelope_id_make(id, 1));
+	scheduler_unset(queue.scheduler, entry);
+	entry->state = ENTRY_HELD;
+	mail_update(&queue, entry, NULL);
+	assert_true(commit_now(&queue));
+	wall_ahead += 7 * 86400;
+	crash_and_restart();
+	assert_int_equal(index_find_entry(queue.index, envelope_id_make(id, 1))->state, ENTRY_HELD);
+	assert_int_equal(queue.lost, 0);
+	assert_false(is_logged("the clock is"));
+}
+
 static void
 time_that_was_lost_is_not_given_again_at_the_next_start(void **state)
 {
@@ -469,6 +490,7 @@ main(void)
 		TEST(what_expired_while_nothing_ran_is_tried_once_more),
 		TEST(what_expired_while_nothing_ran_goes_back_if_that_fails),
 		TEST(a_clock_that_is_a_year_ahead_at_the_start_expires_and_warns_of_nothing),
+		TEST(held_mail_does_not_make_the_clock_look_wrong),
 		TEST(time_that_was_lost_is_not_given_again_at_the_next_start),
 		TEST(a_temporary_failure_waits_and_is_remembered),
 	};
