@@ -72,8 +72,8 @@ static void
 records_of_all_sizes_come_back(void **state)
 {
 	(void)state;
-	for (uint32_t id = 1; id <= 400; id++) {
-		put(id, id * 7919 % (id % 5 == 0 ? 70000 : 3000), JOURNAL_OK);
+	for (uint32_t id = 1; id <= 2000; id++) {
+		put(id, id * 7919 % (id % 100 == 0 ? 70000 : 500), JOURNAL_OK);
 		if (id % 10 == 0) {
 			assert_true(commit());
 			change(id - 5, STATE_UPDATE, id);
@@ -82,9 +82,10 @@ records_of_all_sizes_come_back(void **state)
 	assert_true(commit());
 	crash();
 	open_again();
-	for (uint32_t id = 1; id <= 400; id++)
+	for (uint32_t id = 1; id <= 2000; id++)
 		assert_intact(id);
-	for (uint32_t id = 10; id <= 400; id += 10)
+	assert_false(journal_was_damaged(fixture.journal));
+	for (uint32_t id = 10; id <= 2000; id += 10)
 		assert_int_equal(find_known(id - 5)->tries, id);
 }
 
