@@ -228,9 +228,14 @@ listener_add(
 	*listener = parse->draft.listener;
 	listener->address = *address;
 	listener->address_length = (uint32_t)length;
-	listener->proxy_trusted = parse_copy(listener->proxy_trusted);
-	listener->hostname = parse_copy(listener->hostname);
-	listener->tag = parse_copy(listener->tag);
+	/* Each has strings of its own, those that the draft hasn't too. */
+	if (listener->proxy_trusted != NULL)
+		listener->proxy_trusted = parse_copy(listener->proxy_trusted);
+	if (listener->hostname != NULL)
+		listener->hostname = parse_copy(listener->hostname);
+	if (listener->tag != NULL)
+		listener->tag = parse_copy(listener->tag);
+	config_complete_listener(listener);
 }
 
 static void
@@ -365,7 +370,6 @@ listen_finish(struct parse *parse)
 		    draft->listener.hostname);
 		return;
 	}
-	config_complete_listener(&draft->listener);
 	if (draft->is_socket)
 		listen_socket(parse);
 	else
