@@ -164,7 +164,7 @@ trace_result(const struct ipc_resolve *address, const char *source, enum resolve
 static void
 trace_question(const struct lookup *lookup, const char *result, size_t names)
 {
-	char text[REVERSE_NAME_MAX];
+	char text[REVERSE_NAME_MAX], answers[ANSWER_NAMES_MAX * (HOSTNAME_MAX + 1) + 1] = "";
 	struct log_line line;
 
 	if (!log_trace_begin(&line, LOG_TRACE_LOOKUP, "dns-looked-up"))
@@ -178,8 +178,12 @@ trace_question(const struct lookup *lookup, const char *result, size_t names)
 		log_text(&line, "type", lookup->address.family == CLIENT_INET4 ? "A" : "AAAA");
 	}
 	log_text(&line, "result", result);
-	for (size_t i = 0; i < names; i++)
-		log_text(&line, "answer", lookup->names[i]);
+	for (size_t i = 0; i < names; i++) {
+		strlcat(answers, i == 0 ? "" : ",", sizeof(answers));
+		strlcat(answers, lookup->names[i], sizeof(answers));
+	}
+	if (names > 0)
+		log_text(&line, "answer", answers);
 	log_number(&line, "time_ms", clock_monotonic_ms() - lookup->asked_ms);
 	log_end(&line);
 }
@@ -281,7 +285,7 @@ lookup_answer(struct lookup *lookup, enum dns_status status, const uint8_t *pack
 		    status == DNS_ANSWERED && answer_has_address(packet, length, &lookup->address);
 		trace_question(lookup,
 		    confirms                     ? "has-the-address"
-		        : status == DNS_ANSWERED ? "has-other-addresses"
+		        : status == DNS_ANSWERED ? "lacks-the-address"
 		                                 : status_word(status),
 		    0);
 		if (confirms) {
@@ -346,6 +350,14 @@ lookup_add_waiter(struct lookup *lookup, const struct waiter *waiter)
 	return true;
 }
 
+/* There is no room for another. */
+static void
+refuse(struct lookups *lookups, const struct waiter *waiter, const struct ipc_resolve *address)
+{
+	trace_result(address, "too-many-lookups", RESOLVE_FAILED, "", 0);
+	answer(lookups, waiter, RESOLVE_FAILED, "");
+}
+
 void
 lookups_start(struct lookups *lookups, const struct ipc_resolve *request, void *owner, uint32_t id)
 {
@@ -367,20 +379,20 @@ lookups_start(struct lookups *lookups, const struct ipc_resolve *request, void *
 	lookup = lookup_find(lookups, &address);
 	if (lookup != NULL) {
 		if (lookups->waiter_count >= WAITERS_MAX || !lookup_add_waiter(lookup, &waiter))
-			answer(lookups, &waiter, RESOLVE_FAILED, "");
+			refuse(lookups, &waiter, &address);
 		return;
 	}
 	lookup = lookups->count >= LOOKUPS_MAX || lookups->waiter_count >= WAITERS_MAX
 	    ? NULL
 	    : lookup_new(lookups, &address);
 	if (lookup == NULL) {
-		answer(lookups, &waiter, RESOLVE_FAILED, "");
+		refuse(lookups, &waiter, &address);
 		return;
 	}
 	if (!lookup_add_waiter(lookup, &waiter)) {
 		lookup_unlink(lookup);
 		lookup_free(lookup);
-		answer(lookups, &waiter, RESOLVE_FAILED, "");
+		refuse(lookups, &waiter, &address);
 		return;
 	}
 	reverse_name(&address, name, sizeof(name));

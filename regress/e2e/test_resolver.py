@@ -175,6 +175,21 @@ def test_name_is_told_only_when_it_is_confirmed(make_postern, nameserver):
             assert "mx.example.test" not in client_part
 
 
+def test_trace_tells_each_question_and_its_answer(make_postern, nameserver):
+    postern = make(make_postern, nameserver)
+    postern.smtpctl("trace", "lookup")
+    number = re.compile("^[0-9]+$")
+    for client in ("several", "another", "nameless"):
+        received_from(postern, CLIENTS[client], client)
+    postern.wait_log("dns-looked-up", name="10.113.0.203.in-addr.arpa.", type="PTR",
+        result="answered", answer=re.compile(r"\bthird\.client\.test\b"), time_ms=number)
+    for name, result in (("third", "has-the-address"), ("another", "lacks-the-address")):
+        postern.wait_log("dns-looked-up", name=f"{name}.client.test", type="A", result=result)
+    postern.wait_log("client-looked-up", address=CLIENTS["several"], source="dns",
+        result="confirmed", name="third.client.test", time_ms=number)
+    postern.wait_log("client-looked-up", address=CLIENTS["nameless"], source="dns", result="none")
+
+
 @pytest.mark.parametrize("name", [
     b"\x3f" + b"a" * 63 + b"\x3f" + b"b" * 63 + b"\x3f" + b"c" * 63 + b"\x3d" + b"d" * 61 + b"\0",
     b"\x09evil\r\nX:y\x04test\0",
