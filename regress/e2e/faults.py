@@ -102,9 +102,14 @@ def faults(faults_library):  # pylint: disable=redefined-outer-name
 
 
 @pytest.fixture
-def memory_faults(stage):
+def own_memory(stage):
+    """Skips the test where the programs' memory is a sanitizer's."""
     if b"__asan" in (stage / "usr/sbin/smtpd").read_bytes():
         pytest.skip("a sanitizer has a malloc of its own")
+
+
+@pytest.fixture
+def memory_faults(own_memory):  # pylint: disable=unused-argument,redefined-outer-name
     with tempfile.TemporaryDirectory(prefix="postern-shim-", dir="/tmp") as directory:
         os.chmod(directory, 0o755)
         made = Faults(build(directory, "-DFAULTS_MEMORY"))

@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from faults import faults, faults_library, memory_faults  # noqa: F401
+from faults import faults, faults_library  # noqa: F401
 from postern import wait_for
 from test_faults_disk import arrives, is_up_again, try_send
 

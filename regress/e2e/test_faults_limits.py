@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from faults import faults, faults_library, memory_faults  # noqa: F401
+from faults import faults, faults_library, memory_faults, own_memory  # noqa: F401
 from postern import wait_for
 from test_faults_disk import (arrives, highest_descriptor, is_up_again, limit_descriptors,
     soft_limit, try_send, try_send_briefly)
@@ -125,6 +125,7 @@ def test_a_child_is_back_once_the_supervisor_has_descriptors(postern, program):
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("own_memory")
 def test_a_child_is_back_once_the_supervisor_has_memory(postern):
     """What it needs to try again it has; its children have its limit, and can't even begin."""
     (supervisor,) = postern.pids("smtpd")
