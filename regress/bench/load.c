@@ -219,15 +219,14 @@ session_say(struct session *s, const char *words, size_t length)
 	session_write(s);
 }
 
-/* "RCPT TO:<...>": numbered as smtp-source numbers them where there are several. */
+/* Where there are several they are numbered as by smtp-source: ADDRESS, 2ADDRESS, 3ADDRESS, ... */
 static size_t
 put_recipient(char *at, const struct session *s, unsigned number)
 {
-	if (load.recipients > 1)
-		return (size_t)sprintf(at, "RCPT TO:<%u%s>\r\n", number + 1, load.to);
 	if (load.mailboxes > 1)
-		return (size_t)sprintf(
-		    at, "RCPT TO:<%u%s>\r\n", s->id % load.mailboxes + 1, load.to);
+		number = s->id % load.mailboxes;
+	if (number > 0)
+		return (size_t)sprintf(at, "RCPT TO:<%u%s>\r\n", number + 1, load.to);
 	return (size_t)sprintf(at, "RCPT TO:<%s>\r\n", load.to);
 }
 
@@ -489,7 +488,7 @@ wait_for_events(int timeout_ms)
 
 /*
  * A server whose backlog overflows forgets connections that the client holds for made: those that
- * are not greeted in time are made again.
+ * are not greeted in time are made again, or given up when no more are needed.
  */
 static void
 give_up_waiting(void)
@@ -504,8 +503,11 @@ give_up_waiting(void)
 	last = now;
 	for (i = 0; i < load.sessions; i++) {
 		s = &load.all[i];
-		if ((s->stage == STAGE_CONNECT || s->stage == STAGE_GREETING) &&
-		    now - s->due_ms > GREETING_PATIENCE)
+		if (s->stage != STAGE_CONNECT && s->stage != STAGE_GREETING)
+			continue;
+		if (!more_to_send())
+			session_close(s, 0);
+		else if (now - s->due_ms > GREETING_PATIENCE)
 			session_fail(s, "not in time");
 	}
 }
@@ -655,8 +657,8 @@ usage(void)
 	      "  -m N      messages (1)\n"
 	      "  -d MS     instead: as many as come to their end in so long\n"
 	      "  -l N|mix  bytes of a message's body (4096), or sizes as in real mail\n"
-	      "  -r N      recipients of each, 1ADDRESS, 2ADDRESS, ... (1: ADDRESS)\n"
-	      "  -u N      mailboxes in turn, 1ADDRESS, 2ADDRESS, ... (1: ADDRESS)\n"
+	      "  -r N      recipients of each: ADDRESS, 2ADDRESS, 3ADDRESS, ... (1)\n"
+	      "  -u N      mailboxes in turn: ADDRESS, 2ADDRESS, 3ADDRESS, ... (1)\n"
 	      "  -t ADDR   ADDRESS (u@example.test)\n"
 	      "  -c        a new connection for each message\n"
 	      "  -n        one command at a time, even where the server offers PIPELINING\n"

@@ -35,7 +35,7 @@ class Case:
     sessions: int
     size: str = "4096"
     recipients: int = 1
-    mailboxes: int = 0  # 0: all to one
+    mailboxes: int = 1  # each message to one of them, in turn
     reconnect: bool = False
     memory: bool = False  # look at the memory in a second, short run under the same load
 
@@ -145,7 +145,7 @@ def send(server, case, messages, run):
     if case.client == "source":
         return source(server, case, messages)
     return load(server, "-m", messages, "-s", case.sessions, "-l", case.size, "-r",
-        case.recipients, "-u", max(case.mailboxes, 1), "-R", run, "-T", CLIENT_SECONDS * 1000,
+        case.recipients, "-u", case.mailboxes, "-R", run, "-T", CLIENT_SECONDS * 1000,
         *(["-c"] if case.reconnect else []), *(["-n"] if case.client == "plain" else []))
 
 
@@ -175,8 +175,7 @@ def measure(server, case, messages, run, delay_us):
         "messages": messages}
     copies = messages * case.recipients
     with Running(server, delay_us) as running:
-        maildirs = server.maildirs(max(case.mailboxes,
-            case.recipients if case.recipients > 1 else 0))
+        maildirs = server.maildirs(max(case.mailboxes, case.recipients))
         base = mail_count(maildirs)
         flushes, cpu = running.disk.flushes(), running.cgroup.cpu_ms()
         sent = send(server, case, messages, run)
@@ -231,7 +230,7 @@ def measure_idle(server):
 def measure_fairness(server, seconds):
     """The latency of a client with one session, alone and beside one with a hundred."""
     rows = []
-    single = ["-t", "1u@example.test", "-b", "127.0.0.3", "-s", 1, "-d", seconds * 1000]
+    single = ["-t", "2u@example.test", "-b", "127.0.0.3", "-s", 1, "-d", seconds * 1000]
     with Running(server) as running:
         for number, name in ((1, "alone"), (2, "beside 100")):
             flood = None
@@ -240,12 +239,13 @@ def measure_fairness(server, seconds):
                     "127.0.0.2", "-d", (seconds + 2) * 1000), stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE, text=True)
                 time.sleep(1)
-            before = mail_count(server.maildirs(1))
+            mailbox = server.maildirs(2)[1:]
+            before = mail_count(mailbox)
             sent = load(server, *single, "-R", number)
             flooded = json.loads(flood.communicate()[0]) if flood is not None else None
-            wait_for_mail(server.maildirs(1), before + sent["acknowledged"])
+            wait_for_mail(mailbox, before + sent["acknowledged"])
             running.disk.settle()
-            found = verify(number, sent["begun"], 1, server.maildirs(1))
+            found = verify(number, sent["begun"], 1, mailbox)
             rows.append({"server": server.name, "case": name, "client": "load", "sessions": 1,
                 "size": "4096", "messages": sent["acknowledged"],
                 "taken_per_s": sent["acknowledged"] / sent["seconds"],

@@ -1,7 +1,7 @@
 """The servers that the bench measures. Postern comes from the build tree; the others are Debian's
 packages, each in a root of its own below build/bench, which is made once.
 
-Each has the mailboxes u@example.test and 0u to 100u@example.test, listens on a port of 127.0.0.1,
+Each has the mailboxes u@example.test and 2u to 100u@example.test, listens on a port of 127.0.0.1,
 asks no DNS, offers no TLS, and has its limits on clients lifted; the rest is as it comes.
 """
 
@@ -15,7 +15,7 @@ import time
 from measure import TOP, WORK, command
 
 BUILD = TOP / os.environ.get("BUILD", "build")
-MAILBOXES = ["u"] + [f"{number}u" for number in range(101)]
+MAILBOXES = ["u"] + [f"{number}u" for number in range(2, 101)]
 MAIL_UID = 5000
 
 
@@ -28,11 +28,9 @@ class Server:
     def prepare(self):
         """What is made once."""
 
-    def maildirs(self, count=0):
-        """Where u's mail lies; of 1u to `count`u."""
-        if count == 0:
-            return [self.mail / "u"]
-        return [self.mail / f"{number}u" for number in range(1, count + 1)]
+    def maildirs(self, count=1):
+        """Where the mail of the first `count` mailboxes lies."""
+        return [self.mail / user for user in MAILBOXES[:count]]
 
     def wait_until_it_answers(self):
         deadline = time.monotonic() + 30
