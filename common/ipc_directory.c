@@ -21,6 +21,7 @@ ipc_rcpt_encode(struct buf *buf, const struct ipc_rcpt *rcpt)
 	address_encode(buf, &rcpt->sender);
 	address_encode(buf, &rcpt->rcpt);
 	buf_add_u64(buf, rcpt->size);
+	buf_add_string(buf, rcpt->senders_table);
 }
 
 bool
@@ -36,6 +37,7 @@ ipc_rcpt_decode(struct buf_reader *reader, struct ipc_rcpt *rcpt)
 	if (!address_decode(reader, &rcpt->sender) || !address_decode(reader, &rcpt->rcpt))
 		reader->failed = true;
 	rcpt->size = buf_get_u64(reader);
+	buf_get_string(reader, rcpt->senders_table, sizeof(rcpt->senders_table));
 	return !reader->failed;
 }
 
@@ -125,5 +127,89 @@ ipc_usage_decode(struct buf_reader *reader, struct ipc_usage *usage)
 	usage->known = buf_get_bool(reader);
 	usage->bytes = buf_get_u64(reader);
 	usage->messages = buf_get_u64(reader);
+	return !reader->failed;
+}
+
+static void
+encode_binding(struct buf *buf, const struct ipc_binding *binding)
+{
+	buf_add_u8(buf, binding->length);
+	buf_add(buf, binding->bytes, binding->length);
+}
+
+static void
+decode_binding(struct buf_reader *reader, struct ipc_binding *binding)
+{
+	binding->length = buf_get_u8(reader);
+	if (binding->length > sizeof(binding->bytes))
+		reader->failed = true;
+	else
+		buf_get(reader, binding->bytes, binding->length);
+}
+
+void
+ipc_auth_data_encode(struct buf *buf, const struct ipc_auth_data *data)
+{
+	buf_add_u16(buf, data->length);
+	buf_add(buf, data->bytes, data->length);
+}
+
+bool
+ipc_auth_data_decode(struct buf_reader *reader, struct ipc_auth_data *data)
+{
+	data->length = buf_get_u16(reader);
+	if (data->length > sizeof(data->bytes))
+		reader->failed = true;
+	else
+		buf_get(reader, data->bytes, data->length);
+	return !reader->failed;
+}
+
+void
+ipc_auth_encode(struct buf *buf, const struct ipc_auth *auth)
+{
+	buf_add_u8(buf, auth->mechanism);
+	buf_add_string(buf, auth->service);
+	buf_add_string(buf, auth->table);
+	buf_add_u64(buf, auth->session);
+	buf_add_u8(buf, auth->client_family);
+	buf_add(buf, auth->client_address, sizeof(auth->client_address));
+	encode_binding(buf, &auth->exporter);
+	encode_binding(buf, &auth->end_point);
+	buf_add_u8(buf, auth->has_initial);
+	ipc_auth_data_encode(buf, &auth->initial);
+}
+
+bool
+ipc_auth_decode(struct buf_reader *reader, struct ipc_auth *auth)
+{
+	memset(auth, 0, sizeof(*auth));
+	auth->mechanism = buf_get_enum(reader, SASL_MECHANISM_COUNT);
+	buf_get_string(reader, auth->service, sizeof(auth->service));
+	buf_get_string(reader, auth->table, sizeof(auth->table));
+	auth->session = buf_get_u64(reader);
+	auth->client_family = buf_get_enum(reader, CLIENT_COUNT);
+	buf_get(reader, auth->client_address, sizeof(auth->client_address));
+	decode_binding(reader, &auth->exporter);
+	decode_binding(reader, &auth->end_point);
+	auth->has_initial = buf_get_bool(reader);
+	ipc_auth_data_decode(reader, &auth->initial);
+	return !reader->failed;
+}
+
+void
+ipc_auth_done_encode(struct buf *buf, const struct ipc_auth_done *done)
+{
+	reply_encode(buf, &done->reply);
+	buf_add_string(buf, done->user);
+}
+
+bool
+ipc_auth_done_decode(struct buf_reader *reader, struct ipc_auth_done *done)
+{
+	memset(done, 0, sizeof(*done));
+	if (!reply_decode(reader, &done->reply))
+		reader->failed = true;
+	buf_get_string(reader, done->user, sizeof(done->user));
 	return !reader->failed;
 }

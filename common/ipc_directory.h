@@ -12,6 +12,16 @@
  *	                                   FORGET: what MAILBOX answered earlier is out of date
  *	USAGE_DONE                         USAGE: how full is this mailbox? (asked of its mda)
  *
+ *	listener -> directory              directory -> listener
+ *	AUTH: a login begins               CHALLENGE or DONE
+ *	AUTH_RESPONSE: what the client     CHALLENGE or DONE
+ *	  said to the challenge
+ *	AUTH_CANCEL: it goes on no more    nothing
+ *
+ * A login is named by the id of its AUTH; RESPONSE and CANCEL carry that in the frame's `peer`, and
+ * RESPONSE has an id of its own for its answer. DONE ends a login, whatever its reply; it may be
+ * held back for AUTH_HOLD_MAX seconds. What is in a response is never logged.
+ *
  * Answers carry their request's id. The answer to RCPT for one recipient names a destination once
  * however many aliases lead there; the listener makes them unique over a transaction's recipients.
  */
@@ -28,15 +38,22 @@
 #include "common/reply.h"
 
 enum ipc_directory_type {
-	DIRECTORY_RCPT = 1,     /* request: struct ipc_rcpt */
-	DIRECTORY_TARGET,       /* struct ipc_target */
-	DIRECTORY_RCPT_DONE,    /* struct reply */
-	DIRECTORY_MAILBOX,      /* request: struct ipc_mailbox_request */
-	DIRECTORY_MAILBOX_DONE, /* struct ipc_mailbox */
-	DIRECTORY_FORGET,       /* no payload */
-	DIRECTORY_USAGE,        /* directory to queue: struct ipc_mailbox, who and where */
-	DIRECTORY_USAGE_DONE,   /* queue to directory: struct ipc_usage */
+	DIRECTORY_RCPT = 1,       /* request: struct ipc_rcpt */
+	DIRECTORY_TARGET,         /* struct ipc_target */
+	DIRECTORY_RCPT_DONE,      /* struct reply */
+	DIRECTORY_MAILBOX,        /* request: struct ipc_mailbox_request */
+	DIRECTORY_MAILBOX_DONE,   /* struct ipc_mailbox */
+	DIRECTORY_FORGET,         /* no payload */
+	DIRECTORY_USAGE,          /* directory to queue: struct ipc_mailbox, who and where */
+	DIRECTORY_USAGE_DONE,     /* queue to directory: struct ipc_usage */
+	DIRECTORY_AUTH,           /* request: struct ipc_auth */
+	DIRECTORY_AUTH_RESPONSE,  /* request: struct ipc_auth_data */
+	DIRECTORY_AUTH_CANCEL,    /* no payload */
+	DIRECTORY_AUTH_CHALLENGE, /* struct ipc_auth_data */
+	DIRECTORY_AUTH_DONE,      /* struct ipc_auth_done */
 };
+
+#define TABLE_NAME_MAX 64
 
 struct ipc_rcpt {
 	uint8_t client_family; /* enum client_family; CLIENT_INTERNAL for the queue's own DSNs */
@@ -48,6 +65,8 @@ struct ipc_rcpt {
 	struct address sender;
 	struct address rcpt;
 	uint64_t size; /* of SIZE=, 0 when not given: for the quota */
+	/* With auth_user: whose addresses the sender must be one of; "" the user's own. */
+	char senders_table[TABLE_NAME_MAX + 1];
 };
 void ipc_rcpt_encode(struct buf *, const struct ipc_rcpt *);
 bool ipc_rcpt_decode(struct buf_reader *, struct ipc_rcpt *);
@@ -93,5 +112,52 @@ struct ipc_usage {
 };
 void ipc_usage_encode(struct buf *, const struct ipc_usage *);
 bool ipc_usage_decode(struct buf_reader *, struct ipc_usage *);
+
+enum sasl_mechanism {
+	SASL_PLAIN,              /* RFC 4616 */
+	SASL_LOGIN,              /* user name, then password, asked for one by one */
+	SASL_SCRAM_SHA_256,      /* RFC 7677 */
+	SASL_SCRAM_SHA_256_PLUS, /* bound to the TLS connection */
+	SASL_MECHANISM_COUNT,
+};
+
+/* A connection's channel bindings; length 0: it has none of that type. */
+#define AUTH_BINDING_MAX 64
+struct ipc_binding {
+	uint8_t length;
+	uint8_t bytes[AUTH_BINDING_MAX];
+};
+
+#define AUTH_DATA_MAX 9216 /* a line of 12,288 bytes (RFC 4954 4) from base64 */
+#define AUTH_HOLD_MAX 30   /* seconds that the directory may hold DONE back */
+
+struct ipc_auth_data {
+	uint16_t length;
+	uint8_t bytes[AUTH_DATA_MAX];
+};
+void ipc_auth_data_encode(struct buf *, const struct ipc_auth_data *);
+bool ipc_auth_data_decode(struct buf_reader *, struct ipc_auth_data *);
+
+struct ipc_auth {
+	enum sasl_mechanism mechanism;
+	char service[16];               /* "smtp": for the log */
+	char table[TABLE_NAME_MAX + 1]; /* of credentials */
+	uint64_t session;               /* the listener's, for the log */
+	uint8_t client_family;
+	uint8_t client_address[16];
+	struct ipc_binding exporter;  /* tls-exporter, RFC 9266 */
+	struct ipc_binding end_point; /* tls-server-end-point, RFC 5929 4 */
+	bool has_initial;
+	struct ipc_auth_data initial; /* what came with the command */
+};
+void ipc_auth_encode(struct buf *, const struct ipc_auth *);
+bool ipc_auth_decode(struct buf_reader *, struct ipc_auth *);
+
+struct ipc_auth_done {
+	struct reply reply;           /* 235, 535, 454 … */
+	char user[USER_NAME_MAX + 1]; /* 235: its name as the table has it */
+};
+void ipc_auth_done_encode(struct buf *, const struct ipc_auth_done *);
+bool ipc_auth_done_decode(struct buf_reader *, struct ipc_auth_done *);
 
 #endif

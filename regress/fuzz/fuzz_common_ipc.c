@@ -40,6 +40,9 @@ AGAIN(ipc_target, struct ipc_target)
 AGAIN(ipc_mailbox_request, struct ipc_mailbox_request)
 AGAIN(ipc_mailbox, struct ipc_mailbox)
 AGAIN(ipc_usage, struct ipc_usage)
+AGAIN(ipc_auth, struct ipc_auth)
+AGAIN(ipc_auth_data, struct ipc_auth_data)
+AGAIN(ipc_auth_done, struct ipc_auth_done)
 AGAIN(ipc_ids, struct ipc_ids)
 AGAIN(ipc_resolve, struct ipc_resolve)
 AGAIN(ipc_resolved, struct ipc_resolved)
@@ -122,6 +125,9 @@ static const again_fn decoders[] = {
 	ipc_relay_done_again,
 	ipc_query_again,
 	ipc_answer_again,
+	ipc_auth_again,
+	ipc_auth_data_again,
+	ipc_auth_done_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 
@@ -136,6 +142,7 @@ static union {
 	struct transaction transaction;
 	struct ipc_relay_done done;
 	struct ipc_answer answer;
+	struct ipc_auth auth;
 	struct envelope envelope;
 	uint8_t room[32768];
 } value;
