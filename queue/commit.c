@@ -185,9 +185,22 @@ commit_remove_large(struct queue *queue, uint32_t message_id)
 	commit->removals[commit->removal_count++] = message_id;
 }
 
+static bool
+is_ready(const struct message *message)
+{
+	for (uint32_t i = 0; i < message->count; i++) {
+		if (message->entries[i].state == ENTRY_READY)
+			return true;
+	}
+	return false;
+}
+
+/* Not of what waits for its time: it would take the place of mail that goes at once. */
 static void
 keep_first_try(struct queue *queue, struct message *message, struct commit_item *item)
 {
+	if (!is_ready(message))
+		return;
 	if (item->fd != -1 && queue->kept_descriptors >= queue->kept_limit)
 		return;
 	message->first = first_try_new(item->fd, item->head, item->head_length);
@@ -244,8 +257,8 @@ item_durable(struct queue *queue, struct commit_item *item)
 	if (message == NULL)
 		fatalx("out of memory");
 	stats_add(STATS_QUEUE_ENQUEUED, message->count);
-	keep_first_try(queue, message, item);
 	mail_schedule(queue, message);
+	keep_first_try(queue, message, item);
 	note_fresh(queue->commit, item->message_id);
 }
 

@@ -361,7 +361,6 @@ first_config(struct queue *queue)
 		fatalx("out of memory");
 	queue->phase = QUEUE_READY;
 	schedule_all(queue);
-	queue_count(queue);
 }
 
 static void
@@ -425,6 +424,7 @@ start(uint32_t listeners)
 		return false;
 	if (queue->phase == QUEUE_READY) {
 		queue->phase = QUEUE_RUNNING;
+		queue_count(queue); /* the counters came after the configuration */
 		set_ms(program.tick, 0);
 		set_ms(program.reclaim, TICK_MS);
 		queue_set_timer(queue);

@@ -90,6 +90,11 @@ CUTS ?= 104
 powercut: test-deps all
 	POSTERN_BUILD='$(BUILD)' $(PYTHON) -B regress/powercut/powercut.py --cuts $(CUTS)
 
+# A queue, a users' database and a Maildir that have grown large, as root.
+.PHONY: growth
+growth: all
+	POSTERN_BUILD=$(BUILD) $(PYTHON) -B regress/bench/growth.py
+
 # Beside Postfix, OpenSMTPD and Exim (regress/bench/README), as root. BENCH=quick, BENCH=full.
 BENCH ?= default
 .PHONY: bench
