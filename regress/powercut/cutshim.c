@@ -46,6 +46,7 @@ enum point {
 	LARGE_WRITTEN,
 	LARGE_DATA_SYNCED,
 	LARGE_NAME_SYNCED,
+	LARGE_IN_TMP,
 	LARGE_DONE,
 	LARGE_REMOVED,
 	RENAME_BEFORE,
@@ -69,7 +70,7 @@ struct page {
 };
 
 #define FILES_MAX  1024
-#define SEGMENT    4096
+#define LARGE_SIZE (1024 * 1024)
 #define DSN_MARK   "report-type=delivery-status"
 #define USE_FREE   0
 #define USE_FIRST  1
@@ -191,6 +192,14 @@ is_read_only(int fd)
 	return flags != -1 && (flags & O_ACCMODE) == O_RDONLY;
 }
 
+static bool
+is_large(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > LARGE_SIZE;
+}
+
 static int
 sync_with(int (*real)(int), int fd)
 {
@@ -211,6 +220,8 @@ sync_with(int (*real)(int), int fd)
 	} else {
 		done = written;
 		written = 0;
+		if (is_mda && done == 0 && is_large(fd))
+			pass(LARGE_IN_TMP);
 	}
 	for (i = 0; i < sizeof(syncs) / sizeof(syncs[0]); i++) {
 		if (done & 1U << syncs[i].before)
@@ -309,13 +320,13 @@ openat(int directory, const char *name, int flags, ...)
 int
 unlinkat(int directory, const char *name, int flags)
 {
-	bool is_large = page != NULL && is_queue && strlen(name) == 8;
+	bool is_message = page != NULL && is_queue && strlen(name) == 8;
 	int result;
 
-	if (is_large)
+	if (is_message)
 		pass(LARGE_DONE);
 	result = REAL(unlinkat)(directory, name, flags);
-	if (is_large)
+	if (is_message)
 		pass(LARGE_REMOVED);
 	return result;
 }

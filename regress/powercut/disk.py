@@ -16,7 +16,6 @@ import ctypes
 import fcntl
 import os
 import pathlib
-import random
 import shutil
 import struct
 import subprocess
@@ -28,8 +27,7 @@ PARTITION = 512 * MIB  # XFS wants 300 at least
 FICLONE = 0x40049409
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 WITHOUT_THE_LOG = 2
-PAGE = 4096
-SYNC_FILE_RANGE_ALL = 7  # wait, write, wait
+SECTOR = 512
 CLONE_NEWNS = 0x00020000
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -173,16 +171,16 @@ class Disk:
         self.mount()
 
 
-def write_some_pages(path, generator=random):
-    """Has the kernel write out some of a file's pages, as it may do with any at any time: what is
-    being written is torn then."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        pages = os.fstat(descriptor).st_size // PAGE
-        bits = generator.getrandbits(pages) if pages else 0
-        for page in range(pages):
-            if bits >> page & 1:
-                libc.sync_file_range(descriptor, ctypes.c_int64(page * PAGE), ctypes.c_int64(PAGE),
-                    SYNC_FILE_RANGE_ALL)
-    finally:
-        os.close(descriptor)
+def tear(path, data, generator):
+    """Gives the file some of the sectors in which it differs from `data`, what the kernel held of it
+    and may have been writing: each sector is as it was or as it was to be. True when some were
+    written and some not."""
+    with open(path, "r+b") as file:
+        before = file.read()
+        differing = [at for at in range(0, min(len(before), len(data)), SECTOR)
+            if before[at:at + SECTOR] != data[at:at + SECTOR]]
+        written = [at for at in differing if generator.random() < 0.5]
+        for at in written:
+            file.seek(at)
+            file.write(data[at:at + SECTOR])
+    return 0 < len(written) < len(differing)

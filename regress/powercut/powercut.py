@@ -13,7 +13,7 @@ process at a chosen point of its work, and the picture is taken while it stands 
 by phase. A cut is counted as inside a phase only when a process stood at one of its points from before
 the picture was begun until it was complete. Other processes go on meanwhile. Now and then no point
 is chosen, and at most of the points where bytes are written but not synced, some of the segments'
-pages are written out first, as the kernel may at any time, so that the cut finds torn batches.
+sectors are written as well, as the kernel may at any time, so that the cut tears batches.
 """
 
 import argparse
@@ -37,7 +37,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 
 import cutmail  # noqa: E402
 import postern as harness  # noqa: E402
-from disk import Disk, Host, NoDisk, hide_mounts, write_some_pages  # noqa: E402
+from disk import Disk, Host, NoDisk, hide_mounts, tear  # noqa: E402
 
 CELLS = {"ext4": ("ext4", 1), "ext4x2": ("ext4", 2), "xfs": ("xfs", 1), "xfsx2": ("xfs", 2)}
 RECYCLING, COPYING, LARGE = "segment recycling", "generation copying", "large message"
@@ -50,7 +50,8 @@ POINTS = (
     ("copies not synced", COPYING), ("copies beside the originals", COPYING),
     ("originals about to be freed", COPYING),
     ("file made", LARGE), ("being written", LARGE), ("written", LARGE), ("data synced", LARGE),
-    ("name synced, not recorded", LARGE), ("done, file there", LARGE), ("file removed", LARGE),
+    ("name synced, not recorded", LARGE), ("in tmp, not synced", LARGE),
+    ("done, file there", LARGE), ("file removed", LARGE),
     ("synced in tmp", RENAME), ("renamed, not synced", RENAME),
     ("synced in new, not told", RENAME),
     ("log not synced", ACCOUNTS), ("log synced, not told", ACCOUNTS),
@@ -99,10 +100,11 @@ class Page:
 
 
 class Cut:
-    def __init__(self, path, point, torn):
+    def __init__(self, path, point):
         self.path = path
         self.point = point  # 0: anywhere
-        self.torn = torn
+        self.held = {}  # by the kernel, of the newest segments: {name: bytes}
+        self.torn = False
         self.begun = self.done = None
 
     def __str__(self):
@@ -180,20 +182,18 @@ class Run:
         return mail, cuts
 
     def cut(self, point, path):
-        torn = self.generator.random() < 0.75 and (point == 0 or point in TORN)
-        cut = Cut(path, point, torn)
+        cut = Cut(path, point)
         skip = self.generator.randrange(20) if POINTS[point - 1][1] == RENAME else 0
         with (self.page.hold(point, skip, AIM_SECONDS) if point else
                 contextlib.nullcontext(True)) as there:
             if not there:
                 return None
             # What others do meanwhile.
-            time.sleep(self.generator.choice((0, 0.003, 0.03)))
-            if torn:
+            time.sleep(self.generator.choice((0, 0.003, 0.03, 0.1)))
+            if point in TORN and self.generator.random() < 0.75:
                 segments = sorted((self.postern.spool / "segments").iterdir(),
                     key=lambda path: path.stat().st_mtime)
-                for segment in segments[-2:]:
-                    write_some_pages(segment, self.generator)
+                cut.held = {segment.name: segment.read_bytes() for segment in segments[-2:]}
             cut.begun = time.monotonic()
             self.disk.picture(path)
             cut.done = time.monotonic()
@@ -204,12 +204,17 @@ class Run:
         account = cutmail.Account()
         try:
             self.disk.use(cut.path)
+            for name, data in cut.held.items():
+                path = self.postern.spool / "segments" / name
+                if path.exists() and tear(path, data, self.generator):
+                    cut.torn = True
+            cut.held = {}
             (self.out / "open").touch()
             self.postern.environment = {}
             self.postern.start()
             try:
                 account.look_at_accounts(mail, cut, self.postern)
-                self.settle()
+                account.problems += self.settle()
                 maildirs = {address: [entry for folder in ("new", "cur")
                     for entry in os.scandir(self.postern.maildir(address) / folder)]
                     for address in cutmail.USERS + [cutmail.SENDER]}
@@ -224,13 +229,15 @@ class Run:
         self.note(cut, account, log)
 
     def settle(self):
-        """Everything that is queued is tried at once until the queue is empty."""
-        def empty():
-            if not self.postern.smtpctl("show", "queue").stdout:
-                return True
+        """Everything that is queued is tried at once until the queue is empty. What is left after a
+        long while."""
+        deadline = time.monotonic() + 30
+        while left := self.postern.smtpctl("show", "queue").stdout.splitlines():
+            if time.monotonic() > deadline:
+                return [f"stuck: {line}" for line in left]
             self.postern.smtpctl("schedule", "all", check=False)
-            return False
-        harness.wait_for(empty, 60, "the queue is empty")
+            time.sleep(0.02)
+        return []
 
     def note(self, cut, account, log):
         cell = self.cell
@@ -322,7 +329,7 @@ def report(cells, file=sys.stdout):
             if one == phase:
                 line(f"    {name}", [cell.inside[number] for cell in cells])
     line("anywhere", [cell.inside[0] for cell in cells])
-    line("with torn pages", [cell.torn for cell in cells])
+    line("with torn batches", [cell.torn for cell in cells])
     line("unfinished batches found by restarts", [cell.quarantined for cell in cells])
     line("acknowledged messages accounted for", [cell.acknowledged for cell in cells])
     line("duplicates, of pipes and DSNs", [cell.duplicates for cell in cells])
