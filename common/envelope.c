@@ -11,6 +11,16 @@
 
 #include "common/envelope.h"
 
+/* A transaction's first byte of flags. Only the first was there in the spool's version 1. */
+#define FLAG_SMTPUTF8     0x01
+#define FLAG_REQUIRE_TLS  0x02
+#define FLAG_TLS_OPTIONAL 0x04
+#define FLAGS_TRANSACTION 0x07
+
+/* What follows of the last reply; likewise. */
+#define FLAG_REPLY 0x01
+#define FLAG_HOST  0x02
+
 uint64_t
 envelope_id_make(uint32_t message_id, uint32_t number)
 {
@@ -70,7 +80,10 @@ transaction_encode(struct buf *buf, const struct transaction *transaction)
 	add_words(buf, transaction->auth_user);
 	buf_add_u8(buf, transaction->dsn_return);
 	add_words(buf, transaction->dsn_envid);
-	buf_add_u8(buf, transaction->smtputf8);
+	buf_add_u8(buf,
+	    (uint8_t)((transaction->smtputf8 ? FLAG_SMTPUTF8 : 0) |
+	        (transaction->require_tls ? FLAG_REQUIRE_TLS : 0) |
+	        (transaction->tls_optional ? FLAG_TLS_OPTIONAL : 0)));
 	buf_add_u8(buf, transaction->eight_bit);
 	buf_add_u8(buf, transaction->is_bounce);
 	buf_add_u64(buf, transaction->size);
@@ -80,6 +93,8 @@ transaction_encode(struct buf *buf, const struct transaction *transaction)
 bool
 transaction_decode(struct buf_reader *reader, struct transaction *transaction)
 {
+	uint8_t flags;
+
 	memset(transaction, 0, sizeof(*transaction));
 	transaction->message_id = buf_get_u32(reader);
 	transaction->created_us = (int64_t)buf_get_u64(reader);
@@ -92,13 +107,16 @@ transaction_decode(struct buf_reader *reader, struct transaction *transaction)
 	get_words(reader, transaction->auth_user, sizeof(transaction->auth_user));
 	transaction->dsn_return = buf_get_enum(reader, DSN_RETURN_COUNT);
 	get_words(reader, transaction->dsn_envid, sizeof(transaction->dsn_envid));
-	transaction->smtputf8 = buf_get_bool(reader);
+	flags = buf_get_u8(reader);
+	transaction->smtputf8 = (flags & FLAG_SMTPUTF8) != 0;
+	transaction->require_tls = (flags & FLAG_REQUIRE_TLS) != 0;
+	transaction->tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0;
 	transaction->eight_bit = buf_get_bool(reader);
 	transaction->is_bounce = buf_get_bool(reader);
 	transaction->size = buf_get_u64(reader);
 	transaction->body_crc32c = buf_get_u32(reader);
 	if (transaction->message_id == 0 || transaction->created_us < 0 ||
-	    transaction->size > INT64_MAX)
+	    transaction->size > INT64_MAX || (flags & ~FLAGS_TRANSACTION) != 0)
 		reader->failed = true;
 	return !reader->failed;
 }
@@ -106,6 +124,8 @@ transaction_decode(struct buf_reader *reader, struct transaction *transaction)
 void
 envelope_encode(struct buf *buf, const struct envelope *envelope)
 {
+	uint8_t flags;
+
 	buf_add_u64(buf, envelope->id);
 	buf_add_u8(buf, envelope->kind);
 	address_encode(buf, &envelope->rcpt);
@@ -121,14 +141,21 @@ envelope_encode(struct buf *buf, const struct envelope *envelope)
 	buf_add_u64(buf, (uint64_t)envelope->next_try);
 	buf_add_u8(buf, envelope->delay_warned);
 	/* A reply of code 0 is none, which reply_encode() has no form for. */
-	buf_add_u8(buf, envelope->last_reply.code != 0);
-	if (envelope->last_reply.code != 0)
+	flags = envelope->last_reply.code == 0 ? 0 : FLAG_REPLY;
+	if (flags != 0 && *envelope->last_host != '\0')
+		flags |= FLAG_HOST;
+	buf_add_u8(buf, flags);
+	if ((flags & FLAG_REPLY) != 0)
 		reply_encode(buf, &envelope->last_reply);
+	if ((flags & FLAG_HOST) != 0)
+		add_words(buf, envelope->last_host);
 }
 
 bool
 envelope_decode(struct buf_reader *reader, struct envelope *envelope)
 {
+	uint8_t flags;
+
 	memset(envelope, 0, sizeof(*envelope));
 	envelope->id = buf_get_u64(reader);
 	envelope->kind = buf_get_enum(reader, ENVELOPE_KIND_COUNT);
@@ -144,8 +171,13 @@ envelope_decode(struct buf_reader *reader, struct envelope *envelope)
 	envelope->last_try = (int64_t)buf_get_u64(reader);
 	envelope->next_try = (int64_t)buf_get_u64(reader);
 	envelope->delay_warned = buf_get_bool(reader);
-	if (buf_get_bool(reader))
+	flags = buf_get_u8(reader);
+	if ((flags & FLAG_REPLY) != 0)
 		reply_decode(reader, &envelope->last_reply);
+	if (flags == (FLAG_REPLY | FLAG_HOST))
+		get_words(reader, envelope->last_host, sizeof(envelope->last_host));
+	else if (flags != 0 && flags != FLAG_REPLY)
+		reader->failed = true;
 	/* The upper half may be left to the receiver, who has the message's id in the frame.
 	 * RFC 3461 4.1: NEVER excludes the others. */
 	if ((uint32_t)envelope->id == 0 || (envelope->dsn_notify & ~DSN_NOTIFY_ALL) != 0 ||

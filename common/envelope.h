@@ -59,10 +59,12 @@ struct transaction {
 	char auth_user[USER_NAME_MAX + 1]; /* or "" */
 	enum dsn_return dsn_return;
 	char dsn_envid[DSN_ENVID_MAX + 1];
-	bool smtputf8;        /* needs RFC 6531 to go on */
-	bool eight_bit;       /* BODY=8BITMIME */
-	bool is_bounce;       /* made by the queue itself: a DSN */
-	uint64_t size;        /* bytes of the message as stored, our Received: included */
+	bool smtputf8;     /* needs RFC 6531 to go on */
+	bool require_tls;  /* RFC 8689 2: not without TLS to a verified host */
+	bool tls_optional; /* RFC 8689 3, "TLS-Required: No": rather without TLS than not at all */
+	bool eight_bit;    /* BODY=8BITMIME */
+	bool is_bounce;    /* made by the queue itself: a DSN */
+	uint64_t size;     /* bytes of the message as stored, our Received: included */
 	uint32_t body_crc32c; /* of those bytes; 0 when not known (large files) */
 };
 
@@ -99,6 +101,7 @@ struct envelope {
 	bool delay_warned;
 	struct reply last_reply; /* of the last failed try; code 0: none; a success: delivered,
 	                          * and the sender is owed the report */
+	char last_host[HOSTNAME_MAX + 1]; /* the other host whose reply that is, or "" */
 };
 
 uint64_t envelope_id_make(uint32_t message_id, uint32_t number);

@@ -73,6 +73,8 @@ print_state(const struct state *state)
 	if (state->reply.code != 0) {
 		reply_format(&state->reply, text, sizeof(text));
 		printf(" reply=\"%s\"", text);
+		if (*state->host != '\0')
+			printf(" host=%s", state->host);
 	}
 }
 

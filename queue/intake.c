@@ -285,6 +285,7 @@ receive_envelope(struct listener *listener, struct imsg *imsg)
 	envelope.expires = clock_wall() + ttl_of(listener->queue->config, &envelope);
 	envelope.delay_warned = false;
 	memset(&envelope.last_reply, 0, sizeof(envelope.last_reply));
+	memset(envelope.last_host, 0, sizeof(envelope.last_host));
 	message_encode_envelope(&draft->envelopes, &envelope, 0);
 	if (!buf_ok(&draft->envelopes))
 		draft->too_many = true;

@@ -8,6 +8,10 @@
 #include "common/crc32c.h"
 #include "queue/record.h"
 
+/* A state's flags; FLAG_HOST wasn't there in version 1. */
+#define FLAG_HELD 0x01
+#define FLAG_HOST 0x02
+
 static void
 put_u32(uint8_t *at, uint32_t value)
 {
@@ -103,12 +107,14 @@ record_payload_is_valid(const struct record *record, const uint8_t *payload)
 void
 state_encode(struct buf *buf, const struct state *state)
 {
+	bool has_host = state->reply.code != 0 && *state->host != '\0';
+
 	buf_add_u64(buf, state->envelope_id);
 	buf_add_u64(buf, state->target);
 	buf_add_u8(buf, state->change);
 	if (state->change != STATE_UPDATE)
 		return;
-	buf_add_u8(buf, state->held);
+	buf_add_u8(buf, (uint8_t)((state->held ? FLAG_HELD : 0) | (has_host ? FLAG_HOST : 0)));
 	buf_add_u32(buf, state->tries);
 	buf_add_u32(buf, state->warned);
 	buf_add_u64(buf, (uint64_t)state->last_try);
@@ -117,18 +123,34 @@ state_encode(struct buf *buf, const struct state *state)
 	buf_add_u8(buf, state->reply.code != 0);
 	if (state->reply.code != 0)
 		reply_encode(buf, &state->reply);
+	if (has_host)
+		buf_add_string(buf, state->host);
+}
+
+/* A name that comes out again in DSNs and logs. */
+static void
+get_host(struct buf_reader *reader, char *host, size_t size)
+{
+	buf_get_string(reader, host, size);
+	for (const char *at = host; *at != '\0'; at++) {
+		if ((unsigned char)*at <= ' ' || *at == 0x7f)
+			reader->failed = true;
+	}
 }
 
 bool
 state_decode(struct buf_reader *reader, struct state *state)
 {
+	uint8_t flags;
+
 	memset(state, 0, sizeof(*state));
 	state->envelope_id = buf_get_u64(reader);
 	state->target = buf_get_u64(reader);
 	state->change = buf_get_enum(reader, STATE_CHANGE_COUNT);
 	if (reader->failed || state->change != STATE_UPDATE)
 		return !reader->failed;
-	state->held = buf_get_bool(reader);
+	flags = buf_get_u8(reader);
+	state->held = (flags & FLAG_HELD) != 0;
 	state->tries = buf_get_u32(reader);
 	state->warned = buf_get_u32(reader);
 	state->last_try = (int64_t)buf_get_u64(reader);
@@ -136,7 +158,10 @@ state_decode(struct buf_reader *reader, struct state *state)
 	state->expires = (int64_t)buf_get_u64(reader);
 	if (buf_get_bool(reader))
 		reply_decode(reader, &state->reply);
-	if (state->last_try < 0 || state->next_try < 0 || state->expires < 0)
+	if ((flags & FLAG_HOST) != 0)
+		get_host(reader, state->host, sizeof(state->host));
+	if ((flags & ~(FLAG_HELD | FLAG_HOST)) != 0 || state->last_try < 0 || state->next_try < 0 ||
+	    state->expires < 0)
 		reader->failed = true;
 	return !reader->failed;
 }

@@ -83,7 +83,8 @@ struct state {
 	int64_t last_try;
 	int64_t next_try;
 	int64_t expires;
-	struct reply reply; /* as an envelope's last_reply */
+	struct reply reply;          /* as an envelope's last_reply */
+	char host[HOSTNAME_MAX + 1]; /* as its last_host */
 };
 void state_encode(struct buf *, const struct state *);
 bool state_decode(struct buf_reader *, struct state *);

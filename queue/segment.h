@@ -19,7 +19,8 @@
 
 #include "queue/record.h"
 
-#define SEGMENT_VERSION   1
+/* 2: flags of TLS in transactions, the host beside the last reply. Those of 1 can be read. */
+#define SEGMENT_VERSION   2
 #define SEGMENT_DATA      4096
 #define SEGMENT_SIZE_MIN  (1024 * 1024)
 #define SEGMENT_SIZE_MAX  (1024 * 1024 * 1024)

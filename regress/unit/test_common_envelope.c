@@ -34,6 +34,7 @@ full_envelope(void)
 	envelope.next_try = 1700000400;
 	envelope.delay_warned = true;
 	reply_set(&envelope.last_reply, 452, "4.2.2", "mailbox is full");
+	strcpy(envelope.last_host, "mx.example.test");
 	return envelope;
 }
 
@@ -56,6 +57,8 @@ full_transaction(void)
 	transaction.dsn_return = DSN_RETURN_FULL;
 	strcpy(transaction.dsn_envid, "QQ314159 x");
 	transaction.smtputf8 = true;
+	transaction.require_tls = true;
+	transaction.tls_optional = true;
 	transaction.eight_bit = true;
 	transaction.size = 123456789;
 	transaction.body_crc32c = 0xdeadbeef;
@@ -93,6 +96,62 @@ all_fields_come_back(void **state)
 	buf_free(&buf);
 }
 
+/* As they lie in spools of segment version 1, before there were flags beside smtputf8 and a host
+ * behind the reply. */
+static void
+what_the_first_version_wrote_is_read(void **state)
+{
+	struct envelope envelope = full_envelope(), envelope_back;
+	struct transaction transaction = full_transaction(), transaction_back;
+	struct buf_reader reader;
+	struct buf buf;
+
+	(void)state;
+	transaction.require_tls = transaction.tls_optional = false;
+	memset(envelope.last_host, 0, sizeof(envelope.last_host));
+	buf_init(&buf, 16384);
+	buf_add_u32(&buf, transaction.message_id);
+	buf_add_u64(&buf, (uint64_t)transaction.created_us);
+	address_encode(&buf, &transaction.sender);
+	buf_add_u8(&buf, transaction.client_family);
+	buf_add_string(&buf, transaction.client);
+	buf_add_string(&buf, transaction.client_name);
+	buf_add_string(&buf, transaction.helo);
+	buf_add_string(&buf, transaction.tag);
+	buf_add_string(&buf, transaction.auth_user);
+	buf_add_u8(&buf, transaction.dsn_return);
+	buf_add_string(&buf, transaction.dsn_envid);
+	buf_add_u8(&buf, 1); /* smtputf8 */
+	buf_add_u8(&buf, 1); /* eight_bit */
+	buf_add_u8(&buf, 0); /* is_bounce */
+	buf_add_u64(&buf, transaction.size);
+	buf_add_u32(&buf, transaction.body_crc32c);
+	buf_add_u64(&buf, envelope.id);
+	buf_add_u8(&buf, envelope.kind);
+	address_encode(&buf, &envelope.rcpt);
+	address_encode(&buf, &envelope.dest);
+	buf_add_string(&buf, envelope.action);
+	buf_add_string(&buf, envelope.command);
+	buf_add_u8(&buf, envelope.dsn_notify);
+	buf_add_string(&buf, envelope.dsn_orcpt);
+	buf_add_u8(&buf, envelope.state);
+	buf_add_u32(&buf, envelope.tries);
+	buf_add_u64(&buf, (uint64_t)envelope.expires);
+	buf_add_u64(&buf, (uint64_t)envelope.last_try);
+	buf_add_u64(&buf, (uint64_t)envelope.next_try);
+	buf_add_u8(&buf, 1); /* delay_warned */
+	buf_add_u8(&buf, 1); /* a reply follows */
+	reply_encode(&buf, &envelope.last_reply);
+	assert_true(buf_ok(&buf));
+	buf_reader_init(&reader, buf.data, buf.length);
+	assert_true(transaction_decode(&reader, &transaction_back));
+	assert_true(envelope_decode(&reader, &envelope_back));
+	assert_true(buf_reader_done(&reader));
+	assert_memory_equal(&transaction, &transaction_back, sizeof(transaction));
+	assert_memory_equal(&envelope, &envelope_back, sizeof(envelope));
+	buf_free(&buf);
+}
+
 static void
 the_largest_envelope_fits_a_frame(void **state)
 {
@@ -103,6 +162,7 @@ the_largest_envelope_fits_a_frame(void **state)
 	memset(envelope.command, 'c', PATH_TEXT_MAX);
 	memset(envelope.dsn_orcpt, 'o', DSN_ORCPT_MAX);
 	memset(envelope.last_reply.text, 'r', REPLY_TEXT_MAX);
+	memset(envelope.last_host, 'h', HOSTNAME_MAX);
 	buf_init(&buf, 16384);
 	envelope_encode(&buf, &envelope);
 	assert_true(buf_ok(&buf));
@@ -238,6 +298,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_fields_come_back),
+		cmocka_unit_test(what_the_first_version_wrote_is_read),
 		cmocka_unit_test(the_largest_envelope_fits_a_frame),
 		cmocka_unit_test(every_cut_is_refused),
 		cmocka_unit_test(control_characters_do_not_pass),

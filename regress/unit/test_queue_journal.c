@@ -376,6 +376,35 @@ a_newer_version_is_refused_and_left_alone(void **state)
 	free(three.data);
 }
 
+/* Its records are as now, without what came later: see test_common_envelope. */
+static void
+an_older_version_is_read_and_gone_on_with(void **state)
+{
+	struct three three = make_three();
+	uint8_t *older = malloc(three.length);
+	struct segment_header header;
+
+	(void)state;
+	assert_non_null(older);
+	memcpy(older, three.data, three.length);
+	assert_int_equal(segment_header_decode(older, &header), SEGMENT_HEADER_OK);
+	header.version = 1;
+	segment_header_encode(older, &header);
+	restore(&three, older, three.length);
+	open_again();
+	for (uint32_t id = 1; id <= 3; id++)
+		assert_intact(id);
+	put_committed(4, 100);
+	change(1, STATE_UPDATE, 2);
+	assert_true(commit());
+	crash();
+	open_again();
+	for (uint32_t id = 1; id <= 4; id++)
+		assert_intact(id);
+	free(older);
+	free(three.data);
+}
+
 static void
 foreign_files_and_links_are_left_alone(void **state)
 {
@@ -501,6 +530,7 @@ main(void)
 		TEST(a_cut_file_keeps_what_was_before_the_cut),
 		TEST(a_torn_tail_or_one_of_zeroes_ends_the_log),
 		TEST(a_newer_version_is_refused_and_left_alone),
+		TEST(an_older_version_is_read_and_gone_on_with),
 		TEST(foreign_files_and_links_are_left_alone),
 		TEST(a_file_that_is_no_segment_goes_to_quarantine),
 		TEST(a_second_queue_is_refused),
