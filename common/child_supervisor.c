@@ -128,6 +128,10 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case SUPERVISOR_CONTROL_DONE:
 	case SUPERVISOR_RESOLVER_HOSTS:
 	case SUPERVISOR_RESOLVER_NAMESERVERS:
+	case SUPERVISOR_CHILD_CERTIFICATE:
+	case SUPERVISOR_CHILD_AUTHORITIES:
+	case SUPERVISOR_CHILD_TICKET_KEYS:
+	case SUPERVISOR_KEEPER_KEY:
 		if (orders->other == NULL || !orders->other(channel, imsg))
 			break;
 		return NULL;
@@ -137,6 +141,7 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case CHILD_SUPERVISOR_REJECTED:
 	case QUEUE_SUPERVISOR_MDA_START:
 	case CONTROL_SUPERVISOR_REQUEST:
+	case KEEPER_SUPERVISOR_KEY_TAKEN:
 		break;
 	}
 	return "not for this program";

@@ -5,12 +5,8 @@
  * walk that list, so that a new field is one line here and none of the four can forget it. Nothing
  * is encoded that isn't a field: no pointer, no padding.
  */
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +14,7 @@
 
 #include "common/config.h"
 #include "common/log.h"
-#include "common/write.h"
+#include "common/memory_file.h"
 
 /* Changes with every change of the encoding: a child of another version must not guess. */
 #define CONFIG_FORMAT     0x50430002
@@ -664,14 +660,7 @@ config_to_fd(const struct config *config)
 
 	buf_init(&buf, CONFIG_ENCODE_MAX);
 	config_encode(&buf, config);
-	fd = buf_ok(&buf) ? memfd_create("config", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
-	if (fd != -1 &&
-	    (!write_all(fd, buf.data, buf.length) ||
-	        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) ==
-	            -1)) {
-		close(fd);
-		fd = -1;
-	}
+	fd = buf_ok(&buf) ? memory_file_make("config", buf.data, buf.length) : -1;
 	buf_free(&buf);
 	return fd;
 }
@@ -681,27 +670,10 @@ struct config *
 config_from_fd(int fd)
 {
 	struct config *config = NULL;
-	struct stat status;
-	uint8_t *data;
-	size_t length, done = 0;
-	ssize_t count;
+	size_t length;
+	uint8_t *data = memory_file_read(fd, CONFIG_ENCODE_MAX, &length);
 
-	if (fstat(fd, &status) == -1 || !S_ISREG(status.st_mode) || status.st_size <= 0 ||
-	    status.st_size > CONFIG_ENCODE_MAX)
-		return NULL;
-	length = (size_t)status.st_size;
-	data = malloc(length);
-	if (data == NULL)
-		return NULL;
-	while (done < length) {
-		count = pread(fd, data + done, length - done, (off_t)done);
-		if (count == -1 && errno == EINTR)
-			continue;
-		if (count <= 0)
-			break;
-		done += (size_t)count;
-	}
-	if (done == length)
+	if (data != NULL)
 		config = config_decode(data, length);
 	free(data);
 	return config;

@@ -18,6 +18,7 @@ program_name(enum program program)
 		[PROGRAM_RESOLVER] = "resolver",
 		[PROGRAM_CONTROL] = "control",
 		[PROGRAM_MDA] = "mda",
+		[PROGRAM_KEEPER] = "keeper",
 	};
 
 	return names[program];
@@ -65,6 +66,92 @@ ipc_listen_decode(struct buf_reader *reader, struct ipc_listen *listen)
 {
 	memset(listen, 0, sizeof(*listen));
 	listen->index = buf_get_u32(reader);
+	return buf_reader_done(reader);
+}
+
+void
+ipc_certificate_encode(struct buf *buf, const struct ipc_certificate *certificate)
+{
+	buf_add_u32(buf, certificate->index);
+}
+
+bool
+ipc_certificate_decode(struct buf_reader *reader, struct ipc_certificate *certificate)
+{
+	memset(certificate, 0, sizeof(*certificate));
+	certificate->index = buf_get_u32(reader);
+	return buf_reader_done(reader);
+}
+
+static void
+ticket_key_encode(struct buf *buf, const struct ticket_key *key)
+{
+	buf_add(buf, key->name, sizeof(key->name));
+	buf_add(buf, key->encryption, sizeof(key->encryption));
+	buf_add(buf, key->authentication, sizeof(key->authentication));
+}
+
+static void
+ticket_key_decode(struct buf_reader *reader, struct ticket_key *key)
+{
+	buf_get(reader, key->name, sizeof(key->name));
+	buf_get(reader, key->encryption, sizeof(key->encryption));
+	buf_get(reader, key->authentication, sizeof(key->authentication));
+}
+
+void
+ipc_ticket_keys_encode(struct buf *buf, const struct ipc_ticket_keys *keys)
+{
+	ticket_key_encode(buf, &keys->current);
+	ticket_key_encode(buf, &keys->previous);
+}
+
+bool
+ipc_ticket_keys_decode(struct buf_reader *reader, struct ipc_ticket_keys *keys)
+{
+	memset(keys, 0, sizeof(*keys));
+	ticket_key_decode(reader, &keys->current);
+	ticket_key_decode(reader, &keys->previous);
+	return buf_reader_done(reader);
+}
+
+void
+ipc_key_encode(struct buf *buf, const struct ipc_key *key)
+{
+	buf_add_u8(buf, (uint8_t)key->kind);
+	buf_add_string(buf, key->name);
+	buf_add_u32(buf, key->key_length);
+	buf_add_u32(buf, key->certificate_length);
+}
+
+bool
+ipc_key_decode(struct buf_reader *reader, struct ipc_key *key)
+{
+	memset(key, 0, sizeof(*key));
+	key->kind = (enum keeper_kind)buf_get_enum(reader, KEEPER_KIND_COUNT);
+	buf_get_string(reader, key->name, sizeof(key->name));
+	key->key_length = buf_get_u32(reader);
+	key->certificate_length = buf_get_u32(reader);
+	if (key->key_length > PKI_FILE_MAX || key->certificate_length > PKI_FILE_MAX)
+		reader->failed = true;
+	return buf_reader_done(reader);
+}
+
+void
+ipc_key_taken_encode(struct buf *buf, const struct ipc_key_taken *taken)
+{
+	buf_add_u8(buf, taken->success);
+	buf_add(buf, taken->key, sizeof(taken->key));
+	buf_add_string(buf, taken->words);
+}
+
+bool
+ipc_key_taken_decode(struct buf_reader *reader, struct ipc_key_taken *taken)
+{
+	memset(taken, 0, sizeof(*taken));
+	taken->success = buf_get_bool(reader);
+	buf_get(reader, taken->key, sizeof(taken->key));
+	buf_get_string(reader, taken->words, sizeof(taken->words));
 	return buf_reader_done(reader);
 }
 

@@ -16,6 +16,11 @@
  *	PAUSE, RESUME                  (listeners) stop and start accepting
  *	STOP                           finish what is in hand, then exit 0
  *
+ *	                               (listeners) CERTIFICATE, AUTHORITIES, TICKET_KEYS
+ *
+ *	supervisor -> keeper           keeper -> supervisor
+ *	KEY (memfd)                    KEY_TAKEN with the key's id, or words why not
+ *
  *	queue -> supervisor            supervisor -> queue
  *	MDA_START                      MDA_STARTED with a socket, or without one and a reason
  *
@@ -23,7 +28,7 @@
  *	CONTROL (one of the verbs)     CONTROL_DONE with success and words
  *
  * REJECTED comes from queue about listener and control, from directory about listener, control and
- * queue, from resolver about listener. The process named is killed, so that what comes in its place
+ * queue, from resolver and keeper about listener. The process named is killed, so that what comes in its place
  * is connected to all again; it would live on with nobody to ask. No other pair is believed.
  *
  * An mda gets CONFIG and no PEER: its second channel (-q FD on its command line) is the queue's.
@@ -31,6 +36,11 @@
  *
  * Before each CONFIG the resolver gets HOSTS and NAMESERVERS with /etc/hosts and /etc/resolv.conf,
  * open for reading: it can't see them from its chroot. One that can't be opened is not sent.
+ *
+ * CERTIFICATE and AUTHORITIES name a pki or ca of the last CONFIG by its place there, and bring its
+ * file as it is (PEM). They come between CONFIG and START, and whenever the file has changed: a
+ * certificate only after keeper has taken its key. Handshakes that have begun go on with what they
+ * began with. TICKET_KEYS come before the first START, and then twice a day.
  *
  * At the start, listeners and control get START when all others are READY. Reload: the supervisor
  * sends CONFIG again, then for listeners LISTEN for every listener_config of the new config
@@ -47,6 +57,7 @@
 
 #include "common/buf.h"
 #include "common/imsg.h"
+#include "common/ipc_keeper.h"
 
 enum ipc_supervisor_type {
 	SUPERVISOR_CHILD_CONFIG = 1,
@@ -68,6 +79,11 @@ enum ipc_supervisor_type {
 	CHILD_SUPERVISOR_REJECTED,
 	SUPERVISOR_RESOLVER_HOSTS,
 	SUPERVISOR_RESOLVER_NAMESERVERS,
+	SUPERVISOR_CHILD_CERTIFICATE,
+	SUPERVISOR_CHILD_AUTHORITIES,
+	SUPERVISOR_CHILD_TICKET_KEYS,
+	SUPERVISOR_KEEPER_KEY,
+	KEEPER_SUPERVISOR_KEY_TAKEN,
 };
 
 /* The programs, as peers name each other. */
@@ -79,6 +95,7 @@ enum program {
 	PROGRAM_RESOLVER,
 	PROGRAM_CONTROL,
 	PROGRAM_MDA,
+	PROGRAM_KEEPER,
 	PROGRAM_COUNT,
 };
 const char *program_name(enum program);
@@ -105,6 +122,51 @@ struct ipc_listen {
 };
 void ipc_listen_encode(struct buf *, const struct ipc_listen *);
 bool ipc_listen_decode(struct buf_reader *, struct ipc_listen *);
+
+/* SUPERVISOR_CHILD_CERTIFICATE, SUPERVISOR_CHILD_AUTHORITIES: which of the config's. */
+#define PKI_FILE_MAX   (1024 * 1024)
+#define CA_FILE_MAX    (16 * 1024 * 1024)
+#define IPC_DEFAULT_CA UINT32_MAX /* the config's default_ca */
+struct ipc_certificate {
+	uint32_t index; /* in config->pkis, config->cas */
+};
+void ipc_certificate_encode(struct buf *, const struct ipc_certificate *);
+bool ipc_certificate_decode(struct buf_reader *, struct ipc_certificate *);
+
+/* SUPERVISOR_CHILD_TICKET_KEYS: new tickets are made by the first, and taken by both. */
+struct ticket_key {
+	uint8_t name[16];
+	uint8_t encryption[32];
+	uint8_t authentication[32];
+};
+struct ipc_ticket_keys {
+	struct ticket_key current;
+	struct ticket_key previous; /* at the start, one that no ticket is made by */
+};
+void ipc_ticket_keys_encode(struct buf *, const struct ipc_ticket_keys *);
+bool ipc_ticket_keys_decode(struct buf_reader *, struct ipc_ticket_keys *);
+
+/* SUPERVISOR_KEEPER_KEY: a file of `key_length` bytes of the private key, PEM, and behind it the
+ * certificate that it must belong to (of KEEPER_TLS). Takes the place of the kind's key of that
+ * name; signatures by the old one can still be had, until the next. */
+#define KEY_NAME_MAX 511
+struct ipc_key {
+	enum keeper_kind kind;
+	char name[KEY_NAME_MAX + 1];
+	uint32_t key_length;
+	uint32_t certificate_length;
+};
+void ipc_key_encode(struct buf *, const struct ipc_key *);
+bool ipc_key_decode(struct buf_reader *, struct ipc_key *);
+
+/* KEEPER_SUPERVISOR_KEY_TAKEN */
+struct ipc_key_taken {
+	bool success;
+	uint8_t key[KEEPER_ID_SIZE];
+	char words[KEEPER_WORDS_MAX + 1]; /* why not */
+};
+void ipc_key_taken_encode(struct buf *, const struct ipc_key_taken *);
+bool ipc_key_taken_decode(struct buf_reader *, struct ipc_key_taken *);
 
 /* SUPERVISOR_CHILD_START */
 struct ipc_start {

@@ -434,6 +434,7 @@ find_peer(const struct ipc_peer *named)
 	case PROGRAM_DIRECTORY:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_MDA:
+	case PROGRAM_KEEPER:
 	case PROGRAM_COUNT:
 		break;
 	}

@@ -234,6 +234,11 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case SUPERVISOR_CONTROL_DONE:
 	case SUPERVISOR_RESOLVER_HOSTS:
 	case SUPERVISOR_RESOLVER_NAMESERVERS:
+	case SUPERVISOR_CHILD_CERTIFICATE:
+	case SUPERVISOR_CHILD_AUTHORITIES:
+	case SUPERVISOR_CHILD_TICKET_KEYS:
+	case SUPERVISOR_KEEPER_KEY:
+	case KEEPER_SUPERVISOR_KEY_TAKEN:
 		break;
 	}
 	return false;

@@ -230,6 +230,7 @@ descriptors_for(const struct supervisor *supervisor, enum program program)
 	case PROGRAM_SUPERVISOR:
 	case PROGRAM_DIRECTORY:
 	case PROGRAM_CONTROL:
+	case PROGRAM_KEEPER:
 	case PROGRAM_COUNT:
 		break;
 	}
@@ -243,6 +244,7 @@ root_for(const struct supervisor *supervisor, enum program program)
 		return NULL;
 	switch (program) {
 	case PROGRAM_LISTENER:
+	case PROGRAM_KEEPER:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_CONTROL:
 		return supervisor->empty;

@@ -9,6 +9,7 @@
 
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
+#include "common/ipc_keeper.h"
 #include "common/ipc_listener_queue.h"
 #include "common/ipc_listener_resolver.h"
 #include "common/ipc_queue_mda.h"
@@ -61,6 +62,12 @@ AGAIN(ipc_relay_result, struct ipc_relay_result)
 AGAIN(ipc_relay_done, struct ipc_relay_done)
 AGAIN(ipc_query, struct ipc_query)
 AGAIN(ipc_answer, struct ipc_answer)
+AGAIN(ipc_sign, struct ipc_sign)
+AGAIN(ipc_sign_refused, struct ipc_sign_refused)
+AGAIN(ipc_certificate, struct ipc_certificate)
+AGAIN(ipc_ticket_keys, struct ipc_ticket_keys)
+AGAIN(ipc_key, struct ipc_key)
+AGAIN(ipc_key_taken, struct ipc_key_taken)
 AGAIN(transaction, struct transaction)
 AGAIN(envelope, struct envelope)
 AGAIN(reply, struct reply)
@@ -128,6 +135,12 @@ static const again_fn decoders[] = {
 	ipc_auth_again,
 	ipc_auth_data_again,
 	ipc_auth_done_again,
+	ipc_sign_again,
+	ipc_sign_refused_again,
+	ipc_certificate_again,
+	ipc_ticket_keys_again,
+	ipc_key_again,
+	ipc_key_taken_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 

@@ -285,6 +285,10 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 	case SUPERVISOR_CHILD_LOG:
 	case SUPERVISOR_RESOLVER_HOSTS:
 	case SUPERVISOR_RESOLVER_NAMESERVERS:
+	case SUPERVISOR_CHILD_CERTIFICATE:
+	case SUPERVISOR_CHILD_AUTHORITIES:
+	case SUPERVISOR_CHILD_TICKET_KEYS:
+	case SUPERVISOR_KEEPER_KEY:
 		break;
 	case CHILD_SUPERVISOR_CONFIGURED:
 	case CHILD_SUPERVISOR_READY:
@@ -292,6 +296,7 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 	case CHILD_SUPERVISOR_REJECTED:
 	case QUEUE_SUPERVISOR_MDA_START:
 	case CONTROL_SUPERVISOR_REQUEST:
+	case KEEPER_SUPERVISOR_KEY_TAKEN:
 		_exit(1);
 	}
 }
