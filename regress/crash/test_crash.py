@@ -45,14 +45,17 @@ def kill_one(postern, generator, target):
     return True
 
 
+def is_settled(postern):
+    """True when the queue is empty; all that is in it is tried at once."""
+    if postern.smtpctl("schedule", "all", check=False).returncode != 0:
+        return False
+    result = postern.smtpctl("show", "queue", check=False)
+    return result.returncode == 0 and not result.stdout
+
+
 def settle(postern):
     """Everything that is queued is tried at once until the queue is empty."""
-    def empty():
-        if postern.smtpctl("schedule", "all", check=False).returncode != 0:
-            return False
-        result = postern.smtpctl("show", "queue", check=False)
-        return result.returncode == 0 and not result.stdout
-    wait_for(empty, 90, "the queue is empty")
+    wait_for(lambda: is_settled(postern), 90, "the queue is empty")
 
 
 @pytest.mark.time_limit(120 + 10 * KILLS)
