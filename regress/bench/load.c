@@ -31,7 +31,7 @@
 #define IDLE_WINDOW       5     /* idle sessions that are on their way to their EHLO */
 #define IDLE_PATIENCE     3000  /* ms for a greeting, then an idle session is said to wait */
 #define IDLE_REFUSED      200   /* sessions refused or waiting: the server takes no more */
-#define IDLE_WAITING      25
+#define IDLE_WAITING      15
 #define REFUSALS          1000 /* then a run is given up */
 
 enum stage {
@@ -53,7 +53,8 @@ struct session {
 	int fd;
 	bool pipelining;
 	bool blocked; /* waits to write on */
-	bool waiting; /* of idle sessions: not greeted in time */
+	bool again;   /* of idle sessions: not greeted in time, connected again */
+	bool waiting; /* ... and again not greeted */
 	uint32_t id;
 	unsigned recipient; /* whose RCPT is next to be sent or answered */
 	double due_ms;      /* of a closed one; later, when it began to connect */
@@ -534,7 +535,10 @@ run_load(void)
 	}
 }
 
-/* Those that have not been greeted for long no longer hold up the ones after them. */
+/*
+ * Those that are not greeted in time connect once more, as a server whose backlog overflows forgets
+ * some; then they no longer hold up the ones after them.
+ */
 static void
 pass_by_waiting(void)
 {
@@ -544,11 +548,17 @@ pass_by_waiting(void)
 
 	for (i = 0; i < load.opened; i++) {
 		s = &load.all[i];
-		if (s->stage > STAGE_CLOSED && s->stage < STAGE_HELD && !s->waiting &&
-		    now - s->due_ms > IDLE_PATIENCE) {
+		if (s->stage == STAGE_CLOSED || s->stage >= STAGE_HELD || s->waiting ||
+		    now - s->due_ms < IDLE_PATIENCE)
+			continue;
+		load.opening--;
+		if (!s->again) {
+			s->again = true;
+			close(s->fd);
+			session_connect(s);
+		} else {
 			s->waiting = true;
 			load.waiting++;
-			load.opening--;
 		}
 	}
 }

@@ -61,7 +61,7 @@ CASES = {f"{case.name}/{case.client}": case for case in [
 # What a profile measures: repetitions, messages of each case, seconds of the fairness runs.
 PROFILES = {
     "quick": (1, {"20 sessions/source": 800, "100 sessions/source": 800, "20 sessions/load": 800,
-        "1 MB/source": 20, "mixed sizes/load": 100}, 3),
+        "1 MB/source": 20, "mixed sizes/load": 100}, 5),
     "default": (1, {"1 session/source": 1500, "20 sessions/source": 5000,
         "100 sessions/source": 5000, "1 MB/source": 200, "new connection/source": 1500,
         "50 recipients/source": 150, "1 session/plain": 1500, "20 sessions/load": 5000,
@@ -236,9 +236,9 @@ def measure_fairness(server, seconds):
             flood = None
             if name != "alone":
                 flood = subprocess.Popen(load_words(server, "-s", FLOOD_SESSIONS, "-b",
-                    "127.0.0.2", "-d", (seconds + 2) * 1000), stdin=subprocess.DEVNULL,
+                    "127.0.0.2", "-d", (seconds + 3) * 1000), stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE, text=True)
-                time.sleep(1)
+                time.sleep(2)
             mailbox = server.maildirs(2)[1:]
             before = mail_count(mailbox)
             sent = load(server, *single, "-R", number)
@@ -250,7 +250,7 @@ def measure_fairness(server, seconds):
                 "size": "4096", "messages": sent["acknowledged"],
                 "taken_per_s": sent["acknowledged"] / sent["seconds"],
                 "damaged": found["damaged"], "duplicates": found["duplicates"],
-                "lost": max(sent["acknowledged"] - found["whole"], 0)})
+                "lost": max(sent["acknowledged"] - found["whole"], 0), "note": sent["refusal"]})
             if sent["acknowledged"] > 0:
                 rows[-1].update(p50_ms=sent["latency_ms"]["p50"], p99_ms=sent["latency_ms"]["p99"],
                     stored_p50_ms=found["stored_ms"]["p50"],
