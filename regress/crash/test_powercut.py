@@ -132,9 +132,15 @@ def test_what_was_acknowledged_is_there_after_a_power_cut(make_postern_on, spool
 def test_cuts_inside_each_phase_lose_nothing():
     words = [sys.executable, "-B", TOP / "regress/powercut/powercut.py", "--cells", "ext4x2",
         "--cuts", "9"]
-    result = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=110, check=False)
-    print(result.stdout)
-    if result.returncode == os.EX_UNAVAILABLE:
-        pytest.skip(result.stdout.splitlines()[-1])
-    assert result.returncode == 0, result.stdout
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            output, _ = process.communicate()
+        except BaseException:  # the test's time is up: it must unmount its disks
+            process.terminate()
+            process.communicate()
+            raise
+    print(output)
+    if process.returncode == os.EX_UNAVAILABLE:
+        pytest.skip(output.splitlines()[-1])
+    assert process.returncode == 0, output
