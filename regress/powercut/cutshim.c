@@ -4,15 +4,17 @@
  * to.
  *
  * The page named by POSTERN_CUT is shared by the harness and all processes, and mapped before a
- * process can enter its chroot. The harness writes `skip`, then `aim`; the process that comes to
- * that point (after having let `skip` pass) puts its pid into `held` and waits there until the
- * harness puts 0. What a point is, is seen from the calls alone:
+ * process can enter its chroot. The harness writes `skip`, then `aim`: a point, and above it a
+ * number that no other aim has. The process that comes to that point (after having let `skip` pass)
+ * copies the aim to `held` and waits there until the aim is another. So one that comes too late is
+ * never taken for one at the next aim. What a point is, is seen from the calls alone:
  *
- *	queue      a write of a segment's header, free or in use again; of a batch to a segment of
- *the second generation; of a batch that holds a DSN; and the sync after each. A large message's
- *file: made, synced, its directory synced, removed listener   a write to a large message's file mda
- *the rename of a message, and the sync after it directory  a write and the sync after it, and a
- *write of a table's page
+ *	queue      a write of a segment's header, free or in use again; of a batch to a segment
+ *	           of the second generation; of a batch that holds a DSN; the sync after each
+ *	           A large message's file: made, synced, its name synced, removed
+ *	listener   a write to a large message's file
+ *	mda        the sync of a large message in tmp/; a rename, and the sync after it
+ *	directory  a write and the sync after it, and a write of a table's page
  *
  * powercut.py has the same list, in this order.
  *
@@ -58,7 +60,6 @@ enum point {
 	DSN_BUILT,
 	DSN_WRITTEN,
 	DSN_SYNCED,
-	POINT_COUNT,
 };
 
 /* 32-bit words, little endian: powercut.py writes them. */
@@ -66,9 +67,9 @@ struct page {
 	uint32_t aim;
 	uint32_t skip;
 	uint32_t held;
-	uint32_t passed[POINT_COUNT];
 };
 
+#define POINT_MASK 255
 #define FILES_MAX  1024
 #define LARGE_SIZE (1024 * 1024)
 #define DSN_MARK   "report-type=delivery-status"
@@ -106,20 +107,21 @@ begin(void)
 static void
 pass(enum point point)
 {
-	uint32_t nobody = 0, me = (uint32_t)getpid();
+	uint32_t aim = __atomic_load_n(&page->aim, __ATOMIC_SEQ_CST), nobody = 0, mine = aim;
 
-	__atomic_add_fetch(&page->passed[point], 1, __ATOMIC_RELAXED);
-	if (__atomic_load_n(&page->aim, __ATOMIC_SEQ_CST) != point)
+	if ((aim & POINT_MASK) != point)
 		return;
 	if (__atomic_load_n(&page->skip, __ATOMIC_SEQ_CST) > 0) {
 		__atomic_sub_fetch(&page->skip, 1, __ATOMIC_SEQ_CST);
 		return;
 	}
 	if (!__atomic_compare_exchange_n(
-	        &page->held, &nobody, me, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	        &page->held, &nobody, aim, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return;
-	while (__atomic_load_n(&page->held, __ATOMIC_SEQ_CST) == me)
+	while (__atomic_load_n(&page->aim, __ATOMIC_SEQ_CST) == aim)
 		usleep(100);
+	__atomic_compare_exchange_n(
+	    &page->held, &mine, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))

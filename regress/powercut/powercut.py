@@ -74,6 +74,7 @@ class Page:
     """What the harness and the preloaded library share."""
 
     def __init__(self, path):
+        self.aims = 0
         with open(path, "w+b") as page:
             page.truncate(4096)
             self.page = mmap.mmap(page.fileno(), 4096)
@@ -88,16 +89,17 @@ class Page:
     @contextlib.contextmanager
     def hold(self, point, skip, seconds):
         """While the block lasts a process stands at the point; the value is False where none came."""
+        self.aims += 1
+        aim = self.aims << 8 | point
         self[1] = skip
-        self[0] = point
+        self[0] = aim
         deadline = time.monotonic() + seconds
-        while self[2] == 0 and time.monotonic() < deadline:
+        while self[2] != aim and time.monotonic() < deadline:
             time.sleep(0.0005)
         try:
-            yield self[2] != 0
+            yield self[2] == aim
         finally:
             self[0] = 0
-            self[2] = 0
 
 
 class Cut:
@@ -212,6 +214,7 @@ class Run:
             cut.held = {}
             (self.out / "open").touch()
             self.postern.environment = {}
+            position = self.postern.log_file.stat().st_size
             self.postern.start()
             try:
                 account.look_at_accounts(mail, cut, self.postern)
@@ -221,7 +224,7 @@ class Run:
                     for address in cutmail.USERS + [cutmail.SENDER]}
                 kept = [entry for entry in os.scandir(self.out / "kept") if entry.name[0] != "."]
                 account.look(mail, cut, maildirs, kept)
-                log = self.postern.log_text(self.postern._started_at)
+                log = self.postern.log_text(position)
             finally:
                 self.postern.crash()
         except (AssertionError, OSError) as why:
@@ -352,10 +355,10 @@ def report(cells, file=sys.stdout):
             print(f"{cell.name}: {count} times refused: {words}", file=file)
 
 
-def failures(cells, must_meet_all=True):
+def failures(cells):
     """Why the whole failed: lines, none when it passed."""
     lines = [line for cell in cells for line in cell.problems]
-    for cell in cells if must_meet_all else ():
+    for cell in cells:
         lines += [f"{cell.name}: no cut inside {phase}" for phase in PHASES if not cell.phase(phase)]
     return lines
 
