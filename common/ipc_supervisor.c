@@ -19,6 +19,7 @@ program_name(enum program program)
 		[PROGRAM_CONTROL] = "control",
 		[PROGRAM_MDA] = "mda",
 		[PROGRAM_KEEPER] = "keeper",
+		[PROGRAM_RELAY] = "relay",
 	};
 
 	return names[program];

@@ -27,9 +27,10 @@
  *	control -> supervisor          supervisor -> control
  *	CONTROL (one of the verbs)     CONTROL_DONE with success and words
  *
- * REJECTED comes from queue about listener and control, from directory about listener, control and
- * queue, from resolver and keeper about listener. The process named is killed, so that what comes in its place
- * is connected to all again; it would live on with nobody to ask. No other pair is believed.
+ * REJECTED comes from queue about listener, control and relay, from directory about listener,
+ * control, queue and relay, from resolver and keeper about listener and relay. The process named is
+ * killed, so that what comes in its place is connected to all again; it would live on with nobody
+ * to ask. No other pair is believed.
  *
  * An mda gets CONFIG and no PEER: its second channel (-q FD on its command line) is the queue's.
  * Answers carry their request's id.
@@ -96,6 +97,7 @@ enum program {
 	PROGRAM_CONTROL,
 	PROGRAM_MDA,
 	PROGRAM_KEEPER,
+	PROGRAM_RELAY,
 	PROGRAM_COUNT,
 };
 const char *program_name(enum program);

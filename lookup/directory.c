@@ -435,6 +435,7 @@ find_peer(const struct ipc_peer *named)
 	case PROGRAM_RESOLVER:
 	case PROGRAM_MDA:
 	case PROGRAM_KEEPER:
+	case PROGRAM_RELAY:
 	case PROGRAM_COUNT:
 		break;
 	}

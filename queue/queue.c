@@ -409,6 +409,7 @@ take_peer(const struct ipc_peer *peer, int fd)
 	case PROGRAM_RESOLVER:
 	case PROGRAM_MDA:
 	case PROGRAM_KEEPER:
+	case PROGRAM_RELAY:
 	case PROGRAM_COUNT:
 		break;
 	}

@@ -224,6 +224,7 @@ descriptors_for(const struct supervisor *supervisor, enum program program)
 	case PROGRAM_QUEUE:
 		return 65536;
 	case PROGRAM_RESOLVER:
+	case PROGRAM_RELAY: /* a connection and a message each */
 		return 8192;
 	case PROGRAM_MDA:
 		return config->mda_sessions * 3 + 256;
@@ -245,6 +246,7 @@ root_for(const struct supervisor *supervisor, enum program program)
 	switch (program) {
 	case PROGRAM_LISTENER:
 	case PROGRAM_KEEPER:
+	case PROGRAM_RELAY:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_CONTROL:
 		return supervisor->empty;

@@ -343,6 +343,7 @@ upstream_set_channel(struct upstream *upstream, enum program program, int fd)
 	case PROGRAM_CONTROL:
 	case PROGRAM_MDA:
 	case PROGRAM_KEEPER:
+	case PROGRAM_RELAY:
 	case PROGRAM_COUNT:
 		(void)close(fd); /* nothing to say to that one */
 		break;
