@@ -17,7 +17,7 @@
 #include "common/memory_file.h"
 
 /* Changes with every change of the encoding: a child of another version must not guess. */
-#define CONFIG_FORMAT     0x50430002
+#define CONFIG_FORMAT     0x50430003
 #define CONFIG_ENCODE_MAX (64 * 1024 * 1024)
 #define STRING_MAX        65535
 
@@ -80,6 +80,7 @@ static const struct field config_fields[] = {
 	U32(config, limits.session_time),
 	U32(config, limits.resolver_time_ms),
 	U32(config, limits.lookup_time),
+	U32(config, limits.handshake_time),
 	U32(config, queue_ttl),
 	U32(config, queue_retry_first),
 	U32(config, queue_retry_max),
@@ -214,7 +215,7 @@ static const struct field rule_fields[] = {
 _Static_assert(sizeof(enum line_ends) == sizeof(uint32_t), "an enum is read as a uint32_t");
 _Static_assert(sizeof(((struct config *)0)->bounce_warn) == 8 * sizeof(uint32_t),
     "every bounce_warn is a field");
-_Static_assert(sizeof(struct limits_config) == 17 * sizeof(uint32_t), "every limit is a field");
+_Static_assert(sizeof(struct limits_config) == 18 * sizeof(uint32_t), "every limit is a field");
 
 static void *
 member(void *base, const struct field *field)
@@ -343,6 +344,7 @@ config_new(void)
 		.session_time = 7200,
 		.resolver_time_ms = 5000,
 		.lookup_time = 30,
+		.handshake_time = 30,
 	};
 	config->queue_ttl = 4 * 86400;
 	config->queue_retry_first = 400;

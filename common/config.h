@@ -212,6 +212,7 @@ struct limits_config { /* `smtp limit KEYWORD N`; each documented in smtpd.conf(
 	uint32_t session_time;     /* 7200 s in all */
 	uint32_t resolver_time_ms; /* 5000: for the client's reverse name */
 	uint32_t lookup_time;      /* 30 s: for a recipient, before the client is to try later */
+	uint32_t handshake_time;   /* 30 s: for TLS */
 };
 
 struct config {

@@ -56,12 +56,14 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token SEGMENT_SIZE "segment-size" SMTP "smtp" SOCKET "socket" SPOOL "spool" SRC "src"
 %token STATE "state" SUB_ADDR_DELIM "sub-addr-delim" TABLE "table" TAG "tag" TTL "ttl" USER "user"
 %token USERBASE "userbase" VIRTUAL "virtual" WARN_INTERVAL "warn-interval"
+%token CA "ca" CIPHERS "ciphers" PKI "pki" PROTOCOLS "protocols" SMTPS "smtps" TLS "tls"
+%token TLS_REQUIRE "tls-require" VERIFY "verify"
 %token UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
 
 %type <string> table_use values
-%type <flag> negation
+%type <flag> negation verification
 
 %%
 
@@ -89,6 +91,8 @@ statement:
 	| mda
 	| mail
 	| directory
+	| PKI STRING STRING STRING { pki_set(parse, @3, $2, $3, $4); }
+	| CA STRING STRING STRING { ca_set(parse, @3, $2, $3, $4); }
 	| RESOLVER NAMESERVER STRING { setting_set(parse, @3, "resolver nameserver", $3); }
 	| POSTMASTER STRING { setting_set(parse, @2, "postmaster", $2); }
 	;
@@ -220,12 +224,24 @@ listen_option:
 		option_flag(parse, @1, "lmtp", &lmtp);
 		parse->draft.listener.protocol = LISTEN_LMTP;
 	}
+	| TLS verification { listen_tls(parse, @1, LISTEN_TLS_OPTIONAL, $2); }
+	| TLS_REQUIRE verification { listen_tls(parse, @1, LISTEN_TLS_REQUIRED, $2); }
+	| SMTPS verification { listen_tls(parse, @1, LISTEN_TLS_IMPLICIT, $2); }
+	| PKI STRING { listen_pki(parse, @2, $2); }
+	| CA STRING { option_string(parse, @2, "ca", &parse->draft.listener.ca, $2); }
+	| CIPHERS STRING { listen_ciphers(parse, @2, $2); }
+	| PROTOCOLS STRING { listen_protocols(parse, @2, $2); }
 	| PROXY_V2 { option_flag(parse, @1, "proxy-v2", &parse->draft.listener.proxy_v2); }
 	| PROXY_V2 table_use {
 		option_flag(parse, @1, "proxy-v2", &parse->draft.listener.proxy_v2);
 		table_refer(parse, @2, $2, TABLE_USE_PROXY);
 		option_string(parse, @1, "proxy-v2", &parse->draft.listener.proxy_trusted, $2);
 	}
+	;
+
+verification:
+	  %empty { $$ = false; }
+	| VERIFY { $$ = true; }
 	;
 
 /* Actions. */
@@ -415,8 +431,8 @@ static const struct keyword keywords[] = {
 	{ "auth-optional", UNSUPPORTED, 0 },
 	{ "backup", UNSUPPORTED, 0 },
 	{ "bounce", BOUNCE, 0 },
-	{ "ca", UNSUPPORTED, 0 },
-	{ "ciphers", UNSUPPORTED, 0 },
+	{ "ca", CA, 0 },
+	{ "ciphers", CIPHERS, 0 },
 	{ "compression", UNSUPPORTED, 0 },
 	{ "directory", DIRECTORY, NEWLINE },
 	{ "domain", DOMAIN, 0 },
@@ -455,12 +471,12 @@ static const struct keyword keywords[] = {
 	{ "no-dsn", NO_DSN, 0 },
 	{ "on", ON, 0 },
 	{ "pipes", PIPES, 0 },
-	{ "pki", UNSUPPORTED, 0 },
+	{ "pki", PKI, 0 },
 	{ "port", PORT, 0 },
 	{ "postmaster", POSTMASTER, NEWLINE },
 	{ "proc", UNSUPPORTED, 0 },
 	{ "proc-exec", UNSUPPORTED, 0 },
-	{ "protocols", UNSUPPORTED, 0 },
+	{ "protocols", PROTOCOLS, 0 },
 	{ "proxy-v2", PROXY_V2, 0 },
 	{ "queue", QUEUE, 0 },
 	{ "rcpt-to", RCPT_TO, 0 },
@@ -477,7 +493,7 @@ static const struct keyword keywords[] = {
 	{ "segment-size", SEGMENT_SIZE, QUEUE },
 	{ "senders", UNSUPPORTED, 0 },
 	{ "smtp", SMTP, 0 },
-	{ "smtps", UNSUPPORTED, 0 },
+	{ "smtps", SMTPS, 0 },
 	{ "socket", SOCKET, 0 },
 	{ "spool", SPOOL, DIRECTORY },
 	{ "src", SRC, 0 },
@@ -486,12 +502,12 @@ static const struct keyword keywords[] = {
 	{ "sub-addr-delim", SUB_ADDR_DELIM, 0 },
 	{ "table", TABLE, 0 },
 	{ "tag", TAG, 0 },
-	{ "tls", UNSUPPORTED, 0 },
-	{ "tls-require", UNSUPPORTED, 0 },
+	{ "tls", TLS, 0 },
+	{ "tls-require", TLS_REQUIRE, 0 },
 	{ "ttl", TTL, 0 },
 	{ "user", USER, 0 },
 	{ "userbase", USERBASE, 0 },
-	{ "verify", UNSUPPORTED, 0 },
+	{ "verify", VERIFY, 0 },
 	{ "virtual", VIRTUAL, 0 },
 	{ "warn-interval", WARN_INTERVAL, 0 },
 	{ "wrapper", UNSUPPORTED, 0 },
@@ -506,8 +522,8 @@ keyword_compare(const void *word, const void *keyword)
 static bool
 begins_statement(int token)
 {
-	static const int tokens[] = { ACTION, BOUNCE, DIRECTORY, INCLUDE, LISTEN, MAIL, MATCH, MDA,
-		POSTMASTER, QUEUE, RESOLVER, SMTP, TABLE, UNSUPPORTED };
+	static const int tokens[] = { ACTION, BOUNCE, CA, DIRECTORY, INCLUDE, LISTEN, MAIL, MATCH, MDA,
+		PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, TABLE, UNSUPPORTED };
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
 		if (tokens[i] == token)
@@ -630,7 +646,8 @@ is_elsewhere_in_opensmtpd(yysymbol_kind_t token)
 {
 	return token == YYSYMBOL_AUTH || token == YYSYMBOL_MDA || token == YYSYMBOL_LMTP ||
 	    token == YYSYMBOL_SRC || token == YYSYMBOL_HELO || token == YYSYMBOL_DOMAIN ||
-	    token == YYSYMBOL_USER || token == YYSYMBOL_MAIL_FROM;
+	    token == YYSYMBOL_USER || token == YYSYMBOL_MAIL_FROM || token == YYSYMBOL_CA ||
+	    token == YYSYMBOL_PKI || token == YYSYMBOL_TLS || token == YYSYMBOL_SMTPS;
 }
 
 static int

@@ -71,6 +71,8 @@ parse_free(struct parse *parse)
 	free(parse->notes);
 	free(parse->action_places);
 	free(parse->rule_places);
+	free(parse->listener_places);
+	free(parse->pki_places);
 	lexer_free(parse->lexer);
 }
 
@@ -85,6 +87,9 @@ draft_clear(struct parse *parse)
 	free(draft->listener.proxy_trusted);
 	free(draft->listener.hostname);
 	free(draft->listener.tag);
+	free(draft->listener.pkis);
+	free(draft->listener.ca);
+	free(draft->listener.tls_ciphers);
 	free(draft->action.name);
 	free(draft->action.path);
 	free(draft->action.alias_table);
@@ -224,6 +229,9 @@ listener_add(
 	}
 	config->listeners =
 	    parse_grow(config->listeners, config->listener_count, sizeof(*config->listeners));
+	parse->listener_places = parse_grow(
+	    parse->listener_places, config->listener_count, sizeof(*parse->listener_places));
+	parse->listener_places[config->listener_count] = parse->draft.place;
 	listener = &config->listeners[config->listener_count++];
 	*listener = parse->draft.listener;
 	listener->address = *address;
@@ -235,6 +243,12 @@ listener_add(
 		listener->hostname = parse_copy(listener->hostname);
 	if (listener->tag != NULL)
 		listener->tag = parse_copy(listener->tag);
+	if (listener->pkis != NULL)
+		listener->pkis = parse_copy(listener->pkis);
+	if (listener->ca != NULL)
+		listener->ca = parse_copy(listener->ca);
+	if (listener->tls_ciphers != NULL)
+		listener->tls_ciphers = parse_copy(listener->tls_ciphers);
 	config_complete_listener(listener);
 }
 
@@ -303,7 +317,7 @@ listen_inet(struct parse *parse)
 	struct draft *draft = &parse->draft;
 	size_t first = parse->config->listener_count;
 	unsigned errors = parse->problems.errors;
-	uint16_t port = 25;
+	uint16_t port = draft->listener.tls == LISTEN_TLS_IMPLICIT ? 465 : 25; /* RFC 8314 7.3 */
 
 	if (draft->port != NULL && !port_from_word(parse, draft->port, &port))
 		return;
@@ -370,6 +384,8 @@ listen_finish(struct parse *parse)
 		    draft->listener.hostname);
 		return;
 	}
+	if (!listen_tls_fits(parse))
+		return;
 	if (draft->is_socket)
 		listen_socket(parse);
 	else

@@ -72,8 +72,10 @@ struct parse {
 	struct table_note *notes; /* one for each of config->tables */
 	struct table_reference *references;
 	size_t reference_count;
-	struct place *action_places;              /* one for each of config->actions */
-	struct place *rule_places;                /* one for each of config->rules */
+	struct place *action_places;   /* one for each of config->actions */
+	struct place *rule_places;     /* one for each of config->rules */
+	struct place *listener_places; /* and so on */
+	struct place *pki_places;
 	struct place settings[PARSE_SETTING_MAX]; /* where each was set; line 0: not yet */
 	struct place bounce_place;
 	size_t anonymous_count;
@@ -115,6 +117,16 @@ void rule_condition(struct parse *, struct place, const char *word, bool negated
 void rule_finish(struct parse *, char *action);
 void bounce_add(struct parse *, struct place, char *interval);
 void bounce_finish(struct parse *, struct place);
+
+/* parse_tls.c: statements, options of listeners, and checks. */
+void pki_set(struct parse *, struct place, char *name, char *word, char *path);
+void ca_set(struct parse *, struct place, char *name, char *word, char *path);
+void listen_tls(struct parse *, struct place, enum listener_tls, bool verify);
+void listen_pki(struct parse *, struct place, char *name);
+void listen_ciphers(struct parse *, struct place, char *);
+void listen_protocols(struct parse *, struct place, char *);
+bool listen_tls_fits(struct parse *);
+void tls_check(struct parse *);
 
 char *parse_copy(const char *);
 /* An array with room for one more, zeroed element behind the `count` that it has. */

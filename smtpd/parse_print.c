@@ -90,6 +90,46 @@ print_table(FILE *file, const struct config *config, const char *word, const cha
 }
 
 static void
+print_tls(FILE *file, const struct listener_config *listener)
+{
+	static const char *const words[] = {
+		[LISTEN_TLS_NONE] = "",
+		[LISTEN_TLS_OPTIONAL] = " tls",
+		[LISTEN_TLS_REQUIRED] = " tls-require",
+		[LISTEN_TLS_IMPLICIT] = " smtps",
+	};
+	const char *at;
+
+	fputs(words[listener->tls], file);
+	if (listener->tls_verify)
+		fputs(" verify", file);
+	/* No name holds a blank, nor what would have to be escaped but these. */
+	for (at = listener->pkis; *at != '\0'; at += *at == ' ') {
+		fputs(" pki \"", file);
+		for (; *at != '\0' && *at != ' '; at++) {
+			if (*at == '"' || *at == '\\')
+				fputc('\\', file);
+			fputc(*at, file);
+		}
+		fputc('"', file);
+	}
+	print_option(file, "ca", listener->ca);
+	print_option(file, "ciphers", listener->tls_ciphers);
+	if (listener->tls_1_3_only)
+		fputs(" protocols tlsv1.3", file);
+}
+
+static void
+print_file(FILE *file, const char *statement, const char *name, const char *word, const char *path)
+{
+	fprintf(file, "%s ", statement);
+	print_quoted(file, name);
+	fprintf(file, " %s ", word);
+	print_quoted(file, path);
+	fputc('\n', file);
+}
+
+static void
 print_listener(FILE *file, const struct config *config, const struct listener_config *listener)
 {
 	char host[NI_MAXHOST], port[NI_MAXSERV];
@@ -110,6 +150,7 @@ print_listener(FILE *file, const struct config *config, const struct listener_co
 		fputs(" no-dsn", file);
 	if (listener->mask_source)
 		fputs(" mask-src", file);
+	print_tls(file, listener);
 	if (*listener->proxy_trusted != '\0')
 		print_table(file, config, "proxy-v2", listener->proxy_trusted);
 	else if (listener->proxy_v2)
@@ -220,6 +261,12 @@ parse_print_config(FILE *file, const struct config *config)
 		print_content(file, table);
 		fputc('\n', file);
 	}
+	for (size_t i = 0; i < config->pki_count; i++) {
+		print_file(file, "pki", config->pkis[i].name, "cert", config->pkis[i].certificate);
+		print_file(file, "pki", config->pkis[i].name, "key", config->pkis[i].key);
+	}
+	for (size_t i = 0; i < config->ca_count; i++)
+		print_file(file, "ca", config->cas[i].name, "cert", config->cas[i].certificates);
 	for (size_t i = 0; i < config->listener_count; i++)
 		print_listener(file, config, &config->listeners[i]);
 	for (size_t i = 0; i < config->action_count; i++)

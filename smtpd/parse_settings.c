@@ -75,6 +75,7 @@ static const struct setting settings[] = {
 	{ "smtp limit session-time", SETTING_DURATION, AT(limits.session_time), 1, 30 * DAY },
 	{ "smtp limit resolver-time-ms", SETTING_NUMBER, AT(limits.resolver_time_ms), 10, 60000 },
 	/* RFC 5321 4.5.3.2.3: the client waits five minutes. */
+	{ "smtp limit handshake-time", SETTING_DURATION, AT(limits.handshake_time), 1, 600 },
 	{ "smtp limit lookup-time", SETTING_DURATION, AT(limits.lookup_time), 1, 240 },
 	{ "queue ttl", SETTING_DURATION, AT(queue_ttl), 1, 365 * DAY },
 	{ "queue retry-first", SETTING_DURATION, AT(queue_retry_first), 1, 30 * DAY },

@@ -451,6 +451,7 @@ parse_check(struct parse *parse)
 
 	check_references(parse);
 	check_rules(parse);
+	tls_check(parse);
 	if (config->queue_retry_first > config->queue_retry_max) {
 		place = setting_place(parse, "queue retry-first");
 		if (place.line == 0)
