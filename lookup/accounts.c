@@ -16,7 +16,8 @@
 #include "lookup/accounts.h"
 #include "lookup/table_text.h"
 
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
+#define RECORD_OLDEST  1
 #define RECORD_MAX     (4UL * 1024 * 1024)
 #define TARGETS_MAX    100000
 #define RETRY_MS       2000
@@ -152,14 +153,13 @@ read_record(struct accounts *accounts, enum account_kind kind, const char *key)
 }
 
 static bool
-decode_version(struct buf_reader *reader, const char *key)
+decode_version(struct buf_reader *reader, const char *key, uint8_t *version)
 {
-	uint8_t version = buf_get_u8(reader);
-
-	if (!reader->failed && version == RECORD_VERSION)
+	*version = buf_get_u8(reader);
+	if (!reader->failed && *version >= RECORD_OLDEST && *version <= RECORD_VERSION)
 		return true;
 	log_error("the accounts database's record of \"%s\" has version %u; this program knows %u",
-	    key, version, RECORD_VERSION);
+	    key, *version, RECORD_VERSION);
 	return false;
 }
 
@@ -167,15 +167,18 @@ static bool
 decode_user(const void *data, size_t length, const char *key, struct account_user *user)
 {
 	struct buf_reader reader;
+	uint8_t version;
 
 	memset(user, 0, sizeof(*user));
 	buf_reader_init(&reader, data, length);
-	if (!decode_version(&reader, key))
+	if (!decode_version(&reader, key, &version))
 		return false;
 	buf_get_string(&reader, user->hash, sizeof(user->hash));
 	user->quota_bytes = buf_get_u64(&reader);
 	user->quota_messages = buf_get_u64(&reader);
 	user->created = (int64_t)buf_get_u64(&reader);
+	if (version >= 2)
+		buf_get_string(&reader, user->scram, sizeof(user->scram));
 	if (buf_reader_done(&reader))
 		return true;
 	log_error("the accounts database's record of \"%s\" is damaged", key);
@@ -188,10 +191,11 @@ decode_targets(const void *data, size_t length, const char *key, struct buf *tar
 	struct buf_reader reader;
 	char target[PATH_TEXT_MAX + 1];
 	uint32_t count;
+	uint8_t version;
 
 	buf_clear(targets);
 	buf_reader_init(&reader, data, length);
-	if (!decode_version(&reader, key))
+	if (!decode_version(&reader, key, &version))
 		return false;
 	count = buf_get_u32(&reader);
 	if (count > TARGETS_MAX)
@@ -311,6 +315,7 @@ accounts_put_user(struct accounts *accounts, const char *domain, const char *loc
 	buf_add_u64(&record, user->quota_bytes);
 	buf_add_u64(&record, user->quota_messages);
 	buf_add_u64(&record, (uint64_t)user->created);
+	buf_add_string(&record, user->scram);
 	result = change(accounts, ACCOUNT_USERS, key, &record);
 	if (record.data != NULL)
 		explicit_bzero(record.data, record.capacity);

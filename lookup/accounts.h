@@ -17,7 +17,8 @@
 #include "common/address.h"
 #include "common/buf.h"
 
-#define ACCOUNT_HASH_MAX 384
+#define ACCOUNT_HASH_MAX  384
+#define ACCOUNT_SCRAM_MAX 255
 
 enum account_result {
 	ACCOUNT_FOUND,
@@ -26,8 +27,9 @@ enum account_result {
 };
 
 struct account_user {
-	char hash[ACCOUNT_HASH_MAX + 1]; /* crypt(3); "" no password. Never logged */
-	uint64_t quota_bytes;            /* 0: none */
+	char hash[ACCOUNT_HASH_MAX + 1];   /* crypt(3); "" no password. Never logged */
+	char scram[ACCOUNT_SCRAM_MAX + 1]; /* see scram_verifier_parse(); "" none. Never logged */
+	uint64_t quota_bytes;              /* 0: none */
 	uint64_t quota_messages;
 	int64_t created; /* wall clock, seconds */
 };

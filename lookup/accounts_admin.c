@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "lookup/accounts_admin.h"
 #include "lookup/mailbox.h"
+#include "lookup/scram.h"
 
 #define TARGETS_TEXT_MAX (1024UL * 1024)
 #define LINE_MAX_LENGTH  12000
@@ -159,6 +160,24 @@ check_hash(struct request *r, const char *hash)
 	return true;
 }
 
+/* "iterations,salt,key,key", the last three in base64. */
+static bool
+check_scram(struct request *r, const char *text)
+{
+	struct scram_verifier verifier;
+
+	if (*text == '\0' ||
+	    (strlen(text) <= ACCOUNT_SCRAM_MAX && scram_verifier_parse(text, &verifier)))
+		return true;
+	return refuse(r, EX_DATAERR, "the password's SCRAM verifier is not one");
+}
+
+static const char *
+word_or_none(const struct request *r, uint32_t index)
+{
+	return r->account->word_count > index ? r->account->words[index] : "";
+}
+
 static bool
 check_done(struct request *r, enum account_result result)
 {
@@ -223,13 +242,12 @@ add_user(struct request *r)
 	struct accounts *accounts = r->site->accounts;
 	struct buf targets;
 	enum account_result alias;
-	const char *hash;
+	const char *hash = word_or_none(r, 1), *scram = word_or_none(r, 2);
 
-	if (!need_words(r, 1, 2) || !parse_address(r, r->account->words[0]) ||
+	if (!need_words(r, 1, 3) || !parse_address(r, r->account->words[0]) ||
 	    !check_user_name(r) || !need_domain(r))
 		return false;
-	hash = r->account->word_count > 1 ? r->account->words[1] : "";
-	if (!check_hash(r, hash))
+	if (!check_hash(r, hash) || !check_scram(r, scram))
 		return false;
 	switch (accounts_find_user(accounts, r->address.domain, r->address.local, &user)) {
 	case ACCOUNT_FOUND:
@@ -248,6 +266,7 @@ add_user(struct request *r)
 	if (alias == ACCOUNT_BROKEN)
 		return refuse_broken(r);
 	strlcpy(user.hash, hash, sizeof(user.hash));
+	strlcpy(user.scram, scram, sizeof(user.scram));
 	user.created = clock_wall();
 	alias = accounts_put_user(accounts, r->address.domain, r->address.local, &user);
 	explicit_bzero(&user, sizeof(user));
@@ -276,11 +295,14 @@ set_password(struct request *r)
 	struct account_user user;
 	enum account_result result;
 
-	if (!need_words(r, 2, 2) || !parse_address(r, r->account->words[0]) ||
-	    !check_hash(r, r->account->words[1]) || !need_user(r, &user))
+	if (!need_words(r, 2, 3) || !parse_address(r, r->account->words[0]) ||
+	    !check_hash(r, r->account->words[1]) || !check_scram(r, word_or_none(r, 2)) ||
+	    !need_user(r, &user))
 		return false;
 	explicit_bzero(user.hash, sizeof(user.hash));
+	explicit_bzero(user.scram, sizeof(user.scram));
 	strlcpy(user.hash, r->account->words[1], sizeof(user.hash));
+	strlcpy(user.scram, word_or_none(r, 2), sizeof(user.scram));
 	result = accounts_put_user(r->site->accounts, r->address.domain, r->address.local, &user);
 	explicit_bzero(&user, sizeof(user));
 	return check_done(r, result);

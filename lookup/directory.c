@@ -24,6 +24,7 @@
 #include "common/log.h"
 #include "lookup/accounts.h"
 #include "lookup/accounts_admin.h"
+#include "lookup/auth.h"
 #include "lookup/expand.h"
 #include "lookup/mailbox.h"
 #include "lookup/site.h"
@@ -65,6 +66,7 @@ static struct directory {
 	struct accounts *accounts;
 	struct site *site;
 	struct usage *usage;
+	struct auth *auth;
 	struct event *second;
 	struct peer listeners[LISTENERS_MAX];
 	struct peer queue;
@@ -243,6 +245,60 @@ receive_usage(struct peer *peer, const struct imsg *imsg)
 	usage_answer(directory.usage, imsg->id, &usage);
 }
 
+/* Logins */
+
+static void
+send_challenge(void *owner, uint32_t request, const void *data, size_t length)
+{
+	const struct peer *peer = owner;
+	struct ipc_auth_data challenge = { .length = (uint16_t)length };
+	struct buf *frame = payload();
+
+	memcpy(challenge.bytes, data, length);
+	ipc_auth_data_encode(frame, &challenge);
+	channel_send(peer->channel, DIRECTORY_AUTH_CHALLENGE, request, 0, -1, frame);
+}
+
+static void
+send_auth_done(void *owner, uint32_t request, const struct ipc_auth_done *done)
+{
+	const struct peer *peer = owner;
+	struct buf *frame = payload();
+
+	ipc_auth_done_encode(frame, done);
+	channel_send(peer->channel, DIRECTORY_AUTH_DONE, request, 0, -1, frame);
+}
+
+static const struct auth_calls auth_calls = { send_challenge, send_auth_done };
+
+static void
+receive_auth(struct peer *peer, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_auth auth;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_auth_decode(&reader, &auth) || !buf_reader_done(&reader))
+		channel_reject(peer->channel, imsg, "a login that can't be decoded");
+	else
+		auth_begin(directory.auth, peer, imsg->id, &auth);
+	explicit_bzero(&auth, sizeof(auth));
+}
+
+static void
+receive_auth_response(struct peer *peer, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_auth_data data;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_auth_data_decode(&reader, &data) || !buf_reader_done(&reader))
+		channel_reject(peer->channel, imsg, "a response that can't be decoded");
+	else if (!auth_respond(directory.auth, peer, imsg->peer, imsg->id, &data))
+		channel_reject(peer->channel, imsg, "a response to a login that wasn't asked");
+	explicit_bzero(&data, sizeof(data));
+}
+
 /* Accounts */
 
 static void
@@ -369,6 +425,13 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 		receive_account(peer, imsg);
 	else if (peer->program != PROGRAM_CONTROL && imsg->type == DIRECTORY_RCPT)
 		receive_recipient(peer, imsg);
+	else if (peer->program == PROGRAM_LISTENER && imsg->type == DIRECTORY_AUTH)
+		receive_auth(peer, imsg);
+	else if (peer->program == PROGRAM_LISTENER && imsg->type == DIRECTORY_AUTH_RESPONSE)
+		receive_auth_response(peer, imsg);
+	else if (peer->program == PROGRAM_LISTENER && imsg->type == DIRECTORY_AUTH_CANCEL &&
+	    imsg->length == 0)
+		auth_cancel(directory.auth, peer, imsg->peer);
 	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_MAILBOX)
 		receive_mailbox(peer, imsg);
 	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_USAGE_DONE)
@@ -395,6 +458,7 @@ drop_peer(struct peer *peer)
 	peer->channel = NULL;
 	peer->paused = false;
 	peer->job_count = 0;
+	auth_drop_peer(directory.auth, peer);
 	TAILQ_FOREACH(job, &directory.jobs, next)
 	{
 		if (job->peer == peer)
@@ -474,6 +538,7 @@ set_config(struct config *config)
 		free(path);
 	}
 	site = site_new(config, directory.accounts, directory.privileged);
+	auth_set_site(directory.auth, site);
 	site_free(directory.site);
 	directory.site = site;
 	forget();
@@ -495,6 +560,7 @@ stop(void)
 		channel_free(directory.listeners[i].channel);
 	channel_free(directory.queue.channel);
 	channel_free(directory.control.channel);
+	auth_free(directory.auth);
 	accounts_free(directory.accounts);
 	exit(0);
 }
@@ -536,6 +602,7 @@ main(int argc, char **argv)
 	directory.base = child_event_base();
 	buf_init(&directory.payload, IMSG_PAYLOAD_MAX);
 	directory.usage = usage_new(directory.base, ask_usage, usage_decided, NULL);
+	directory.auth = auth_new(directory.base, &auth_calls);
 	child_supervisor_open(&directory.supervisor, directory.base, &child, &orders);
 	directory.second = event_new(directory.base, -1, EV_PERSIST, every_second, NULL);
 	if (directory.second == NULL || event_add(directory.second, &second) == -1)

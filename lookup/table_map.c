@@ -204,6 +204,12 @@ table_map_get(const struct table_map *map, const char *key)
 	return number == 0 ? NULL : text_at(map, map->entries[number - 1].value);
 }
 
+const char *
+table_map_first(const struct table_map *map)
+{
+	return map->count == 0 ? NULL : text_at(map, map->entries[0].value);
+}
+
 bool
 table_map_match_domain(const struct table_map *map, const char *domain)
 {

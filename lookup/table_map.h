@@ -27,6 +27,8 @@ enum table_map_added table_map_add(struct table_map *, const char *key, const ch
 enum table_map_added table_map_add_exactly(struct table_map *, const char *key, const char *value);
 /* The value of a normalised key, lent; NULL when it isn't there. */
 const char *table_map_get(const struct table_map *, const char *key);
+/* The value of the entry that was added first, lent; NULL when there is none. */
+const char *table_map_first(const struct table_map *);
 /* True when a key with wildcards, in its domain or as a whole, matches this domain, or (mailbox)
  * this local@domain. */
 bool table_map_match_domain(const struct table_map *, const char *domain);

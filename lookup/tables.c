@@ -428,6 +428,18 @@ table_get(struct table *table, const char *key, struct buf *value)
 	return traced(table, "value", normal, get_normalised(table, normal, value), since);
 }
 
+bool
+table_get_sample(struct table *table, struct buf *value)
+{
+	const char *sample = table->map != NULL ? table_map_first(table->map) : NULL;
+
+	buf_clear(value);
+	if (sample == NULL)
+		return false;
+	buf_add(value, sample, strlen(sample) + 1);
+	return buf_ok(value);
+}
+
 /* Tries whole keys until one is there. */
 static enum table_result
 has_key(struct table *table, const char *key)

@@ -40,6 +40,9 @@ bool table_is_accounts(const struct table *);
 
 /* The value of `key` (in any case), as a terminated string in `value`. */
 enum table_result table_get(struct table *, const char *key, struct buf *value);
+/* A value of the table, whichever; false when there is none, or none is at hand. What is stored for
+ * somebody: never to be shown. */
+bool table_get_sample(struct table *, struct buf *value);
 /* A list of domains: "example.org", "*.example.org" (what is below it), other wildcards. */
 enum table_result table_match_domain(struct table *, const char *domain);
 /* A list of mailboxes: "user@domain", "@domain", "user", "@", also with wildcards in the domain;

@@ -8,10 +8,18 @@
 #include <crypt.h>
 #include <err.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <bsd/stdlib.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+
+#include "common/base64.h"
+#include "common/ipc_control.h"
 #include "smtpctl/password.h"
 
 _Static_assert(PASSWORD_MAX < CRYPT_MAX_PASSPHRASE_SIZE, "libcrypt takes every password");
@@ -113,4 +121,51 @@ password_hash(char *password, char *hash)
 		explicit_bzero(data, sizeof(*data));
 	free(data);
 	return result != NULL;
+}
+
+#define KEY SHA256_DIGEST_LENGTH
+
+static bool
+derive(const uint8_t salted[KEY], const char *label, uint8_t key[KEY])
+{
+	unsigned length;
+
+	return HMAC(EVP_sha256(), salted, KEY, (const uint8_t *)label, strlen(label), key,
+	           &length) != NULL &&
+	    length == KEY;
+}
+
+/* RFC 5802 3: what the server keeps, from which nobody can log in. */
+static bool
+make_verifier(const char *password, char *text)
+{
+	uint8_t salt[ACCOUNT_SCRAM_SALT], salted[KEY], client[KEY], stored[KEY], server[KEY];
+	char salt_text[BASE64_LENGTH(sizeof(salt)) + 1];
+	char stored_text[BASE64_LENGTH(KEY) + 1], server_text[BASE64_LENGTH(KEY) + 1];
+	bool made;
+
+	arc4random_buf(salt, sizeof(salt));
+	made = PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, sizeof(salt),
+	           ACCOUNT_SCRAM_ITERATIONS, EVP_sha256(), KEY, salted) == 1 &&
+	    derive(salted, "Client Key", client) && derive(salted, "Server Key", server) &&
+	    SHA256(client, sizeof(client), stored) != NULL;
+	base64_encode(salt, sizeof(salt), salt_text);
+	base64_encode(stored, sizeof(stored), stored_text);
+	base64_encode(server, sizeof(server), server_text);
+	if (made)
+		made = snprintf(text, PASSWORD_SCRAM, "%u,%s,%s,%s", ACCOUNT_SCRAM_ITERATIONS,
+		           salt_text, stored_text, server_text) < PASSWORD_SCRAM;
+	if (!made)
+		warnx("SCRAM-SHA-256 can't be computed");
+	explicit_bzero(salted, sizeof(salted));
+	explicit_bzero(client, sizeof(client));
+	return made;
+}
+
+bool
+password_hash_all(char *password, struct password_hashes *hashes)
+{
+	bool made = make_verifier(password, hashes->scram);
+
+	return password_hash(password, hashes->crypt) && made;
 }

@@ -321,8 +321,8 @@ take_line(const struct imsg *imsg, void *arg)
 }
 
 static int
-run_account(
-    const struct command *command, const char *hash, struct client *client, struct output *output)
+run_account(const struct command *command, const struct password_hashes *hashes,
+    struct client *client, struct output *output)
 {
 	struct ipc_account account = { .verb = command->account };
 	struct listing *listing = calloc(1, sizeof(*listing));
@@ -338,8 +338,10 @@ run_account(
 	/* The words are lent, not owned: the encoder only reads them. */
 	for (size_t i = 0; i < command->word_count && i < ACCOUNT_WORDS_MAX; i++)
 		account.words[account.word_count++] = command->words[i];
-	if (command->account == ACCOUNT_USER_ADD || command->account == ACCOUNT_USER_PASSWORD)
-		account.words[account.word_count++] = (char *)(size_t)hash;
+	if (command->account == ACCOUNT_USER_ADD || command->account == ACCOUNT_USER_PASSWORD) {
+		account.words[account.word_count++] = (char *)(size_t)hashes->crypt;
+		account.words[account.word_count++] = (char *)(size_t)hashes->scram;
+	}
 	if (command->account == ACCOUNT_USER_QUOTA) {
 		(void)snprintf(bytes, sizeof(bytes), "%" PRIu64, command->quota_bytes);
 		(void)snprintf(messages, sizeof(messages), "%" PRIu64, command->quota_messages);
@@ -443,8 +445,8 @@ run_status(struct client *client, struct output *output)
 }
 
 int
-run_command(
-    const struct command *command, const char *hash, struct client *client, struct output *output)
+run_command(const struct command *command, const struct password_hashes *hashes,
+    struct client *client, struct output *output)
 {
 	switch (command->verb) {
 	case COMMAND_SHOW_QUEUE:
@@ -463,7 +465,7 @@ run_command(
 	case COMMAND_SUPERVISOR:
 		return run_supervisor(command, client, output);
 	case COMMAND_ACCOUNT:
-		return run_account(command, hash, client, output);
+		return run_account(command, hashes, client, output);
 	case COMMAND_MONITOR:
 		return run_monitor(command, client, output);
 	case COMMAND_SPOOL:

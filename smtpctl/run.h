@@ -7,9 +7,11 @@
 #include "smtpctl/client.h"
 #include "smtpctl/command.h"
 #include "smtpctl/output.h"
+#include "smtpctl/password.h"
 
-/* An EX_* status; what went wrong was said on stderr. `hash` is the password's, for the commands
- * that need one. Not for COMMAND_SPOOL and COMMAND_ENCRYPT, which need no server. */
-int run_command(const struct command *, const char *hash, struct client *, struct output *);
+/* An EX_* status; what went wrong was said on stderr. The hashes are the password's, for the
+ * commands that need one. Not for COMMAND_SPOOL and COMMAND_ENCRYPT, which need no server. */
+int run_command(
+    const struct command *, const struct password_hashes *, struct client *, struct output *);
 
 #endif

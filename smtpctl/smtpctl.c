@@ -80,13 +80,13 @@ encrypt_passwords(const struct command *command, struct output *output)
 }
 
 static int
-read_hash(char *hash)
+read_hashes(struct password_hashes *hashes)
 {
 	char password[PASSWORD_MAX + 1];
 
 	switch (password_read(password)) {
 	case PASSWORD_OK:
-		return password_hash(password, hash) ? 0 : EX_SOFTWARE;
+		return password_hash_all(password, hashes) ? 0 : EX_SOFTWARE;
 	case PASSWORD_END:
 		warnx("no password on standard input");
 		return EX_DATAERR;
@@ -99,21 +99,21 @@ read_hash(char *hash)
 static int
 run_online(const struct command *command, const char *socket_path, struct output *output)
 {
-	char hash[PASSWORD_HASH] = "";
+	struct password_hashes hashes = { "", "" };
 	struct client client;
 	int status, fd = -1;
 
-	if (command->needs_password && (status = read_hash(hash)) != 0)
+	if (command->needs_password && (status = read_hashes(&hashes)) != 0)
 		return status;
 	privilege_raise();
 	status = client_connect(socket_path, &fd);
 	privilege_drop();
 	if (status == 0) {
 		client_init(&client, fd);
-		status = run_command(command, hash, &client, output);
+		status = run_command(command, &hashes, &client, output);
 		client_close(&client);
 	}
-	explicit_bzero(hash, sizeof(hash));
+	explicit_bzero(&hashes, sizeof(hashes));
 	return status;
 }
 

@@ -342,6 +342,10 @@ a_bad_frame_costs_its_sender_the_channel_and_is_told(void **state)
 			for (size_t length = 0; length <= sizeof(junk); length += 150) {
 				unsigned closed = peers[p]->closed;
 
+				/* Of a login that may have ended meanwhile. */
+				if (peers[p] == &listener && type == DIRECTORY_AUTH_CANCEL &&
+				    length == 0)
+					continue;
 				buf_clear(&payload);
 				buf_add(&payload, length % 300 == 0 ? junk : junk + 10,
 				    length > 10 ? length - 10 : 0);
