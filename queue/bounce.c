@@ -25,6 +25,7 @@
 #include "queue/dsn.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
+#include "queue/relay_memory.h"
 #include "queue/retry.h"
 
 #define COLLECT_MS   100
@@ -52,6 +53,7 @@ struct member {
 	enum state_change change;
 	uint32_t warnings; /* DSN_DELAYED */
 	struct reply reply;
+	char host[HOSTNAME_MAX + 1]; /* that said so, or "" */
 };
 
 struct job {
@@ -96,6 +98,8 @@ kind_name(enum dsn_kind kind)
 		return "failed";
 	case DSN_DELAYED:
 		return "delayed";
+	case DSN_RELAYED:
+		return "relayed";
 	case DSN_DELIVERED:
 		break;
 	}
@@ -263,8 +267,8 @@ trace_job(const struct job *job, const char *event, const char *key, const char 
 }
 
 void
-bounce_failed(
-    struct queue *queue, struct entry *entry, const struct reply *reply, enum state_change change)
+bounce_failed(struct queue *queue, struct entry *entry, const struct reply *reply, const char *host,
+    enum state_change change)
 {
 	struct member member = { .envelope_id = entry_id(entry), .change = change };
 
@@ -279,30 +283,40 @@ bounce_failed(
 	}
 	entry->state = ENTRY_BOUNCING;
 	member.reply = *reply;
+	strlcpy(member.host, host, sizeof(member.host));
 	add_member(queue, entry, DSN_FAILED, &member);
 }
 
-bool
-bounce_succeeded(struct queue *queue, struct entry *entry, const struct reply *reply)
+static enum dsn_kind
+success_kind(const struct entry *entry)
 {
-	trace_considered(entry, DSN_DELIVERED, from_null_sender(entry) ? "it has no sender" : NULL);
+	return entry->kind == ENVELOPE_RELAY ? DSN_RELAYED : DSN_DELIVERED;
+}
+
+bool
+bounce_succeeded(
+    struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
+{
+	trace_considered(
+	    entry, success_kind(entry), from_null_sender(entry) ? "it has no sender" : NULL);
 	if (from_null_sender(entry))
 		return false;
-	bounce_owed(queue, entry, reply);
+	bounce_owed(queue, entry, reply, host);
 	/* After a crash the report is still made, and the delivery not made again. */
-	mail_update(queue, entry, reply);
-	commit_states(queue, entry->kind != ENVELOPE_MAILDIR);
+	mail_update(queue, entry, reply, host);
+	commit_states(queue, entry->kind == ENVELOPE_MAILDIR ? COMMIT_LATER : COMMIT_NOW);
 	return true;
 }
 
 void
-bounce_owed(struct queue *queue, struct entry *entry, const struct reply *reply)
+bounce_owed(struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
 {
 	struct member member = { .envelope_id = entry_id(entry), .change = STATE_DELIVERED };
 
 	entry->state = ENTRY_BOUNCING;
 	member.reply = *reply;
-	add_member(queue, entry, DSN_DELIVERED, &member);
+	strlcpy(member.host, host, sizeof(member.host));
+	add_member(queue, entry, success_kind(entry), &member);
 }
 
 void
@@ -370,6 +384,12 @@ get_postmaster(const struct queue *queue, struct address *postmaster)
 	strlcpy(postmaster->domain, queue->config->hostname, sizeof(postmaster->domain));
 }
 
+static bool
+is_success(enum dsn_kind kind)
+{
+	return kind == DSN_DELIVERED || kind == DSN_RELAYED;
+}
+
 /* Neither sender nor postmaster can be told: an administrator must look. */
 static void
 hold_all(struct queue *queue, struct job *job, const char *why)
@@ -386,10 +406,10 @@ hold_all(struct queue *queue, struct job *job, const char *why)
 		          "`smtpctl resume envelope`, or `smtpctl remove`",
 		    entry_id(entry), why);
 		entry->state = ENTRY_HELD;
-		mail_update(queue, entry, &job->members[i].reply);
+		mail_update(queue, entry, &job->members[i].reply, job->members[i].host);
 	}
 	/* Successes that nobody can be told of. */
-	for (size_t i = 0; i < job->member_count && job->kind == DSN_DELIVERED;) {
+	for (size_t i = 0; i < job->member_count && is_success(job->kind);) {
 		struct entry *entry = index_find_entry(queue->index, job->members[i].envelope_id);
 
 		if (entry == NULL)
@@ -485,11 +505,28 @@ unload(struct loaded *loaded)
 	free(loaded->found);
 }
 
+/* How the last attempt at a destination of the job's envelopes went, as far as that is kept. */
+static const char *
+find_dialogue(struct queue *queue, const struct job *job)
+{
+	const char *dialogue = NULL;
+
+	for (size_t i = 0; i < job->member_count && dialogue == NULL; i++) {
+		const struct entry *entry =
+		    index_find_entry(queue->index, job->members[i].envelope_id);
+
+		if (entry != NULL && entry->line != NULL)
+			dialogue = destination_dialogue(entry->line);
+	}
+	return dialogue;
+}
+
 static void
 build(struct queue *queue, struct job *job, struct loaded *loaded, struct buf *text, bool full)
 {
 	struct message *message = index_find(queue->index, job->message_id);
 	struct dsn_recipient *recipients = calloc(job->member_count, sizeof(*recipients));
+	struct dsn_recipient *recipient;
 	size_t size = full ? loaded->transaction.size : HEADERS_MAX;
 	uint8_t *returned = malloc(size == 0 ? 1 : size);
 	char boundary[40];
@@ -501,13 +538,18 @@ build(struct queue *queue, struct job *job, struct loaded *loaded, struct buf *t
 	for (size_t i = 0; i < job->member_count; i++) {
 		if (!loaded->found[i])
 			continue;
-		recipients[dsn.recipient_count].envelope = &loaded->envelopes[i];
-		if (job->kind != DSN_DELAYED)
-			recipients[dsn.recipient_count].reply = &job->members[i].reply;
-		else if (loaded->envelopes[i].last_reply.code != 0)
-			recipients[dsn.recipient_count].reply = &loaded->envelopes[i].last_reply;
-		dsn.recipient_count++;
+		recipient = &recipients[dsn.recipient_count++];
+		recipient->envelope = &loaded->envelopes[i];
+		if (job->kind != DSN_DELAYED) {
+			recipient->reply = &job->members[i].reply;
+			recipient->host = job->members[i].host;
+		} else if (loaded->envelopes[i].last_reply.code != 0) {
+			recipient->reply = &loaded->envelopes[i].last_reply;
+			recipient->host = loaded->envelopes[i].last_host;
+		}
 	}
+	if (job->to_postmaster)
+		dsn.dialogue = find_dialogue(queue, job);
 	length = mail_read(queue, message, returned, size);
 	snprintf(boundary, sizeof(boundary), "=_%08" PRIx32 "%08" PRIx32 "%08" PRIx32, arc4random(),
 	    arc4random(), arc4random());
@@ -636,7 +678,7 @@ commit_warning(struct queue *queue, struct job *job, const struct commit_item *i
 	for (size_t i = 0; i < count; i++) {
 		entry = index_find_entry(queue->index, ids[i]);
 		if (entry != NULL)
-			mail_update(queue, entry, NULL);
+			mail_update(queue, entry, NULL, NULL);
 	}
 	free(ids);
 }

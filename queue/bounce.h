@@ -12,14 +12,15 @@ void bounce_open(struct queue *);
 void bounce_close(struct queue *);
 /*
  * The envelope has failed for good. It is ENTRY_BOUNCING until its DSN is durable and gone with
- * that; at once where NOTIFY says that nobody is told (RFC 3461 4.1).
+ * that; at once where NOTIFY says that nobody is told (RFC 3461 4.1). `host` said so, "": none.
  */
-void bounce_failed(struct queue *, struct entry *, const struct reply *, enum state_change);
-/* Delivered, and the sender asked to be told: recorded as such, until its DSN is durable. False
- * when there is nobody to tell. */
-bool bounce_succeeded(struct queue *, struct entry *, const struct reply *);
+void bounce_failed(
+    struct queue *, struct entry *, const struct reply *, const char *host, enum state_change);
+/* Delivered, or relayed to `host`, and the sender asked to be told: recorded as such, until its DSN
+ * is durable. False when there is nobody to tell. */
+bool bounce_succeeded(struct queue *, struct entry *, const struct reply *, const char *host);
 /* The same for one that was recorded before a restart. */
-void bounce_owed(struct queue *, struct entry *, const struct reply *);
+void bounce_owed(struct queue *, struct entry *, const struct reply *, const char *host);
 /* `warnings` of the warn intervals have passed. */
 void bounce_warn(struct queue *, struct entry *, uint32_t warnings);
 /* The envelope goes away. */

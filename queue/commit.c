@@ -20,6 +20,7 @@
 #define BATCH_ITEMS_MAX 512
 #define BATCH_BYTES_MAX (4 * 1024 * 1024)
 #define STATES_MS       900
+#define SOON_MS         20
 #define WAIT_MS         5
 
 struct commit {
@@ -27,6 +28,7 @@ struct commit {
 	struct event *wait;   /* timer: steady input lets no turn end */
 	struct event *states; /* timer */
 	bool states_waiting;
+	bool soon_waiting; /* the same timer, for SOON_MS */
 	bool turn_waiting;
 	struct commit_item *items;
 	size_t item_count;
@@ -50,7 +52,7 @@ commit_now(struct queue *queue)
 static void
 begin_batch(struct commit *commit)
 {
-	commit->turn_waiting = commit->states_waiting = false;
+	commit->turn_waiting = commit->states_waiting = commit->soon_waiting = false;
 	event_del(commit->turn);
 	evtimer_del(commit->wait);
 	evtimer_del(commit->states);
@@ -114,9 +116,9 @@ at_end_of_turn(struct queue *queue)
 }
 
 void
-commit_states(struct queue *queue, bool urgent)
+commit_states(struct queue *queue, enum commit_when when)
 {
-	static const struct timeval later = { 0, STATES_MS * 1000 };
+	static const struct timeval later = { 0, STATES_MS * 1000 }, soon = { 0, SOON_MS * 1000 };
 	struct commit *commit = queue->commit;
 
 	/* Recovery changes states before there is anybody to wait. */
@@ -124,9 +126,12 @@ commit_states(struct queue *queue, bool urgent)
 		return;
 	if (journal_staged(queue->journal, JOURNAL_FIRST) >= BATCH_BYTES_MAX)
 		(void)commit_now(queue);
-	else if (urgent)
+	else if (when == COMMIT_NOW)
 		at_end_of_turn(queue);
-	else if (!commit->states_waiting) {
+	else if (when == COMMIT_SOON && !commit->soon_waiting) {
+		commit->states_waiting = commit->soon_waiting = true;
+		evtimer_add(commit->states, &soon);
+	} else if (!commit->states_waiting) {
 		commit->states_waiting = true;
 		evtimer_add(commit->states, &later);
 	}

@@ -31,9 +31,13 @@ struct commit_item {
 void commit_message(struct queue *, const struct commit_item *);
 /* Items of this owner get none. */
 void commit_forget_owner(struct queue *, const void *owner);
-/* States were staged: they go with the next batch, at the end of this turn when `urgent`, else
- * within a second. */
-void commit_states(struct queue *, bool urgent);
+/* States were staged: they go with the next batch, which comes by then. */
+enum commit_when {
+	COMMIT_LATER, /* within a second */
+	COMMIT_SOON,  /* within 20 ms: what is often lost together is kept short */
+	COMMIT_NOW,   /* at the end of this turn */
+};
+void commit_states(struct queue *, enum commit_when);
 /* The file is removed when all that is staged now is durable. */
 void commit_remove_large(struct queue *, uint32_t message_id);
 /* Begins the deliveries of what became durable since the last call; between two batches. */

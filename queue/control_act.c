@@ -13,6 +13,7 @@
 #include "queue/control.h"
 #include "queue/delivery.h"
 #include "queue/mail.h"
+#include "queue/relay.h"
 #include "queue/retry.h"
 
 struct matches {
@@ -67,6 +68,15 @@ find_matches(struct queue *queue, struct message *message, struct matches *match
 	}
 }
 
+static void
+try_now(struct queue *queue, struct line *line)
+{
+	if (line->kind == ENVELOPE_RELAY)
+		relay_retry(queue, line);
+	else
+		delivery_line_ready(queue, line);
+}
+
 static bool
 schedule(struct queue *queue, struct entry *entry)
 {
@@ -74,14 +84,12 @@ schedule(struct queue *queue, struct entry *entry)
 	case ENTRY_NEW:
 	case ENTRY_WAITING:
 		entry->next_try = retry_now();
-		if (entry->kind == ENVELOPE_RELAY) {
-			mail_wait(queue, entry);
-			return true;
-		}
-		scheduler_ready(queue->scheduler, entry);
-		delivery_line_ready(queue, entry->line);
+		mail_ready(queue, entry);
+		try_now(queue, entry->line);
 		return true;
 	case ENTRY_READY:
+		try_now(queue, entry->line);
+		return true;
 	case ENTRY_INFLIGHT:
 		return true;
 	case ENTRY_HELD:
@@ -101,7 +109,7 @@ hold(struct queue *queue, struct entry *entry)
 	case ENTRY_READY:
 		scheduler_unset(queue->scheduler, entry);
 		entry->state = ENTRY_HELD;
-		mail_update(queue, entry, NULL);
+		mail_update(queue, entry, NULL, NULL);
 		return true;
 	case ENTRY_INFLIGHT:
 		entry->after = AFTER_HOLD;
@@ -124,7 +132,7 @@ release(struct queue *queue, struct entry *entry)
 	if (entry->state != ENTRY_HELD)
 		return false;
 	entry->state = ENTRY_WAITING;
-	mail_update(queue, entry, NULL);
+	mail_update(queue, entry, NULL, NULL);
 	return schedule(queue, entry);
 }
 
@@ -153,7 +161,7 @@ expire(struct queue *queue, struct entry *entry)
 	/* Recorded first: after a crash it expires again. */
 	scheduler_unset(queue->scheduler, entry);
 	entry->state = ENTRY_NEW;
-	mail_update(queue, entry, NULL);
+	mail_update(queue, entry, NULL, NULL);
 	delivery_expire(queue, entry);
 	return true;
 }

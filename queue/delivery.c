@@ -8,8 +8,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include <bsd/stdlib.h>
-
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/stats.h"
@@ -18,6 +16,8 @@
 #include "queue/mail.h"
 #include "queue/mailbox.h"
 #include "queue/mda.h"
+#include "queue/relay.h"
+#include "queue/relay_memory.h"
 #include "queue/retry.h"
 
 #define BROKEN_OFF_MAX 3   /* times an envelope's mda may die before it is put off */
@@ -26,8 +26,10 @@
 static bool
 may_run(const struct queue *queue, const struct line *line)
 {
-	return queue->phase == QUEUE_RUNNING && !queue->mda_paused &&
-	    line->kind != ENVELOPE_RELAY && line_may_run(line);
+	if (queue->phase != QUEUE_RUNNING)
+		return false;
+	return line->kind == ENVELOPE_RELAY ? relay_may_run(queue, line)
+	                                    : !queue->mda_paused && line_may_run(line);
 }
 
 /* Why nothing of a line is tried now. */
@@ -42,7 +44,7 @@ trace_stopped(const struct queue *queue, const struct line *line)
 	log_number(&text, "waiting", line->waiting);
 	log_text(&text, "reason",
 	    queue->phase != QUEUE_RUNNING      ? "the queue isn't running"
-	        : line->kind == ENVELOPE_RELAY ? "there is no relaying"
+	        : line->kind == ENVELOPE_RELAY ? relay_why_not(queue, line)
 	        : queue->mda_paused            ? "pause mda"
 	                                       : "as many are in flight as the window allows");
 	log_end(&text);
@@ -57,7 +59,10 @@ delivery_line_ready(struct queue *queue, struct line *line)
 	}
 	if (line->ring != NULL)
 		return;
-	if (mailbox_is_known(queue, line))
+	if (line->kind == ENVELOPE_RELAY) {
+		relay_add_line(queue, line);
+		queue_run_soon(queue);
+	} else if (mailbox_is_known(queue, line))
 		delivery_line_routed(queue, line);
 }
 
@@ -77,7 +82,7 @@ delivery_line_refused(struct queue *queue, struct line *line, const struct reply
 	uint32_t count = line->waiting;
 
 	while (count-- > 0 && (entry = scheduler_take_any(queue->scheduler, line)) != NULL)
-		delivery_failed(queue, entry, reply);
+		delivery_failed(queue, entry, reply, "");
 }
 
 static void
@@ -99,6 +104,7 @@ void
 delivery_run(struct queue *queue)
 {
 	mda_run(queue);
+	relay_run(queue);
 }
 
 /* Log lines. */
@@ -157,7 +163,31 @@ log_delivered(struct queue *queue, struct entry *entry, const struct ipc_deliver
 }
 
 static void
-log_failure(struct queue *queue, const char *event, struct entry *entry, const struct reply *reply)
+log_relayed(struct queue *queue, struct entry *entry, const struct ipc_relay_result *result,
+    int64_t started_ms)
+{
+	struct transaction transaction;
+	struct envelope envelope;
+	struct log_line line;
+	bool loaded = mail_load(queue, entry, &transaction, &envelope);
+
+	begin_line(
+	    &line, LOG_LEVEL_INFO, "relayed", entry, loaded ? &transaction : NULL, &envelope);
+	log_text(&line, "host", result->host);
+	log_text(&line, "address", result->address);
+	if (*result->tls != '\0')
+		log_text(&line, "tls", result->tls);
+	log_reply(&line, &result->reply);
+	log_number(&line, "tries", entry->tries);
+	log_number(&line, "delivery_ms", clock_monotonic_ms() - started_ms);
+	if (loaded)
+		log_number(&line, "delay_ms", (clock_wall_us() - transaction.created_us) / 1000);
+	log_end(&line);
+}
+
+static void
+log_failure(struct queue *queue, const char *event, struct entry *entry, const struct reply *reply,
+    const char *host)
 {
 	struct transaction transaction;
 	struct envelope envelope;
@@ -165,6 +195,8 @@ log_failure(struct queue *queue, const char *event, struct entry *entry, const s
 	bool loaded = mail_load(queue, entry, &transaction, &envelope);
 
 	begin_line(&line, LOG_LEVEL_INFO, event, entry, loaded ? &transaction : NULL, &envelope);
+	if (*host != '\0')
+		log_text(&line, "host", host);
 	log_reply(&line, reply);
 	log_number(&line, "tries", entry->tries);
 	if (entry->state == ENTRY_WAITING)
@@ -174,8 +206,20 @@ log_failure(struct queue *queue, const char *event, struct entry *entry, const s
 
 /* Results. */
 
+/* What a message's recipients have in common, so that those that fail together are tried together
+ * again; other messages differ in it (MurmurHash3's last step). */
+static uint32_t
+jitter(struct entry *entry)
+{
+	uint32_t hash = entry_message(entry)->id + entry->tries * 0x9e3779b9U;
+
+	hash = (hash ^ hash >> 16) * 0x85ebca6bU;
+	hash = (hash ^ hash >> 13) * 0xc2b2ae35U;
+	return hash ^ hash >> 16;
+}
+
 static void
-defer(struct queue *queue, struct entry *entry, const struct reply *reply)
+defer(struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
 {
 	const struct config *config = queue->config;
 	struct message *message = entry_message(entry);
@@ -185,23 +229,23 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply)
 	mail_drop_first_try(queue, message);
 	entry->next_try = retry_now() +
 	    retry_delay(
-	        entry->tries, config->queue_retry_first, config->queue_retry_max, arc4random());
+	        entry->tries, config->queue_retry_first, config->queue_retry_max, jitter(entry));
 	if (entry->after == AFTER_HOLD) {
 		entry->after = AFTER_NOTHING;
 		scheduler_unset(queue->scheduler, entry);
 		entry->state = ENTRY_HELD;
-		mail_update(queue, entry, reply);
-		log_failure(queue, "delivery-deferred", entry, reply);
+		mail_update(queue, entry, reply, host);
+		log_failure(queue, "delivery-deferred", entry, reply, host);
 		return;
 	}
 	if (retry_now() >= entry->expires || entry->after == AFTER_EXPIRE) {
-		mail_update(queue, entry, reply);
+		mail_update(queue, entry, reply, host);
 		delivery_expire(queue, entry);
 		return;
 	}
 	mail_wait(queue, entry);
-	mail_update(queue, entry, reply);
-	log_failure(queue, "delivery-deferred", entry, reply);
+	mail_update(queue, entry, reply, host);
+	log_failure(queue, "delivery-deferred", entry, reply, host);
 	due = retry_warnings_due(
 	    mail_age(queue, message), config->bounce_warn, config->bounce_warn_count);
 	if (due > entry->warned)
@@ -209,7 +253,8 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply)
 }
 
 void
-delivery_failed(struct queue *queue, struct entry *entry, const struct reply *reply)
+delivery_failed(
+    struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
 {
 	entry->tries++;
 	entry->last_try = (uint32_t)clock_wall();
@@ -220,13 +265,13 @@ delivery_failed(struct queue *queue, struct entry *entry, const struct reply *re
 	}
 	/* Anything unclear is tried again. */
 	if (!reply_is_permanent(reply)) {
-		defer(queue, entry, reply);
+		defer(queue, entry, reply, host);
 		return;
 	}
 	stats_add(STATS_DELIVERY_PERMFAIL, 1);
 	scheduler_unset(queue->scheduler, entry);
-	log_failure(queue, "delivery-failed", entry, reply);
-	bounce_failed(queue, entry, reply, STATE_BOUNCED);
+	log_failure(queue, "delivery-failed", entry, reply, host);
+	bounce_failed(queue, entry, reply, host, STATE_BOUNCED);
 }
 
 void
@@ -235,18 +280,21 @@ delivery_expire(struct queue *queue, struct entry *entry)
 	struct transaction transaction;
 	struct envelope envelope;
 	struct reply reply;
+	const char *host = "";
 
 	stats_add(STATS_ENVELOPE_EXPIRED, 1);
 	scheduler_unset(queue->scheduler, entry);
 	/* RFC 3463 3.5: X.4.7 delivery time expired */
 	reply_set(&reply, 554, "5.4.7", "Could not be delivered in time");
-	if (mail_load(queue, entry, &transaction, &envelope) && envelope.last_reply.code != 0)
+	if (mail_load(queue, entry, &transaction, &envelope) && envelope.last_reply.code != 0) {
+		host = envelope.last_host;
 		reply_set(&reply, 554, "5.4.7",
 		    "Could not be delivered in time; the last answer was: %u %s%s%s",
 		    envelope.last_reply.code, envelope.last_reply.enhanced,
 		    *envelope.last_reply.enhanced != '\0' ? " " : "", envelope.last_reply.text);
-	log_failure(queue, "delivery-expired", entry, &reply);
-	bounce_failed(queue, entry, &reply, STATE_EXPIRED);
+	}
+	log_failure(queue, "delivery-expired", entry, &reply, host);
+	bounce_failed(queue, entry, &reply, host, STATE_EXPIRED);
 }
 
 void
@@ -258,14 +306,21 @@ delivery_unreadable(struct queue *queue, struct entry *entry)
 	entry->state = ENTRY_HELD;
 }
 
+/* It isn't in flight any more. */
+static void
+land(struct queue *queue)
+{
+	queue->in_flight--;
+	stats_set(STATS_SCHEDULER_INFLIGHT, (int64_t)queue->in_flight);
+}
+
 void
 delivery_ended(struct queue *queue, struct entry *entry, const struct ipc_delivered *result,
     const char *user, int64_t started_ms)
 {
 	struct line *line = entry->line;
 
-	queue->in_flight--;
-	stats_set(STATS_SCHEDULER_INFLIGHT, (int64_t)queue->in_flight);
+	land(queue);
 	entry->maybe_delivered = false;
 	entry->broken_off = 0;
 	if (reply_is_success(&result->reply)) {
@@ -274,36 +329,61 @@ delivery_ended(struct queue *queue, struct entry *entry, const struct ipc_delive
 		entry->tries++;
 		log_delivered(queue, entry, result, user, started_ms);
 		if ((entry->notify & DSN_NOTIFY_SUCCESS) == 0 ||
-		    !bounce_succeeded(queue, entry, &result->reply))
+		    !bounce_succeeded(queue, entry, &result->reply, ""))
 			mail_done(queue, entry, STATE_DELIVERED);
 	} else {
 		scheduler_done(
 		    line, reply_is_temporary(&result->reply) ? LINE_FAILURE : LINE_NEUTRAL);
-		delivery_failed(queue, entry, &result->reply);
+		delivery_failed(queue, entry, &result->reply, "");
 	}
 	delivery_line_ready(queue, line);
 }
 
 void
+delivery_relayed(struct queue *queue, struct entry *entry, const struct ipc_relay_result *result,
+    int64_t started_ms)
+{
+	land(queue);
+	entry->maybe_delivered = false;
+	entry->broken_off = 0;
+	if (!reply_is_success(&result->reply)) {
+		delivery_failed(queue, entry, &result->reply, result->remote ? result->host : "");
+		return;
+	}
+	stats_add(STATS_DELIVERY_OK, 1);
+	entry->tries++;
+	log_relayed(queue, entry, result, started_ms);
+	/* RFC 3461 5.2.2: the sender hears from us unless the next host reports itself. */
+	if ((entry->notify & DSN_NOTIFY_SUCCESS) == 0 || result->dsn_taken ||
+	    !bounce_succeeded(queue, entry, &result->reply, result->host))
+		mail_done(queue, entry, STATE_DELIVERED);
+}
+
+void
+delivery_given_back(struct queue *queue, struct entry *entry)
+{
+	land(queue);
+	mail_ready(queue, entry);
+}
+
+void
 delivery_broken_off(struct queue *queue, struct entry *entry)
 {
-	struct line *line = entry->line;
 	struct reply reply;
 
-	queue->in_flight--;
-	stats_set(STATS_SCHEDULER_INFLIGHT, (int64_t)queue->in_flight);
-	scheduler_done(line, LINE_NEUTRAL);
+	land(queue);
 	entry->maybe_delivered = true;
 	if (++entry->broken_off >= BROKEN_OFF_MAX || entry->after != AFTER_NOTHING) {
 		entry->broken_off = 0;
 		reply_set(&reply, 451, "4.3.0", "The delivery was broken off, trying again later");
-		delivery_failed(queue, entry, &reply);
+		delivery_failed(queue, entry, &reply, "");
 	} else
-		scheduler_ready(queue->scheduler, entry);
+		mail_ready(queue, entry);
 }
 
 /* What was left by an earlier run may be delivered already, and is tried by this one at least once:
- * when that fails, too, it expires. */
+ * when that fails, too, it expires. To another host that would take as many tries as there are
+ * messages, of which none gets through while it is down. */
 static bool
 may_expire(const struct entry *entry)
 {
@@ -325,9 +405,9 @@ delivery_due(struct queue *queue)
 			delivery_expire(queue, entry);
 			continue;
 		}
-		if (entry->kind != ENVELOPE_RELAY &&
+		if (entry->state != ENTRY_READY &&
 		    (now >= entry->next_try || now >= entry->expires)) {
-			scheduler_ready(queue->scheduler, entry);
+			mail_ready(queue, entry);
 			delivery_line_ready(queue, entry->line);
 			continue;
 		}
@@ -335,7 +415,10 @@ delivery_due(struct queue *queue)
 		    config->bounce_warn, config->bounce_warn_count);
 		if (warnings > entry->warned)
 			bounce_warn(queue, entry, warnings);
-		mail_wait(queue, entry);
+		if (entry->state == ENTRY_READY)
+			mail_watch(queue, entry);
+		else
+			mail_wait(queue, entry);
 	}
 	queue_set_timer(queue);
 }

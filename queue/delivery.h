@@ -5,6 +5,7 @@
 #define QUEUE_DELIVERY_H
 
 #include "common/ipc_queue_mda.h"
+#include "common/ipc_queue_relay.h"
 #include "queue/queue.h"
 
 /* A line has work: at the end of this turn it is routed, and served when it may be. */
@@ -23,10 +24,17 @@ void delivery_look_again(struct queue *);
 /* How a delivery ended. `result` holds the mda's answer. */
 void delivery_ended(struct queue *, struct entry *, const struct ipc_delivered *, const char *user,
     int64_t started_ms);
-/* Its mda died or was stopped: tried again at once, unless that happens to it again and again. */
+/* The same for what went to another host; its line hears of it when the task ends. */
+void delivery_relayed(
+    struct queue *, struct entry *, const struct ipc_relay_result *, int64_t started_ms);
+/* Its mda or the relay died or was stopped: tried again at once, unless that happens to it again
+ * and again. Its line's window is the caller's. */
 void delivery_broken_off(struct queue *, struct entry *);
-/* Fails for now or for good by this reply, as if an mda had said so. */
-void delivery_failed(struct queue *, struct entry *, const struct reply *);
+/* It comes back without having been tried. */
+void delivery_given_back(struct queue *, struct entry *);
+/* Fails for now or for good by this reply, as if an mda had said so; `host` said it, "" when none
+ * did. */
+void delivery_failed(struct queue *, struct entry *, const struct reply *, const char *host);
 /* Its record can't be read: held, and said. */
 void delivery_unreadable(struct queue *, struct entry *);
 /* Ends it now with a DSN that says so (expiry, smtpctl expire). */

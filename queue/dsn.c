@@ -7,7 +7,8 @@
 #include "common/clock.h"
 #include "queue/dsn.h"
 
-#define LINE_WIDTH 76
+#define LINE_WIDTH     76
+#define DIALOGUE_WIDTH 900
 
 static bool
 is_ascii(const char *text)
@@ -97,6 +98,10 @@ words_of(const struct dsn *dsn)
 		       "not send it again: attempts go on until the time given.";
 	case DSN_DELIVERED:
 		return "Your message was delivered to the mailboxes of the recipients below.";
+	case DSN_RELAYED:
+		return "Your message was relayed to another mail system for the recipients below. "
+		       "It doesn't report on deliveries, so that you will hear no more of them "
+		       "unless they fail.";
 	}
 	return "";
 }
@@ -113,6 +118,8 @@ subject_of(const struct dsn *dsn)
 		return "Delivery delayed";
 	case DSN_DELIVERED:
 		return "Message delivered";
+	case DSN_RELAYED:
+		return "Message relayed";
 	}
 	return "";
 }
@@ -151,6 +158,28 @@ start_part(struct buf *buf, const struct dsn *dsn, const char *type, bool eight_
 	buf_add_text(buf, "\r\n");
 }
 
+/* What another host said line by line: each indented, none too long (RFC 5322 2.1.1). */
+static void
+add_dialogue(struct buf *buf, const char *dialogue)
+{
+	size_t length;
+
+	buf_add_text(buf, "\r\nThe last attempt, without what was sent of the message:\r\n\r\n");
+	while (*dialogue != '\0') {
+		length = strcspn(dialogue, "\n");
+		buf_add_text(buf, "    ");
+		for (size_t i = 0; i < length && i < DIALOGUE_WIDTH; i++) {
+			unsigned char byte = (unsigned char)dialogue[i];
+
+			if (byte != '\r')
+				buf_add_u8(buf, byte >= ' ' && byte < 0x7f ? byte : '?');
+		}
+		buf_add_text(buf, length > DIALOGUE_WIDTH ? "...\r\n" : "\r\n");
+		dialogue += length;
+		dialogue += *dialogue == '\n';
+	}
+}
+
 static void
 add_people_part(struct buf *buf, const struct dsn *dsn, bool utf8)
 {
@@ -178,6 +207,8 @@ add_people_part(struct buf *buf, const struct dsn *dsn, bool utf8)
 			add_paragraph(buf, text, "    ", utf8);
 		}
 	}
+	if (dsn->dialogue != NULL)
+		add_dialogue(buf, dsn->dialogue);
 	buf_add_text(buf, "\r\n");
 }
 
@@ -218,6 +249,8 @@ action_of(enum dsn_kind kind)
 		return "delayed";
 	case DSN_DELIVERED:
 		return "delivered";
+	case DSN_RELAYED:
+		return "relayed";
 	}
 	return "";
 }
@@ -226,7 +259,7 @@ action_of(enum dsn_kind kind)
 static void
 add_status(struct buf *buf, const struct dsn *dsn, const struct reply *reply)
 {
-	static const char classes[] = "542";
+	static const char classes[] = "5422";
 	char class = classes[dsn->kind];
 
 	/* The class must be that of the action (RFC 3464 2.3.4), whatever the answer said. */
@@ -255,7 +288,13 @@ add_recipient_fields(
 	add_value(buf, text, utf8);
 	buf_printf(buf, "\r\nAction: %s\r\n", action_of(dsn->kind));
 	add_status(buf, dsn, recipient->reply);
-	if (recipient->reply != NULL && dsn->kind != DSN_DELIVERED) {
+	/* RFC 3464 2.3.5: only when another host has said so. */
+	if (recipient->host != NULL && *recipient->host != '\0') {
+		buf_add_text(buf, "Remote-MTA: dns; ");
+		add_value(buf, recipient->host, utf8);
+		buf_add_text(buf, "\r\n");
+	}
+	if (recipient->reply != NULL && dsn->kind != DSN_DELIVERED && dsn->kind != DSN_RELAYED) {
 		reply_format(recipient->reply, text, sizeof(text));
 		buf_add_text(buf, "Diagnostic-Code: smtp; ");
 		add_value(buf, text, false);

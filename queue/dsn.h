@@ -19,11 +19,13 @@ enum dsn_kind {
 	DSN_FAILED,
 	DSN_DELAYED,
 	DSN_DELIVERED,
+	DSN_RELAYED, /* to a host that doesn't report itself (RFC 3461 5.2.2) */
 };
 
 struct dsn_recipient {
 	const struct envelope *envelope;
 	const struct reply *reply; /* the last answer; NULL without one */
+	const char *host;          /* the other host that gave it; NULL or "" none did */
 };
 
 struct dsn {
@@ -37,6 +39,7 @@ struct dsn {
 	const struct transaction *original;
 	const struct dsn_recipient *recipients;
 	size_t recipient_count;
+	const char *dialogue; /* with the other host, its lines ended by LF; NULL: none is told */
 	/* What is returned: bytes of the original from its start. */
 	const uint8_t *text;
 	size_t text_length;

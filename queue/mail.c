@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <bsd/string.h>
+
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/stats.h"
@@ -18,6 +20,8 @@
 #include "queue/commit.h"
 #include "queue/delivery.h"
 #include "queue/mail.h"
+#include "queue/relay.h"
+#include "queue/relay_memory.h"
 #include "queue/retry.h"
 
 #define READ_SIZE (256 * 1024)
@@ -94,6 +98,8 @@ static bool
 fill_entry(struct queue *queue, struct entry *entry, const struct envelope *envelope,
     uint32_t warned, uint32_t offset)
 {
+	char text[ADDRESS_TEXT_MAX + 1];
+
 	entry->number = (uint32_t)envelope->id;
 	entry->offset = offset;
 	entry->kind = (uint8_t)envelope->kind;
@@ -103,8 +109,12 @@ fill_entry(struct queue *queue, struct entry *entry, const struct envelope *enve
 	entry->warned = warned > UINT8_MAX ? UINT8_MAX : (uint8_t)warned;
 	set_recorded_times(entry, envelope->next_try, envelope->expires);
 	set_recorded_state(entry, envelope->state == ENVELOPE_HELD, &envelope->last_reply);
-	return scheduler_attach(
-	    queue->scheduler, entry, envelope->kind, &envelope->dest, envelope->action);
+	if (envelope->kind != ENVELOPE_RELAY)
+		return scheduler_attach(
+		    queue->scheduler, entry, envelope->kind, &envelope->dest, envelope->action);
+	relay_line_text(queue->config, envelope, text, sizeof(text));
+	return scheduler_attach_text(
+	    queue->scheduler, entry, envelope->kind, text, envelope->action);
 }
 
 static void
@@ -170,23 +180,21 @@ mail_schedule(struct queue *queue, struct message *message)
 
 		if (entry->state != ENTRY_NEW)
 			continue;
-		if (entry->kind != ENVELOPE_RELAY && entry->next_try <= retry_now())
-			scheduler_ready(queue->scheduler, entry);
+		if (entry->next_try <= retry_now())
+			mail_ready(queue, entry);
 		else
 			mail_wait(queue, entry);
 	}
 }
 
-void
-mail_wait(struct queue *queue, struct entry *entry)
+/* When it expires or its sender is to be warned next. */
+static uint32_t
+deadline(const struct queue *queue, struct entry *entry)
 {
 	const struct config *config = queue->config;
 	uint32_t warning, due = entry->expires, after;
 	int64_t age;
 
-	/* Nothing takes what is to be relayed yet: it has no next try of its own. */
-	if (entry->kind != ENVELOPE_RELAY && entry->next_try < due)
-		due = entry->next_try;
 	warning = retry_next_warning(entry->warned, config->bounce_warn, config->bounce_warn_count);
 	if (warning != 0 && !entry_message(entry)->is_bounce) {
 		age = mail_age(queue, entry_message(entry));
@@ -194,8 +202,31 @@ mail_wait(struct queue *queue, struct entry *entry)
 		if (after < due)
 			due = after;
 	}
-	scheduler_wait(queue->scheduler, entry, due);
+	return due;
+}
+
+void
+mail_wait(struct queue *queue, struct entry *entry)
+{
+	uint32_t due = deadline(queue, entry);
+
+	scheduler_wait(queue->scheduler, entry, entry->next_try < due ? entry->next_try : due);
 	queue_set_timer(queue);
+}
+
+void
+mail_watch(struct queue *queue, struct entry *entry)
+{
+	scheduler_watch(queue->scheduler, entry, deadline(queue, entry));
+}
+
+void
+mail_ready(struct queue *queue, struct entry *entry)
+{
+	scheduler_ready(queue->scheduler, entry);
+	/* Its line may be put off for days. A mailbox's is served, or refused. */
+	if (entry->kind == ENVELOPE_RELAY)
+		mail_watch(queue, entry);
 }
 
 /* Recovery's callbacks. */
@@ -270,15 +301,15 @@ resume_entry(struct queue *queue, struct entry *entry)
 	case ENTRY_NEW:
 		mail_wait(queue, entry);
 		if (queue->lost > 0)
-			mail_update(queue, entry, NULL);
+			mail_update(queue, entry, NULL, NULL);
 		return;
 	case ENTRY_HELD:
 		if (queue->lost > 0)
-			mail_update(queue, entry, NULL);
+			mail_update(queue, entry, NULL, NULL);
 		return;
 	case ENTRY_BOUNCING:
 		if (mail_load(queue, entry, &transaction, &envelope))
-			bounce_owed(queue, entry, &envelope.last_reply);
+			bounce_owed(queue, entry, &envelope.last_reply, envelope.last_host);
 		else
 			delivery_unreadable(queue, entry);
 		return;
@@ -357,10 +388,10 @@ apply_entry(struct queue *queue, const struct entry *entry, struct envelope *env
 	struct state state;
 
 	if (location.offset != 0) {
-		if (journal_read_state(queue->journal, &location, &state))
-			envelope->last_reply = state.reply;
-		else
-			memset(&envelope->last_reply, 0, sizeof(envelope->last_reply));
+		if (!journal_read_state(queue->journal, &location, &state))
+			memset(&state, 0, sizeof(state));
+		envelope->last_reply = state.reply;
+		memcpy(envelope->last_host, state.host, sizeof(state.host));
 	}
 	envelope->tries = entry->tries;
 	envelope->last_try = entry->last_try;
@@ -382,6 +413,26 @@ apply_entry(struct queue *queue, const struct entry *entry, struct envelope *env
 		envelope->state = ENVELOPE_PENDING;
 		break;
 	}
+}
+
+/* The same for one that stands in a line that is put off: what it waits for, and what was said to
+ * those that were tried. */
+static void
+apply_line(const struct entry *entry, struct envelope *envelope)
+{
+	const struct reply *reply;
+	const char *host;
+
+	if (entry->line == NULL || entry->kind != ENVELOPE_RELAY ||
+	    !destination_is_put_off(entry->line))
+		return;
+	if (entry->next_try < destination_until(entry->line))
+		envelope->next_try = retry_to_wall(destination_until(entry->line));
+	reply = destination_reply(entry->line, &host);
+	if (envelope->last_reply.code != 0 || reply == NULL)
+		return;
+	envelope->last_reply = *reply;
+	strlcpy(envelope->last_host, host, sizeof(envelope->last_host));
 }
 
 /* The head of the message's record: kept, or read into *allocated. */
@@ -414,6 +465,7 @@ mail_load(struct queue *queue, struct entry *entry, struct transaction *transact
 	if (ok) {
 		*transaction = head.transaction;
 		apply_entry(queue, entry, envelope);
+		apply_line(entry, envelope);
 	} else
 		log_error("spool: the record of message %08x can't be read any more; see `queue "
 		          "check`",
@@ -444,7 +496,36 @@ mail_each(struct queue *queue, struct message *message,
 		if (!ok)
 			break;
 		apply_entry(queue, entry, &envelope);
+		apply_line(entry, &envelope);
 		if (!each(arg, entry, &head.transaction, &envelope))
+			break;
+	}
+	free(allocated);
+	return ok;
+}
+
+bool
+mail_load_each(struct queue *queue, struct message *message, struct entry *const *entries,
+    size_t count,
+    bool (*each)(void *arg, struct entry *, const struct transaction *, const struct envelope *),
+    void *arg)
+{
+	struct message_head head;
+	struct envelope envelope;
+	uint8_t *allocated;
+	uint32_t warned;
+	size_t length;
+	const uint8_t *data = load_head(queue, message, &allocated, &length);
+	bool ok = data != NULL && message_decode(data, length, &head);
+
+	for (size_t i = 0; ok && i < count; i++) {
+		ok = message_decode_envelope(
+		         data, head.length, entries[i]->offset, &envelope, &warned) &&
+		    envelope.id == entry_id(entries[i]);
+		if (!ok)
+			break;
+		apply_entry(queue, entries[i], &envelope);
+		if (!each(arg, entries[i], &head.transaction, &envelope))
 			break;
 	}
 	free(allocated);
@@ -682,17 +763,21 @@ mail_done(struct queue *queue, struct entry *entry, enum state_change change)
 {
 	struct state state = mail_done_state(queue, entry, change);
 	struct location location;
-	/* A second delivery to a Maildir finds the first; anything else would be done twice. */
-	bool urgent = change != STATE_DELIVERED || entry->kind != ENVELOPE_MAILDIR;
+	enum commit_when when = COMMIT_NOW;
+
+	/* A second delivery to a Maildir finds the first; anything else would be done twice. Of
+	 * what is relayed there is much at a time. */
+	if (change == STATE_DELIVERED && entry->kind != ENVELOPE_PIPE)
+		when = entry->kind == ENVELOPE_MAILDIR ? COMMIT_LATER : COMMIT_SOON;
 
 	/* In this order: a large message's file is removed after the batch that has the record. */
 	journal_state(queue->journal, JOURNAL_FIRST, &state, &location);
 	mail_forget(queue, entry);
-	commit_states(queue, urgent);
+	commit_states(queue, when);
 }
 
 void
-mail_update(struct queue *queue, struct entry *entry, const struct reply *reply)
+mail_update(struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
 {
 	struct state state = mail_done_state(queue, entry, STATE_UPDATE), old;
 	struct transaction transaction;
@@ -705,16 +790,21 @@ mail_update(struct queue *queue, struct entry *entry, const struct reply *reply)
 	state.last_try = entry->last_try;
 	state.next_try = retry_to_wall(entry->next_try);
 	state.expires = retry_to_wall(entry->expires);
-	if (reply != NULL)
+	if (reply != NULL) {
 		state.reply = *reply;
-	else if (location.offset != 0) {
-		if (journal_read_state(queue->journal, &location, &old))
+		strlcpy(state.host, host, sizeof(state.host));
+	} else if (location.offset != 0) {
+		if (journal_read_state(queue->journal, &location, &old)) {
 			state.reply = old.reply;
-	} else if (entry->tries > 0 && mail_load(queue, entry, &transaction, &envelope))
+			memcpy(state.host, old.host, sizeof(state.host));
+		}
+	} else if (entry->tries > 0 && mail_load(queue, entry, &transaction, &envelope)) {
 		state.reply = envelope.last_reply;
+		memcpy(state.host, envelope.last_host, sizeof(state.host));
+	}
 	journal_state(queue->journal, JOURNAL_FIRST, &state, &location);
 	entry->update_slot = location.slot;
 	entry->update_offset = location.offset;
 	entry->update_length = (uint16_t)location.length;
-	commit_states(queue, false);
+	commit_states(queue, COMMIT_LATER);
 }

@@ -40,6 +40,10 @@ bool mail_load(struct queue *, struct entry *, struct transaction *, struct enve
 bool mail_each(struct queue *, struct message *,
     bool (*each)(void *arg, struct entry *, const struct transaction *, const struct envelope *),
     void *arg);
+/* Those of its envelopes, in one reading. */
+bool mail_load_each(struct queue *, struct message *, struct entry *const *, size_t count,
+    bool (*each)(void *arg, struct entry *, const struct transaction *, const struct envelope *),
+    void *arg);
 /* A descriptor of the message's bytes to hand out, read-only or sealed; -1 with errno. */
 int mail_open(struct queue *, struct message *, bool last_use);
 /* The first bytes of the message, at most `size`; the number read, or -1. */
@@ -51,10 +55,14 @@ void mail_done(struct queue *, struct entry *, enum state_change);
 void mail_forget(struct queue *, struct entry *);
 /* What a done state would be, as an effect. */
 struct state mail_done_state(struct queue *, struct entry *, enum state_change);
-/* Records the entry's present state and the last reply (NULL: as it was); a success says that it is
- * delivered and its sender not told yet. */
-void mail_update(struct queue *, struct entry *, const struct reply *);
+/* Records the entry's present state and the last reply and who said so (NULL: as they were); a
+ * success says that it is delivered and its sender not told yet. */
+void mail_update(struct queue *, struct entry *, const struct reply *, const char *host);
 /* Waits until its next try, its expiry or its next warning, whichever is first. */
 void mail_wait(struct queue *, struct entry *);
+/* Into its line, to be tried. */
+void mail_ready(struct queue *, struct entry *);
+/* One that may be ready for long is looked at when it expires or a warning is due. */
+void mail_watch(struct queue *, struct entry *);
 
 #endif

@@ -265,8 +265,10 @@ take_down(struct queue *queue, struct mda *mda)
 	mda->free_count = mda->in_flight = 0;
 	set_state(queue, mda, MDA_DOWN);
 	for (i = 0; flights != NULL && i < mda->limit; i++) {
-		if (flights[i].entry != NULL)
-			delivery_broken_off(queue, flights[i].entry);
+		if (flights[i].entry == NULL)
+			continue;
+		scheduler_done(flights[i].entry->line, LINE_NEUTRAL);
+		delivery_broken_off(queue, flights[i].entry);
 	}
 	free(flights);
 	fail_usages(queue, mda, USAGE_ASKED);

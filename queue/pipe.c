@@ -26,7 +26,7 @@ fail(struct queue *queue, struct pipe_question *asked, const struct reply *reply
 
 	free(asked);
 	if (entry != NULL && entry->state == ENTRY_NEW)
-		delivery_failed(queue, entry, reply);
+		delivery_failed(queue, entry, reply, "");
 }
 
 static void

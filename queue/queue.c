@@ -31,6 +31,7 @@
 #include "queue/mailbox.h"
 #include "queue/mda.h"
 #include "queue/queue.h"
+#include "queue/relay.h"
 #include "queue/retry.h"
 
 #define TICK_MS      1000
@@ -136,9 +137,10 @@ tick_event(int fd, short what, void *arg)
 	set_ms(program.tick, TICK_MS);
 	journal_tick(queue->journal);
 	if (journal_staged(queue->journal, JOURNAL_FIRST) > 0)
-		commit_states(queue, false);
+		commit_states(queue, COMMIT_LATER);
 	intake_tell_state(queue);
 	mda_tick(queue);
+	relay_tick(queue);
 	bounce_tick(queue);
 	scheduler_sweep(queue->scheduler, clock_monotonic_ms());
 	if (queue->phase == QUEUE_RUNNING) {
@@ -219,6 +221,11 @@ directory_received(struct channel *channel, struct imsg *imsg, void *arg)
 	case DIRECTORY_RCPT:
 	case DIRECTORY_MAILBOX:
 	case DIRECTORY_USAGE_DONE:
+	case DIRECTORY_AUTH:
+	case DIRECTORY_AUTH_RESPONSE:
+	case DIRECTORY_AUTH_CANCEL:
+	case DIRECTORY_AUTH_CHALLENGE:
+	case DIRECTORY_AUTH_DONE:
 		break;
 	}
 	channel_reject(channel, imsg, "not allowed here");
@@ -346,6 +353,7 @@ first_config(struct queue *queue)
 		fatalx("out of memory");
 	set_limits(queue);
 	bounce_open(queue);
+	relay_open(queue);
 	open_spool(queue);
 	spool_large_sweep(
 	    &queue->spool, large_is_known, queue, journal_was_damaged(queue->journal));
@@ -404,12 +412,14 @@ take_peer(const struct ipc_peer *peer, int fd)
 		program.control = channel_new(
 		    queue->base, "control", fd, control_received, control_closed, queue);
 		return true;
+	case PROGRAM_RELAY:
+		relay_set_channel(queue, fd);
+		return true;
 	case PROGRAM_SUPERVISOR:
 	case PROGRAM_QUEUE:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_MDA:
 	case PROGRAM_KEEPER:
-	case PROGRAM_RELAY:
 	case PROGRAM_COUNT:
 		break;
 	}
@@ -459,6 +469,7 @@ stop(void)
 	if (queue->phase == QUEUE_STOPPING)
 		return;
 	queue->phase = QUEUE_STOPPING;
+	relay_cancel_all(queue);
 	program.stop = new_timer(queue, stop_event);
 	program.stop_until_ms = clock_monotonic_ms() + STOP_MS;
 	set_ms(program.stop, STOP_LOOK_MS);
@@ -505,6 +516,7 @@ close_all(struct queue *queue)
 	channel_free(queue->directory);
 	intake_close(queue);
 	mda_close(queue);
+	relay_close(queue);
 	bounce_close(queue);
 	commit_close(queue);
 	journal_close(queue->journal);

@@ -4,7 +4,8 @@
  *
  * A mail's way: intake.c (a listener's envelopes and COMMIT) -> commit.c (one sync for all) ->
  * scheduler.c -> mailbox.c (where is it?) -> mda.c (a process for its owner) -> delivery.c (what
- * came of it) -> gone, or retry.c, or bounce.c.
+ * came of it) -> gone, or retry.c, or bounce.c. Mail to other hosts goes from scheduler.c to relay.c
+ * and from there to delivery.c; relay_memory.c knows which of them can't be reached.
  */
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
@@ -27,6 +28,7 @@ struct intake;
 struct commit;
 struct mailboxes;
 struct mda_pool;
+struct relays;
 struct bounces;
 
 enum queue_phase {
@@ -50,6 +52,7 @@ struct queue {
 	struct intake *intake;
 	struct mailboxes *mailboxes;
 	struct mda_pool *mdas;
+	struct relays *relays;
 	struct bounces *bounces;
 	struct channel *supervisor;
 	struct channel *directory; /* NULL while it is away */

@@ -156,15 +156,25 @@ bool
 scheduler_attach(struct scheduler *scheduler, struct entry *entry, enum envelope_kind kind,
     const struct address *dest, const char *action)
 {
+	char text[ADDRESS_TEXT_MAX + 1];
+
+	if (kind == ENVELOPE_RELAY)
+		strlcpy(text, dest->domain, sizeof(text));
+	else
+		index_sender_text(dest, text, sizeof(text));
+	return scheduler_attach_text(scheduler, entry, kind, text, action);
+}
+
+bool
+scheduler_attach_text(struct scheduler *scheduler, struct entry *entry, enum envelope_kind kind,
+    const char *destination, const char *action)
+{
 	char text[ADDRESS_TEXT_MAX + 1 + ACTION_NAME_MAX + 1];
 	size_t length, bucket;
 	struct line *line;
 	uint32_t hash;
 
-	if (kind == ENVELOPE_RELAY)
-		strlcpy(text, dest->domain, ADDRESS_TEXT_MAX + 1);
-	else
-		index_sender_text(dest, text, ADDRESS_TEXT_MAX + 1);
+	strlcpy(text, destination, ADDRESS_TEXT_MAX + 1);
 	length = strlen(text) + 1;
 	length += strlcpy(text + length, action, ACTION_NAME_MAX + 1) + 1;
 	if (length > sizeof(text))
@@ -184,7 +194,7 @@ scheduler_attach(struct scheduler *scheduler, struct entry *entry, enum envelope
 		line->action = line->text + strlen(text) + 1;
 		line->hash = hash;
 		line->kind = kind;
-		line->window = LINE_WINDOW_FIRST;
+		line->window = kind == ENVELOPE_RELAY ? RELAY_WINDOW_FIRST : LINE_WINDOW_FIRST;
 		if (++scheduler->line_count > scheduler->line_buckets) {
 			grow_lines(scheduler);
 			bucket = hash & (scheduler->line_buckets - 1);
@@ -254,14 +264,12 @@ heap_remove(struct scheduler *scheduler, struct entry *entry)
 		sift_down(scheduler, at, last);
 }
 
-void
-scheduler_wait(struct scheduler *scheduler, struct entry *entry, uint32_t due)
+static void
+heap_insert(struct scheduler *scheduler, struct entry *entry, uint32_t due)
 {
 	struct entry **heap;
-	struct log_line text;
 	size_t capacity;
 
-	scheduler_unset(scheduler, entry);
 	if (scheduler->heap_length + 2 > scheduler->heap_capacity) {
 		capacity = scheduler->heap_capacity == 0
 		    ? 1024
@@ -273,9 +281,26 @@ scheduler_wait(struct scheduler *scheduler, struct entry *entry, uint32_t due)
 		scheduler->heap_capacity = capacity;
 	}
 	entry->due = due;
-	entry->state = ENTRY_WAITING;
 	scheduler->heap_length++;
 	sift_up(scheduler, scheduler->heap_length, entry);
+}
+
+void
+scheduler_watch(struct scheduler *scheduler, struct entry *entry, uint32_t due)
+{
+	if (entry->heap != 0)
+		heap_remove(scheduler, entry);
+	heap_insert(scheduler, entry, due);
+}
+
+void
+scheduler_wait(struct scheduler *scheduler, struct entry *entry, uint32_t due)
+{
+	struct log_line text;
+
+	scheduler_unset(scheduler, entry);
+	heap_insert(scheduler, entry, due);
+	entry->state = ENTRY_WAITING;
 	if (trace_begin(&text, "scheduler-waits", entry)) {
 		log_number(&text, "seconds", (int64_t)due - (int64_t)retry_now());
 		log_number(&text, "tries", entry->tries);
@@ -476,7 +501,7 @@ scheduler_take_any(struct scheduler *scheduler, struct line *line)
 		return NULL;
 	entry = line->lanes->first;
 	line->lanes = line->lanes->next;
-	leave_lane(scheduler, entry);
+	scheduler_unset(scheduler, entry);
 	return entry;
 }
 
@@ -501,14 +526,28 @@ scheduler_take(struct scheduler *scheduler, struct line *line)
 }
 
 void
+scheduler_take_along(struct scheduler *scheduler, struct entry *entry)
+{
+	struct log_line text;
+
+	scheduler_unset(scheduler, entry);
+	entry->state = ENTRY_INFLIGHT;
+	if (trace_begin(&text, "scheduler-try", entry)) {
+		log_text(&text, "note", "together with another of its message");
+		log_end(&text);
+	}
+}
+
+void
 scheduler_done(struct line *line, enum line_result result)
 {
+	uint32_t most = line->kind == ENVELOPE_RELAY ? RELAY_WINDOW_MAX : LINE_WINDOW_MAX;
 	struct log_line text;
 
 	line->in_flight--;
 	switch (result) {
 	case LINE_SUCCESS:
-		if (line->window < LINE_WINDOW_MAX)
+		if (line->window < most)
 			line->window++;
 		break;
 	case LINE_FAILURE:
@@ -574,6 +613,23 @@ ring_take(struct ring *ring)
 	if (line != NULL)
 		ring_remove(line);
 	return line;
+}
+
+bool
+scheduler_some_lines(
+    struct scheduler *scheduler, size_t *part, bool (*each)(struct line *, void *arg), void *arg)
+{
+	struct line *line, *next;
+	bool enough = false;
+
+	while (*part < scheduler->line_buckets && !enough) {
+		for (line = scheduler->lines[(*part)++]; line != NULL; line = next) {
+			next = line->next;
+			if (!each(line, arg))
+				enough = true;
+		}
+	}
+	return *part < scheduler->line_buckets;
 }
 
 void

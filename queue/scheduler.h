@@ -1,14 +1,15 @@
 /*
  * What is to be tried when, and in which order.
  *
- * A line is a destination: a mailbox, a pipe, or another host's domain. It has a window, the number
- * of deliveries that may be under way to it at once, which grows by one for each success and is
- * halved by each temporary failure. What is due waits in its line, a lane for each sender, and
- * leaves it sender by sender. Lines that have work stand in a ring (of the mda that serves them)
- * and are served in turn. So neither a list of a million nor a dead destination holds up anybody
- * else.
+ * A line is a destination: a mailbox, a pipe, another host's domain, or the hosts that an action
+ * relays by. It has a window, the number of deliveries (to other hosts: messages) that may be under
+ * way to it at once, which grows by one for each success and is halved by each temporary failure.
+ * What is due waits in its line, a lane for each sender, and leaves it sender by sender. Lines that
+ * have work stand in a ring (of the mda that serves them, or the relay's) and are served in turn.
+ * So neither a list of a million nor a dead destination holds up anybody else.
  *
- * What isn't due waits in a heap.
+ * What isn't due waits in a heap. What is due but may stand in its line for days, as mail to a host
+ * that can't be reached does, is in the heap as well: it still expires in time.
  */
 #ifndef QUEUE_SCHEDULER_H
 #define QUEUE_SCHEDULER_H
@@ -22,6 +23,9 @@
 
 #define LINE_WINDOW_FIRST 32
 #define LINE_WINDOW_MAX   1024
+/* Of messages to other hosts. */
+#define RELAY_WINDOW_FIRST 5
+#define RELAY_WINDOW_MAX   512
 
 /* Lines that take turns. */
 struct ring {
@@ -36,6 +40,7 @@ enum line_route {
 };
 
 struct mda;
+struct destination; /* relay_memory.h */
 
 struct line {
 	struct line *next; /* in the hash */
@@ -55,8 +60,9 @@ struct line {
 	uint32_t route_request;
 	struct ipc_mailbox *mailbox;
 	struct mda *mda;
-	char *action; /* both point behind `text` */
-	char text[];  /* dest as "local@domain", of ENVELOPE_RELAY the domain; NUL; action; NUL */
+	struct destination *destination; /* ENVELOPE_RELAY: what is known of it, or NULL */
+	char *action;                    /* points behind `text` */
+	char text[]; /* "local@domain"; of ENVELOPE_RELAY see relay_line_text(); NUL; action; NUL */
 };
 
 struct scheduler;
@@ -69,6 +75,9 @@ void scheduler_on_line_gone(struct scheduler *, void (*gone)(struct line *, void
 /* Puts an envelope into its line (made when it is new). False when memory is out. */
 bool scheduler_attach(struct scheduler *, struct entry *, enum envelope_kind,
     const struct address *dest, const char *action) __attribute__((warn_unused_result));
+/* The same by the line's text. */
+bool scheduler_attach_text(struct scheduler *, struct entry *, enum envelope_kind, const char *text,
+    const char *action) __attribute__((warn_unused_result));
 /* Takes it out of line, lane and heap. */
 void scheduler_detach(struct scheduler *, struct entry *);
 
@@ -76,9 +85,12 @@ void scheduler_detach(struct scheduler *, struct entry *);
 void scheduler_wait(struct scheduler *, struct entry *, uint32_t due);
 /* It is due: it goes to the end of its sender's lane (ENTRY_READY). */
 void scheduler_ready(struct scheduler *, struct entry *);
-/* Out of heap or lane, in neither; the caller sets its state. */
+/* One that is ready is looked at at `due`, should it still be. */
+void scheduler_watch(struct scheduler *, struct entry *, uint32_t due);
+/* Out of heap and lane; the caller sets its state. */
 void scheduler_unset(struct scheduler *, struct entry *);
-/* The next waiting envelope whose time has come, taken out; or NULL. */
+/* The next envelope whose time has come, taken out of the heap; a watched one stays ready. NULL
+ * when there is none. */
 struct entry *scheduler_take_due(struct scheduler *, uint32_t now);
 /* When the next one is due; RETRY_NEVER without any. */
 uint32_t scheduler_next_due(const struct scheduler *);
@@ -87,6 +99,8 @@ uint32_t scheduler_next_due(const struct scheduler *);
 struct entry *scheduler_first(const struct line *);
 /* The next envelope of a line, sender by sender, as ENTRY_INFLIGHT; NULL when none may go. */
 struct entry *scheduler_take(struct scheduler *, struct line *);
+/* This one, which is ready, goes with the one just taken. */
+void scheduler_take_along(struct scheduler *, struct entry *);
 /* Any next envelope, window or not, in neither; NULL when the line is empty. */
 struct entry *scheduler_take_any(struct scheduler *, struct line *);
 enum line_result {
@@ -102,9 +116,13 @@ void ring_add(struct ring *, struct line *); /* at the end; does nothing when it
 void ring_remove(struct line *);
 struct line *ring_take(struct ring *); /* the first, taken out; or NULL */
 
+/* Calls `each` for the lines of the hash's next part (from 0) until it says that it has had enough;
+ * false when there are no more. A part may come twice while the hash grows. */
+bool scheduler_some_lines(
+    struct scheduler *, size_t *part, bool (*each)(struct line *, void *arg), void *arg);
 /* Calls `each` for every line. */
 void scheduler_each_line(struct scheduler *, void (*each)(struct line *, void *arg), void *arg);
-/* Frees lines without envelopes whose route is out of date. */
+/* Frees lines without envelopes whose route_ms has passed. */
 void scheduler_sweep(struct scheduler *, int64_t now_ms);
 size_t scheduler_waiting(const struct scheduler *);
 

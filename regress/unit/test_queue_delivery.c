@@ -443,7 +443,7 @@ held_mail_does_not_make_the_clock_look_wrong(void **state)
 	entry = index_find_entry(queue.index, envelope_id_make(id, 1));
 	scheduler_unset(queue.scheduler, entry);
 	entry->state = ENTRY_HELD;
-	mail_update(&queue, entry, NULL);
+	mail_update(&queue, entry, NULL, NULL);
 	assert_true(commit_now(&queue));
 	wall_ahead += 7 * 86400;
 	crash_and_restart();

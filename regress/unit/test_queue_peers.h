@@ -36,8 +36,11 @@
 #include "queue/intake.h"
 #include "queue/mail.h"
 #include "queue/mda.h"
+#include "queue/relay.h"
 
+#ifndef FRAMES
 #define FRAMES 256
+#endif
 
 struct frame {
 	uint16_t type;
@@ -271,6 +274,7 @@ open_queue(void)
 	queue.index = index_new();
 	queue.scheduler = scheduler_new();
 	bounce_open(&queue);
+	relay_open(&queue);
 	assert_int_equal(spool_open(&queue.spool, path), SPOOL_OK);
 	mail_handler(&queue, &handler);
 	handler.batch_done = commit_batch_done;
@@ -292,6 +296,7 @@ close_queue(void)
 
 	intake_close(&queue);
 	mda_close(&queue);
+	relay_close(&queue);
 	commit_close(&queue);
 	while ((message = index_from(queue.index, 0)) != NULL) {
 		for (uint32_t i = 0; i < message->count; i++)

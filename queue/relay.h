@@ -1,0 +1,37 @@
+/*
+ * Mail to other hosts: what is ready in the lines of ENVELOPE_RELAY is given to program relay, the
+ * envelopes of one message in one line as one task, and what it answers ends them. It is the less
+ * trusted side: an answer to anything but what it was given costs it its channel.
+ */
+#ifndef QUEUE_RELAY_H
+#define QUEUE_RELAY_H
+
+#include "common/config.h"
+#include "queue/queue.h"
+
+void relay_open(struct queue *);
+void relay_close(struct queue *);
+/* The relay's new channel. */
+void relay_set_channel(struct queue *, int fd);
+
+/* The line that an envelope stands in: its domain, or for an action with smarthosts "via" and these
+ * (one line for all its domains). */
+void relay_line_text(const struct config *, const struct envelope *, char *text, size_t size);
+/* Whether something of the line may be given out now. */
+bool relay_may_run(const struct queue *, const struct line *);
+/* Why not. */
+const char *relay_why_not(const struct queue *, const struct line *);
+/* A line with work waits for its turn. */
+void relay_add_line(struct queue *, struct line *);
+/* Gives out what may be given out. */
+void relay_run(struct queue *);
+/* Gives up on a relay that doesn't come to an end; once a second. */
+void relay_tick(struct queue *);
+/* What it hasn't begun to send is to come back (the queue stops). */
+void relay_cancel_all(struct queue *);
+/* The line's destination may be tried at once. */
+void relay_retry(struct queue *, struct line *);
+/* Mail to a domain isn't relayed until it is resumed. False when too many are paused. */
+bool relay_pause_domain(struct queue *, const char *domain, bool paused);
+
+#endif
