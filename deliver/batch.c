@@ -47,6 +47,7 @@ struct batch {
 	struct mailbox *mailboxes;
 	size_t mailbox_count;
 	struct sync_item *items;
+	struct maildir_wanted *wanted;
 };
 
 void
@@ -274,14 +275,12 @@ write_one(struct batch *batch, struct delivery *delivery)
 	struct reply *why = &delivery->result.reply;
 	struct mailbox *mailbox = delivery->mailbox;
 	uint64_t virtual_size;
-	char prefix[NAME_SIZE];
 
-	name_prefix(request->created_us, request->envelope_id, prefix);
 	/* No other process, and no other try of this one, may be writing to the same file. */
-	snprintf(delivery->temporary, sizeof(delivery->temporary), "%s%08x.%u", prefix,
+	snprintf(delivery->temporary, sizeof(delivery->temporary), "%s%08x.%u", delivery->prefix,
 	    batch->context->nonce, ++batch->context->written);
 	if (request->maybe_delivered) {
-		switch (maildir_find(&mailbox->maildir, prefix, delivery->name, why)) {
+		switch (delivery->found) {
 		case MAILDIR_ABSENT:
 			break;
 		case MAILDIR_IN_CUR:
@@ -308,24 +307,62 @@ write_one(struct batch *batch, struct delivery *delivery)
 		return false;
 	mailbox->pending_bytes += delivery->size;
 	mailbox->pending_messages++;
-	name_final(prefix, batch->context->host, delivery->size, virtual_size, delivery->name);
+	name_final(
+	    delivery->prefix, batch->context->host, delivery->size, virtual_size, delivery->name);
 	delivery->state = DELIVERY_WRITTEN;
 	return true;
 }
 
 static void
-step_write(struct batch *batch)
+step_open(struct batch *batch)
 {
-	size_t i;
-
-	for (i = 0; i < batch->count; i++) {
+	for (size_t i = 0; i < batch->count; i++) {
 		struct delivery *delivery = batch->deliveries[i];
 
+		name_prefix(
+		    delivery->request.created_us, delivery->request.envelope_id, delivery->prefix);
 		delivery->mailbox = mailbox_of(batch, &delivery->request.mailbox);
 		if (!delivery->mailbox->open) {
 			delivery->result.reply = delivery->mailbox->why;
 			delivery->state = DELIVERY_FAILED;
-		} else if (!write_one(batch, delivery))
+		}
+	}
+}
+
+/* Looks for what earlier tries may have delivered. After a restart that may be much mail for one
+ * large mailbox: each is read once for all of it. */
+static void
+step_find(struct batch *batch)
+{
+	struct maildir_wanted *wanted = batch->wanted;
+
+	for (size_t i = 0; i < batch->mailbox_count; i++) {
+		struct mailbox *mailbox = &batch->mailboxes[i];
+		size_t count = 0;
+
+		for (size_t k = 0; k < batch->count; k++) {
+			struct delivery *delivery = batch->deliveries[k];
+
+			if (delivery->mailbox != mailbox || delivery->state != DELIVERY_NEW ||
+			    !delivery->request.maybe_delivered)
+				continue;
+			memcpy(wanted[count].prefix, delivery->prefix, sizeof(delivery->prefix));
+			wanted[count].found = &delivery->found;
+			wanted[count].name = delivery->name;
+			wanted[count++].why = &delivery->result.reply;
+		}
+		if (count > 0)
+			maildir_find(&mailbox->maildir, wanted, count);
+	}
+}
+
+static void
+step_write(struct batch *batch)
+{
+	for (size_t i = 0; i < batch->count; i++) {
+		struct delivery *delivery = batch->deliveries[i];
+
+		if (delivery->state == DELIVERY_NEW && !write_one(batch, delivery))
 			fail(delivery);
 	}
 }
@@ -528,7 +565,8 @@ batch_deliver(struct batch_context *context, struct delivery **deliveries, size_
 
 	batch.mailboxes = calloc(count, sizeof(*batch.mailboxes));
 	batch.items = calloc(count * (PATH_DEPTH_MAX + 2), sizeof(*batch.items));
-	if (batch.mailboxes == NULL || batch.items == NULL) {
+	batch.wanted = calloc(count, sizeof(*batch.wanted));
+	if (batch.mailboxes == NULL || batch.items == NULL || batch.wanted == NULL) {
 		for (i = 0; i < count; i++) {
 			failure_set(&deliveries[i]->result.reply, ENOMEM, "deliver to",
 			    deliveries[i]->request.mailbox.path);
@@ -536,6 +574,8 @@ batch_deliver(struct batch_context *context, struct delivery **deliveries, size_
 		}
 		answer(arg);
 	} else {
+		step_open(&batch);
+		step_find(&batch);
 		step_write(&batch);
 		trace_step(&batch, "write", &since);
 		step_sync_files(&batch);
@@ -555,6 +595,7 @@ batch_deliver(struct batch_context *context, struct delivery **deliveries, size_
 	}
 	free(batch.mailboxes);
 	free(batch.items);
+	free(batch.wanted);
 }
 
 void

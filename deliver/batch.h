@@ -15,6 +15,7 @@
 
 #include "common/ipc_queue_mda.h"
 #include "deliver/known.h"
+#include "deliver/maildir.h"
 #include "deliver/name.h"
 #include "deliver/quota.h"
 #include "deliver/sync.h"
@@ -37,6 +38,8 @@ struct delivery {
 	/* The batch's. */
 	enum delivery_state state;
 	struct mailbox *mailbox;
+	char prefix[NAME_SIZE];   /* of its name */
+	enum maildir_found found; /* request.maybe_delivered */
 	int file;
 	char temporary[NAME_SIZE + 32];
 	char name[256];

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -289,34 +290,67 @@ maildir_remove_temporary(struct maildir *maildir, const char *temporary)
 	(void)unlinkat(maildir->tmp, temporary, 0);
 }
 
-/* 1 found, 0 not, -1 with errno. */
 static int
-scan(int parent, const char *part, const char *prefix, char name[256])
+compare_prefixes(const void *a, const void *b)
 {
-	size_t length = strlen(prefix);
-	int found = 0, error, fd = openat(parent, part, DIRECTORY_FLAGS);
+	const struct maildir_wanted *left = a, *right = b;
+
+	return strcmp(left->prefix, right->prefix);
+}
+
+/* No prefix begins another: each has the same fields, and ends in a dot. */
+static int
+compare_name(const void *name, const void *wanted)
+{
+	const char *prefix = ((const struct maildir_wanted *)wanted)->prefix;
+
+	return strncmp(name, prefix, strlen(prefix));
+}
+
+/* Reads a directory for those that aren't found yet; false with errno. */
+static bool
+scan(int parent, const char *part, struct maildir_wanted *wanted, size_t count,
+    enum maildir_found where)
+{
+	int error, fd;
+	struct maildir_wanted *one;
 	struct dirent *entry;
 	DIR *directory;
+	size_t left = 0;
 
+	for (size_t i = 0; i < count; i++)
+		left += *wanted[i].found == MAILDIR_ABSENT;
+	if (left == 0)
+		return true;
+	fd = openat(parent, part, DIRECTORY_FLAGS);
 	if (fd == -1)
-		return errno == ENOENT ? 0 : -1;
+		return errno == ENOENT;
 	directory = fdopendir(fd);
 	if (directory == NULL) {
 		error = errno;
 		close(fd);
 		errno = error;
-		return -1;
+		return false;
 	}
-	while (found == 0 && (errno = 0, entry = readdir(directory)) != NULL) {
-		if (strncmp(entry->d_name, prefix, length) == 0) {
-			snprintf(name, 256, "%s", entry->d_name);
-			found = 1;
+	while (left > 0 && (errno = 0, entry = readdir(directory)) != NULL) {
+		one = bsearch(entry->d_name, wanted, count, sizeof(*wanted), compare_name);
+		if (one == NULL)
+			continue;
+		/* An envelope may be there twice. */
+		while (one > wanted && compare_prefixes(one - 1, one) == 0)
+			one--;
+		for (; one < wanted + count && compare_name(entry->d_name, one) == 0; one++) {
+			if (*one->found != MAILDIR_ABSENT)
+				continue;
+			snprintf(one->name, 256, "%s", entry->d_name);
+			*one->found = where;
+			left--;
 		}
 	}
-	error = errno;
+	error = left > 0 ? errno : 0;
 	closedir(directory);
 	errno = error;
-	return found == 0 && error != 0 ? -1 : found;
+	return error == 0;
 }
 
 /* A regular file of this size, or with `size` 0 of the size in its name. */
@@ -341,26 +375,41 @@ is_delivered_file(struct maildir *maildir, const char *name, uint64_t size, stru
 	return true;
 }
 
-enum maildir_found
-maildir_find(struct maildir *maildir, const char *prefix, char name[256], struct reply *why)
+/* Whether what was found can be relied on. */
+static bool
+confirm(struct maildir *maildir, const struct maildir_wanted *one)
 {
-	int found = scan(maildir->root, "new", prefix, name);
-
-	if (found == 1)
-		return is_delivered_file(maildir, name, 0, why) ? MAILDIR_IN_NEW
-		                                                : MAILDIR_UNREADABLE;
-	if (found == 0)
-		found = scan(maildir->root, "cur", prefix, name);
-	if (found == 1 && maildir->cur == -1) {
+	if (*one->found == MAILDIR_IN_NEW)
+		return is_delivered_file(maildir, one->name, 0, one->why);
+	if (maildir->cur == -1)
 		maildir->cur = openat(maildir->root, "cur", DIRECTORY_FLAGS);
-		if (maildir->cur == -1)
-			found = -1;
+	if (maildir->cur == -1)
+		fail_at(one->why, "open", maildir, "cur");
+	return maildir->cur != -1;
+}
+
+void
+maildir_find(struct maildir *maildir, struct maildir_wanted *wanted, size_t count)
+{
+	bool readable;
+	int error;
+
+	for (size_t i = 0; i < count; i++)
+		*wanted[i].found = MAILDIR_ABSENT;
+	qsort(wanted, count, sizeof(*wanted), compare_prefixes);
+	readable = scan(maildir->root, "new", wanted, count, MAILDIR_IN_NEW) &&
+	    scan(maildir->root, "cur", wanted, count, MAILDIR_IN_CUR);
+	error = errno;
+	for (size_t i = 0; i < count; i++) {
+		if (*wanted[i].found != MAILDIR_ABSENT) {
+			if (!confirm(maildir, &wanted[i]))
+				*wanted[i].found = MAILDIR_UNREADABLE;
+		} else if (!readable) {
+			errno = error;
+			fail_at(wanted[i].why, "read", maildir, "new and cur");
+			*wanted[i].found = MAILDIR_UNREADABLE;
+		}
 	}
-	if (found == -1) {
-		fail_at(why, "read", maildir, "new and cur");
-		return MAILDIR_UNREADABLE;
-	}
-	return found == 1 ? MAILDIR_IN_CUR : MAILDIR_ABSENT;
 }
 
 enum maildir_placed

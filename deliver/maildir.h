@@ -54,9 +54,15 @@ enum maildir_found {
 	MAILDIR_IN_CUR,
 	MAILDIR_UNREADABLE, /* with the reason */
 };
-/* Looks for a delivered file whose name starts with `prefix`; copies its name. */
-enum maildir_found maildir_find(
-    struct maildir *, const char *prefix, char name[256], struct reply *why);
+/* A file that an earlier try may have delivered: its name starts with `prefix`. */
+struct maildir_wanted {
+	char prefix[NAME_SIZE];
+	enum maildir_found *found;
+	char *name; /* 256 bytes, for the whole name */
+	struct reply *why;
+};
+/* Looks for all of them, in one reading of new/ and one of cur/; puts them in order. */
+void maildir_find(struct maildir *, struct maildir_wanted *, size_t count);
 
 enum maildir_placed {
 	MAILDIR_PLACED,

@@ -4,6 +4,8 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <dirent.h>
+#include <dlfcn.h>
 #include <time.h>
 
 #include "deliver/maildir.h"
@@ -25,6 +27,17 @@ time(time_t *result)
 	if (result != NULL)
 		*result = now.tv_sec;
 	return now.tv_sec;
+}
+
+static unsigned readings; /* of directories */
+
+DIR *
+fdopendir(int fd)
+{
+	DIR *(*next)(int) = (DIR * (*)(int)) dlsym(RTLD_NEXT, "fdopendir");
+
+	readings++;
+	return next(fd);
 }
 
 static const char *
@@ -164,6 +177,45 @@ second_try_finds_what_was_moved_to_cur(void **state)
 	assert_string_equal(delivery->result.file, NEW_NAME ":2,S");
 	assert_int_equal(fixture_count(*state, "home/Maildir/new"), 0);
 	delivery_free(delivery);
+}
+
+/* Half of a batch of second tries was delivered by the first, and half of that is in cur/. Each
+ * directory is read once, however many there are. */
+static void
+second_tries_of_a_batch_are_looked_for_in_one_reading(void **state)
+{
+	enum {
+		COUNT = 41
+	};
+	struct fixture *fixture = *state;
+	struct delivery *deliveries[COUNT];
+	char from[4096], to[2048];
+	unsigned i;
+
+	for (i = 0; i < COUNT - 1; i += 2) {
+		struct ipc_delivered result = *fixture_result(*state, ID + i, TEXT);
+
+		if (i % 4 != 0)
+			continue;
+		snprintf(from, sizeof(from), "%s", fixture_path(*state, new_file(result.file)));
+		snprintf(to, sizeof(to), "home/Maildir/cur/%s:2,S", result.file);
+		assert_int_equal(rename(from, fixture_path(*state, to)), 0);
+	}
+	for (i = 0; i < COUNT; i++) {
+		/* The last is the first once more. */
+		deliveries[i] = fixture_delivery(*state, ID + i % (COUNT - 1), TEXT);
+		deliveries[i]->request.maybe_delivered = true;
+	}
+	readings = 0;
+	batch_deliver(&fixture->context, deliveries, COUNT, fixture_answered, fixture);
+	assert_int_equal(readings, 2);
+	for (i = 0; i < COUNT; i++) {
+		assert_reply(&deliveries[i]->result.reply, 250, "2.1.5", "");
+		assert_int_equal(deliveries[i]->result.was_there, i % 2 == 0);
+		delivery_free(deliveries[i]);
+	}
+	assert_int_equal(fixture_count(*state, "home/Maildir/new"), 30);
+	assert_int_equal(fixture_count(*state, "home/Maildir/cur"), 10);
 }
 
 static void
@@ -578,6 +630,7 @@ main(void)
 		TEST(message_cut_short_is_not_delivered),
 		TEST(second_try_finds_the_first_ones_file),
 		TEST(second_try_finds_what_was_moved_to_cur),
+		TEST(second_tries_of_a_batch_are_looked_for_in_one_reading),
 		TEST(same_envelope_twice_in_a_batch_is_one_file),
 		TEST(others_files_in_tmp_are_left_alone),
 		TEST(files_in_tmp_are_removed_after_36_hours),
