@@ -1,0 +1,396 @@
+/*
+ * The relay: sends mail to other servers. It takes tasks from the queue, each with its message as a
+ * descriptor of its own, asks the resolver where they go, and tells the queue what came of each
+ * recipient; words for the log about deliveries are the queue's to write.
+ *
+ * It is what the rest of the suite is protected from: what servers anywhere answer is read here, in
+ * an empty directory, by a user that owns nothing.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/child.h"
+#include "common/child_supervisor.h"
+#include "common/config.h"
+#include "common/imsg.h"
+#include "common/ipc_queue_relay.h"
+#include "common/ipc_supervisor.h"
+#include "common/log.h"
+#include "common/memory_file.h"
+#include "deliver/relay_destination.h"
+#include "deliver/relay_dns.h"
+#include "deliver/relay_host.h"
+#include "deliver/relay_task.h"
+#include "deliver/relay_times.h"
+#include "deliver/relay_tls.h"
+
+#define DNS_MS       60000 /* the resolver has its own limit, and keeps it */
+#define STOP_SECONDS 8     /* for what is in hand */
+
+enum relay_state {
+	RELAY_STARTING, /* no config yet */
+	RELAY_SERVING,
+	RELAY_STOPPING, /* finishes what is in hand */
+};
+
+static struct {
+	enum relay_state state;
+	struct child child;
+	struct event_base *base;
+	struct child_supervisor supervisor;
+	struct channel *queue;    /* NULL while there is none */
+	struct channel *resolver; /* likewise */
+	struct config *config;
+	struct relay_dns *dns;
+	struct tls_client *tls;
+	struct destinations *destinations;
+	struct pool *pool;
+	struct event *stop_check;
+	unsigned stop_ticks;
+	struct task_list tasks;  /* all */
+	struct task *collecting; /* its RCPTs come next; NULL: none does */
+} relay;
+
+static void
+on_result(struct task *task, const struct ipc_relay_result *result, void *arg)
+{
+	struct buf payload;
+
+	(void)arg;
+	if (relay.queue == NULL)
+		return;
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_relay_result_encode(&payload, result);
+	channel_send(relay.queue, RELAY_QUEUE_RESULT, task->id, 0, -1, &payload);
+	buf_free(&payload);
+}
+
+static void
+forget_task(struct task *task)
+{
+	TAILQ_REMOVE(&relay.tasks, task, all);
+	if (relay.collecting == task)
+		relay.collecting = NULL;
+	task_free(task);
+}
+
+static void
+on_task_done(struct task *task, const struct ipc_relay_done *done, void *arg)
+{
+	struct buf payload;
+
+	(void)arg;
+	if (relay.queue != NULL && !task->is_silent) {
+		buf_init(&payload, IMSG_PAYLOAD_MAX);
+		ipc_relay_done_encode(&payload, done);
+		channel_send(relay.queue, RELAY_QUEUE_DONE, task->id, 0, -1, &payload);
+		buf_free(&payload);
+	}
+	forget_task(task);
+}
+
+static const struct task_owner task_owner = { .result = on_result, .done = on_task_done };
+
+static void
+trace_task(const struct task *task)
+{
+	struct log_line line;
+
+	if (!log_trace_begin(&line, LOG_TRACE_MTA, "relay-given"))
+		return;
+	log_hex32(&line, "message", task->message.message_id);
+	log_text(&line, "domain", task->message.domain);
+	log_text(&line, "action", task->message.action);
+	log_number(&line, "recipients", task->message.recipients);
+	log_number(&line, "size", (int64_t)task->message.size);
+	log_end(&line);
+}
+
+static void
+receive_message(struct channel *channel, struct imsg *imsg)
+{
+	static struct ipc_relay_message message;
+	struct buf_reader reader;
+	struct task *task;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_relay_message_decode(&reader, &message) || relay.collecting != NULL ||
+	    (imsg->fd == -1 && !imsg->descriptor_lost)) {
+		channel_reject(channel, imsg, "not a message to relay");
+		return;
+	}
+	task = task_new(&task_owner, imsg->id, &message, imsg->fd);
+	imsg->fd = -1;
+	if (task == NULL)
+		fatal("task");
+	TAILQ_INSERT_TAIL(&relay.tasks, task, all);
+	relay.collecting = task;
+}
+
+static void
+receive_rcpt(struct channel *channel, struct imsg *imsg)
+{
+	static struct ipc_relay_rcpt rcpt;
+	struct task *task = relay.collecting;
+	struct buf_reader reader;
+	struct failure failure;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (task == NULL || task->id != imsg->id || !ipc_relay_rcpt_decode(&reader, &rcpt)) {
+		channel_reject(channel, imsg, "not a recipient of the message before");
+		return;
+	}
+	if (!task_add_rcpt(task, &rcpt))
+		fatal("recipient");
+	if (!task_is_complete(task))
+		return;
+	relay.collecting = NULL;
+	trace_task(task);
+	if (task->fd == -1 || relay.state != RELAY_SERVING) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0",
+		    task->fd == -1 ? "the relay has too many open files: try later"
+		                   : "the mail server stops");
+		task_finish(task, &failure);
+		return;
+	}
+	destinations_submit(relay.destinations, task);
+}
+
+static void
+receive_cancel(uint32_t id)
+{
+	struct failure failure;
+	struct task *task;
+
+	TAILQ_FOREACH(task, &relay.tasks, all)
+	if (task->id == id)
+		break;
+	if (task == NULL || task == relay.collecting)
+		return; /* answered meanwhile */
+	task->is_cancelled = true;
+	if (task->state != TASK_ROUTING && task->state != TASK_WAITING)
+		return;
+	task_wait_no_more(task);
+	failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0", "taken back");
+	task_finish(task, &failure);
+}
+
+static void
+on_queue(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	switch ((enum ipc_queue_relay_type)imsg->type) {
+	case QUEUE_RELAY_MESSAGE:
+		receive_message(channel, imsg);
+		return;
+	case QUEUE_RELAY_RCPT:
+		receive_rcpt(channel, imsg);
+		return;
+	case QUEUE_RELAY_CANCEL:
+		receive_cancel(imsg->id);
+		return;
+	case RELAY_QUEUE_RESULT:
+	case RELAY_QUEUE_DONE:
+		break;
+	}
+	channel_reject(channel, imsg, "unknown type");
+}
+
+/* Nobody hears of the tasks any more. Where a server has the whole text, its reply is waited for, so
+ * that it doesn't take the end of the connection for a reason to forget it. */
+static void
+drop_queue(void)
+{
+	struct task *task, *next;
+
+	if (relay.queue == NULL)
+		return;
+	channel_free(relay.queue);
+	relay.queue = NULL;
+	for (task = TAILQ_FIRST(&relay.tasks); task != NULL; task = next) {
+		next = TAILQ_NEXT(task, all);
+		task->is_silent = task->is_cancelled = true;
+		task_wait_no_more(task);
+		if (task->state != TASK_SENDING)
+			forget_task(task);
+	}
+	(void)pool_abandon(relay.pool);
+	for (task = TAILQ_FIRST(&relay.tasks); task != NULL; task = next) {
+		next = TAILQ_NEXT(task, all);
+		if (task->state == TASK_DONE)
+			forget_task(task);
+	}
+}
+
+static void
+on_queue_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)arg;
+	log_debug("%s: %s", channel_name(channel), why);
+	drop_queue();
+}
+
+static void
+on_resolver(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	if (!relay_dns_receive(relay.dns, imsg))
+		channel_reject(channel, imsg, "not an answer");
+}
+
+static void
+on_resolver_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)arg;
+	log_debug("%s: %s", channel_name(channel), why);
+	channel_free(channel);
+	relay.resolver = NULL;
+	relay_dns_set_channel(relay.dns, NULL);
+}
+
+static bool
+add_peer(const struct ipc_peer *peer, int fd)
+{
+	if (relay.state == RELAY_STARTING)
+		return false;
+	if (peer->program == PROGRAM_QUEUE) {
+		drop_queue();
+		relay.queue = channel_new(relay.base, "queue", fd, on_queue, on_queue_closed, NULL);
+		return true;
+	}
+	if (peer->program == PROGRAM_RESOLVER) {
+		channel_free(relay.resolver);
+		relay.resolver =
+		    channel_new(relay.base, "resolver", fd, on_resolver, on_resolver_closed, NULL);
+		relay_dns_set_channel(relay.dns, relay.resolver);
+		return true;
+	}
+	return false;
+}
+
+static void
+configure(struct config *config)
+{
+	struct config *old = relay.config;
+
+	relay.config = config;
+	pool_configure(relay.pool, config);
+	destinations_configure(relay.destinations, relay.pool, config);
+	config_free(old);
+	if (relay.state == RELAY_STARTING)
+		relay.state = RELAY_SERVING;
+}
+
+/* The authorities of a `ca`, or the default ones. */
+static void
+take_authorities(const struct imsg *imsg)
+{
+	struct ipc_certificate which;
+	struct buf_reader reader;
+	const char *name = "";
+	uint8_t *pem;
+	size_t length;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_certificate_decode(&reader, &which) || imsg->fd == -1 || relay.config == NULL)
+		return;
+	if (which.index != IPC_DEFAULT_CA && which.index >= relay.config->ca_count)
+		return;
+	if (which.index != IPC_DEFAULT_CA)
+		name = relay.config->cas[which.index].name;
+	pem = memory_file_read(imsg->fd, CA_FILE_MAX, &length);
+	if (pem == NULL || !tls_client_set_authorities(relay.tls, name, pem, length))
+		log_error("the certificates of authorities%s%s can't be used",
+		    *name == '\0' ? "" : " of ca ", name);
+	free(pem);
+}
+
+static bool
+take_other(struct channel *channel, struct imsg *imsg)
+{
+	(void)channel;
+	if (imsg->type != SUPERVISOR_CHILD_AUTHORITIES)
+		return false;
+	take_authorities(imsg);
+	return true;
+}
+
+static void
+on_stop_check(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	pool_quit_idle(relay.pool);
+	if ((TAILQ_EMPTY(&relay.tasks) && pool_session_count(relay.pool) == 0) ||
+	    ++relay.stop_ticks > STOP_SECONDS * 10)
+		event_base_loopexit(relay.base, NULL);
+}
+
+static void
+stop(void)
+{
+	const struct timeval interval = { .tv_usec = 100000 };
+
+	relay.state = RELAY_STOPPING;
+	pool_quit_idle(relay.pool);
+	if (event_add(relay.stop_check, &interval) == -1)
+		fatal("event_add");
+}
+
+/* What is in hand will be tried again by another. */
+static void
+supervisor_gone(void)
+{
+	event_base_loopbreak(relay.base);
+}
+
+static const struct child_orders orders = {
+	.config = configure,
+	.peer = add_peer,
+	.stop = stop,
+	.other = take_other,
+	.gone = supervisor_gone,
+	.unusable = child_supervisor_fatal,
+};
+
+int
+main(int argc, char **argv)
+{
+	const struct relay_times times = RELAY_TIMES_DEFAULT;
+	struct pool_owner owner;
+	struct task *task;
+
+	child_start(&relay.child, "relay", argc, argv);
+	TAILQ_INIT(&relay.tasks);
+	relay.base = child_event_base();
+	relay.dns = relay_dns_new(relay.base, DNS_MS);
+	relay.tls = tls_client_new();
+	relay.destinations = destinations_new(relay.base, relay.dns);
+	owner = destinations_pool_owner(relay.destinations);
+	relay.pool = pool_new(relay.base, relay.dns, relay.tls, &times, &owner);
+	relay.stop_check = event_new(relay.base, -1, EV_PERSIST, on_stop_check, NULL);
+	if (relay.stop_check == NULL)
+		fatalx("no memory for events");
+	child_supervisor_open(&relay.supervisor, relay.base, &relay.child, &orders);
+	if (event_base_dispatch(relay.base) == -1)
+		fatalx("the event loop failed");
+
+	channel_free(relay.queue);
+	channel_free(relay.resolver);
+	pool_free(relay.pool);
+	destinations_free(relay.destinations);
+	relay_dns_free(relay.dns);
+	while ((task = TAILQ_FIRST(&relay.tasks)) != NULL)
+		forget_task(task);
+	tls_client_free(relay.tls);
+	child_supervisor_close(&relay.supervisor);
+	event_free(relay.stop_check);
+	config_free(relay.config);
+	event_base_free(relay.base);
+	return 0;
+}

@@ -1,0 +1,365 @@
+/*
+ * A task remembers the hosts that it was tried at as bits, by their place in its route, which it
+ * holds: another route may be found meanwhile. Hosts that could not be reached lately are tried
+ * last, and are tried.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bsd/string.h>
+#include <event2/event.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "deliver/relay_destination.h"
+#include "deliver/relay_map.h"
+#include "deliver/relay_route.h"
+
+#define ROUTE_LEAST_MS 5000
+#define ROUTE_MOST_MS  (5 * 60000)
+#define SWEEP_SECONDS  30
+#define KEY_MAX        (ACTION_NAME_MAX + ADDRESS_DOMAIN_MAX + 2)
+
+_Static_assert(ROUTE_HOPS_MAX <= 64, "a bit for each hop");
+
+struct destination {
+	struct destinations *all;
+	char key[KEY_MAX];
+	char domain[ADDRESS_DOMAIN_MAX + 1];
+	char action[ACTION_NAME_MAX + 1];
+	struct route *route; /* NULL: not known */
+	uint32_t question;   /* 0: none is open */
+	struct task_list waiting;
+	size_t waiting_count;
+};
+
+struct destinations {
+	struct relay_dns *dns;
+	struct pool *pool;
+	const struct config *config;
+	struct map *map;
+	struct event *sweep;
+};
+
+static void
+finish_with(struct task *task, const struct failure *failure)
+{
+	task_note_failure(task, failure);
+	task_finish(task, NULL);
+}
+
+/* Gives the task to the next host; ends it when there is none. */
+static void
+next_host(struct destinations *all, struct task *task)
+{
+	const struct action_config *action = config_find_action(all->config, task->message.action);
+	struct host *host, *chosen = NULL;
+	struct failure failure;
+	size_t chosen_hop = 0;
+
+	for (size_t i = 0; action != NULL && i < task->route->count; i++) {
+		if ((task->tried & (1ULL << i)) != 0)
+			continue;
+		host = pool_host(all->pool, &task->route->hops[i], action, task->message.domain);
+		if (host == NULL)
+			continue;
+		if (chosen == NULL || (host_has_failed(chosen) && !host_has_failed(host))) {
+			chosen = host;
+			chosen_hop = i;
+		}
+		if (!host_has_failed(chosen))
+			break;
+	}
+	if (chosen == NULL || task->is_cancelled) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0",
+		    task->is_cancelled ? "taken back" : "there is no memory, or no such action");
+		task_finish(task, &failure);
+		return;
+	}
+	task->tried |= 1ULL << chosen_hop;
+	task->retries = 0;
+	host_submit(chosen, task);
+}
+
+static void
+on_done(struct task *task, void *arg)
+{
+	(void)arg;
+	task_finish(task, NULL);
+}
+
+static void
+on_failed(struct task *task, const struct failure *failure, void *arg)
+{
+	task_note_failure(task, failure);
+	next_host(arg, task);
+}
+
+static int64_t
+route_lifetime(uint32_t ttl)
+{
+	int64_t ms = (int64_t)ttl * 1000;
+
+	if (ms < ROUTE_LEAST_MS)
+		return ROUTE_LEAST_MS;
+	return ms > ROUTE_MOST_MS ? ROUTE_MOST_MS : ms;
+}
+
+/* All that wait for the route go on; or end, without one. */
+static void
+release(struct destination *destination, const struct failure *failure)
+{
+	struct destinations *all = destination->all;
+	struct task_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
+	struct route *route = failure == NULL ? route_hold(destination->route) : NULL;
+	struct task *task;
+	size_t count = 0;
+
+	while ((task = TAILQ_FIRST(&destination->waiting)) != NULL) {
+		task_wait_no_more(task);
+		task_wait(task, &waiting, &count, false);
+	}
+	while ((task = TAILQ_FIRST(&waiting)) != NULL) {
+		task_wait_no_more(task);
+		if (route == NULL) {
+			finish_with(task, failure);
+			continue;
+		}
+		task->route = route_hold(route);
+		next_host(all, task);
+	}
+	route_drop(route);
+}
+
+static void
+log_route(const struct destination *destination)
+{
+	struct log_line line;
+	char hosts[512] = "";
+
+	if (!log_trace_begin(&line, LOG_TRACE_MTA, "route-found"))
+		return;
+	for (size_t i = 0; i < destination->route->count; i++) {
+		size_t used = strlen(hosts);
+
+		snprintf(hosts + used, sizeof(hosts) - used, "%s%u:%s", i == 0 ? "" : " ",
+		    destination->route->hops[i].preference, destination->route->hops[i].host);
+	}
+	log_text(&line, "domain", destination->domain);
+	log_text(&line, "action", destination->action);
+	log_text(&line, "hosts", hosts);
+	log_end(&line);
+}
+
+static void
+set_route(struct destination *destination, struct route *route, uint32_t ttl)
+{
+	route_drop(destination->route);
+	destination->route = route;
+	route->expires_ms = clock_monotonic_ms() + route_lifetime(ttl);
+	log_route(destination);
+	release(destination, NULL);
+}
+
+static void
+on_mx(const struct ipc_answer *answer, bool ours, void *arg)
+{
+	struct destination *destination = arg;
+	const struct config *config = destination->all->config;
+	const struct action_config *action = config_find_action(config, destination->action);
+	const char *own[2] = { config->hostname, "" };
+	struct route *route = route_new();
+	struct failure failure;
+
+	destination->question = 0;
+	if (action != NULL && *action->relay_helo != '\0')
+		own[1] = action->relay_helo;
+	if (action != NULL && action->relay_backup && *action->relay_backup_name != '\0')
+		own[1] = action->relay_backup_name;
+	if (route == NULL) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0", "no memory");
+		release(destination, &failure);
+	} else if (!route_add_mx(route, destination->domain, answer, own, &failure)) {
+		route_drop(route);
+		if (ours)
+			failure.fault = RELAY_FAULT_OURS;
+		release(destination, &failure);
+	} else {
+		set_route(destination, route, answer->ttl);
+	}
+}
+
+/* Without DNS: smarthosts, or an address literal. */
+static void
+route_as_configured(struct destination *destination, const char *hosts)
+{
+	struct route *route = route_new();
+	struct failure failure;
+
+	failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
+	    route == NULL ? "no memory" : "the configuration's hosts can't be understood");
+	if (route != NULL && *hosts == '[') {
+		if (route_add_literal(route, hosts)) {
+			set_route(destination, route, UINT32_MAX);
+			return;
+		}
+		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.1.2",
+		    "the address literal %s can't be understood", hosts);
+	} else if (route != NULL && route_add_smarthosts(route, hosts)) {
+		set_route(destination, route, UINT32_MAX);
+		return;
+	}
+	route_drop(route);
+	release(destination, &failure);
+}
+
+/* Begins to find a route; the tasks that wait hear of it, perhaps at once. */
+static void
+find_route(struct destination *destination)
+{
+	const struct action_config *action =
+	    config_find_action(destination->all->config, destination->action);
+	char name[HOSTNAME_MAX + 1];
+	struct failure failure;
+
+	if (action == NULL || action->method != ACTION_RELAY) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
+		    "there is no relay action %s in the configuration", destination->action);
+		release(destination, &failure);
+	} else if (*action->relay_hosts != '\0') {
+		route_as_configured(destination, action->relay_hosts);
+	} else if (*destination->domain == '[') {
+		route_as_configured(destination, destination->domain);
+	} else if (!address_domain_key(destination->domain, name, sizeof(name))) {
+		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.1.2",
+		    "the domain of the recipient isn't a name that DNS could have");
+		release(destination, &failure);
+	} else {
+		destination->question =
+		    relay_dns_ask(destination->all->dns, QUERY_MX, name, 0, on_mx, destination);
+	}
+}
+
+static struct destination *
+get_destination(struct destinations *all, const struct ipc_relay_message *message)
+{
+	struct destination *destination;
+	char key[KEY_MAX];
+
+	snprintf(key, sizeof(key), "%s %s", message->action, message->domain);
+	destination = map_get(all->map, key);
+	if (destination != NULL)
+		return destination;
+	destination = calloc(1, sizeof(*destination));
+	if (destination == NULL)
+		return NULL;
+	destination->all = all;
+	strlcpy(destination->key, key, sizeof(destination->key));
+	strlcpy(destination->domain, message->domain, sizeof(destination->domain));
+	strlcpy(destination->action, message->action, sizeof(destination->action));
+	TAILQ_INIT(&destination->waiting);
+	map_add(all->map, key, destination);
+	return destination;
+}
+
+void
+destinations_submit(struct destinations *all, struct task *task)
+{
+	struct destination *destination = get_destination(all, &task->message);
+	struct failure failure;
+
+	if (destination == NULL) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0", "no memory");
+		finish_with(task, &failure);
+		return;
+	}
+	if (destination->route != NULL && clock_monotonic_ms() < destination->route->expires_ms) {
+		task->route = route_hold(destination->route);
+		next_host(all, task);
+		return;
+	}
+	task->state = TASK_ROUTING;
+	task_wait(task, &destination->waiting, &destination->waiting_count, false);
+	if (destination->question == 0)
+		find_route(destination);
+}
+
+static void
+free_destination(struct destination *destination)
+{
+	if (destination->question != 0)
+		relay_dns_forget(destination->all->dns, destination->question);
+	route_drop(destination->route);
+	map_remove(destination->all->map, destination->key);
+	free(destination);
+}
+
+/* Frees those that nobody has use for; all that nobody waits for when `any`. */
+static void
+sweep(struct destinations *all, bool any)
+{
+	size_t count = map_count(all->map);
+	struct destination **list = (struct destination **)map_values(all->map);
+	int64_t now = clock_monotonic_ms();
+
+	for (size_t i = 0; i < count; i++) {
+		if (list[i]->waiting_count > 0 || list[i]->question != 0)
+			continue;
+		if (any || list[i]->route == NULL || list[i]->route->expires_ms <= now)
+			free_destination(list[i]);
+	}
+	free(list);
+}
+
+static void
+on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	sweep(arg, false);
+}
+
+struct destinations *
+destinations_new(struct event_base *base, struct relay_dns *dns)
+{
+	struct destinations *all = calloc(1, sizeof(*all));
+	struct timeval interval = { .tv_sec = SWEEP_SECONDS };
+
+	if (all == NULL)
+		fatal("relay");
+	all->dns = dns;
+	all->map = map_new();
+	all->sweep = event_new(base, -1, EV_PERSIST, on_sweep, all);
+	if (all->sweep == NULL || event_add(all->sweep, &interval) == -1)
+		fatalx("no events");
+	return all;
+}
+
+void
+destinations_free(struct destinations *all)
+{
+	size_t count = map_count(all->map);
+	struct destination **list = (struct destination **)map_values(all->map);
+
+	for (size_t i = 0; i < count; i++)
+		free_destination(list[i]);
+	free(list);
+	map_free(all->map);
+	event_free(all->sweep);
+	free(all);
+}
+
+struct pool_owner
+destinations_pool_owner(struct destinations *all)
+{
+	return (struct pool_owner){ .done = on_done, .failed = on_failed, .arg = all };
+}
+
+void
+destinations_configure(struct destinations *all, struct pool *pool, const struct config *config)
+{
+	all->pool = pool;
+	all->config = config;
+	sweep(all, true);
+}

@@ -1,0 +1,58 @@
+/*
+ * Where mail for a domain goes: hosts in the order in which they are tried (RFC 5321 5.1). They
+ * come from the domain's MX records, from the configuration's smarthosts, or from an address literal.
+ * Their addresses are looked up when a host is tried.
+ */
+#ifndef DELIVER_RELAY_ROUTE_H
+#define DELIVER_RELAY_ROUTE_H
+
+#include <sys/socket.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/envelope.h"
+#include "common/ipc_relay_resolver.h"
+#include "deliver/relay_policy.h"
+#include "deliver/relay_task.h"
+
+#define ROUTE_HOPS_MAX 32 /* more MXs than that aren't tried in one attempt */
+
+struct hop {
+	char host[HOSTNAME_MAX + 1]; /* a name, or an address without brackets */
+	uint16_t port;
+	uint16_t preference;
+	enum relay_scheme scheme;
+	char label[ACTION_NAME_MAX + 1]; /* of its credentials; "" none */
+	bool is_address;
+	bool is_implicit; /* the domain itself, which has no MX (RFC 5321 5.1) */
+};
+
+struct route {
+	unsigned holders;
+	int64_t expires_ms;
+	bool is_secure; /* the MX records are (DNSSEC) */
+	size_t count;
+	struct hop hops[ROUTE_HOPS_MAX];
+};
+
+/* Held once; NULL without memory. */
+struct route *route_new(void);
+struct route *route_hold(struct route *);
+void route_drop(struct route *); /* NULL is allowed */
+
+/* A smarthost: HOST, or SCHEME://[LABEL@]HOST[:PORT]. */
+bool hop_parse(struct hop *, const char *url) __attribute__((warn_unused_result));
+/* All of a list that spaces separate. False when one of them can't be understood. */
+bool route_add_smarthosts(struct route *, const char *urls) __attribute__((warn_unused_result));
+/* An address literal with its brackets, [192.0.2.1] or [IPv6:…]. */
+bool route_add_literal(struct route *, const char *literal) __attribute__((warn_unused_result));
+/*
+ * By the answer to the question for MX records. We are `own` in it (two names, either may be ""):
+ * only hosts that are preferred to us are added then. False when there is nowhere to go, or not yet;
+ * `failure` says why.
+ */
+bool route_add_mx(struct route *, const char *domain, const struct ipc_answer *,
+    const char *const own[2], struct failure *) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,689 @@
+/*
+ * From the connection to where mail can be sent: greeting, EHLO (or HELO), STARTTLS and EHLO again,
+ * AUTH. What the server sends goes through the reply parser, and each complete reply to the state
+ * that waits for it. A server that speaks out of turn is hung up on.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bsd/string.h>
+#include <event2/event.h>
+#include <openssl/ssl.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "deliver/relay_auth.h"
+#include "deliver/relay_session_state.h"
+#include "deliver/relay_tls.h"
+
+static void on_event(enum connection_event, const char *, void *);
+static void on_input(const uint8_t *, size_t, void *);
+static void on_line(unsigned, const char *, bool, void *);
+
+static void
+on_pause(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *session = arg;
+
+	(void)fd;
+	(void)what;
+	session_expect(session, SESSION_READY, 0);
+	session->ready_ms = clock_monotonic_ms();
+	session->owner->ready(session, session->owner->arg);
+}
+
+struct session *
+session_new(struct event_base *base, const struct session_settings *settings,
+    const struct session_owner *owner)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	struct connection_user user = { .event = on_event, .input = on_input, .arg = session };
+
+	if (session == NULL)
+		return NULL;
+	session->base = base;
+	session->settings = settings;
+	session->owner = owner;
+	session->connection = connection_new(base, &user);
+	session->pause = evtimer_new(base, on_pause, session);
+	buf_init(&session->mail.chunk, 4 * RELAY_TEXT_CHUNK);
+	if (session->connection == NULL || session->pause == NULL) {
+		session_free(session);
+		return NULL;
+	}
+	return session;
+}
+
+void
+session_free(struct session *session)
+{
+	if (session == NULL)
+		return;
+	connection_free(session->connection);
+	if (session->pause != NULL)
+		event_free(session->pause);
+	buf_free(&session->mail.chunk);
+	free(session->mail.indexes);
+	free(session);
+}
+
+void
+session_expect(struct session *session, enum session_state state, unsigned within_ms)
+{
+	session->state = state;
+	session->deadline_ms = within_ms == 0 ? 0 : clock_monotonic_ms() + within_ms;
+	session->progress = connection_sent(session->connection);
+}
+
+void
+session_say(struct session *session, size_t start)
+{
+	const struct buf *output = connection_output(session->connection);
+
+	if (output->length > start)
+		dialogue_add(&session->dialogue, DIALOGUE_SENT, (const char *)output->data + start,
+		    output->length - start);
+}
+
+static void
+say(struct session *session, const char *command)
+{
+	struct buf *output = connection_output(session->connection);
+	size_t start = output->length;
+
+	buf_printf(output, "%s\r\n", command);
+	session_say(session, start);
+	connection_flush(session->connection);
+}
+
+/* The connection is gone, or of no use; whoever waits on it is told. */
+static void
+end(struct session *session, const struct failure *failure)
+{
+	connection_close(session->connection);
+	(void)event_del(session->pause);
+	session->state = SESSION_CLOSED;
+	session->deadline_ms = 0;
+	session->owner->closed(session, failure, session->owner->arg);
+}
+
+void
+session_fail(struct session *session, const struct failure *failure)
+{
+	enum session_state state = session->state;
+
+	dialogue_add(
+	    &session->dialogue, DIALOGUE_NOTE, failure->reply.text, strlen(failure->reply.text));
+	if (session->mail.task != NULL)
+		mail_lost(session, failure);
+	/* A kept connection may end when nothing is under way; that is nobody's fault. */
+	if (state == SESSION_READY || state == SESSION_PAUSE || state == SESSION_QUIT)
+		end(session, NULL);
+	else
+		end(session, failure);
+}
+
+void
+session_fail_words(struct session *session, const char *enhanced, const char *words)
+{
+	struct failure failure;
+
+	failure_set(&failure, RELAY_FAULT_DESTINATION, 451, enhanced, "%s: %s",
+	    session->settings->host, words);
+	failure.server = session->server;
+	session_fail(session, &failure);
+}
+
+void
+session_failure_of_reply(const struct session *session, const struct reply *reply,
+    enum relay_fault fault, struct failure *failure)
+{
+	memset(failure, 0, sizeof(*failure));
+	failure->reply = *reply;
+	failure->fault = fault;
+	failure->remote = true;
+	failure->server = session->server;
+	/* 2xx and 3xx where they make no sense. */
+	if (!reply_is_temporary(reply) && !reply_is_permanent(reply)) {
+		failure->remote = false;
+		reply_set(&failure->reply, 451, "4.5.0", "%s answers %u where that makes no sense",
+		    session->settings->host, reply->code);
+	}
+}
+
+/* The server refuses all: by its greeting, or to EHLO and HELO. */
+static void
+refused(struct session *session, const struct reply *reply)
+{
+	struct failure failure;
+
+	session_failure_of_reply(session, reply, RELAY_FAULT_DESTINATION, &failure);
+	session_fail(session, &failure);
+}
+
+static void
+become_ready(struct session *session)
+{
+	session->was_ready = true;
+	dialogue_transaction(&session->dialogue);
+	session_expect(session, SESSION_READY, 0);
+	session->ready_ms = clock_monotonic_ms();
+	session->owner->ready(session, session->owner->arg);
+}
+
+void
+session_next(struct session *session, bool counts)
+{
+	uint32_t most = session->settings->messages, pause_ms = session->settings->pause_ms;
+	const struct timeval pause = { .tv_sec = pause_ms / 1000,
+		.tv_usec = pause_ms % 1000 * 1000 };
+
+	session->sent += counts;
+	if (session->extensions.mail_max > 0 && session->extensions.mail_max < most)
+		most = session->extensions.mail_max;
+	if (session->sent >= most) {
+		session->state = SESSION_READY;
+		session_quit(session);
+	} else if (pause_ms > 0 && event_add(session->pause, &pause) == 0) {
+		session_expect(session, SESSION_PAUSE, 0);
+	} else {
+		become_ready(session);
+	}
+}
+
+static void
+say_hello(struct session *session, bool extended)
+{
+	char command[HOSTNAME_MAX + 16];
+
+	snprintf(command, sizeof(command), "%s %s",
+	    session->settings->lmtp ? "LHLO"
+	        : extended          ? "EHLO"
+	                            : "HELO",
+	    session->settings->helo);
+	memset(&session->extensions, 0, sizeof(session->extensions));
+	session_expect(
+	    session, extended ? SESSION_EHLO : SESSION_HELO, session->settings->times->command_ms);
+	say(session, command);
+}
+
+static void
+begin_handshake(struct session *session)
+{
+	const struct session_settings *settings = session->settings;
+	struct failure failure;
+	SSL *ssl = settings->tls == NULL
+	    ? NULL
+	    : tls_client_ssl(settings->tls, settings->host,
+	          settings->policy.security == SECURITY_VERIFIED, settings->ca);
+
+	if (ssl == NULL) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.7.5",
+		    "TLS to %s can't be had here: the log says why", settings->host);
+		session_fail(session, &failure);
+		return;
+	}
+	session_expect(session, SESSION_HANDSHAKE, settings->times->handshake_ms);
+	connection_secure(session->connection, ssl);
+}
+
+static void
+begin_auth(struct session *session)
+{
+	const struct session_settings *settings = session->settings;
+	struct failure failure;
+
+	if (connection_ssl(session->connection) == NULL) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.7.10",
+		    "%s offers no TLS, and the password isn't sent without", settings->host);
+		session_fail(session, &failure);
+		return;
+	}
+	if (!session->extensions.auth[AUTH_PLAIN] && !session->extensions.auth[AUTH_LOGIN]) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.7.0",
+		    "%s offers no AUTH by a mechanism that is known here", settings->host);
+		session_fail(session, &failure);
+		return;
+	}
+	session->mechanism = session->extensions.auth[AUTH_PLAIN] ? AUTH_PLAIN : AUTH_LOGIN;
+	session->auth_step = 0;
+	session_expect(session, SESSION_AUTH, settings->times->command_ms);
+	if (!auth_say(connection_output(session->connection), session->mechanism,
+	        &session->auth_step, settings->user, settings->password)) {
+		session_fail_words(session, "4.7.0", "the credentials for it can't be sent");
+		return;
+	}
+	dialogue_add(&session->dialogue, DIALOGUE_SENT, "AUTH ...", 8);
+	connection_flush(session->connection);
+}
+
+/* EHLO has been answered. */
+static void
+secure_or_ready(struct session *session)
+{
+	const struct policy *policy = &session->settings->policy;
+	bool is_secure = connection_ssl(session->connection) != NULL;
+	bool wanted = policy->security != SECURITY_NONE && !session->plain_only;
+	struct failure failure;
+
+	if (!is_secure && wanted && session->extensions.starttls) {
+		session_expect(session, SESSION_STARTTLS, session->settings->times->command_ms);
+		say(session, "STARTTLS");
+	} else if (!is_secure &&
+	    (policy->security == SECURITY_ENCRYPTED || policy->security == SECURITY_VERIFIED)) {
+		failure_set(&failure, RELAY_FAULT_DESTINATION, 451, "4.7.10",
+		    "%s offers no TLS, which is required", session->settings->host);
+		failure.server = session->server;
+		session_fail(session, &failure);
+	} else if (session->settings->user != NULL) {
+		begin_auth(session);
+	} else {
+		become_ready(session);
+	}
+}
+
+static void
+starttls_answered(struct session *session, const struct reply *reply)
+{
+	if (reply->code == 220)
+		begin_handshake(session);
+	else if (reply->code == 421)
+		refused(session, reply);
+	else if (session->settings->policy.security == SECURITY_OPPORTUNISTIC) {
+		session->plain_only = true;
+		secure_or_ready(session);
+	} else
+		session_fail_words(session, "4.7.0", "it offers STARTTLS and refuses it");
+}
+
+static void
+auth_answered(struct session *session, const struct reply *reply)
+{
+	const struct session_settings *settings = session->settings;
+	struct failure failure;
+
+	if (reply->code == 334) {
+		if (!auth_say(connection_output(session->connection), session->mechanism,
+		        &session->auth_step, settings->user, settings->password)) {
+			session_fail_words(session, "4.7.0", "it asks for more than AUTH has");
+			return;
+		}
+		dialogue_add(&session->dialogue, DIALOGUE_SENT, "...", 3);
+		connection_flush(session->connection);
+		return;
+	}
+	if (reply_is_success(reply)) {
+		become_ready(session);
+		return;
+	}
+	/* The message can't help it: it waits until the administrator has put that right. */
+	session_failure_of_reply(session, reply, RELAY_FAULT_OURS, &failure);
+	if (reply_is_permanent(reply)) {
+		log_error(
+		    "%s refuses our credentials: %u %s", settings->host, reply->code, reply->text);
+		reply_set(&failure.reply, 454, "4.7.8", "%s refuses our credentials: %u %s",
+		    settings->host, reply->code, reply->text);
+		failure.remote = false;
+	}
+	session_fail(session, &failure);
+}
+
+static void
+on_reply(struct session *session, const struct reply *reply)
+{
+	switch (session->state) {
+	case SESSION_GREETING:
+		if (reply_is_success(reply))
+			say_hello(session, true);
+		else
+			refused(session, reply);
+		break;
+	case SESSION_EHLO:
+		if (reply_is_success(reply))
+			secure_or_ready(session);
+		/* RFC 5321 3.2: older servers know HELO only. LMTP has no such thing. */
+		else if (reply_is_permanent(reply) && !session->settings->lmtp)
+			say_hello(session, false);
+		else
+			refused(session, reply);
+		break;
+	case SESSION_HELO:
+		if (reply_is_success(reply))
+			secure_or_ready(session);
+		else
+			refused(session, reply);
+		break;
+	case SESSION_STARTTLS:
+		starttls_answered(session, reply);
+		break;
+	case SESSION_AUTH:
+		auth_answered(session, reply);
+		break;
+	case SESSION_RSET:
+	case SESSION_MAIL:
+	case SESSION_RCPT:
+	case SESSION_DATA:
+	case SESSION_TEXT:
+	case SESSION_END:
+		mail_reply(session, reply);
+		break;
+	case SESSION_QUIT:
+		end(session, NULL);
+		break;
+	case SESSION_READY:
+	case SESSION_PAUSE:
+		/* "421 idle for too long", most likely. */
+		end(session, NULL);
+		break;
+	case SESSION_HANDSHAKE:
+	case SESSION_CONNECTING:
+	case SESSION_CLOSED:
+		break;
+	}
+}
+
+static void
+on_line(unsigned code, const char *text, bool first, void *arg)
+{
+	struct session *session = arg;
+	char line[REPLY_LINE_MAX + 8];
+	int length = snprintf(line, sizeof(line), "%u %s", code, text);
+
+	dialogue_add(&session->dialogue, DIALOGUE_RECEIVED, line, (size_t)length);
+	if (session->state == SESSION_EHLO && code / 100 == 2 && !first)
+		extensions_add_line(&session->extensions, text);
+}
+
+static void
+on_input(const uint8_t *data, size_t length, void *arg)
+{
+	struct session *session = arg;
+	enum session_state before;
+	struct reply reply;
+	size_t used;
+
+	while (length > 0) {
+		switch (reply_parser_feed(&session->parser, data, length, &used)) {
+		case REPLY_MORE:
+			return;
+		case REPLY_BROKEN:
+			session_fail_words(session, "4.5.0", session->parser.why);
+			return;
+		case REPLY_COMPLETE:
+			break;
+		}
+		data += used;
+		length -= used;
+		before = session->state;
+		/* RFC 3207 4.2: nothing said before the handshake counts after it. */
+		if (before == SESSION_STARTTLS && length > 0) {
+			session_fail_words(session, "4.7.0", "it speaks between STARTTLS and TLS");
+			return;
+		}
+		reply = session->parser.reply;
+		on_reply(session, &reply);
+		if (!connection_is_open(session->connection))
+			return;
+	}
+}
+
+static void
+secured(struct session *session)
+{
+	tls_client_words(connection_ssl(session->connection),
+	    session->settings->policy.security == SECURITY_VERIFIED, session->server.tls,
+	    sizeof(session->server.tls));
+	dialogue_add(
+	    &session->dialogue, DIALOGUE_NOTE, session->server.tls, strlen(session->server.tls));
+	reply_parser_init(&session->parser, on_line, session);
+	if (session->settings->policy.implicit)
+		session_expect(session, SESSION_GREETING, session->settings->times->greeting_ms);
+	else
+		say_hello(session, true);
+}
+
+/* Without TLS, on a new connection, where that is allowed. */
+static void
+handshake_failed(struct session *session, const char *why)
+{
+	if (session->settings->policy.security == SECURITY_OPPORTUNISTIC &&
+	    !session->settings->policy.implicit) {
+		log_info("%s (%s): %s: goes on without TLS", session->server.host,
+		    session->server.address, why);
+		session_connect(session, (const struct sockaddr *)&session->address,
+		    session->address_length,
+		    session->source_length == 0 ? NULL : (const struct sockaddr *)&session->source,
+		    session->source_length);
+		session->plain_only = true;
+		return;
+	}
+	session_fail_words(session, "4.7.5", why);
+}
+
+static void
+on_event(enum connection_event event, const char *why, void *arg)
+{
+	struct session *session = arg;
+	char words[300];
+
+	switch (event) {
+	case CONNECTION_OPENED:
+		dialogue_add(&session->dialogue, DIALOGUE_NOTE, "connected", 9);
+		if (session->settings->policy.implicit)
+			begin_handshake(session);
+		else
+			session_expect(
+			    session, SESSION_GREETING, session->settings->times->greeting_ms);
+		return;
+	case CONNECTION_SECURED:
+		secured(session);
+		return;
+	case CONNECTION_DRAINED:
+		if (session->state == SESSION_TEXT)
+			mail_drained(session);
+		return;
+	case CONNECTION_CLOSED:
+		break;
+	}
+	if (session->state == SESSION_HANDSHAKE) {
+		handshake_failed(session, why);
+		return;
+	}
+	if (session->state == SESSION_CONNECTING)
+		snprintf(
+		    words, sizeof(words), "can't connect to %s: %s", session->server.address, why);
+	else
+		snprintf(words, sizeof(words), "%s", why);
+	session_fail_words(
+	    session, session->state == SESSION_CONNECTING ? "4.4.1" : "4.4.2", words);
+}
+
+static void
+name_address(struct session *session, const struct sockaddr *address)
+{
+	const void *bytes = address->sa_family == AF_INET6
+	    ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
+	    : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
+	char name[HOSTNAME_MAX + CLIENT_TEXT_MAX + 4];
+
+	if (inet_ntop(address->sa_family, bytes, session->server.address,
+	        sizeof(session->server.address)) == NULL)
+		session->server.address[0] = '\0';
+	strlcpy(session->server.host, session->settings->host, sizeof(session->server.host));
+	session->server.tls[0] = '\0';
+	snprintf(name, sizeof(name), "%s[%s]", session->server.host, session->server.address);
+	dialogue_start(&session->dialogue, name);
+}
+
+void
+session_connect(struct session *session, const struct sockaddr *address, socklen_t length,
+    const struct sockaddr *source, socklen_t source_length)
+{
+	struct failure failure;
+	char why[200];
+	bool is_ours;
+
+	/* It may be its own address that is connected to again. */
+	memmove(&session->address, address, length);
+	session->address_length = length;
+	if (source != NULL)
+		memmove(&session->source, source, source_length);
+	session->source_length = source == NULL ? 0 : source_length;
+	name_address(session, (const struct sockaddr *)&session->address);
+	reply_parser_init(&session->parser, on_line, session);
+	memset(&session->extensions, 0, sizeof(session->extensions));
+	session->was_ready = session->plain_only = session->needs_reset = false;
+	session->sent = 0;
+	session_expect(session, SESSION_CONNECTING, session->settings->times->connect_ms);
+	if (connection_open(session->connection, (const struct sockaddr *)&session->address,
+	        session->address_length,
+	        source == NULL ? NULL : (const struct sockaddr *)&session->source,
+	        session->source_length, &is_ours, why, sizeof(why)))
+		return;
+	failure_set(&failure, is_ours ? RELAY_FAULT_OURS : RELAY_FAULT_DESTINATION, 451, "4.4.1",
+	    "%s: can't connect to %s: %s", session->settings->host, session->server.address, why);
+	failure.server = session->server;
+	session_fail(session, &failure);
+}
+
+void
+session_give(struct session *session, struct task *task)
+{
+	dialogue_transaction(&session->dialogue);
+	mail_begin(session, task);
+}
+
+void
+session_quit(struct session *session)
+{
+	if (session->state != SESSION_READY && session->state != SESSION_PAUSE)
+		return;
+	(void)event_del(session->pause);
+	session_expect(session, SESSION_QUIT, session->settings->times->quit_ms);
+	say(session, "QUIT");
+}
+
+bool
+session_abandon(struct session *session)
+{
+	if (session->mail.task != NULL && session->mail.is_unsure)
+		return false;
+	if (session->state != SESSION_CLOSED) {
+		if (session->mail.task != NULL)
+			session->mail.task->state = TASK_DONE;
+		session->mail.task = NULL;
+		end(session, NULL);
+	}
+	return true;
+}
+
+void
+session_check(struct session *session, int64_t now_ms)
+{
+	static const char *const waits[] = {
+		[SESSION_CLOSED] = "",
+		[SESSION_CONNECTING] = "it doesn't answer to the connection",
+		[SESSION_GREETING] = "no greeting came",
+		[SESSION_EHLO] = "no reply to EHLO came",
+		[SESSION_HELO] = "no reply to HELO came",
+		[SESSION_STARTTLS] = "no reply to STARTTLS came",
+		[SESSION_HANDSHAKE] = "the TLS handshake didn't end",
+		[SESSION_AUTH] = "no reply to AUTH came",
+		[SESSION_READY] = "",
+		[SESSION_PAUSE] = "",
+		[SESSION_RSET] = "no reply to RSET came",
+		[SESSION_MAIL] = "no reply to MAIL came",
+		[SESSION_RCPT] = "no reply to RCPT came",
+		[SESSION_DATA] = "no reply to DATA came",
+		[SESSION_TEXT] = "it doesn't take the text",
+		[SESSION_END] = "no reply to the text came",
+		[SESSION_QUIT] = "no reply to QUIT came",
+	};
+	uint64_t sent = connection_sent(session->connection);
+	char words[100];
+
+	if (session->deadline_ms == 0 || now_ms < session->deadline_ms)
+		return;
+	/* RFC 5321 4.5.3.2.5 is about each block. */
+	if (session->state == SESSION_TEXT && sent != session->progress) {
+		session_expect(session, SESSION_TEXT, session->settings->times->block_ms);
+		return;
+	}
+	if (session->state == SESSION_HANDSHAKE) {
+		connection_close(session->connection);
+		handshake_failed(session, waits[SESSION_HANDSHAKE]);
+		return;
+	}
+	snprintf(words, sizeof(words), "timed out: %s", waits[session->state]);
+	session_fail_words(
+	    session, session->state == SESSION_CONNECTING ? "4.4.1" : "4.4.2", words);
+}
+
+bool
+session_is_ready(const struct session *session)
+{
+	return session->state == SESSION_READY;
+}
+
+bool
+session_was_ready(const struct session *session)
+{
+	return session->was_ready;
+}
+
+struct task *
+session_task(const struct session *session)
+{
+	return session->mail.task;
+}
+
+int64_t
+session_idle_since(const struct session *session)
+{
+	return session->ready_ms;
+}
+
+void
+session_dialogue(const struct session *session, char text[IPC_RELAY_DIALOGUE_MAX + 1])
+{
+	dialogue_format(&session->dialogue, text);
+}
+
+const struct server_words *
+session_server(const struct session *session)
+{
+	return &session->server;
+}
+
+void
+session_list_add(struct session_list *list, struct session *session)
+{
+	TAILQ_INSERT_TAIL(list, session, entry);
+}
+
+void
+session_list_remove(struct session_list *list, struct session *session)
+{
+	TAILQ_REMOVE(list, session, entry);
+}
+
+struct session *
+session_list_next(struct session *session)
+{
+	return TAILQ_NEXT(session, entry);
+}
+
+void
+session_set_note(struct session *session, void *note)
+{
+	session->note = note;
+}
+
+void *
+session_note(const struct session *session)
+{
+	return session->note;
+}

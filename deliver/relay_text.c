@@ -1,0 +1,106 @@
+/*
+ * The text goes in pieces between line ends: what needs no change, and that is nearly all, is found
+ * by memchr() and copied as it is. A CR or LF that stands alone becomes a CRLF: no server on the
+ * way may take it for a line end where the next doesn't.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "deliver/relay_text.h"
+
+void
+relay_text_begin(struct relay_text *text, int fd, uint64_t length, bool stuffed)
+{
+	*text = (struct relay_text){
+		.fd = fd, .length = length, .stuffed = stuffed, .line_begins = true
+	};
+}
+
+bool
+relay_text_is_done(const struct relay_text *text)
+{
+	return text->offset == text->length;
+}
+
+static void
+end_line(struct relay_text *text, struct buf *buf)
+{
+	buf_add(buf, "\r\n", 2);
+	text->line_begins = true;
+}
+
+/* A piece without line ends. */
+static void
+add_piece(struct relay_text *text, struct buf *buf, const uint8_t *data, size_t length)
+{
+	if (length == 0)
+		return;
+	if (text->line_begins && text->stuffed && *data == '.')
+		buf_add(buf, ".", 1);
+	buf_add(buf, data, length);
+	text->line_begins = false;
+}
+
+/* A line, without its LF (`has_end`: there is one behind it); CRs in it end lines too. */
+static void
+add_line(struct relay_text *text, struct buf *buf, const uint8_t *data, size_t length, bool has_end)
+{
+	const uint8_t *cr;
+	size_t piece;
+
+	if (text->after_cr && length > 0)
+		end_line(text, buf);
+	if (length > 0)
+		text->after_cr = false;
+	while (length > 0) {
+		cr = memchr(data, '\r', length);
+		piece = cr == NULL ? length : (size_t)(cr - data);
+		add_piece(text, buf, data, piece);
+		if (cr == NULL)
+			break;
+		data += piece + 1;
+		length -= piece + 1;
+		if (length == 0)
+			text->after_cr = true;
+		else
+			end_line(text, buf);
+	}
+	if (has_end) {
+		text->after_cr = false;
+		end_line(text, buf);
+	}
+}
+
+bool
+relay_text_read(struct relay_text *text, struct buf *buf)
+{
+	uint8_t chunk[RELAY_TEXT_CHUNK];
+	uint64_t left = text->length - text->offset;
+	size_t size = left < sizeof(chunk) ? (size_t)left : sizeof(chunk), at = 0, span;
+	const uint8_t *end;
+	ssize_t count;
+
+	do
+		count = pread(text->fd, chunk, size, (off_t)text->offset);
+	while (count == -1 && errno == EINTR);
+	if (count <= 0) {
+		if (count == 0 && size > 0)
+			errno = EIO;
+		return count == 0 && size == 0;
+	}
+	while (at < (size_t)count) {
+		end = memchr(chunk + at, '\n', (size_t)count - at);
+		span = end == NULL ? (size_t)count - at : (size_t)(end - (chunk + at));
+		add_line(text, buf, chunk + at, span, end != NULL);
+		at += span + (end != NULL);
+	}
+	text->offset += (uint64_t)count;
+	if (relay_text_is_done(text) && (text->after_cr || !text->line_begins)) {
+		text->after_cr = false;
+		end_line(text, buf);
+	}
+	if (!buf_ok(buf))
+		errno = ENOMEM;
+	return buf_ok(buf);
+}

@@ -1,0 +1,29 @@
+/* TLS as a client: what the relay's connections are secured with. */
+#ifndef DELIVER_RELAY_TLS_H
+#define DELIVER_RELAY_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <openssl/types.h>
+
+struct tls_client;
+
+/* Never NULL. */
+struct tls_client *tls_client_new(void);
+void tls_client_free(struct tls_client *);
+/* The certificates of authorities (PEM) for the config's `ca` of that name; "" the default ones.
+ * False when they can't be used; those from before stay. */
+bool tls_client_set_authorities(struct tls_client *, const char *ca, const uint8_t *pem,
+    size_t length) __attribute__((warn_unused_result));
+/*
+ * For a connection to that host. When `verified`, the handshake fails unless the certificate is
+ * good by the authorities of `ca` and for the host's name or address. NULL, with the reason in the
+ * log, when there are no such authorities or no memory.
+ */
+SSL *tls_client_ssl(struct tls_client *, const char *host, bool verified, const char *ca);
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384", and " verified" behind it when it was. */
+void tls_client_words(const SSL *, bool verified, char *words, size_t size);
+
+#endif
