@@ -208,6 +208,9 @@ static const struct field rule_fields[] = {
 	BOOL(rule_config, mail_from_negated),
 	STRING(rule_config, rcpt_to_table),
 	BOOL(rule_config, rcpt_to_negated),
+	BOOL(rule_config, auth),
+	BOOL(rule_config, auth_negated),
+	STRING(rule_config, auth_table),
 	STRING(rule_config, action),
 	U32(rule_config, line),
 };

@@ -66,7 +66,7 @@ struct listener_config {
 	char *auth_table;      /* of credentials; "accounts" the database */
 	bool auth_without_tls; /* "auth-cleartext": AUTH is offered before STARTTLS too */
 	char *senders_table;   /* user -> addresses to send as; "" their own and their aliases */
-	bool masquerade;       /* the sender becomes the user's first address */
+	bool masquerade;       /* From: becomes the sender of the envelope */
 	bool received_auth;    /* "received-auth": the user's name in Received */
 };
 
@@ -176,7 +176,7 @@ enum match_for {
 struct rule_config {
 	enum match_from from;
 	bool from_negated;
-	char *from_table; /* MATCH_FROM_SOURCE: netaddr table */
+	char *from_table; /* MATCH_FROM_SOURCE: netaddr table; MATCH_FROM_AUTH: users, "" any */
 	enum match_for for_;
 	bool for_negated;
 	char *for_table; /* MATCH_FOR_DOMAIN: domain table; MATCH_FOR_RCPT: mailaddr table */
@@ -188,8 +188,11 @@ struct rule_config {
 	bool mail_from_negated;
 	char *rcpt_to_table; /* "" any */
 	bool rcpt_to_negated;
-	char *action;  /* "" : reject */
-	uint32_t line; /* in smtpd.conf, for the log and explain */
+	bool auth; /* "auth": the client has logged in */
+	bool auth_negated;
+	char *auth_table; /* as one of these; "" any */
+	char *action;     /* "" : reject */
+	uint32_t line;    /* in smtpd.conf, for the log and explain */
 };
 
 struct limits_config { /* `smtp limit KEYWORD N`; each documented in smtpd.conf(5) with its default

@@ -9,6 +9,8 @@
 #include "common/log.h"
 #include "lookup/rules.h"
 
+#define VALUE_MAX (64UL * 1024) /* of a table of users; what it is doesn't matter */
+
 struct question {
 	struct site *site;
 	const struct ipc_rcpt *rcpt;
@@ -56,6 +58,23 @@ match_source(const struct question *q, struct table *table)
 	return TABLE_NONE;
 }
 
+/* Whether the client has logged in, as a user of the table if there is one. */
+static enum table_result
+match_user(const struct question *q, struct table *users)
+{
+	enum table_result result;
+	struct buf value;
+
+	if (*q->rcpt->auth_user == '\0')
+		return TABLE_NONE;
+	if (users == NULL)
+		return TABLE_FOUND;
+	buf_init(&value, VALUE_MAX);
+	result = table_get(users, q->rcpt->auth_user, &value);
+	buf_free(&value);
+	return result;
+}
+
 static enum table_result
 match_from(const struct question *q, const struct rule *rule)
 {
@@ -65,7 +84,7 @@ match_from(const struct question *q, const struct rule *rule)
 	case MATCH_FROM_ANY:
 		return TABLE_FOUND;
 	case MATCH_FROM_AUTH:
-		return found_if(*q->rcpt->auth_user != '\0');
+		return match_user(q, rule->from);
 	case MATCH_FROM_SOURCE:
 		return match_source(q, rule->from);
 	case MATCH_FROM_SOCKET:
@@ -108,6 +127,10 @@ match_rest(const struct question *q, const struct rule *rule, const char **condi
 		result =
 		    negate(found_if(!q->internal && strcasecmp(config->tag, q->rcpt->tag) == 0),
 		        config->tag_negated);
+	}
+	if (result == TABLE_FOUND && config->auth) {
+		*condition = "auth";
+		result = negate(match_user(q, rule->auth), config->auth_negated);
 	}
 	if (result == TABLE_FOUND && rule->helo != NULL) {
 		*condition = "helo";

@@ -140,6 +140,7 @@ resolve_rules(struct site *site)
 		rule->helo = find_table(site, rule->config->helo_table, &rule->broken);
 		rule->mail_from = find_table(site, rule->config->mail_from_table, &rule->broken);
 		rule->rcpt_to = find_table(site, rule->config->rcpt_to_table, &rule->broken);
+		rule->auth = find_table(site, rule->config->auth_table, &rule->broken);
 		if (*rule->config->action == '\0')
 			continue;
 		rule->action = site_find_action(site, rule->config->action);

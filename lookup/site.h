@@ -40,6 +40,7 @@ struct rule {
 	struct table *helo;
 	struct table *mail_from;
 	struct table *rcpt_to;
+	struct table *auth;
 	bool broken;
 };
 

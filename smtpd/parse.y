@@ -58,6 +58,8 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token USERBASE "userbase" VIRTUAL "virtual" WARN_INTERVAL "warn-interval"
 %token CA "ca" CIPHERS "ciphers" PKI "pki" PROTOCOLS "protocols" SMTPS "smtps" TLS "tls"
 %token TLS_REQUIRE "tls-require" VERIFY "verify"
+%token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
+%token RECEIVED_AUTH "received-auth" SENDERS "senders"
 %token UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
@@ -231,6 +233,19 @@ listen_option:
 	| CA STRING { option_string(parse, @2, "ca", &parse->draft.listener.ca, $2); }
 	| CIPHERS STRING { listen_ciphers(parse, @2, $2); }
 	| PROTOCOLS STRING { listen_protocols(parse, @2, $2); }
+	| AUTH { listen_auth(parse, @1, LISTEN_AUTH_REQUIRED, NULL); }
+	| AUTH table_use { listen_auth(parse, @1, LISTEN_AUTH_REQUIRED, $2); }
+	| AUTH_OPTIONAL { listen_auth(parse, @1, LISTEN_AUTH_OPTIONAL, NULL); }
+	| AUTH_OPTIONAL table_use { listen_auth(parse, @1, LISTEN_AUTH_OPTIONAL, $2); }
+	| AUTH_CLEARTEXT {
+		option_flag(
+		    parse, @1, "auth-cleartext", &parse->draft.listener.auth_without_tls);
+	}
+	| SENDERS table_use { listen_senders(parse, @1, $2, false); }
+	| SENDERS table_use MASQUERADE { listen_senders(parse, @1, $2, true); }
+	| RECEIVED_AUTH {
+		option_flag(parse, @1, "received-auth", &parse->draft.listener.received_auth);
+	}
 	| PROXY_V2 { option_flag(parse, @1, "proxy-v2", &parse->draft.listener.proxy_v2); }
 	| PROXY_V2 table_use {
 		option_flag(parse, @1, "proxy-v2", &parse->draft.listener.proxy_v2);
@@ -316,6 +331,7 @@ condition:
 	  negation FROM LOCAL { rule_from(parse, @2, $1, MATCH_FROM_LOCAL, NULL); }
 	| negation FROM ANY { rule_from(parse, @2, $1, MATCH_FROM_ANY, NULL); }
 	| negation FROM AUTH { rule_from(parse, @2, $1, MATCH_FROM_AUTH, NULL); }
+	| negation FROM AUTH table_use { rule_from(parse, @4, $1, MATCH_FROM_AUTH, $4); }
 	| negation FROM SOCKET { rule_from(parse, @2, $1, MATCH_FROM_SOCKET, NULL); }
 	| negation FROM SRC table_use { rule_from(parse, @4, $1, MATCH_FROM_SOURCE, $4); }
 	| negation FROM MAIL_FROM table_use {
@@ -329,6 +345,8 @@ condition:
 	| negation FOR ANY { rule_for(parse, @2, $1, MATCH_FOR_ANY, NULL); }
 	| negation FOR DOMAIN table_use { rule_for(parse, @4, $1, MATCH_FOR_DOMAIN, $4); }
 	| negation FOR RCPT_TO table_use { rule_for(parse, @4, $1, MATCH_FOR_RCPT, $4); }
+	| negation AUTH { rule_auth(parse, @2, $1, NULL); }
+	| negation AUTH table_use { rule_auth(parse, @2, $1, $3); }
 	| negation TAG STRING {
 		rule_condition(parse, @2, "tag", $1, &parse->draft.rule.tag,
 		    &parse->draft.rule.tag_negated, $3);
@@ -428,7 +446,8 @@ static const struct keyword keywords[] = {
 	{ "alias", ALIAS, 0 },
 	{ "any", ANY, 0 },
 	{ "auth", AUTH, 0 },
-	{ "auth-optional", UNSUPPORTED, 0 },
+	{ "auth-cleartext", AUTH_CLEARTEXT, 0 },
+	{ "auth-optional", AUTH_OPTIONAL, 0 },
 	{ "backup", UNSUPPORTED, 0 },
 	{ "bounce", BOUNCE, 0 },
 	{ "ca", CA, 0 },
@@ -461,7 +480,7 @@ static const struct keyword keywords[] = {
 	{ "mail-from", MAIL_FROM, 0 },
 	{ "maildir", MAILDIR, 0 },
 	{ "mask-src", MASK_SRC, 0 },
-	{ "masquerade", UNSUPPORTED, 0 },
+	{ "masquerade", MASQUERADE, 0 },
 	{ "match", MATCH, 0 },
 	{ "max-message-size", MAX_MESSAGE_SIZE, 0 },
 	{ "mbox", UNSUPPORTED, 0 },
@@ -481,7 +500,7 @@ static const struct keyword keywords[] = {
 	{ "queue", QUEUE, 0 },
 	{ "rcpt-to", RCPT_TO, 0 },
 	{ "rdns", UNSUPPORTED, 0 },
-	{ "received-auth", UNSUPPORTED, 0 },
+	{ "received-auth", RECEIVED_AUTH, 0 },
 	{ "regex", UNSUPPORTED, 0 },
 	{ "reject", REJECT, 0 },
 	{ "relay", RELAY, 0 },
@@ -491,7 +510,7 @@ static const struct keyword keywords[] = {
 	{ "run", RUN, DIRECTORY },
 	{ "scheduler", UNSUPPORTED, 0 },
 	{ "segment-size", SEGMENT_SIZE, QUEUE },
-	{ "senders", UNSUPPORTED, 0 },
+	{ "senders", SENDERS, 0 },
 	{ "smtp", SMTP, 0 },
 	{ "smtps", SMTPS, 0 },
 	{ "socket", SOCKET, 0 },

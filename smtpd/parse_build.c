@@ -90,6 +90,8 @@ draft_clear(struct parse *parse)
 	free(draft->listener.pkis);
 	free(draft->listener.ca);
 	free(draft->listener.tls_ciphers);
+	free(draft->listener.auth_table);
+	free(draft->listener.senders_table);
 	free(draft->action.name);
 	free(draft->action.path);
 	free(draft->action.alias_table);
@@ -104,6 +106,7 @@ draft_clear(struct parse *parse)
 	free(draft->rule.helo_table);
 	free(draft->rule.mail_from_table);
 	free(draft->rule.rcpt_to_table);
+	free(draft->rule.auth_table);
 	free(draft->rule.action);
 	table_begin(parse, draft->place);
 	memset(draft, 0, sizeof(*draft));
@@ -249,6 +252,10 @@ listener_add(
 		listener->ca = parse_copy(listener->ca);
 	if (listener->tls_ciphers != NULL)
 		listener->tls_ciphers = parse_copy(listener->tls_ciphers);
+	if (listener->auth_table != NULL)
+		listener->auth_table = parse_copy(listener->auth_table);
+	if (listener->senders_table != NULL)
+		listener->senders_table = parse_copy(listener->senders_table);
 	config_complete_listener(listener);
 }
 
@@ -384,7 +391,7 @@ listen_finish(struct parse *parse)
 		    draft->listener.hostname);
 		return;
 	}
-	if (!listen_tls_fits(parse))
+	if (!listen_tls_fits(parse) || !listen_auth_fits(parse))
 		return;
 	if (draft->is_socket)
 		listen_socket(parse);
@@ -585,7 +592,8 @@ rule_from(struct parse *parse, struct place place, bool negated, enum match_from
 	struct draft *draft = &parse->draft;
 
 	if (table != NULL)
-		table_refer(parse, place, table, TABLE_USE_NETWORK);
+		table_refer(parse, place, table,
+		    from == MATCH_FROM_AUTH ? TABLE_USE_USERS : TABLE_USE_NETWORK);
 	if (draft->has_from) {
 		given_twice(parse, place, "from");
 		free(table);

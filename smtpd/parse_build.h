@@ -25,6 +25,9 @@ enum table_use {
 	TABLE_USE_PROXY, /* networks, as the listener itself must know them */
 	TABLE_USE_ADDRESS,
 	TABLE_USE_HELO,
+	TABLE_USE_CREDENTIALS, /* users and what is kept of their passwords */
+	TABLE_USE_SENDERS,     /* users and the addresses that are theirs */
+	TABLE_USE_USERS,
 	TABLE_USE_COUNT
 };
 
@@ -108,6 +111,11 @@ void option_string(struct parse *, struct place, const char *word, char **field,
 void option_flag(struct parse *, struct place, const char *word, bool *field);
 
 void listen_finish(struct parse *);
+/* "auth" and its kin, and what must go with them (parse_auth.c). */
+void listen_auth(struct parse *, struct place, enum listener_auth, char *table);
+void listen_senders(struct parse *, struct place, char *table, bool masquerade);
+bool listen_auth_fits(struct parse *);
+void rule_auth(struct parse *, struct place, bool negated, char *table);
 void action_finish(struct parse *);
 void rule_from(struct parse *, struct place, bool negated, enum match_from, char *table);
 void rule_for(struct parse *, struct place, bool negated, enum match_for, char *table);

@@ -130,6 +130,23 @@ print_file(FILE *file, const char *statement, const char *name, const char *word
 }
 
 static void
+print_auth(FILE *file, const struct config *config, const struct listener_config *listener)
+{
+	if (listener->auth != LISTEN_AUTH_NONE) {
+		fputs(listener->auth == LISTEN_AUTH_REQUIRED ? " auth" : " auth-optional", file);
+		if (strcmp(listener->auth_table, "accounts") != 0)
+			print_table(file, config, "", listener->auth_table);
+	}
+	if (listener->auth_without_tls)
+		fputs(" auth-cleartext", file);
+	print_table(file, config, "senders", listener->senders_table);
+	if (listener->masquerade)
+		fputs(" masquerade", file);
+	if (listener->received_auth)
+		fputs(" received-auth", file);
+}
+
+static void
 print_listener(FILE *file, const struct config *config, const struct listener_config *listener)
 {
 	char host[NI_MAXHOST], port[NI_MAXSERV];
@@ -151,6 +168,7 @@ print_listener(FILE *file, const struct config *config, const struct listener_co
 	if (listener->mask_source)
 		fputs(" mask-src", file);
 	print_tls(file, listener);
+	print_auth(file, config, listener);
 	if (*listener->proxy_trusted != '\0')
 		print_table(file, config, "proxy-v2", listener->proxy_trusted);
 	else if (listener->proxy_v2)
@@ -232,6 +250,10 @@ print_rule(FILE *file, const struct config *config, const struct rule_config *ru
 	if (*rule->rcpt_to_table != '\0')
 		fputs(not(rule->rcpt_to_negated), file);
 	print_table(file, config, "rcpt-to", rule->rcpt_to_table);
+	if (rule->auth) {
+		fprintf(file, "%s auth", not(rule->auth_negated));
+		print_table(file, config, "", rule->auth_table);
+	}
 	if (*rule->action == '\0')
 		fputs(" reject", file);
 	print_option(file, "action", rule->action);

@@ -77,6 +77,7 @@ static const struct setting settings[] = {
 	/* RFC 5321 4.5.3.2.3: the client waits five minutes. */
 	{ "smtp limit handshake-time", SETTING_DURATION, AT(limits.handshake_time), 1, 600 },
 	{ "smtp limit lookup-time", SETTING_DURATION, AT(limits.lookup_time), 1, 240 },
+	{ "smtp limit auth-failures", SETTING_NUMBER, AT(auth_failures), 1, UINT32_MAX },
 	{ "queue ttl", SETTING_DURATION, AT(queue_ttl), 1, 365 * DAY },
 	{ "queue retry-first", SETTING_DURATION, AT(queue_retry_first), 1, 30 * DAY },
 	{ "queue retry-max", SETTING_DURATION, AT(queue_retry_max), 1, 30 * DAY },

@@ -273,6 +273,9 @@ table_key_fits(const char *key, enum table_use use)
 	case TABLE_USE_ADDRESS:
 		return is_mailbox_pattern(key);
 	case TABLE_USE_HELO:
+	case TABLE_USE_CREDENTIALS:
+	case TABLE_USE_SENDERS:
+	case TABLE_USE_USERS:
 	case TABLE_USE_ALIAS:
 	case TABLE_USE_VIRTUAL:
 	case TABLE_USE_USERBASE:
@@ -309,6 +312,9 @@ use_words(enum table_use use)
 		[TABLE_USE_PROXY] = "an address or network",
 		[TABLE_USE_ADDRESS] = "a mail address or @domain",
 		[TABLE_USE_HELO] = "helo",
+		[TABLE_USE_CREDENTIALS] = "auth",
+		[TABLE_USE_SENDERS] = "senders",
+		[TABLE_USE_USERS] = "a user",
 	};
 
 	return words[use];
@@ -317,7 +323,8 @@ use_words(enum table_use use)
 static bool
 use_wants_mapping(enum table_use use)
 {
-	return use == TABLE_USE_ALIAS || use == TABLE_USE_VIRTUAL || use == TABLE_USE_USERBASE;
+	return use == TABLE_USE_ALIAS || use == TABLE_USE_VIRTUAL || use == TABLE_USE_USERBASE ||
+	    use == TABLE_USE_CREDENTIALS || use == TABLE_USE_SENDERS;
 }
 
 static void
@@ -347,7 +354,7 @@ static bool
 accounts_serve(enum table_use use)
 {
 	return use == TABLE_USE_DOMAIN || use == TABLE_USE_ADDRESS || use == TABLE_USE_VIRTUAL ||
-	    use == TABLE_USE_USERBASE;
+	    use == TABLE_USE_USERBASE || use == TABLE_USE_CREDENTIALS || use == TABLE_USE_USERS;
 }
 
 static bool
@@ -400,7 +407,7 @@ static bool
 rule_takes_all(const struct rule_config *rule)
 {
 	return rule->from == MATCH_FROM_ANY && !rule->from_negated && rule->for_ == MATCH_FOR_ANY &&
-	    !rule->for_negated && *rule->tag == '\0' && *rule->helo_table == '\0' &&
+	    !rule->for_negated && !rule->auth && *rule->tag == '\0' && *rule->helo_table == '\0' &&
 	    *rule->mail_from_table == '\0' && *rule->rcpt_to_table == '\0';
 }
 

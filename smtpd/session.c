@@ -262,6 +262,7 @@ session_free(struct session *s)
 	buf_free(&s->output);
 	free(s->client_name);
 	free(s->helo);
+	free(s->auth_user);
 	free(s);
 	service->session_count--;
 	if (service->stopping && service->session_count == 0 && service->drained != NULL)

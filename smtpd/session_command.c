@@ -134,6 +134,10 @@ on_mail(struct session *s, const struct command *command)
 		                    : (s->lmtp ? "say LHLO first" : "say EHLO first"));
 		return;
 	}
+	if (s->listener->auth == LISTEN_AUTH_REQUIRED && s->auth_user == NULL) {
+		refuse(s, command, 530, "5.7.0", "authentication required"); /* RFC 4954 6 */
+		return;
+	}
 	if (s->name_request != 0) { /* the rules may ask for the client's name */
 		s->state = SESSION_NAME_WAIT;
 		session_trace(s, "smtp-waits", command->line, command->line_length);

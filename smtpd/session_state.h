@@ -54,6 +54,7 @@ struct session {
 	char client_text[CLIENT_TEXT_MAX + 1];
 	char *client_name; /* owned; NULL none */
 	char *helo;        /* owned; NULL before the greeting */
+	char *auth_user;   /* owned; as who the client has logged in, NULL as nobody */
 	/* Requests under way, or 0. */
 	uint32_t name_request;
 	uint32_t rcpt_request;

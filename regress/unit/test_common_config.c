@@ -98,7 +98,7 @@ full_config(void)
 	config->rules = calloc(1, sizeof(*config->rules));
 	config->rules[0] = (struct rule_config){ MATCH_FROM_SOURCE, true, copy("f"), MATCH_FOR_RCPT,
 		true, copy("t"), copy("tag"), true, copy("h"), true, copy("m"), true, copy("r"),
-		true, copy("in"), 99 };
+		true, true, true, copy("users"), copy("in"), 99 };
 	config->pki_count = 1;
 	config->pkis = calloc(1, sizeof(*config->pkis));
 	config->pkis[0] =

@@ -166,6 +166,7 @@ add_rule(struct config *config, enum match_from from, const char *for_table, con
 	set(&rule->helo_table, "");
 	set(&rule->mail_from_table, "");
 	set(&rule->rcpt_to_table, "");
+	set(&rule->auth_table, "");
 	set(&rule->action, action);
 	rule->line = (uint32_t)config->rule_count;
 	return rule;

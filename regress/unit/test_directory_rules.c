@@ -170,6 +170,38 @@ sources_tags_helo_auth_and_sockets_are_compared(void **state)
 }
 
 static void
+rules_can_name_the_users_that_have_logged_in(void **state)
+{
+	struct rule_config *rule;
+	struct ipc_rcpt rcpt;
+
+	(void)state;
+	start();
+	add_static_table(config, "some", "ann", "", "bob@x.test", "", NULL);
+	rule = add_rule(config, MATCH_FROM_AUTH, "", "out");
+	set(&rule->from_table, "some");
+	rule = add_rule(config, MATCH_FROM_ANY, "x.test", "out");
+	rule->auth = true;
+	rule = add_rule(config, MATCH_FROM_ANY, "y.test", "out");
+	rule->auth = rule->auth_negated = true;
+	set(&rule->auth_table, "some");
+	add_static_table(config, "x.test", "x.test", "", NULL);
+	add_static_table(config, "y.test", "y.test", "", NULL);
+	ready();
+	rcpt = make_rcpt("198.51.100.1", "x@x.test");
+	assert_int_equal(decide(&rcpt), 0);
+	strcpy(rcpt.auth_user, "Bob@x.test");
+	assert_int_equal(decide(&rcpt), 1);
+	strcpy(rcpt.auth_user, "eve");
+	assert_int_equal(decide(&rcpt), 2);
+	rcpt = make_rcpt("198.51.100.1", "x@y.test");
+	assert_int_equal(decide(&rcpt), 3);
+	strcpy(rcpt.auth_user, "ann");
+	assert_int_equal(decide(&rcpt), 1);
+	finish();
+}
+
+static void
 each_condition_can_be_negated(void **state)
 {
 	struct rule_config *rule;
@@ -259,6 +291,7 @@ main(void)
 		TEST(local_is_this_machine_only),
 		TEST(for_local_is_the_host_itself),
 		TEST(sources_tags_helo_auth_and_sockets_are_compared),
+		TEST(rules_can_name_the_users_that_have_logged_in),
 		TEST(each_condition_can_be_negated),
 		TEST(for_rcpt_takes_a_list_of_mailboxes),
 		TEST(a_table_that_cant_be_read_decides_nothing),

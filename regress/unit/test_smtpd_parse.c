@@ -114,6 +114,40 @@ conditions_are_kept_with_their_negation(void **state)
 }
 
 static void
+logins_are_asked_for_by_listeners_and_rules(void **state)
+{
+	struct config *config = good("table people file:/etc/passwd\n"
+	                             "table names { a = b@c.org }\n"
+	                             "listen on 127.0.0.1 port 587 auth auth-cleartext\n"
+	                             "listen on 127.0.0.1 port 588 auth-optional <people> "
+	                             "auth-cleartext senders <names> masquerade received-auth\n"
+	                             "smtp limit auth-failures 4\n"
+	                             "match from auth { ann } for any reject\n"
+	                             "match ! auth <names> from any for any reject\n"
+	                             "match auth from any for any reject\n");
+
+	(void)state;
+	assert_int_equal(config->listeners[0].auth, LISTEN_AUTH_REQUIRED);
+	assert_string_equal(config->listeners[0].auth_table, "accounts");
+	assert_string_equal(config->listeners[0].senders_table, "");
+	assert_false(config->listeners[0].masquerade);
+	assert_int_equal(config->listeners[1].auth, LISTEN_AUTH_OPTIONAL);
+	assert_string_equal(config->listeners[1].auth_table, "people");
+	assert_string_equal(config->listeners[1].senders_table, "names");
+	assert_true(config->listeners[1].masquerade);
+	assert_true(config->listeners[1].received_auth);
+	assert_true(config->listeners[1].auth_without_tls);
+	assert_int_equal(config->auth_failures, 4);
+	assert_int_equal(config->rules[0].from, MATCH_FROM_AUTH);
+	assert_int_equal(config_find_table(config, config->rules[0].from_table)->entry_count, 1);
+	assert_true(config->rules[1].auth && config->rules[1].auth_negated);
+	assert_string_equal(config->rules[1].auth_table, "names");
+	assert_true(config->rules[2].auth);
+	assert_string_equal(config->rules[2].auth_table, "");
+	config_free(config);
+}
+
+static void
 listeners_take_addresses_interfaces_and_sockets(void **state)
 {
 	struct config *config = good("listen on lo port 2525 inet4 tag inside no-dsn mask-src\n"
@@ -291,6 +325,7 @@ main(void)
 		cmocka_unit_test(opensmtpd_config_of_the_benchmark_parses_unchanged),
 		cmocka_unit_test(a_rule_that_does_not_say_is_about_local_mail),
 		cmocka_unit_test(conditions_are_kept_with_their_negation),
+		cmocka_unit_test(logins_are_asked_for_by_listeners_and_rules),
 		cmocka_unit_test(listeners_take_addresses_interfaces_and_sockets),
 		cmocka_unit_test(settings_reach_their_members),
 		cmocka_unit_test(actions_take_their_options),

@@ -36,6 +36,11 @@ static const char *const statements[] = {
 	"match ! from src 10.0.0.1 ! for rcpt-to { a@b } ! tag t reject",
 	"match ! helo h ! mail-from x@y ! rcpt-to c@d reject",
 	"match from auth for local reject",
+	"match from auth u for any ! auth { v } reject",
+	"match auth from any for any reject",
+	"listen on ::1 port 1 auth { a = b } auth-cleartext senders { c = d } masquerade "
+	"received-auth",
+	"listen on ::1 port 1 auth-optional auth-cleartext",
 	"match from mail-from @a.org for any reject",
 	"queue ttl 4d",
 	"queue retry-first 400s",
@@ -283,7 +288,7 @@ what_is_not_there_yet_is_not_supported(void **state)
 	bad("\n\nfilter f proc-exec \"x\"\n", 3, "\"filter\" is not supported");
 	bad("mta max-deferred 100\n", 1, "\"mta\" is not supported");
 	bad("srs key x\n", 1, "\"srs\" is not supported");
-	bad("listen on ::1 auth\n", 1, "\"auth\" is not supported");
+	bad("listen on ::1 filter f\n", 1, "\"filter\" is not supported");
 	bad("action a mbox\n", 1, "\"mbox\" is not supported");
 	bad("action a lmtp \"/run/lmtp\"\n", 1, "\"lmtp\" is not supported");
 	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
@@ -291,7 +296,6 @@ what_is_not_there_yet_is_not_supported(void **state)
 	bad("action a relay helo x\n", 1, "\"helo\" is not supported");
 	bad("action a relay tls\n", 1, "\"tls\" is not supported");
 	bad("match from rdns regex x for any reject\n", 1, "\"rdns\" is not supported");
-	bad("match auth for any reject\n", 1, "\"auth\" is not supported");
 	bad("queue compression\n", 1, "\"compression\" is not supported");
 	bad("match tls for any reject\n", 1, "\"tls\" is not supported");
 	bad("pki = on\n", 1, "\"=\"");
@@ -301,6 +305,11 @@ static void
 slips_are_explained(void **state)
 {
 	(void)state;
+	bad("listen on ::1 auth\n", 1, "\"auth\" needs \"tls\"");
+	bad("listen on ::1 auth auth-optional\n", 1, "is given twice");
+	bad("listen on ::1 senders { a = b }\n", 1, "\"senders\" needs \"auth\"");
+	bad("listen on ::1 auth-cleartext\n", 1, "\"auth-cleartext\" needs \"auth\"");
+	bad("listen on ::1 auth { a } auth-cleartext\n", 1, "auth");
 	bad("lisen on ::1\n", 1, "\"lisen\"");
 	bad("match for any reject reject\n", 1, "\"reject\"");
 	bad("match from any for domain local reject\n", 1, "\"local\" is a keyword: quote it");
