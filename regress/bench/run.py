@@ -131,7 +131,11 @@ def source(server, case, messages):
         began = time.time()
         process = subprocess.Popen([str(word) for word in [*words, f"127.0.0.1:{server.port}"]],
             env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        _pid, status, usage = os.wait4(process.pid, 0)
+        try:
+            _pid, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.terminate()
+            raise
         process.returncode = status
         seconds = time.time() - began
     trouble = (WORK / "smtp-source.log").read_text(errors="replace").strip()
