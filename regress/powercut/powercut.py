@@ -59,6 +59,7 @@ POINTS = (
     ("page about to be written", ACCOUNTS),
     ("not written", DSN), ("not synced", DSN), ("synced, failure not forgotten", DSN),
 )
+LARGE_IN_TMP = 1 + POINTS.index(("in tmp, not synced", LARGE))
 TORN = {number for number, (name, _) in enumerate(POINTS, 1)
     if "not synced" in name and POINTS[number - 1][1] in (RECYCLING, COPYING, DSN)}
 # A segment is emptied by copying when it has been full for 10 s, and a large message comes each second.
@@ -191,8 +192,9 @@ class Run:
                 contextlib.nullcontext(True)) as there:
             if not there:
                 return None
-            # What others do meanwhile.
-            time.sleep(self.generator.choice((0, 0.003, 0.03, 0.1)))
+            # What others do meanwhile. A large message in tmp/ is one that its client must know of.
+            time.sleep(0.1 if point == LARGE_IN_TMP else
+                self.generator.choice((0, 0.003, 0.03, 0.1)))
             if point in TORN and self.generator.random() < 0.75:
                 segments = sorted((self.postern.spool / "segments").iterdir(),
                     key=lambda path: path.stat().st_mtime)
