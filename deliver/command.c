@@ -36,6 +36,7 @@ struct run {
 	int input;   /* to its standard input; -1 when all is fed or it doesn't want more */
 	int output;  /* from its standard output and error; -1 at its end */
 	int signals; /* a signalfd for SIGCHLD */
+	bool broken; /* the text can't be read: nothing more is fed, and it is killed */
 	struct text text;
 	uint8_t *chunk;
 	size_t fed;
@@ -185,13 +186,16 @@ feed(struct run *run)
 
 		if (run->fed == run->filled) {
 			got = text_read(&run->text, run->chunk, 0);
-			/* It must not take a cut text for a whole one. */
+			/* It must not take a cut text for a whole one: its input stays open until it
+			 * is dead. It may not lead its group yet, so it is killed until then. */
 			if (got == -1) {
 				run->result->started = false;
 				run->result->error = errno;
-				kill(-run->pid, SIGKILL);
+				run->broken = true;
+				run->terminate_ms = run->kill_ms = clock_monotonic_ms();
+				return;
 			}
-			if (got <= 0) {
+			if (got == 0) {
 				stop_feeding(run);
 				return;
 			}
@@ -273,7 +277,7 @@ static void
 attend(struct run *run)
 {
 	while (!run->exited) {
-		struct pollfd fds[3] = { { .fd = run->input, .events = POLLOUT },
+		struct pollfd fds[3] = { { .fd = run->broken ? -1 : run->input, .events = POLLOUT },
 			{ .fd = run->output, .events = POLLIN },
 			{ .fd = run->signals, .events = POLLIN } };
 		int64_t now = clock_monotonic_ms(), next;
@@ -357,6 +361,8 @@ command_run(const struct ipc_deliver *request, int message, char **environment, 
 	text_begin(&run.text, message, request->size);
 	attend(&run);
 	kill_what_is_left(&run);
+	if (run.broken)
+		stop_feeding(&run);
 	free(run.chunk);
 }
 

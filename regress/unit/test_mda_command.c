@@ -270,6 +270,22 @@ text_cut_short_is_not_taken_for_a_whole_one(void **state)
 	assert_reply(run_delivery(delivery, 20), 451, "4.3.0", "");
 }
 
+/* Also when the failure comes before the command is more than a fork of this process. */
+static void
+text_that_cannot_be_read_is_never_ended_for_the_command(void **state)
+{
+	for (int i = 0; i < 40; i++) {
+		struct delivery *delivery = make_pipe(*state, "cat >/dev/null; echo >whole", "");
+
+		/* Reading fails at once: a directory. */
+		close(delivery->message);
+		delivery->message = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		delivery->request.size = 10;
+		assert_reply(run_delivery(delivery, 20), 451, "4.3.0", "");
+		assert_int_equal(access(fixture_path(*state, "home/whole"), F_OK), -1);
+	}
+}
+
 static void
 no_descriptor_of_ours_reaches_the_command(void **state)
 {
@@ -378,6 +394,7 @@ main(void)
 		TEST(command_that_sleeps_for_ever_is_ended),
 		TEST(children_left_behind_are_killed),
 		TEST(text_cut_short_is_not_taken_for_a_whole_one),
+		TEST(text_that_cannot_be_read_is_never_ended_for_the_command),
 		TEST(no_descriptor_of_ours_reaches_the_command),
 		TEST(commands_run_side_by_side_and_the_rest_wait),
 		TEST(who_waits_too_long_for_others_commands_is_put_off),
