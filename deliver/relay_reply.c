@@ -54,20 +54,20 @@ static void
 add_words(struct reply *reply, const char *text)
 {
 	size_t have = strlen(reply->text), length = enhanced_length(text, reply->code / 100);
-	char cut[sizeof(reply->text)];
 
 	if (length > 0 && *reply->enhanced == '\0')
 		snprintf(reply->enhanced, sizeof(reply->enhanced), "%.*s", (int)length, text);
 	text += length;
 	while (*text == ' ' || *text == '\t')
 		text++;
-	if (*text == '\0' || have + 2 >= sizeof(cut))
+	if (*text == '\0' || have + 2 >= sizeof(reply->text))
 		return;
-	snprintf(cut, sizeof(cut), "%s%s%s", reply->text, have > 0 ? " " : "", text);
-	for (char *c = cut + have; *c != '\0'; c++)
+	if (have > 0)
+		reply->text[have++] = ' ';
+	strlcpy(reply->text + have, text, sizeof(reply->text) - have);
+	for (char *c = reply->text + have; *c != '\0'; c++)
 		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
 			*c = '?';
-	strlcpy(reply->text, cut, sizeof(reply->text));
 }
 
 /* A complete line in the buffer, its line end gone. */

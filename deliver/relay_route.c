@@ -175,8 +175,12 @@ mx_name(const struct answer_record *record, char *name, size_t size)
 
 	if (length > 0 && record->data[length - 1] == '.')
 		length--;
-	if (length == 0 || length >= size || memchr(record->data, '\0', length) != NULL)
+	if (length == 0 || length >= size)
 		return false;
+	/* DNS can hold bytes that no host's name has; they are escaped. */
+	for (size_t i = 0; i < length; i++)
+		if (record->data[i] <= ' ' || record->data[i] > '~' || record->data[i] == '\\')
+			return false;
 	memcpy(name, record->data, length);
 	name[length] = '\0';
 	return true;

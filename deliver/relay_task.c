@@ -161,7 +161,6 @@ void
 task_note_dialogue(struct task *task, const char *text)
 {
 	free(task->dialogue);
-	route_drop(task->route);
 	task->dialogue = strdup(text); /* without memory it goes without */
 }
 
