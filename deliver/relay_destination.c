@@ -156,7 +156,7 @@ static void
 set_route(struct destination *destination, struct route *route, uint32_t ttl)
 {
 	route_drop(destination->route);
-	destination->route = route;
+	destination->route = route = route_trim(route);
 	route->expires_ms = clock_monotonic_ms() + route_lifetime(ttl);
 	log_route(destination);
 	release(destination, NULL);
@@ -244,10 +244,13 @@ find_route(struct destination *destination)
 static struct destination *
 get_destination(struct destinations *all, const struct ipc_relay_message *message)
 {
+	const struct action_config *action = config_find_action(all->config, message->action);
 	struct destination *destination;
 	char key[KEY_MAX];
 
-	snprintf(key, sizeof(key), "%s %s", message->action, message->domain);
+	/* Smarthosts get the mail of all domains. */
+	snprintf(key, sizeof(key), "%s %s", message->action,
+	    action != NULL && *action->relay_hosts != '\0' ? "" : message->domain);
 	destination = map_get(all->map, key);
 	if (destination != NULL)
 		return destination;

@@ -22,11 +22,20 @@
 struct route *
 route_new(void)
 {
-	struct route *route = calloc(1, sizeof(*route));
+	struct route *route = calloc(1, sizeof(*route) + ROUTE_HOPS_MAX * sizeof(route->hops[0]));
 
 	if (route != NULL)
 		route->holders = 1;
 	return route;
+}
+
+struct route *
+route_trim(struct route *route)
+{
+	struct route *smaller =
+	    realloc(route, sizeof(*route) + route->count * sizeof(route->hops[0]));
+
+	return smaller != NULL ? smaller : route;
 }
 
 struct route *
@@ -155,10 +164,8 @@ route_add_literal(struct route *route, const char *literal)
 }
 
 static void
-add_hop(struct route *route, const char *host, uint16_t preference, bool is_implicit)
+set_hop(struct hop *hop, const char *host, uint16_t preference, bool is_implicit)
 {
-	struct hop *hop = &route->hops[route->count++];
-
 	memset(hop, 0, sizeof(*hop));
 	strlcpy(hop->host, host, sizeof(hop->host));
 	hop->port = PORT_SMTP;
@@ -221,7 +228,6 @@ static bool
 add_records(struct route *route, const char *domain, const struct ipc_answer *answer,
     const char *const own[2], struct failure *failure)
 {
-	struct route all = { .count = 0 };
 	struct hop hops[IPC_ANSWER_RECORDS_MAX];
 	uint32_t own_preference = UINT32_MAX;
 	bool has_null = false;
@@ -237,9 +243,7 @@ add_records(struct route *route, const char *domain, const struct ipc_answer *an
 		}
 		if (is_own(name, own) && record->preference < own_preference)
 			own_preference = record->preference;
-		all.count = 0;
-		add_hop(&all, name, record->preference, false);
-		hops[count++] = all.hops[0];
+		set_hop(&hops[count++], name, record->preference, false);
 	}
 	/* RFC 7505 3 and 4.2 */
 	if (count == 0) {
@@ -282,7 +286,8 @@ route_add_mx(struct route *route, const char *domain, const struct ipc_answer *a
 			    domain);
 			return false;
 		}
-		add_hop(route, *answer->canonical != '\0' ? answer->canonical : domain, 0, true);
+		set_hop(&route->hops[route->count++],
+		    *answer->canonical != '\0' ? answer->canonical : domain, 0, true);
 		return true;
 	case ANSWER_NO_NAME:
 		failure_set(

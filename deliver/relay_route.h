@@ -33,11 +33,13 @@ struct route {
 	int64_t expires_ms;
 	bool is_secure; /* the MX records are (DNSSEC) */
 	size_t count;
-	struct hop hops[ROUTE_HOPS_MAX];
+	struct hop hops[]; /* room for ROUTE_HOPS_MAX, until it is trimmed */
 };
 
 /* Held once; NULL without memory. */
 struct route *route_new(void);
+/* It is complete: gives back the memory that it doesn't need. It may have moved. */
+struct route *route_trim(struct route *);
 struct route *route_hold(struct route *);
 void route_drop(struct route *); /* NULL is allowed */
 
