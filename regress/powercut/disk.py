@@ -80,7 +80,7 @@ def place(need):
 class Host:
     """The XFS that holds the image and its pictures. A context manager."""
 
-    def __init__(self, size=8192 * MIB):
+    def __init__(self, size=4096 * MIB):
         if os.geteuid() != 0:
             raise NoDisk("needs root")
         for program in ("mkfs.xfs", "mkfs.ext4", "losetup"):
