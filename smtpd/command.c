@@ -33,7 +33,7 @@ static const struct {
 	{ "EXPN", VERB_EXPN },
 	{ "HELP", VERB_HELP },
 	{ "STARTTLS", VERB_UNIMPLEMENTED },
-	{ "AUTH", VERB_UNIMPLEMENTED },
+	{ "AUTH", VERB_AUTH },
 	{ "ETRN", VERB_UNIMPLEMENTED },
 	{ "SEND", VERB_UNIMPLEMENTED },
 	{ "SOML", VERB_UNIMPLEMENTED },
@@ -291,9 +291,12 @@ has_non_ascii(const struct address *address)
 }
 
 static bool
-take_mail_parameter(const struct parameter *parameter, bool dsn, unsigned *seen,
+take_mail_parameter(const struct parameter *parameter, unsigned offers, unsigned *seen,
     struct mail_command *mail, struct reply *refusal)
 {
+	bool dsn = (offers & MAIL_OFFERS_DSN) != 0;
+	char mailbox[ADDRESS_TEXT_MAX + 1];
+
 	if (is_key(parameter, "SIZE")) {
 		if (!first_time(seen, 1) || parameter->value == NULL ||
 		    !parse_number(parameter->value, parameter->value_length, &mail->size))
@@ -328,6 +331,11 @@ take_mail_parameter(const struct parameter *parameter, bool dsn, unsigned *seen,
 		    !command_decode_xtext(parameter->value, parameter->value_length, mail->envid,
 		        sizeof(mail->envid)))
 			return refuse_syntax(refusal, "ENVID");
+	} else if ((offers & MAIL_OFFERS_AUTH) != 0 && is_key(parameter, "AUTH")) {
+		if (!first_time(seen, 32) || parameter->value == NULL ||
+		    !command_decode_xtext(
+		        parameter->value, parameter->value_length, mailbox, sizeof(mailbox)))
+			return refuse_syntax(refusal, "AUTH");
 	} else if (parameter->key_length == 0)
 		return refuse_syntax(refusal, "the parameters");
 	else
@@ -336,8 +344,8 @@ take_mail_parameter(const struct parameter *parameter, bool dsn, unsigned *seen,
 }
 
 bool
-command_parse_mail(
-    const char *argument, size_t length, bool dsn, struct mail_command *mail, struct reply *refusal)
+command_parse_mail(const char *argument, size_t length, unsigned offers, struct mail_command *mail,
+    struct reply *refusal)
 {
 	struct parameter parameter;
 	unsigned seen = 0;
@@ -360,7 +368,7 @@ command_parse_mail(
 	at = argument + used;
 	left = length - used;
 	while (next_parameter(&at, &left, &parameter)) {
-		if (!take_mail_parameter(&parameter, dsn, &seen, mail, refusal))
+		if (!take_mail_parameter(&parameter, offers, &seen, mail, refusal))
 			return false;
 	}
 	if (!mail->smtputf8 && has_non_ascii(&mail->sender)) { /* RFC 6531 3.5 */

@@ -27,6 +27,7 @@ enum verb {
 	VERB_VRFY,
 	VERB_EXPN,
 	VERB_HELP,
+	VERB_AUTH,
 	VERB_UNIMPLEMENTED, /* of SMTP, but not offered here */
 	VERB_FOREIGN,       /* of another protocol: HTTP */
 	VERB_UNKNOWN,
@@ -62,9 +63,13 @@ struct mail_command {
 	enum dsn_return dsn_return;
 	char envid[DSN_ENVID_MAX + 1]; /* decoded */
 };
-/* What follows "MAIL". `dsn`: DSN is offered. False and the reply to give. */
+/* Extensions whose parameters are taken with MAIL. */
+#define MAIL_OFFERS_DSN  0x01
+#define MAIL_OFFERS_AUTH 0x02
+/* What follows "MAIL". `offers`: MAIL_OFFERS_*. False and the reply to give. AUTH= (RFC 4954 5) is
+ * checked and forgotten: no client is trusted to say who somebody else is. */
 bool command_parse_mail(
-    const char *argument, size_t length, bool dsn, struct mail_command *, struct reply *);
+    const char *argument, size_t length, unsigned offers, struct mail_command *, struct reply *);
 
 struct rcpt_command {
 	struct address rcpt; /* the domain empty only for the bare "postmaster" */

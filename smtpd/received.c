@@ -9,24 +9,36 @@
 #include "smtpd/received.h"
 
 const char *
-received_protocol(bool lmtp, bool extended, bool smtputf8)
+received_protocol(bool lmtp, bool extended, bool smtputf8, bool encrypted, bool authenticated)
 {
-	if (lmtp)
-		return smtputf8 ? "UTF8LMTP" : "LMTP";
-	if (!extended)
+	static const char *const names[4][4] = {
+		{ "ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA" },
+		{ "UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA" },
+		{ "LMTP", "LMTPS", "LMTPA", "LMTPSA" },
+		{ "UTF8LMTP", "UTF8LMTPS", "UTF8LMTPA", "UTF8LMTPSA" },
+	};
+
+	if (!lmtp && !extended)
 		return "SMTP";
-	return smtputf8 ? "UTF8SMTP" : "ESMTP";
+	return names[2 * lmtp + smtputf8][encrypted + 2 * authenticated];
+}
+
+/* Text of these characters only, beside letters and digits. */
+static void
+add_safe(struct buf *buf, const char *text, const char *others)
+{
+	for (; *text != '\0'; text++) {
+		bool safe = isalnum((unsigned char)*text) || strchr(others, *text) != NULL;
+
+		buf_add_u8(buf, safe ? (uint8_t)*text : '?');
+	}
 }
 
 /* A word of a domain's or literal's characters. */
 static void
 add_word(struct buf *buf, const char *word)
 {
-	for (; *word != '\0'; word++) {
-		bool safe = isalnum((unsigned char)*word) || strchr(".-_:[]", *word) != NULL;
-
-		buf_add_u8(buf, safe ? (uint8_t)*word : '?');
-	}
+	add_safe(buf, word, ".-_:[]");
 }
 
 static void
@@ -60,6 +72,11 @@ received_format(struct buf *buf, const struct received *received)
 	buf_add_text(buf, "by ");
 	add_word(buf, received->hostname);
 	buf_printf(buf, " (Postern) with %s id %08x", received->protocol, received->message_id);
+	if (*received->user != '\0') {
+		buf_add_text(buf, "\r\n\t(authenticated as ");
+		add_safe(buf, received->user, ".-_+=@");
+		buf_add_u8(buf, ')');
+	}
 	if (received->rcpt != NULL) {
 		address_format(received->rcpt, text, sizeof(text));
 		for (at = text; *at != '\0'; at++) {

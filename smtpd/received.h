@@ -16,14 +16,16 @@ struct received {
 	const char *client_name; /* confirmed reverse name, or "" */
 	bool mask_source;        /* leave the client out */
 	const char *hostname;    /* ours */
-	const char *protocol;    /* "ESMTP", …: received_protocol() */
+	const char *protocol;    /* "ESMTPSA", …: received_protocol() */
 	uint32_t message_id;
+	const char *user;           /* as who the client has logged in, to be told; "" not */
 	const struct address *rcpt; /* the only recipient, or NULL */
 	int64_t wall;
 };
 
 /* RFC 3848, RFC 6531 4.3 */
-const char *received_protocol(bool lmtp, bool extended, bool smtputf8);
+const char *received_protocol(
+    bool lmtp, bool extended, bool smtputf8, bool encrypted, bool authenticated);
 /* Appends "Received: …" with its CRLF. Whatever the strings hold, it is one field. */
 void received_format(struct buf *, const struct received *);
 

@@ -47,6 +47,8 @@ service_init(struct service *service, struct event_base *base)
 		.rcpt_answered = session_rcpt_answered,
 		.file_answered = session_file_answered,
 		.commit_answered = session_commit_answered,
+		.auth_challenged = session_auth_challenged,
+		.auth_answered = session_auth_answered,
 	};
 
 	memset(service, 0, sizeof(*service));

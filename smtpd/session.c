@@ -183,11 +183,13 @@ wants_input(const struct session *s)
 	case SESSION_PROXY:
 	case SESSION_COMMAND:
 	case SESSION_SKIP_LINE:
+	case SESSION_AUTH:
 	case SESSION_TEXT:
 	case SESSION_CHUNK:
 	case SESSION_SKIP_CHUNK:
 	case SESSION_LINGER:
 		return !s->blocked;
+	case SESSION_AUTH_WAIT:
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
 	case SESSION_PENALTY:
@@ -249,6 +251,7 @@ session_free(struct session *s)
 	upstream_cancel_name(service->upstream, s->name_request);
 	upstream_cancel_rcpt(service->upstream, s->rcpt_request);
 	upstream_cancel_queue(service->upstream, s->queue_request);
+	session_forget_login(s);
 	session_drop_mail(s);
 	if (s->counted)
 		crowd_leave(service->crowd, s->counted_as, s->client.address);
@@ -291,12 +294,14 @@ void
 session_settle(struct session *s)
 {
 	switch (s->state) {
+	case SESSION_AUTH_WAIT:
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
 		break; /* RFC 2920 3.2 (2): the replies of a group leave together */
 	case SESSION_PROXY:
 	case SESSION_COMMAND:
 	case SESSION_SKIP_LINE:
+	case SESSION_AUTH:
 	case SESSION_TEXT:
 	case SESSION_CHUNK:
 	case SESSION_SKIP_CHUNK:
@@ -376,7 +381,8 @@ take_line(struct session *s, const char *data, size_t length)
 
 		session_reply(s, 500, "5.5.2", "a line must end with CR LF");
 		session_log_begin(s, &line, LOG_LEVEL_INFO, "command-refused");
-		log_bytes(&line, "command", data, command_loggable_length(data, used));
+		log_bytes(&line, "command", data,
+		    s->auth_refused ? 0 : command_loggable_length(data, used));
 		log_text(&line, "reply", "500 5.5.2 a line must end with CR LF");
 		log_end(&line);
 	}
@@ -409,6 +415,8 @@ run_once(struct session *s, const char *data, size_t length)
 		return take_line(s, data, length);
 	case SESSION_SKIP_LINE:
 		return skip_line(s, data, length);
+	case SESSION_AUTH:
+		return session_take_auth_line(s, data, length);
 	case SESSION_TEXT:
 	case SESSION_CHUNK:
 	case SESSION_SKIP_CHUNK:
@@ -418,6 +426,7 @@ run_once(struct session *s, const char *data, size_t length)
 		if (s->dropped > LINGER_MAX)
 			session_die(s, "closed");
 		return length;
+	case SESSION_AUTH_WAIT:
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
 	case SESSION_PENALTY:
@@ -490,6 +499,7 @@ end_by_timeout(struct session *s, const char *text)
 		break;
 	case SESSION_COMMAND:
 	case SESSION_SKIP_LINE:
+	case SESSION_AUTH:
 	case SESSION_TEXT:
 	case SESSION_CHUNK:
 	case SESSION_SKIP_CHUNK:
@@ -500,6 +510,7 @@ end_by_timeout(struct session *s, const char *text)
 	case SESSION_CLOSING:
 		session_die(s, "closed");
 		break;
+	case SESSION_AUTH_WAIT:
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
 	case SESSION_PENALTY:
@@ -637,7 +648,7 @@ service_stop(struct service *service)
 	for (s = LIST_FIRST(&service->sessions); s != NULL; s = next) {
 		next = LIST_NEXT(s, link);
 		if (s->state == SESSION_COMMAND || s->state == SESSION_SKIP_LINE ||
-		    s->state == SESSION_PROXY) {
+		    s->state == SESSION_AUTH || s->state == SESSION_PROXY) {
 			session_drop_mail(s);
 			session_shut(s, "4.3.2", "shutdown", "is shutting down");
 			session_settle(s);

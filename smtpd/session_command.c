@@ -64,6 +64,7 @@ send_extensions(struct session *s)
 	if (!s->listener->no_dsn)
 		session_send_line(s, "250-DSN");
 	session_send_line(s, "250-CHUNKING");
+	session_send_auth_extension(s);
 	session_send_line(s, "250-LIMITS RCPTMAX=%u MAILMAX=%u", config->limits.recipients,
 	    config->limits.transactions); /* RFC 9422 */
 	session_send_line(s, "250 HELP");
@@ -126,6 +127,7 @@ on_mail(struct session *s, const struct command *command)
 	const struct config *config = session_config(s);
 	const struct reply *state;
 	struct mail_command mail;
+	unsigned offers = 0;
 	struct reply reply;
 
 	if (s->helo == NULL || s->mail != NULL) {
@@ -148,8 +150,11 @@ on_mail(struct session *s, const struct command *command)
 		return;
 	}
 	s->mails++;
-	if (!command_parse_mail(
-	        command->argument, command->length, !s->listener->no_dsn, &mail, &reply)) {
+	if (!s->listener->no_dsn)
+		offers |= MAIL_OFFERS_DSN;
+	if (s->listener->auth != LISTEN_AUTH_NONE)
+		offers |= MAIL_OFFERS_AUTH;
+	if (!command_parse_mail(command->argument, command->length, offers, &mail, &reply)) {
 		refuse_mail(s, command, &reply);
 		return;
 	}
@@ -200,6 +205,11 @@ ask_about_rcpt(struct session *s)
 		strlcpy(question.client_name, s->client_name, sizeof(question.client_name));
 	strlcpy(question.helo, s->helo, sizeof(question.helo));
 	strlcpy(question.tag, s->listener->tag, sizeof(question.tag));
+	if (s->auth_user != NULL) {
+		strlcpy(question.auth_user, s->auth_user, sizeof(question.auth_user));
+		strlcpy(question.senders_table, s->listener->senders_table,
+		    sizeof(question.senders_table));
+	}
 	question.sender = s->mail->command.sender;
 	question.rcpt = s->mail->rcpt.rcpt;
 	question.size = s->mail->command.size;
@@ -378,6 +388,9 @@ dispatch(struct session *s, const struct command *command)
 	case VERB_EXPN:
 		refuse(s, command, 502, "5.5.1", "EXPN is not offered");
 		break;
+	case VERB_AUTH:
+		session_auth(s, command);
+		break;
 	case VERB_HELP:
 		session_reply(s, 214, "2.0.0",
 		    "%s MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT; RFC 5321",
@@ -402,10 +415,18 @@ session_command(struct session *s, const char *line, size_t length)
 {
 	struct command command;
 	struct reply reply;
+	bool parsed = command_parse(line, length, &command);
 
+	/* What isn't a command behind a login that was refused may be a password. */
+	if (parsed && command.verb != VERB_UNKNOWN && command.verb != VERB_AUTH)
+		s->auth_refused = false;
+	else if (s->auth_refused && (!parsed || command.verb == VERB_UNKNOWN)) {
+		line = command.line = "";
+		length = command.line_length = 0;
+	}
 	if (log_is_traced(LOG_TRACE_SMTP))
 		session_trace(s, "smtp-command", line, command_loggable_length(line, length));
-	if (!command_parse(line, length, &command)) {
+	if (!parsed) {
 		command.verb = VERB_UNKNOWN;
 		if (over_limits(s, &command))
 			return;

@@ -1,7 +1,7 @@
 /*
  * A session's inside, for the files that make it: session.c (bytes in and out, and the end),
  * session_begin.c (who may enter, PROXY header, greeting), session_tls.c (encryption),
- * session_command.c (commands up to RCPT) and session_text.c (DATA, BDAT, the commit).
+ * session_command.c (commands up to RCPT), session_auth.c (logins) and session_text.c (DATA, BDAT, the commit).
  */
 #ifndef SMTPD_SESSION_STATE_H
 #define SMTPD_SESSION_STATE_H
@@ -19,6 +19,8 @@ enum session_state {
 	SESSION_PROXY,       /* a PROXY header must come first */
 	SESSION_COMMAND,     /* the next command line */
 	SESSION_SKIP_LINE,   /* the rest of a command line that was too long */
+	SESSION_AUTH,        /* the client's answer to a challenge of AUTH */
+	SESSION_AUTH_WAIT,   /* for the directory to look at it */
 	SESSION_NAME_WAIT,   /* MAIL has come, the client's reverse name hasn't */
 	SESSION_RCPT_WAIT,   /* for the directory */
 	SESSION_PENALTY,     /* the next command waits: too many unknown users */
@@ -55,10 +57,13 @@ struct session {
 	char *client_name; /* owned; NULL none */
 	char *helo;        /* owned; NULL before the greeting */
 	char *auth_user;   /* owned; as who the client has logged in, NULL as nobody */
+	bool auth_refused; /* what comes now may be a login nevertheless: not to be logged */
 	/* Requests under way, or 0. */
 	uint32_t name_request;
 	uint32_t rcpt_request;
 	uint32_t queue_request; /* a spool file, or the commit */
+	uint32_t auth_login;    /* its first request names it */
+	uint32_t auth_request;
 
 	struct buf input; /* not yet processed */
 	size_t input_start;
@@ -140,6 +145,17 @@ size_t session_take_proxy_header(struct session *, const char *, size_t);
 void session_command(struct session *, const char *line, size_t length);
 void session_rcpt_target(void *, const struct ipc_target *);
 void session_rcpt_answered(void *, const struct reply *);
+
+/* session_auth.c */
+void session_auth(struct session *, const struct command *);
+/* The line of EHLO's reply, where logins are offered. */
+void session_send_auth_extension(struct session *);
+/* A line of a login; returns how much of the input it was. */
+size_t session_take_auth_line(struct session *, const char *, size_t);
+void session_auth_challenged(void *, const void *data, size_t length);
+void session_auth_answered(void *, const struct ipc_auth_done *);
+/* The login under way, if there is one, won't go on. */
+void session_forget_login(struct session *);
 
 /* session_tls.c */
 

@@ -47,6 +47,8 @@ log_message(struct session *s, const char *event, const struct reply *reply)
 		address_format(&mail->recipients[0].rcpt, text, sizeof(text));
 		log_text(&line, "to", text);
 	}
+	if (s->auth_user != NULL)
+		log_text(&line, "user", s->auth_user);
 	log_number(&line, "recipients", (int64_t)mail->recipient_count);
 	log_number(&line, "size",
 	    (int64_t)(mail->message == NULL ? 0 : message_stored_bytes(mail->message)));
@@ -85,7 +87,9 @@ begin_message(struct session *s, enum message_form form, struct reply *reply)
 		.client_name = s->client_name == NULL ? "" : s->client_name,
 		.mask_source = s->listener->mask_source,
 		.hostname = session_hostname(s),
-		.protocol = received_protocol(s->lmtp, s->extended, s->mail->command.smtputf8),
+		.protocol = received_protocol(s->lmtp, s->extended, s->mail->command.smtputf8,
+		    session_is_encrypted(s), s->auth_user != NULL),
+		.user = s->listener->received_auth && s->auth_user != NULL ? s->auth_user : "",
 		.wall = clock_wall(),
 	};
 	struct buf fields;
@@ -243,6 +247,8 @@ fill_transaction(const struct session *s, struct transaction *transaction)
 		strlcpy(transaction->client_name, s->client_name, sizeof(transaction->client_name));
 	strlcpy(transaction->helo, s->helo, sizeof(transaction->helo));
 	strlcpy(transaction->tag, s->listener->tag, sizeof(transaction->tag));
+	if (s->auth_user != NULL)
+		strlcpy(transaction->auth_user, s->auth_user, sizeof(transaction->auth_user));
 	transaction->dsn_return = mail->command.dsn_return;
 	strlcpy(transaction->dsn_envid, mail->command.envid, sizeof(transaction->dsn_envid));
 	transaction->smtputf8 = mail->command.smtputf8;

@@ -33,7 +33,8 @@ struct upstream {
 	struct peer queue;
 	struct peer directory;
 	struct peer resolver;
-	struct reply state; /* of the queue */
+	struct pending *logins; /* at the directory too */
+	struct reply state;     /* of the queue */
 	unsigned generation;
 	uint32_t *stock;
 	size_t stock_count;
@@ -46,6 +47,7 @@ struct upstream {
 static const struct reply away = { 451, "4.3.0", "temporary failure here, try again later" };
 
 static void on_request_failed(void *, uint32_t, const char *, void *);
+static void on_login_failed(void *, uint32_t, const char *, void *);
 
 static void
 peer_init(struct upstream *upstream, struct peer *peer, enum program program)
@@ -69,6 +71,7 @@ upstream_new(struct event_base *base, const struct upstream_calls *calls)
 	peer_init(upstream, &upstream->queue, PROGRAM_QUEUE);
 	peer_init(upstream, &upstream->directory, PROGRAM_DIRECTORY);
 	peer_init(upstream, &upstream->resolver, PROGRAM_RESOLVER);
+	upstream->logins = pending_new(base, on_login_failed, upstream);
 	return upstream;
 }
 
@@ -87,6 +90,7 @@ upstream_free(struct upstream *upstream)
 	peer_free(&upstream->queue);
 	peer_free(&upstream->directory);
 	peer_free(&upstream->resolver);
+	pending_free(upstream->logins);
 	buf_free(&upstream->payload);
 	free(upstream->stock);
 	free(upstream);
@@ -112,6 +116,17 @@ on_request_failed(void *owner, uint32_t id, const char *why, void *arg)
 }
 
 static void
+on_login_failed(void *owner, uint32_t id, const char *why, void *arg)
+{
+	struct upstream *upstream = arg;
+	struct ipc_auth_done done = { .user = "" };
+
+	log_debug("login %u failed: %s", id, why);
+	reply_set(&done.reply, 454, "4.7.0", "temporary authentication failure, try again later");
+	upstream->calls.auth_answered(owner, &done);
+}
+
+static void
 lose_peer(struct peer *peer, const char *why)
 {
 	struct upstream *upstream = peer->upstream;
@@ -125,6 +140,8 @@ lose_peer(struct peer *peer, const char *why)
 		upstream->state = away;
 	}
 	pending_fail_all(peer->waiting, why);
+	if (peer == &upstream->directory)
+		pending_fail_all(upstream->logins, why);
 }
 
 static void
@@ -261,6 +278,40 @@ on_queue(struct channel *channel, struct imsg *imsg, void *arg)
 }
 
 static void
+on_challenge(struct upstream *upstream, struct channel *channel, const struct imsg *imsg)
+{
+	struct ipc_auth_data challenge;
+	struct buf_reader reader;
+	void *owner;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_auth_data_decode(&reader, &challenge) || !buf_reader_done(&reader)) {
+		channel_reject(channel, imsg, "bad challenge");
+		return;
+	}
+	owner = pending_take(upstream->logins, imsg->id);
+	if (owner != NULL)
+		upstream->calls.auth_challenged(owner, challenge.bytes, challenge.length);
+}
+
+static void
+on_auth_done(struct upstream *upstream, struct channel *channel, const struct imsg *imsg)
+{
+	struct ipc_auth_done done;
+	struct buf_reader reader;
+	void *owner;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_auth_done_decode(&reader, &done) || !buf_reader_done(&reader)) {
+		channel_reject(channel, imsg, "bad end of a login");
+		return;
+	}
+	owner = pending_take(upstream->logins, imsg->id);
+	if (owner != NULL)
+		upstream->calls.auth_answered(owner, &done);
+}
+
+static void
 on_directory(struct channel *channel, struct imsg *imsg, void *arg)
 {
 	struct upstream *upstream = ((struct peer *)arg)->upstream;
@@ -290,6 +341,12 @@ on_directory(struct channel *channel, struct imsg *imsg, void *arg)
 		owner = pending_take(upstream->directory.waiting, imsg->id);
 		if (owner != NULL)
 			upstream->calls.rcpt_answered(owner, &reply);
+		break;
+	case DIRECTORY_AUTH_CHALLENGE:
+		on_challenge(upstream, channel, imsg);
+		break;
+	case DIRECTORY_AUTH_DONE:
+		on_auth_done(upstream, channel, imsg);
 		break;
 	default:
 		channel_reject(channel, imsg, "unknown type");
@@ -387,6 +444,53 @@ upstream_ask_rcpt(
 	id = pending_add(upstream->directory.waiting, owner, limit_ms);
 	channel_send(upstream->directory.channel, DIRECTORY_RCPT, id, 0, -1, &upstream->payload);
 	return id;
+}
+
+/* Passwords don't stay in the buffer of what was sent last. */
+static void
+send_login(struct upstream *upstream, uint16_t type, uint32_t id, uint32_t login)
+{
+	channel_send(upstream->directory.channel, type, id, login, -1, &upstream->payload);
+	explicit_bzero(upstream->payload.data, upstream->payload.length);
+}
+
+uint32_t
+upstream_begin_auth(
+    struct upstream *upstream, void *owner, const struct ipc_auth *auth, unsigned limit_ms)
+{
+	uint32_t id;
+
+	if (upstream->directory.channel == NULL)
+		return 0;
+	buf_clear(&upstream->payload);
+	ipc_auth_encode(&upstream->payload, auth);
+	id = pending_add(upstream->logins, owner, limit_ms);
+	send_login(upstream, DIRECTORY_AUTH, id, 0);
+	return id;
+}
+
+uint32_t
+upstream_respond_auth(struct upstream *upstream, void *owner, uint32_t login,
+    const struct ipc_auth_data *data, unsigned limit_ms)
+{
+	uint32_t id;
+
+	if (upstream->directory.channel == NULL)
+		return 0;
+	buf_clear(&upstream->payload);
+	ipc_auth_data_encode(&upstream->payload, data);
+	id = pending_add(upstream->logins, owner, limit_ms);
+	send_login(upstream, DIRECTORY_AUTH_RESPONSE, id, login);
+	return id;
+}
+
+void
+upstream_cancel_auth(struct upstream *upstream, uint32_t login, uint32_t request)
+{
+	pending_cancel(upstream->logins, request);
+	if (upstream->directory.channel != NULL)
+		channel_send(
+		    upstream->directory.channel, DIRECTORY_AUTH_CANCEL, 0, login, -1, NULL);
 }
 
 static bool

@@ -27,6 +27,9 @@ struct upstream_calls {
 	void (*file_answered)(void *owner, int fd, const struct reply *);
 	/* NULL: committed. Otherwise a 4xx. */
 	void (*commit_answered)(void *owner, const struct reply *refusal);
+	/* A login: what the client is to be asked next, or its end. */
+	void (*auth_challenged)(void *owner, const void *data, size_t length);
+	void (*auth_answered)(void *owner, const struct ipc_auth_done *);
 };
 
 struct upstream *upstream_new(struct event_base *, const struct upstream_calls *);
@@ -48,6 +51,13 @@ uint32_t upstream_ask_file(struct upstream *, void *owner, const struct mail *);
  * is in a spool file. 0 as well when the queue has been replaced since mail got its id. */
 uint32_t upstream_commit(
     struct upstream *, void *owner, const struct mail *, const struct transaction *, int fd);
+/* The first request of a login names it in those that follow. */
+uint32_t upstream_begin_auth(
+    struct upstream *, void *owner, const struct ipc_auth *, unsigned limit_ms);
+uint32_t upstream_respond_auth(struct upstream *, void *owner, uint32_t login,
+    const struct ipc_auth_data *, unsigned limit_ms);
+/* The login won't go on. `request`: the one under way, or 0. */
+void upstream_cancel_auth(struct upstream *, uint32_t login, uint32_t request);
 void upstream_cancel_name(struct upstream *, uint32_t request);
 void upstream_cancel_rcpt(struct upstream *, uint32_t request);
 void upstream_cancel_queue(struct upstream *, uint32_t request);

@@ -40,7 +40,8 @@ parse(const struct command *command)
 		check_text(name);
 	else
 		check_refusal(&reply);
-	if (command_parse_mail(command->argument, command->length, true, &mail, &reply)) {
+	if (command_parse_mail(command->argument, command->length,
+	        MAIL_OFFERS_DSN | MAIL_OFFERS_AUTH, &mail, &reply)) {
 		check_text(mail.sender.local);
 		check_text(mail.envid);
 	} else

@@ -109,7 +109,7 @@ check_mail(const char *argument, unsigned code, const char *enhanced)
 	struct reply reply = { 250, "", "" };
 	bool taken;
 
-	taken = command_parse_mail(argument, strlen(argument), true, &mail, &reply);
+	taken = command_parse_mail(argument, strlen(argument), MAIL_OFFERS_DSN, &mail, &reply);
 	if (taken != (code == 250) || reply.code != code ||
 	    (!taken && strcmp(reply.enhanced, enhanced) != 0))
 		fail_msg("MAIL %s: %u %s %s", argument, reply.code, reply.enhanced, reply.text);
@@ -163,6 +163,31 @@ mail_parameters_are_checked(void **state)
 	check_mail(many, 555, "5.5.4");
 }
 
+/* RFC 4954 5 */
+static void
+mail_takes_auth_where_logins_are_offered(void **state)
+{
+	static const struct {
+		const char *argument;
+		bool taken;
+	} cases[] = {
+		{ "FROM:<a@b> AUTH=<>", true },
+		{ "FROM:<e=mc2@example.com> AUTH=e+3Dmc2@example.com", true },
+		{ "FROM:<a@b> AUTH=<> AUTH=<>", false },
+		{ "FROM:<a@b> AUTH", false },
+		{ "FROM:<a@b> AUTH=e+3", false },
+		{ "FROM:<a@b> AUTH=e=mc2", false },
+	};
+	struct mail_command mail;
+	struct reply reply;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(command_parse_mail(cases[i].argument, strlen(cases[i].argument),
+		                     MAIL_OFFERS_AUTH, &mail, &reply),
+		    cases[i].taken);
+}
+
 static void
 mail_values_come_out_decoded(void **state)
 {
@@ -173,14 +198,14 @@ mail_values_come_out_decoded(void **state)
 	struct reply reply;
 
 	(void)state;
-	assert_true(command_parse_mail(text, sizeof(text) - 1, true, &mail, &reply));
+	assert_true(command_parse_mail(text, sizeof(text) - 1, MAIL_OFFERS_DSN, &mail, &reply));
 	assert_true(mail.size_given);
 	assert_true(mail.size == UINT64_MAX);
 	assert_true(mail.eight_bit);
 	assert_false(mail.smtputf8);
 	assert_int_equal(mail.dsn_return, DSN_RETURN_HEADERS);
 	assert_string_equal(mail.envid, "QQ+= x");
-	assert_false(command_parse_mail(no_dsn, sizeof(no_dsn) - 1, false, &mail, &reply));
+	assert_false(command_parse_mail(no_dsn, sizeof(no_dsn) - 1, 0, &mail, &reply));
 	assert_int_equal(reply.code, 555);
 }
 
@@ -314,6 +339,7 @@ main(void)
 		cmocka_unit_test(control_characters_make_no_command),
 		cmocka_unit_test(a_greeting_names_a_host_or_an_address),
 		cmocka_unit_test(mail_parameters_are_checked),
+		cmocka_unit_test(mail_takes_auth_where_logins_are_offered),
 		cmocka_unit_test(mail_values_come_out_decoded),
 		cmocka_unit_test(rcpt_parameters_are_checked),
 		cmocka_unit_test(orcpt_is_kept_as_it_came_or_made_ascii),

@@ -306,7 +306,7 @@ received_says_who_by_whom_how_and_for_whom(void **state)
 	    "\tfor <\"a b\"@example.org>;\r\n\t";
 	struct address rcpt = { "a b", "example.org" };
 	struct received received = { "me.example.net", "192.0.2.1", "client.example.net", false,
-		"mx.example.org", "ESMTP", 0xabc, &rcpt, 0 };
+		"mx.example.org", "ESMTP", 0xabc, "", &rcpt, 0 };
 	char *text;
 
 	(void)state;
@@ -326,6 +326,12 @@ received_says_who_by_whom_how_and_for_whom(void **state)
 	text = format(&received);
 	assert_null(strstr(text, "192.0.2.1"));
 	assert_memory_equal(text, "Received: by mx.example.org", 27);
+	assert_null(strstr(text, "authenticated"));
+	free(text);
+	received.user = "ann@example.org";
+	text = format(&received);
+	assert_non_null(strstr(text, "id 00000abc\r\n\t(authenticated as ann@example.org);"));
+	check_is_one_field(text);
 	free(text);
 }
 
@@ -334,7 +340,7 @@ no_word_of_the_peers_leaves_its_field(void **state)
 {
 	static const char evil[] = "a\r\nX-Evil: yes\r\n\r\n\x1b[2J(\")<>;\xff\xc2\x85\\\x7f";
 	struct address rcpt = { "x\r\nX-Evil: <yes>", "example.org" };
-	struct received received = { evil, evil, evil, false, evil, "ESMTP", 1, &rcpt, 0 };
+	struct received received = { evil, evil, evil, false, evil, "ESMTP", 1, evil, &rcpt, 0 };
 	char *text;
 
 	(void)state;
@@ -348,11 +354,18 @@ static void
 with_names_the_protocol(void **state)
 {
 	(void)state;
-	assert_string_equal(received_protocol(false, false, false), "SMTP");
-	assert_string_equal(received_protocol(false, true, false), "ESMTP");
-	assert_string_equal(received_protocol(false, true, true), "UTF8SMTP");
-	assert_string_equal(received_protocol(true, true, false), "LMTP");
-	assert_string_equal(received_protocol(true, true, true), "UTF8LMTP");
+	assert_string_equal(received_protocol(false, false, false, false, false), "SMTP");
+	assert_string_equal(received_protocol(false, true, false, false, false), "ESMTP");
+	assert_string_equal(received_protocol(false, true, true, false, false), "UTF8SMTP");
+	assert_string_equal(received_protocol(true, true, false, false, false), "LMTP");
+	assert_string_equal(received_protocol(true, true, true, false, false), "UTF8LMTP");
+	/* RFC 3848, RFC 6531 4.3 */
+	assert_string_equal(received_protocol(false, true, false, true, false), "ESMTPS");
+	assert_string_equal(received_protocol(false, true, false, false, true), "ESMTPA");
+	assert_string_equal(received_protocol(false, true, false, true, true), "ESMTPSA");
+	assert_string_equal(received_protocol(false, true, true, true, true), "UTF8SMTPSA");
+	assert_string_equal(received_protocol(true, true, true, true, false), "UTF8LMTPS");
+	assert_string_equal(received_protocol(true, true, false, false, true), "LMTPA");
 }
 
 int

@@ -56,6 +56,10 @@ struct world {
 	size_t message_length;
 	int file;
 	struct ipc_rcpt question;
+	struct ipc_auth auth;
+	struct ipc_auth_data auth_data;
+	unsigned logins, responses, cancels;
+	uint32_t auth_id;
 };
 
 static inline void
@@ -178,6 +182,22 @@ on_directory(struct channel *channel, struct imsg *imsg, void *arg)
 	char *letter;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->type == DIRECTORY_AUTH) {
+		assert_true(ipc_auth_decode(&reader, &w->auth));
+		w->logins++;
+		w->auth_id = imsg->id;
+		return;
+	}
+	if (imsg->type == DIRECTORY_AUTH_RESPONSE) {
+		assert_true(ipc_auth_data_decode(&reader, &w->auth_data));
+		w->responses++;
+		w->auth_id = imsg->id;
+		return;
+	}
+	if (imsg->type == DIRECTORY_AUTH_CANCEL) {
+		w->cancels++;
+		return;
+	}
 	assert_int_equal(imsg->type, DIRECTORY_RCPT);
 	assert_true(ipc_rcpt_decode(&reader, &w->question));
 	w->questions++;
@@ -386,6 +406,7 @@ set_up(void **state)
 	w->listener->hostname = strdup("");
 	w->listener->tag = strdup("mx");
 	w->listener->proxy_trusted = strdup("");
+	config_complete_listener(w->listener);
 	service_init(&w->service, w->base);
 	w->service.crowd = crowd_new(-1, 0, 1);
 	w->settings = settings_new(w->base, config);
