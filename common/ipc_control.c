@@ -59,14 +59,60 @@ ipc_pause_encode(struct buf *buf, const struct ipc_pause *pause)
 	buf_add_u8(buf, pause->mda);
 	buf_add_u8(buf, pause->paused);
 	buf_add_u32(buf, pause->caller_uid);
+	buf_add_string(buf, pause->domain);
 }
 
 bool
 ipc_pause_decode(struct buf_reader *reader, struct ipc_pause *pause)
 {
+	memset(pause, 0, sizeof(*pause));
 	pause->mda = buf_get_bool(reader);
 	pause->paused = buf_get_bool(reader);
 	pause->caller_uid = buf_get_u32(reader);
+	buf_get_string(reader, pause->domain, sizeof(pause->domain));
+	if (pause->mda && *pause->domain != '\0')
+		reader->failed = true;
+	return !reader->failed;
+}
+
+void
+ipc_destination_encode(struct buf *buf, const struct ipc_destination *destination)
+{
+	buf_add_string(buf, destination->to);
+	buf_add_string(buf, destination->action);
+	buf_add_u8(buf, destination->state);
+	buf_add_u32(buf, destination->queued);
+	buf_add_u32(buf, destination->waiting);
+	buf_add_u32(buf, destination->in_flight);
+	buf_add_u32(buf, destination->window);
+	buf_add_u32(buf, destination->failures);
+	buf_add_u64(buf, (uint64_t)destination->next_try);
+	buf_add_u64(buf, (uint64_t)destination->last_failure);
+	buf_add_u8(buf, destination->reply.code != 0);
+	if (destination->reply.code != 0)
+		reply_encode(buf, &destination->reply);
+	buf_add_string(buf, destination->host);
+}
+
+bool
+ipc_destination_decode(struct buf_reader *reader, struct ipc_destination *destination)
+{
+	memset(destination, 0, sizeof(*destination));
+	buf_get_string(reader, destination->to, sizeof(destination->to));
+	buf_get_string(reader, destination->action, sizeof(destination->action));
+	destination->state = buf_get_enum(reader, DESTINATION_STATE_COUNT);
+	destination->queued = buf_get_u32(reader);
+	destination->waiting = buf_get_u32(reader);
+	destination->in_flight = buf_get_u32(reader);
+	destination->window = buf_get_u32(reader);
+	destination->failures = buf_get_u32(reader);
+	destination->next_try = (int64_t)buf_get_u64(reader);
+	destination->last_failure = (int64_t)buf_get_u64(reader);
+	if (buf_get_bool(reader))
+		reply_decode(reader, &destination->reply);
+	buf_get_string(reader, destination->host, sizeof(destination->host));
+	if (destination->next_try < 0 || destination->last_failure < 0)
+		reader->failed = true;
 	return !reader->failed;
 }
 

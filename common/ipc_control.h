@@ -12,6 +12,7 @@
  *	SUPERVISOR (struct ipc_control)    DONE (after the supervisor's answer)
  *	STATS                              STATS, DONE: all counters once; smtpctl monitor asks
  *	                                   again
+ *	DESTINATION_LIST (filter)          DESTINATION …, in portions like ENVELOPEs; then DONE
  *	STATUS                             DONE; words are three lines, "MDA running\nMTA …\nSMTP …"
  *
  * The fields of a LINE are separated by tabs: of DOMAIN_LIST the domain; of USER_LIST the address
@@ -36,8 +37,10 @@
 #include "common/stats.h"
 
 enum ipc_control_type {
-	CONTROL_QUEUE_LIST = 1,  /* struct ipc_filter */
-	CONTROL_ENVELOPE,        /* struct transaction, struct envelope */
+	CONTROL_QUEUE_LIST = 1, /* struct ipc_filter */
+	/* struct transaction, struct envelope, and a text (u16 length): the last dialogue that
+	 * failed when an envelope was asked for by its id, else "" */
+	CONTROL_ENVELOPE,
 	CONTROL_QUEUE_LIST_MORE, /* u64 cursor; queue to control only */
 	CONTROL_QUEUE_ACT,       /* struct ipc_act */
 	CONTROL_QUEUE_MESSAGE,   /* struct ipc_filter with an id */
@@ -49,6 +52,9 @@ enum ipc_control_type {
 	CONTROL_STATS,  /* request: no payload; answer: STATS_COUNT u64, u64 uptime in seconds */
 	CONTROL_STATUS, /* no payload */
 	CONTROL_DONE,   /* struct ipc_result; may carry a descriptor */
+	CONTROL_DESTINATION_LIST, /* struct ipc_filter: `to` is "" or "@domain", and the cursor's */
+	CONTROL_DESTINATION,      /* struct ipc_destination */
+	CONTROL_TYPE_END,
 };
 
 struct ipc_filter {
@@ -85,9 +91,35 @@ struct ipc_pause {
 	bool mda; /* which: mda or mta */
 	bool paused;
 	uint32_t caller_uid;
+	char domain[ADDRESS_DOMAIN_MAX + 1]; /* mta: of this destination alone; "" all */
 };
 void ipc_pause_encode(struct buf *, const struct ipc_pause *);
 bool ipc_pause_decode(struct buf_reader *, struct ipc_pause *);
+
+/* A line of mail to other hosts, and what is known of where it goes. */
+enum destination_state {
+	DESTINATION_RUNNING,
+	DESTINATION_PUT_OFF, /* it can't be reached */
+	DESTINATION_PAUSED,
+	DESTINATION_NO_RELAY, /* the relay is away */
+	DESTINATION_STATE_COUNT,
+};
+struct ipc_destination {
+	char to[ADDRESS_TEXT_MAX + 1]; /* a domain, or "via" and smarthosts */
+	char action[ACTION_NAME_MAX + 1];
+	enum destination_state state;
+	uint32_t queued;    /* envelopes in all */
+	uint32_t waiting;   /* of which to be tried as soon as may be */
+	uint32_t in_flight; /* messages */
+	uint32_t window;    /* so many may be, at once */
+	uint32_t failures;  /* to reach it, in a row */
+	int64_t next_try;   /* wall; 0: it isn't put off */
+	int64_t last_failure;
+	struct reply reply; /* that failed last; code 0: none */
+	char host[HOSTNAME_MAX + 1];
+};
+void ipc_destination_encode(struct buf *, const struct ipc_destination *);
+bool ipc_destination_decode(struct buf_reader *, struct ipc_destination *);
 
 enum account_verb {
 	ACCOUNT_DOMAIN_ADD, /* domain */

@@ -15,6 +15,8 @@
 #include "queue/control.h"
 #include "queue/delivery.h"
 #include "queue/mail.h"
+#include "queue/relay.h"
+#include "queue/relay_memory.h"
 
 #define PORTION_MAX 1000
 #define LOOK_AT_MAX 20000 /* messages looked at for one portion */
@@ -42,6 +44,17 @@ struct listing {
 	uint32_t left;
 };
 
+/* How the last attempt at its destination went, when it alone is shown. */
+static void
+add_dialogue(struct listing *listing, const struct entry *entry)
+{
+	const char *dialogue = NULL;
+
+	if (envelope_id_message(listing->filter->given.id) != 0 && entry->line != NULL)
+		dialogue = destination_dialogue(entry->line);
+	buf_add_string(&listing->queue->payload, dialogue == NULL ? "" : dialogue);
+}
+
 static bool
 list_envelope(void *arg, struct entry *entry, const struct transaction *transaction,
     const struct envelope *envelope)
@@ -60,6 +73,7 @@ list_envelope(void *arg, struct entry *entry, const struct transaction *transact
 	buf_clear(&listing->queue->payload);
 	transaction_encode(&listing->queue->payload, transaction);
 	envelope_encode(&listing->queue->payload, envelope);
+	add_dialogue(listing, entry);
 	channel_send(listing->channel, CONTROL_ENVELOPE, listing->imsg->id, listing->imsg->peer, -1,
 	    &listing->queue->payload);
 	return true;
@@ -175,13 +189,20 @@ pause_or_resume(struct queue *queue, struct channel *channel, struct imsg *imsg)
 		channel_reject(channel, imsg, "bad pause");
 		return;
 	}
+	if (*wanted.domain != '\0' && !relay_pause_domain(queue, wanted.domain, wanted.paused)) {
+		send_done(queue, channel, imsg, -1, EX_TEMPFAIL, 0,
+		    "too many domains are paused: resume some first");
+		return;
+	}
 	if (wanted.mda)
 		queue->mda_paused = wanted.paused;
-	else
+	else if (*wanted.domain == '\0')
 		queue->mta_paused = wanted.paused;
 	log_begin(
 	    &line, LOG_LEVEL_INFO, wanted.paused ? "deliveries-paused" : "deliveries-resumed");
 	log_text(&line, "what", wanted.mda ? "mda" : "mta");
+	if (*wanted.domain != '\0')
+		log_text(&line, "for", wanted.domain);
 	log_number(&line, "uid", wanted.caller_uid);
 	log_end(&line);
 	if (!wanted.paused)
@@ -201,6 +222,30 @@ status(struct queue *queue, struct channel *channel, struct imsg *imsg)
 	strlcpy(words, queue->mda_paused ? "MDA paused\n" : "MDA running\n", sizeof(words));
 	strlcat(words, queue->mta_paused ? "MTA paused" : "MTA running", sizeof(words));
 	send_done(queue, channel, imsg, -1, EX_OK, 0, words);
+}
+
+static void
+list_destinations(struct queue *queue, struct channel *channel, struct imsg *imsg)
+{
+	struct ipc_filter filter;
+	struct buf_reader reader;
+	uint64_t next;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_filter_decode(&reader, &filter) || !buf_reader_done(&reader)) {
+		channel_reject(channel, imsg, "bad filter");
+		return;
+	}
+	if (filter.portion == 0 || filter.portion > PORTION_MAX)
+		filter.portion = PORTION_MAX;
+	next = control_destinations(queue, channel, imsg, &filter);
+	if (next == 0) {
+		send_done(queue, channel, imsg, -1, EX_OK, 0, "");
+		return;
+	}
+	buf_clear(&queue->payload);
+	buf_add_u64(&queue->payload, next);
+	channel_send(channel, CONTROL_QUEUE_LIST_MORE, imsg->id, imsg->peer, -1, &queue->payload);
 }
 
 void
@@ -225,6 +270,9 @@ control_receive(struct queue *queue, struct channel *channel, struct imsg *imsg)
 		return;
 	case CONTROL_QUEUE_STATUS:
 		status(queue, channel, imsg);
+		return;
+	case CONTROL_DESTINATION_LIST:
+		list_destinations(queue, channel, imsg);
 		return;
 	default:
 		channel_reject(channel, imsg, "unknown type");

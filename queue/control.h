@@ -33,6 +33,11 @@ struct message *filter_from(const struct filter *, const struct index *, uint64_
 /* The next after one that is still there, or NULL. */
 struct message *filter_next(const struct filter *, const struct index *, const struct message *);
 
+/* Sends a portion of the lines to other hosts, from the filter's cursor on; the next cursor, 0 at
+ * the end. */
+uint64_t control_destinations(
+    struct queue *, struct channel *, const struct imsg *, const struct ipc_filter *);
+
 /* Carries an act out; the number of envelopes that it changed. */
 uint64_t control_act(struct queue *, const struct ipc_act *);
 

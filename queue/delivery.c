@@ -44,7 +44,7 @@ trace_stopped(const struct queue *queue, const struct line *line)
 	log_number(&text, "waiting", line->waiting);
 	log_text(&text, "reason",
 	    queue->phase != QUEUE_RUNNING      ? "the queue isn't running"
-	        : line->kind == ENVELOPE_RELAY ? relay_why_not(queue, line)
+	        : line->kind == ENVELOPE_RELAY ? relay_stop_words(relay_line_stop(queue, line))
 	        : queue->mda_paused            ? "pause mda"
 	                                       : "as many are in flight as the window allows");
 	log_end(&text);

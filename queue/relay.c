@@ -147,28 +147,46 @@ relay_pause_domain(struct queue *queue, const char *domain, bool paused)
 	return true;
 }
 
-const char *
-relay_why_not(const struct queue *queue, const struct line *line)
+enum relay_stop
+relay_line_stop(const struct queue *queue, const struct line *line)
 {
 	const struct relays *relays = queue->relays;
 
 	if (relays->channel == NULL)
-		return "the relay is away";
+		return RELAY_STOP_AWAY;
 	if (queue->mta_paused)
-		return "pause mta";
+		return RELAY_STOP_PAUSED;
 	if (is_paused(relays, line->text))
-		return "pause mta for this domain";
+		return RELAY_STOP_DOMAIN_PAUSED;
 	if (destination_is_put_off(line))
+		return RELAY_STOP_PUT_OFF;
+	return line->in_flight < line->window ? RELAY_STOP_NOT : RELAY_STOP_WINDOW;
+}
+
+const char *
+relay_stop_words(enum relay_stop stop)
+{
+	switch (stop) {
+	case RELAY_STOP_NOT:
+		break;
+	case RELAY_STOP_AWAY:
+		return "the relay is away";
+	case RELAY_STOP_PAUSED:
+		return "pause mta";
+	case RELAY_STOP_DOMAIN_PAUSED:
+		return "pause mta for this domain";
+	case RELAY_STOP_PUT_OFF:
 		return "its destination can't be reached and is put off";
-	if (!line_may_run(line))
+	case RELAY_STOP_WINDOW:
 		return "as many are in flight as the window allows";
-	return NULL;
+	}
+	return "none";
 }
 
 bool
 relay_may_run(const struct queue *queue, const struct line *line)
 {
-	return line->waiting > 0 && relay_why_not(queue, line) == NULL;
+	return line->waiting > 0 && relay_line_stop(queue, line) == RELAY_STOP_NOT;
 }
 
 void

@@ -19,8 +19,17 @@ void relay_set_channel(struct queue *, int fd);
 void relay_line_text(const struct config *, const struct envelope *, char *text, size_t size);
 /* Whether something of the line may be given out now. */
 bool relay_may_run(const struct queue *, const struct line *);
-/* Why not. */
-const char *relay_why_not(const struct queue *, const struct line *);
+/* What keeps it from that. */
+enum relay_stop {
+	RELAY_STOP_NOT,
+	RELAY_STOP_AWAY, /* there is no relay now */
+	RELAY_STOP_PAUSED,
+	RELAY_STOP_DOMAIN_PAUSED,
+	RELAY_STOP_PUT_OFF, /* its destination can't be reached */
+	RELAY_STOP_WINDOW,
+};
+enum relay_stop relay_line_stop(const struct queue *, const struct line *);
+const char *relay_stop_words(enum relay_stop);
 /* A line with work waits for its turn. */
 void relay_add_line(struct queue *, struct line *);
 /* Gives out what may be given out. */

@@ -22,6 +22,7 @@ enum arguments {
 	ARGUMENTS_REQUIRED_FILTER, /* "all" for everything */
 	ARGUMENTS_ENVELOPE,
 	ARGUMENTS_MESSAGE, /* or an envelope */
+	ARGUMENTS_FOR,     /* nothing, or "for" and a domain */
 	ARGUMENTS_TRACE,
 	ARGUMENTS_QUOTA,
 	ARGUMENTS_PASSWORD, /* an address, whose password is asked for */
@@ -49,6 +50,7 @@ static const struct entry entries[] = {
 	{ { "show", "queue" }, COMMAND_SHOW_QUEUE, ARGUMENTS_FILTER, FILTER, 0, 0, 0 },
 	{ { "show", "message" }, COMMAND_SHOW_MESSAGE, ARGUMENTS_MESSAGE, "ENVELOPE-ID|MESSAGE-ID", 0, 0, 0 },
 	{ { "show", "envelope" }, COMMAND_SHOW_ENVELOPE, ARGUMENTS_ENVELOPE, "ENVELOPE-ID", 0, 0, 0 },
+	{ { "show", "relays" }, COMMAND_SHOW_RELAYS, ARGUMENTS_FOR, "[for DOMAIN]", 0, 0, 0 },
 	{ { "show", "stats" }, COMMAND_SHOW_STATS, ARGUMENTS_NONE, "", 0, 0, 0 },
 	{ { "show", "status" }, COMMAND_SHOW_STATUS, ARGUMENTS_NONE, "", 0, 0, 0 },
 	{ { "schedule" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_SCHEDULE, 0, 0 },
@@ -57,11 +59,11 @@ static const struct entry entries[] = {
 	{ { "discover" }, COMMAND_ACT, ARGUMENTS_MESSAGE, "ENVELOPE-ID|MESSAGE-ID", QUEUE_DISCOVER, 0, 0 },
 	{ { "pause", "envelope" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_HOLD, 0, 0 },
 	{ { "pause", "mda" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", PAUSED(true), 0, 0 },
-	{ { "pause", "mta" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", PAUSED(false), 0, 0 },
+	{ { "pause", "mta" }, COMMAND_PAUSE, ARGUMENTS_FOR, "[for DOMAIN]", PAUSED(false), 0, 0 },
 	{ { "pause", "smtp" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_PAUSE_SMTP, 0, 0 },
 	{ { "resume", "envelope" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_UNHOLD, 0, 0 },
 	{ { "resume", "mda" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", RESUMED(true), 0, 0 },
-	{ { "resume", "mta" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", RESUMED(false), 0, 0 },
+	{ { "resume", "mta" }, COMMAND_PAUSE, ARGUMENTS_FOR, "[for DOMAIN]", RESUMED(false), 0, 0 },
 	{ { "resume", "smtp" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_RESUME_SMTP, 0, 0 },
 	{ { "monitor" }, COMMAND_MONITOR, ARGUMENTS_COUNT, "[COUNT]", 0, 0, 0 },
 	{ { "log", "brief" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_BRIEF, 0, 0 },
@@ -372,6 +374,32 @@ parse_id(struct command *command, const struct entry *entry, int argc, char *con
 	return true;
 }
 
+/* "for" and a domain, as it is queued: in lower case, and without a dot at its end. */
+static bool
+parse_for(struct command *command, int argc, char *const argv[], char *error, size_t size)
+{
+	char *domain = command->pause.domain;
+	size_t length;
+
+	if (argc == 0)
+		return true;
+	if (argc != 2 || strcmp(argv[0], "for") != 0)
+		return fail(error, size, "takes nothing, or for and a domain: %s", argv[0]);
+	length = strlen(argv[1]);
+	if (length > 1 && argv[1][length - 1] == '.')
+		length--;
+	if (length >= sizeof(command->pause.domain))
+		return fail(error, size, "not a domain: %s", argv[1]);
+	for (size_t i = 0; i < length; i++)
+		domain[i] = (char)(argv[1][i] >= 'A' && argv[1][i] <= 'Z' ? argv[1][i] + ('a' - 'A')
+		                                                          : argv[1][i]);
+	domain[length] = '\0';
+	if (!address_domain_is_valid(domain, true))
+		return fail(error, size, "not a domain: %s", argv[1]);
+	(void)snprintf(command->filter.to, sizeof(command->filter.to), "@%s", domain);
+	return true;
+}
+
 static bool
 parse_arguments(struct command *command, const struct entry *entry, int argc, char *const argv[],
     char *error, size_t size)
@@ -391,6 +419,8 @@ parse_arguments(struct command *command, const struct entry *entry, int argc, ch
 	case ARGUMENTS_ENVELOPE:
 	case ARGUMENTS_MESSAGE:
 		return parse_id(command, entry, argc, argv, error, size);
+	case ARGUMENTS_FOR:
+		return parse_for(command, argc, argv, error, size);
 	case ARGUMENTS_TRACE:
 		if (argc != 1)
 			return fail(error, size, "one argument: %s", entry->usage);
@@ -448,6 +478,7 @@ command_parse(struct command *command, int argc, char *const argv[], char *error
 	case COMMAND_SHOW_QUEUE:
 	case COMMAND_SHOW_MESSAGE:
 	case COMMAND_SHOW_ENVELOPE:
+	case COMMAND_SHOW_RELAYS:
 	case COMMAND_SHOW_STATS:
 	case COMMAND_SHOW_STATUS:
 	case COMMAND_MONITOR:

@@ -15,6 +15,7 @@ enum command_verb {
 	COMMAND_SHOW_QUEUE,
 	COMMAND_SHOW_MESSAGE,
 	COMMAND_SHOW_ENVELOPE,
+	COMMAND_SHOW_RELAYS,
 	COMMAND_SHOW_STATS,
 	COMMAND_SHOW_STATUS,
 	COMMAND_ACT,        /* schedule, remove, expire, discover, pause and resume envelope */
@@ -30,9 +31,9 @@ struct command {
 	enum command_verb verb;
 	char name[24]; /* "show queue" */
 
-	struct ipc_filter filter;      /* SHOW_QUEUE, SHOW_MESSAGE, SHOW_ENVELOPE, ACT */
-	enum queue_action action;      /* ACT */
-	struct ipc_pause pause;        /* PAUSE */
+	struct ipc_filter filter; /* SHOW_QUEUE, SHOW_MESSAGE, SHOW_ENVELOPE, SHOW_RELAYS, ACT */
+	enum queue_action action; /* ACT */
+	struct ipc_pause pause;   /* PAUSE */
 	struct ipc_control supervisor; /* SUPERVISOR */
 	enum account_verb account;     /* ACCOUNT */
 	bool needs_password;           /* ACCOUNT: one is read, and its hash is the second word */

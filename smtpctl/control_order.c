@@ -81,6 +81,17 @@ decode_list(struct control_order *order, struct buf_reader *reader)
 }
 
 static bool
+decode_destinations(struct control_order *order, struct buf_reader *reader)
+{
+	if (!ipc_filter_decode(reader, &order->filter))
+		return false;
+	set_verb(order, CONTROL_PEER_QUEUE, false, "show relays");
+	order->filter.cursor = 0;
+	control_order_encode_list(order);
+	return true;
+}
+
+static bool
 decode_message(struct control_order *order, struct buf_reader *reader)
 {
 	if (!ipc_filter_decode(reader, &order->filter) || order->filter.id == 0)
@@ -123,6 +134,8 @@ decode_pause(struct control_order *order, struct buf_reader *reader)
 	pause.caller_uid = order->caller_uid;
 	set_verb(order, CONTROL_PEER_QUEUE, true, pause.paused ? "pause" : "resume");
 	add_argument(order, "%s", pause.mda ? "mda" : "mta");
+	if (*pause.domain != '\0')
+		add_argument(order, "for %s", pause.domain);
 	ipc_pause_encode(&order->payload, &pause);
 	return true;
 }
@@ -215,6 +228,8 @@ decode_payload(struct control_order *order, struct buf_reader *reader)
 		return decode_account(order, reader);
 	case CONTROL_SUPERVISOR:
 		return decode_supervisor(order, reader);
+	case CONTROL_DESTINATION_LIST:
+		return decode_destinations(order, reader);
 	case CONTROL_STATS:
 		set_verb(order, CONTROL_PEER_NONE, false, "show stats");
 		return true;
@@ -222,10 +237,12 @@ decode_payload(struct control_order *order, struct buf_reader *reader)
 		set_verb(order, CONTROL_PEER_QUEUE, false, "show status");
 		return true;
 	case CONTROL_ENVELOPE:
+	case CONTROL_DESTINATION:
 	case CONTROL_QUEUE_LIST_MORE:
 	case CONTROL_QUEUE_STATUS:
 	case CONTROL_LINE:
 	case CONTROL_DONE:
+	case CONTROL_TYPE_END:
 		break;
 	}
 	return false;
@@ -238,7 +255,7 @@ control_order_decode(
 	struct buf_reader reader;
 
 	memset(order, 0, sizeof(*order));
-	if (type > CONTROL_DONE)
+	if (type >= CONTROL_TYPE_END)
 		return false;
 	order->type = (enum ipc_control_type)type;
 	order->caller_uid = caller;

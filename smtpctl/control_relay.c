@@ -232,11 +232,18 @@ relay_begin(struct relay *relay, struct control_order *order, void *caller)
 	return waits ? request : NULL;
 }
 
+/* One that comes in portions. */
+static bool
+is_listing(const struct control_order *order)
+{
+	return order->type == CONTROL_QUEUE_LIST || order->type == CONTROL_DESTINATION_LIST;
+}
+
 void
 relay_abandon(struct relay_request *request)
 {
 	request->caller = NULL;
-	if (request->order.type != CONTROL_QUEUE_LIST)
+	if (!is_listing(&request->order))
 		return;
 	if (request->state == REQUEST_WAITS_FOR_PEER)
 		pending_cancel(request->relay->peers[request->peer].pending, request->pending_id);
@@ -249,7 +256,8 @@ void
 relay_continue(struct relay_request *request)
 {
 	if (request->state == REQUEST_WAITS_FOR_CALLER)
-		(void)ask(request, CONTROL_PEER_QUEUE, CONTROL_QUEUE_LIST, &request->order.payload);
+		(void)ask(request, CONTROL_PEER_QUEUE, (uint16_t)request->order.type,
+		    &request->order.payload);
 }
 
 /* The next portion is there: it is asked for once the caller has read the last. */
@@ -264,7 +272,7 @@ receive_more(struct peer *peer, struct channel *channel, struct imsg *imsg)
 		return;
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	cursor = buf_get_u64(&reader);
-	if (!buf_reader_done(&reader) || request->order.type != CONTROL_QUEUE_LIST) {
+	if (!buf_reader_done(&reader) || !is_listing(&request->order)) {
 		channel_reject(channel, imsg, "a listing's cursor was not expected or is bad");
 		return;
 	}
@@ -333,6 +341,7 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 
 	switch (imsg->type) {
 	case CONTROL_ENVELOPE:
+	case CONTROL_DESTINATION:
 	case CONTROL_LINE:
 		pass_on(peer, imsg);
 		break;

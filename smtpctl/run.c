@@ -16,6 +16,7 @@
 #include "smtpctl/run.h"
 #include "smtpctl/show_account.h"
 #include "smtpctl/show_queue.h"
+#include "smtpctl/show_relays.h"
 #include "smtpctl/show_stats.h"
 #include "smtpctl/text.h"
 
@@ -132,6 +133,7 @@ struct listing {
 	const struct command *command;
 	struct transaction transaction;
 	struct envelope envelope;
+	char dialogue[IMSG_PAYLOAD_MAX]; /* of one that is shown alone */
 	uint64_t count;
 };
 
@@ -145,12 +147,17 @@ take_envelope(const struct imsg *imsg, void *arg)
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (imsg->type != CONTROL_ENVELOPE || !transaction_decode(&reader, &listing->transaction) ||
-	    !envelope_decode(&reader, &listing->envelope) || !buf_reader_done(&reader))
+	    !envelope_decode(&reader, &listing->envelope))
+		return false;
+	buf_get_string(&reader, listing->dialogue, sizeof(listing->dialogue));
+	if (!buf_reader_done(&reader))
 		return false;
 	if (output->format == OUTPUT_JSON)
-		show_queue_json(&output->buf, &listing->transaction, &listing->envelope);
+		show_queue_json(
+		    &output->buf, &listing->transaction, &listing->envelope, listing->dialogue);
 	else if (listing->command->verb == COMMAND_SHOW_ENVELOPE)
-		show_envelope(&output->buf, &listing->transaction, &listing->envelope);
+		show_envelope(
+		    &output->buf, &listing->transaction, &listing->envelope, listing->dialogue);
 	else if (output->format == OUTPUT_LINES)
 		show_queue_line(&output->buf, &listing->transaction, &listing->envelope, now);
 	else {
@@ -184,6 +191,43 @@ run_list(const struct command *command, struct client *client, struct output *ou
 		warnx("command failed: no such envelope");
 		status = EX_DATAERR;
 	}
+	free(listing);
+	return status;
+}
+
+static bool
+take_destination(const struct imsg *imsg, void *arg)
+{
+	struct listing *listing = arg;
+	struct ipc_destination destination;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->type != CONTROL_DESTINATION || !ipc_destination_decode(&reader, &destination) ||
+	    !buf_reader_done(&reader))
+		return false;
+	if (listing->count++ == 0)
+		show_relays_head(listing->output);
+	show_relays_row(listing->output, &destination, clock_wall());
+	output_flush_some(listing->output);
+	return true;
+}
+
+static int
+run_relays(const struct command *command, struct client *client, struct output *output)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+	struct ipc_result result;
+	struct buf payload;
+	int status;
+
+	if (listing == NULL)
+		err(EX_OSERR, "list");
+	listing->output = output;
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_filter_encode(&payload, &command->filter);
+	status = exchange_encoded(client, output, CONTROL_DESTINATION_LIST, &payload,
+	    take_destination, listing, &result, NULL);
 	free(listing);
 	return status;
 }
@@ -452,6 +496,8 @@ run_command(const struct command *command, const struct password_hashes *hashes,
 	case COMMAND_SHOW_QUEUE:
 	case COMMAND_SHOW_ENVELOPE:
 		return run_list(command, client, output);
+	case COMMAND_SHOW_RELAYS:
+		return run_relays(command, client, output);
 	case COMMAND_SHOW_MESSAGE:
 		return run_message(command, client, output);
 	case COMMAND_SHOW_STATS:

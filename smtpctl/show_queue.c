@@ -3,6 +3,7 @@
  * scripts read them.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "smtpctl/show_queue.h"
@@ -180,8 +181,8 @@ add_json_time(struct buf *buf, const char *key, int64_t time)
 }
 
 void
-show_queue_json(
-    struct buf *buf, const struct transaction *transaction, const struct envelope *envelope)
+show_queue_json(struct buf *buf, const struct transaction *transaction,
+    const struct envelope *envelope, const char *dialogue)
 {
 	char error[REPLY_TEXT_MAX + 32];
 
@@ -211,6 +212,9 @@ show_queue_json(
 	add_json_text(buf, "state", state_word(envelope->state));
 	format_error(envelope, error, sizeof(error));
 	add_json_text(buf, "error", error);
+	add_json_text(buf, "host", envelope->last_host);
+	if (*dialogue != '\0')
+		add_json_text(buf, "dialogue", dialogue);
 	buf_add_text(buf, "}\n");
 }
 
@@ -321,9 +325,24 @@ add_dsn(struct buf *buf, const struct transaction *transaction, const struct env
 	add_key_text(buf, "dsn-orcpt", envelope->dsn_orcpt);
 }
 
+static void
+add_dialogue(struct buf *buf, const char *dialogue)
+{
+	char line[1024];
+	size_t length;
+
+	while (*dialogue != '\0') {
+		length = strcspn(dialogue, "\n");
+		(void)snprintf(line, sizeof(line), "%.*s", (int)length, dialogue);
+		add_key_text(buf, "dialogue", line);
+		dialogue += length;
+		dialogue += *dialogue == '\n';
+	}
+}
+
 void
-show_envelope(
-    struct buf *buf, const struct transaction *transaction, const struct envelope *envelope)
+show_envelope(struct buf *buf, const struct transaction *transaction,
+    const struct envelope *envelope, const char *dialogue)
 {
 	char error[REPLY_TEXT_MAX + 32];
 	const char *dot;
@@ -337,6 +356,7 @@ show_envelope(
 	add_key_text(buf, "hostname", transaction->client_name);
 	add_key_text(buf, "username", transaction->auth_user);
 	add_key_text(buf, "errorline", error);
+	add_key_text(buf, "errorhost", envelope->last_host);
 	add_key_text(buf, "sockaddr", transaction->client);
 	add_key_address(buf, "sender", &transaction->sender);
 	add_key_address(buf, "rcpt", &envelope->rcpt);
@@ -360,4 +380,9 @@ show_envelope(
 	buf_printf(buf, "\nsize: %" PRIu64 "\nflags: ", transaction->size);
 	add_flags(buf, transaction, envelope, "");
 	buf_add_text(buf, "\n");
+	if (transaction->require_tls)
+		buf_add_text(buf, "require-tls: yes\n");
+	if (transaction->tls_optional)
+		buf_add_text(buf, "tls-required: no\n");
+	add_dialogue(buf, dialogue);
 }

@@ -74,7 +74,7 @@ def read_result(payload):
 
 
 def mail(number, sender=("erin", "client.test"), to=("alice", "example.test"), helo="client.test"):
-    """The payload of an ENVELOPE: the transaction and the envelope."""
+    """The payload of an ENVELOPE: the transaction, the envelope, and no dialogue."""
     def address(parts):
         return text(parts[0]) + text(parts[1])
     transaction = (struct.pack("<IQ", 0x12345678, 1700000000 * 10**6) + address(sender) + b"\1" +
@@ -83,7 +83,7 @@ def mail(number, sender=("erin", "client.test"), to=("alice", "example.test"), h
     envelope = (struct.pack("<QB", 0x12345678 << 32 | number, 0) + address(to) + address(to) +
         text("in") + text("") + b"\0" + text("") + b"\0" +
         struct.pack("<IQQQ", 1, 1700345600, 1700000100, 1700000900) + b"\0\0")
-    return transaction + envelope
+    return transaction + envelope + text("")
 
 
 class Peer:

@@ -36,6 +36,7 @@ AGAIN(ipc_filter, struct ipc_filter)
 AGAIN(ipc_act, struct ipc_act)
 AGAIN(ipc_pause, struct ipc_pause)
 AGAIN(ipc_result, struct ipc_result)
+AGAIN(ipc_destination, struct ipc_destination)
 AGAIN(ipc_rcpt, struct ipc_rcpt)
 AGAIN(ipc_target, struct ipc_target)
 AGAIN(ipc_mailbox_request, struct ipc_mailbox_request)
@@ -141,6 +142,7 @@ static const again_fn decoders[] = {
 	ipc_ticket_keys_again,
 	ipc_key_again,
 	ipc_key_taken_again,
+	ipc_destination_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 

@@ -33,6 +33,7 @@ check_payload(const struct control_order *order)
 	buf_reader_init(&reader, order->payload.data, order->payload.length);
 	switch (order->type) {
 	case CONTROL_QUEUE_LIST:
+	case CONTROL_DESTINATION_LIST:
 		check(ipc_filter_decode(&reader, &filter) && filter.cursor == 0);
 		break;
 	case CONTROL_QUEUE_MESSAGE:
@@ -58,10 +59,12 @@ check_payload(const struct control_order *order)
 	case CONTROL_STATUS:
 		break;
 	case CONTROL_ENVELOPE:
+	case CONTROL_DESTINATION:
 	case CONTROL_QUEUE_LIST_MORE:
 	case CONTROL_QUEUE_STATUS:
 	case CONTROL_LINE:
 	case CONTROL_DONE:
+	case CONTROL_TYPE_END:
 		abort(); /* an answer is no request */
 	}
 	check(buf_reader_done(&reader));

@@ -120,6 +120,14 @@ test_values_out_of_range_are_refused(void **state)
 	buf_add_u8(&buf, 2);
 	buf_add_u8(&buf, 0);
 	buf_add_u32(&buf, 0);
+	buf_add_string(&buf, "");
+	buf_reader_init(&reader, buf.data, buf.length);
+	assert_false(ipc_pause_decode(&reader, &pause));
+
+	/* There is no mda by domain. */
+	buf_clear(&buf);
+	pause = (struct ipc_pause){ .mda = true, .domain = "far.test" };
+	ipc_pause_encode(&buf, &pause);
 	buf_reader_init(&reader, buf.data, buf.length);
 	assert_false(ipc_pause_decode(&reader, &pause));
 	buf_free(&buf);
@@ -166,7 +174,8 @@ test_an_address_too_long_or_with_a_nul_is_refused(void **state)
 static void
 test_a_pause_and_a_result_travel_unchanged(void **state)
 {
-	struct ipc_pause pause = { .mda = true, .paused = true, .caller_uid = 7 }, pause_decoded;
+	struct ipc_pause pause = { .paused = true, .caller_uid = 7, .domain = "far.test" };
+	struct ipc_pause pause_decoded;
 	struct ipc_result result = { .exit_code = 75, .count = 1ULL << 40 }, result_decoded;
 	struct buf_reader reader;
 	struct buf buf;
@@ -180,7 +189,8 @@ test_a_pause_and_a_result_travel_unchanged(void **state)
 	assert_true(ipc_pause_decode(&reader, &pause_decoded));
 	assert_true(ipc_result_decode(&reader, &result_decoded));
 	assert_true(buf_reader_done(&reader));
-	assert_true(pause_decoded.mda && pause_decoded.paused);
+	assert_true(!pause_decoded.mda && pause_decoded.paused);
+	assert_string_equal(pause_decoded.domain, "far.test");
 	assert_int_equal(pause_decoded.caller_uid, 7);
 	assert_int_equal(result_decoded.exit_code, 75);
 	assert_true(result_decoded.count == 1ULL << 40);

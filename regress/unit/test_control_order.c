@@ -187,10 +187,33 @@ test_changes_are_logged_and_looks_are_not(void **state)
 }
 
 static void
+test_relaying_to_one_domain_is_paused_and_shown(void **state)
+{
+	struct ipc_pause pause = { .paused = true, .domain = "far.test" };
+	struct ipc_filter filter = { .to = "@far.test", .cursor = 7, .portion = 1000000 };
+
+	(void)state;
+	buf_clear(&buf);
+	ipc_pause_encode(&buf, &pause);
+	assert_true(decode(CONTROL_QUEUE_PAUSE));
+	assert_string_equal(order.arguments, "mta for far.test");
+	control_order_free(&order);
+	buf_clear(&buf);
+	ipc_filter_encode(&buf, &filter);
+	assert_true(decode(CONTROL_DESTINATION_LIST));
+	assert_false(order.logged);
+	assert_int_equal(order.peer, CONTROL_PEER_QUEUE);
+	/* Where to begin, and how much at a time, isn't the caller's to say. */
+	assert_true(order.filter.cursor == 0 && order.filter.portion < 1000);
+	control_order_free(&order);
+}
+
+static void
 test_answers_unknown_types_and_bad_payloads_are_no_requests(void **state)
 {
-	static const uint16_t types[] = { 0, CONTROL_ENVELOPE, CONTROL_QUEUE_LIST_MORE,
-		CONTROL_QUEUE_STATUS, CONTROL_LINE, CONTROL_DONE, CONTROL_DONE + 1, UINT16_MAX };
+	static const uint16_t types[] = { 0, CONTROL_ENVELOPE, CONTROL_DESTINATION,
+		CONTROL_QUEUE_LIST_MORE, CONTROL_QUEUE_STATUS, CONTROL_LINE, CONTROL_DONE,
+		CONTROL_TYPE_END, UINT16_MAX };
 	struct ipc_filter filter = { .id = 0 };
 
 	(void)state;
@@ -223,6 +246,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_long_arguments_are_cut, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_changes_are_logged_and_looks_are_not, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_relaying_to_one_domain_is_paused_and_shown, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_answers_unknown_types_and_bad_payloads_are_no_requests, set_up, tear_down),
 	};

@@ -640,6 +640,118 @@ what_was_not_begun_comes_back_at_the_end(void **state)
 	assert_int_equal(entry->state, ENTRY_READY);
 }
 
+/* Control. */
+
+static struct end control;
+
+static void
+on_control(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	control_receive(&queue, channel, imsg);
+}
+
+/* The queue's answers to a request, as frames of `control`. */
+static void
+ask_queue(uint16_t type, const struct ipc_filter *filter)
+{
+	struct channel *channel = channel_new(
+	    queue.base, "control", connect_end(&control), on_control, on_closed, &control);
+	struct buf buf;
+
+	buf_init(&buf, 16384);
+	ipc_filter_encode(&buf, filter);
+	channel_send(control.channel, type, 1, 0, -1, &buf);
+	buf_free(&buf);
+	turn();
+	channel_free(channel);
+}
+
+static void
+lines_are_listed_with_what_is_known_of_them(void **state)
+{
+	struct ipc_filter filter = { .to = "@dead.test" };
+	struct ipc_destination destination;
+	struct buf_reader reader;
+	struct frame *frame;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++)
+		commit_to(ids[i], "dead.test");
+	commit_to(ids[10], "far.test");
+	run();
+	answer_task(find_task_to("dead.test"), 451, RELAY_FAULT_DESTINATION);
+	ask_queue(CONTROL_DESTINATION_LIST, &filter);
+	frame = find_frame(&control, CONTROL_DESTINATION, 1);
+	assert_non_null(frame);
+	buf_reader_init(&reader, frame->payload, frame->length);
+	assert_true(ipc_destination_decode(&reader, &destination));
+	assert_string_equal(destination.to, "dead.test");
+	assert_string_equal(destination.action, "out");
+	assert_int_equal(destination.state, DESTINATION_PUT_OFF);
+	assert_int_equal(destination.queued, 10);
+	assert_int_equal(destination.in_flight, RELAY_WINDOW_FIRST - 1);
+	assert_int_equal(destination.failures, 1);
+	assert_int_equal(destination.reply.code, 451);
+	assert_true(destination.next_try > clock_wall());
+	assert_int_equal(control.count, 2);
+	assert_int_equal(control.frames[1].type, CONTROL_DONE);
+	drop_end(&control);
+}
+
+static void
+lines_are_listed_in_portions(void **state)
+{
+	struct ipc_filter filter = { .portion = 1 };
+	struct buf_reader reader;
+	struct frame *frame;
+	unsigned lines = 0;
+
+	(void)state;
+	commit_to(ids[0], "far.test");
+	commit_to(ids[1], "other.test");
+	do {
+		ask_queue(CONTROL_DESTINATION_LIST, &filter);
+		if (find_frame(&control, CONTROL_DESTINATION, 1) != NULL)
+			lines++;
+		assert_true(control.count <= 2);
+		frame = find_frame(&control, CONTROL_QUEUE_LIST_MORE, 1);
+		if (frame != NULL) {
+			buf_reader_init(&reader, frame->payload, frame->length);
+			filter.cursor = buf_get_u64(&reader);
+			assert_true(buf_reader_done(&reader));
+		}
+		drop_end(&control);
+	} while (frame != NULL);
+	assert_int_equal(lines, 2);
+}
+
+static void
+an_envelope_is_shown_with_its_destination_s_dialogue(void **state)
+{
+	struct ipc_filter filter = { .id = envelope_id_make(ids[0], 1) };
+	char dialogue[IPC_RELAY_DIALOGUE_MAX + 1];
+	struct transaction transaction;
+	struct envelope envelope;
+	struct buf_reader reader;
+	struct frame *frame;
+
+	(void)state;
+	commit_to(ids[0], "dead.test");
+	run();
+	answer_all(451, RELAY_FAULT_DESTINATION);
+	ask_queue(CONTROL_QUEUE_LIST, &filter);
+	frame = find_frame(&control, CONTROL_ENVELOPE, 1);
+	assert_non_null(frame);
+	buf_reader_init(&reader, frame->payload, frame->length);
+	assert_true(transaction_decode(&reader, &transaction));
+	assert_true(envelope_decode(&reader, &envelope));
+	buf_get_string(&reader, dialogue, sizeof(dialogue));
+	assert_true(buf_reader_done(&reader));
+	assert_string_equal(dialogue, "far.test: can't connect\n");
+	drop_end(&control);
+}
+
 /* The relay itself. */
 
 static void
@@ -930,6 +1042,9 @@ main(void)
 		TEST(this_host_s_own_faults_put_a_line_off_for_less),
 		TEST(a_host_that_only_refuses_recipients_is_not_put_off),
 		TEST(dead_destinations_leave_room_for_others),
+		TEST(lines_are_listed_with_what_is_known_of_them),
+		TEST(lines_are_listed_in_portions),
+		TEST(an_envelope_is_shown_with_its_destination_s_dialogue),
 		TEST(schedule_tries_what_is_put_off),
 		TEST(pauses_hold_all_or_one_domain),
 		TEST(what_is_removed_in_flight_is_gone_when_it_fails),

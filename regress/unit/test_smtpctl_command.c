@@ -109,6 +109,18 @@ test_pause_and_resume_name_their_part(void **state)
 	assert_false(command.pause.mda || command.pause.paused);
 	assert_true(parse("pause mta", &command));
 	assert_true(!command.pause.mda && command.pause.paused);
+	assert_string_equal(command.pause.domain, "");
+	assert_true(parse("pause mta for Far.Test.", &command));
+	assert_string_equal(command.pause.domain, "far.test");
+	assert_false(parse("pause mta far.test", &command));
+	assert_false(parse("pause mta for", &command));
+	assert_false(parse("pause mta for -", &command));
+	assert_false(parse("pause mda for far.test", &command));
+	assert_true(parse("show relays", &command));
+	assert_int_equal(command.verb, COMMAND_SHOW_RELAYS);
+	assert_string_equal(command.filter.to, "");
+	assert_true(parse("show relays for far.test", &command));
+	assert_string_equal(command.filter.to, "@far.test");
 	assert_true(parse("pause smtp", &command));
 	assert_int_equal(command.verb, COMMAND_SUPERVISOR);
 	assert_int_equal(command.supervisor.verb, CONTROL_PAUSE_SMTP);

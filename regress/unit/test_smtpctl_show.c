@@ -10,6 +10,7 @@
 
 #include "smtpctl/show_account.h"
 #include "smtpctl/show_queue.h"
+#include "smtpctl/show_relays.h"
 #include "smtpctl/show_stats.h"
 #include "smtpctl/text.h"
 
@@ -167,7 +168,7 @@ test_json_of_hostile_addresses_is_one_valid_line(void **state)
 
 	(void)state;
 	make_hostile();
-	show_queue_json(&output.buf, &transaction, &envelope);
+	show_queue_json(&output.buf, &transaction, &envelope, "");
 	text = shown();
 	assert_memory_equal(text, "{\"id\":\"1234567800000001\",\"message\":\"12345678\",", 46);
 	for (; *text != '\n'; text += length) {
@@ -191,7 +192,7 @@ test_json_names_every_part(void **state)
 {
 	(void)state;
 	envelope.last_try = 0;
-	show_queue_json(&output.buf, &transaction, &envelope);
+	show_queue_json(&output.buf, &transaction, &envelope, "");
 	assert_string_equal(shown(),
 	    "{\"id\":\"1234567800000001\",\"message\":\"12345678\",\"source\":\"inet4\","
 	    "\"agent\":\"mda\",\"flags\":[],\"client\":\"192.0.2.1\",\"client_name\":\"client."
@@ -200,7 +201,7 @@ test_json_names_every_part(void **state)
 	    "\"to\":\"info@example.test\",\"dest\":\"alice@example.test\",\"command\":\"\","
 	    "\"action\":\"in\",\"size\":1234,\"created\":1700000000,\"expires\":1700345600,"
 	    "\"last_try\":null,\"next_try\":1700000900,\"tries\":2,\"state\":\"pending\","
-	    "\"error\":\"452 4.2.2 mailbox full\"}\n");
+	    "\"error\":\"452 4.2.2 mailbox full\",\"host\":\"\"}\n");
 }
 
 static void
@@ -250,7 +251,7 @@ test_an_envelope_is_shown_as_keys_and_values(void **state)
 	transaction.dsn_return = DSN_RETURN_HEADERS;
 	envelope.dsn_notify = DSN_NOTIFY_SUCCESS | DSN_NOTIFY_DELAY;
 	strcpy(envelope.dsn_orcpt, "rfc822;x\n");
-	show_envelope(&output.buf, &transaction, &envelope);
+	show_envelope(&output.buf, &transaction, &envelope, "");
 	assert_string_equal(shown(),
 	    "version: 3\ndispatcher: in\ntype: mda\nhelo: client.test\nhostname: client.test\n"
 	    "errorline: 452 4.2.2 mailbox full\nsockaddr: 192.0.2.1\nsender: erin@client.test\n"
@@ -258,6 +259,90 @@ test_an_envelope_is_shown_as_keys_and_values(void **state)
 	    "last-try: 1700000100\nnext-try: 1700000900\nexpire: 1700345600\nretry: 2\n"
 	    "dsn-notify: SUCCESS,DELAY\ndsn-ret: HDRS\ndsn-orcpt: rfc822;x\\012\n"
 	    "esc-class: 4\nesc-code: 2.2\nstate: pending\nsize: 1234\nflags: \n");
+}
+
+static void
+test_what_another_host_said_is_shown_with_its_envelope(void **state)
+{
+	const char *dialogue = "mx: >>> MAIL\nmx: <<< 451 \033[2J|\n", *text;
+
+	(void)state;
+	strcpy(envelope.last_host, "mx.far.test");
+	show_envelope(&output.buf, &transaction, &envelope, dialogue);
+	text = shown();
+	assert_non_null(strstr(text, "\nerrorhost: mx.far.test\n"));
+	assert_non_null(
+	    strstr(text, "\ndialogue: mx: >>> MAIL\ndialogue: mx: <<< 451 \\033[2J\\174\n"));
+	buf_clear(&output.buf);
+	show_queue_json(&output.buf, &transaction, &envelope, dialogue);
+	assert_non_null(strstr(
+	    shown(), ",\"host\":\"mx.far.test\",\"dialogue\":\"mx: >>> MAIL\\u000amx: <<< 451 "));
+}
+
+static struct ipc_destination
+make_destination(void)
+{
+	struct ipc_destination destination = {
+		.to = "far.test",
+		.action = "out",
+		.state = DESTINATION_PUT_OFF,
+		.queued = 1000000,
+		.waiting = 999990,
+		.in_flight = 1,
+		.window = 1,
+		.failures = 3,
+		.next_try = NOW + 900,
+		.last_failure = NOW - 60,
+		.host = "mx.far.test",
+	};
+
+	reply_set(&destination.reply, 451, "4.4.1", "no answer from mx.far.test");
+	return destination;
+}
+
+static void
+test_destinations_are_listed_in_three_forms(void **state)
+{
+	struct ipc_destination destination = make_destination();
+
+	(void)state;
+	output.format = OUTPUT_LINES;
+	show_relays_head(&output);
+	show_relays_row(&output, &destination, NOW);
+	assert_string_equal(shown(),
+	    "far.test|out|put-off|1000000|1|1|3|900|1700000540|mx.far.test|"
+	    "451 4.4.1 no answer from mx.far.test\n");
+	buf_clear(&output.buf);
+	output.format = OUTPUT_JSON;
+	show_relays_row(&output, &destination, NOW);
+	assert_string_equal(shown(),
+	    "{\"to\":\"far.test\",\"action\":\"out\",\"state\":\"put-off\",\"queued\":1000000,"
+	    "\"ready\":999990,\"in_flight\":1,\"window\":1,\"failures\":3,"
+	    "\"next_try\":1700001500,\"last_failure\":1700000540,\"host\":\"mx.far.test\","
+	    "\"error\":\"451 4.4.1 no answer from mx.far.test\"}\n");
+	buf_clear(&output.buf);
+	output.format = OUTPUT_TABLE;
+	show_relays_head(&output);
+	show_relays_row(&output, &destination, NOW);
+	assert_string_equal(shown(),
+	    "TO                                   ACTION   STATE    WAITING SENT WINDOW NEXT\n"
+	    "far.test                             out      put-off  1000000    1      1  15m\n"
+	    "    451 4.4.1 no answer from mx.far.test\n");
+}
+
+static void
+test_a_table_of_destinations_fits_its_width(void **state)
+{
+	struct ipc_destination destination = make_destination();
+
+	(void)state;
+	memset(destination.to, 'd', sizeof(destination.to) - 1);
+	memset(destination.action, 'a', sizeof(destination.action) - 1);
+	memset(destination.reply.text, 'r', sizeof(destination.reply.text) - 1);
+	output.format = OUTPUT_TABLE;
+	show_relays_head(&output);
+	show_relays_row(&output, &destination, NOW);
+	assert_int_equal(widest(shown()), 80);
 }
 
 static bool
@@ -400,6 +485,12 @@ main(void)
 		    test_aliases_and_domains_are_listed_in_three_forms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_counters_are_sorted_and_have_both_uptimes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_what_another_host_said_is_shown_with_its_envelope, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_destinations_are_listed_in_three_forms, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_a_table_of_destinations_fits_its_width, set_up, tear_down),
 		cmocka_unit_test(test_stats_of_another_size_are_refused),
 		cmocka_unit_test_setup_teardown(
 		    test_monitor_shows_gauges_and_growth, set_up, tear_down),
