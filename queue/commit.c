@@ -33,6 +33,9 @@ struct commit {
 	struct commit_item *items;
 	size_t item_count;
 	size_t item_capacity;
+	uint32_t *kept; /* a ring: ids of the messages whose first try is kept */
+	size_t kept_size;
+	size_t kept_next;
 	uint32_t *removals;
 	size_t removal_count;
 	size_t removal_capacity;
@@ -77,11 +80,13 @@ commit_open(struct queue *queue)
 	if (commit == NULL)
 		fatalx("out of memory");
 	queue->commit = commit;
+	commit->kept_size = queue->kept_limit;
+	commit->kept = calloc(commit->kept_size + 1, sizeof(*commit->kept));
 	commit->turn = event_new(queue->base, -1, 0, commit_event, queue);
 	commit->wait = evtimer_new(queue->base, commit_event, queue);
 	commit->states = evtimer_new(queue->base, commit_event, queue);
-	if (commit->turn == NULL || commit->wait == NULL || commit->states == NULL ||
-	    event_priority_set(commit->turn, 1) == -1 ||
+	if (commit->kept == NULL || commit->turn == NULL || commit->wait == NULL ||
+	    commit->states == NULL || event_priority_set(commit->turn, 1) == -1 ||
 	    event_priority_set(commit->wait, 0) == -1 ||
 	    event_priority_set(commit->states, 0) == -1)
 		fatalx("out of memory");
@@ -96,6 +101,7 @@ commit_close(struct queue *queue)
 	event_free(commit->wait);
 	event_free(commit->states);
 	free(commit->items);
+	free(commit->kept);
 	free(commit->removals);
 	free(commit->fresh);
 	free(commit);
@@ -190,29 +196,24 @@ commit_remove_large(struct queue *queue, uint32_t message_id)
 	commit->removals[commit->removal_count++] = message_id;
 }
 
-static bool
-is_ready(const struct message *message)
-{
-	for (uint32_t i = 0; i < message->count; i++) {
-		if (message->entries[i].state == ENTRY_READY)
-			return true;
-	}
-	return false;
-}
-
-/* Not of what waits for its time: it would take the place of mail that goes at once. */
+/* The messages that came last: what waits for long keeps nothing from mail that comes. */
 static void
 keep_first_try(struct queue *queue, struct message *message, struct commit_item *item)
 {
-	if (!is_ready(message))
+	struct commit *commit = queue->commit;
+	struct message *oldest;
+
+	if (commit->kept_size == 0)
 		return;
-	if (item->fd != -1 && queue->kept_descriptors >= queue->kept_limit)
-		return;
+	oldest = index_find(queue->index, commit->kept[commit->kept_next]);
+	if (oldest != NULL)
+		mail_drop_first_try(oldest);
 	message->first = first_try_new(item->fd, item->head, item->head_length);
-	if (message->first != NULL && item->fd != -1) {
-		queue->kept_descriptors++;
-		item->fd = -1;
-	}
+	if (message->first == NULL)
+		return;
+	item->fd = -1;
+	commit->kept[commit->kept_next] = message->id;
+	commit->kept_next = (commit->kept_next + 1) % commit->kept_size;
 }
 
 /* Not begun at once: the journal is in the middle of something. */
@@ -262,8 +263,8 @@ item_durable(struct queue *queue, struct commit_item *item)
 	if (message == NULL)
 		fatalx("out of memory");
 	stats_add(STATS_QUEUE_ENQUEUED, message->count);
-	mail_schedule(queue, message);
 	keep_first_try(queue, message, item);
+	mail_schedule(queue, message);
 	note_fresh(queue->commit, item->message_id);
 }
 

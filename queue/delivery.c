@@ -226,7 +226,7 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply, const
 	uint32_t due;
 
 	stats_add(STATS_DELIVERY_TEMPFAIL, 1);
-	mail_drop_first_try(queue, message);
+	mail_drop_first_try(message);
 	entry->next_try = retry_now() +
 	    retry_delay(
 	        entry->tries, config->queue_retry_first, config->queue_retry_max, jitter(entry));

@@ -41,14 +41,12 @@ first_try_new(int fd, const uint8_t *head, size_t length)
 }
 
 void
-mail_drop_first_try(struct queue *queue, struct message *message)
+mail_drop_first_try(struct message *message)
 {
 	if (message->first == NULL)
 		return;
-	if (message->first->fd != -1) {
+	if (message->first->fd != -1)
 		close(message->first->fd);
-		queue->kept_descriptors--;
-	}
 	free(message->first);
 	message->first = NULL;
 }
@@ -121,7 +119,7 @@ static void
 remove_message(struct queue *queue, struct message *message)
 {
 	journal_drop(queue->journal, &message->location);
-	mail_drop_first_try(queue, message);
+	mail_drop_first_try(message);
 	if (message->is_large)
 		commit_remove_large(queue, message->id);
 	index_remove(queue->index, message);
@@ -584,7 +582,6 @@ mail_open(struct queue *queue, struct message *message, bool last_use)
 			return fcntl(message->first->fd, F_DUPFD_CLOEXEC, 0);
 		fd = message->first->fd;
 		message->first->fd = -1;
-		queue->kept_descriptors--;
 		return fd;
 	}
 	if (!body_start(queue, message, &start))
@@ -686,7 +683,7 @@ message_moved(
 		free(data);
 		return;
 	}
-	mail_drop_first_try(queue, message);
+	mail_drop_first_try(message);
 	journal_drop(queue->journal, from);
 	journal_hold(queue->journal, to);
 	message->location = *to;

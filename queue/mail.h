@@ -14,7 +14,7 @@ struct first_try {
 	uint8_t head[]; /* of its record's payload */
 };
 struct first_try *first_try_new(int fd, const uint8_t *head, size_t length);
-void mail_drop_first_try(struct queue *, struct message *);
+void mail_drop_first_try(struct message *);
 
 /* The journal's callbacks, but for batch_done. */
 void mail_handler(struct queue *, struct journal_handler *);

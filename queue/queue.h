@@ -64,8 +64,7 @@ struct queue {
 	size_t in_flight;
 	int64_t last_wall; /* when the spool was last written before this start */
 	int64_t lost;      /* seconds from then to this start that count for nobody's waiting */
-	size_t kept_descriptors; /* of first tries */
-	size_t kept_limit;
+	size_t kept_limit; /* messages that keep what their first try needs, and a descriptor */
 };
 
 /* Requests to the directory, by whom the answer is for. */

@@ -35,12 +35,12 @@ smtp limit max-rcpt 10000
 smtp limit sessions-per-address 1000
 queue segment-size 64M
 """
-# One destination that nothing serves, and mailboxes whose owners' homes are not there.
+# One destination that refuses connections, and mailboxes whose owners' homes are not there.
 RULES = """
 table gone file:@BASE@/gone
 table homes file:@BASE@/homes
 action "in" maildir virtual <accounts>
-action "out" relay
+action "out" relay host "smtp+notls://127.0.0.1:9"
 action "gone" maildir "@BASE@/missing/%{dest.user}/Maildir" virtual <gone> userbase <homes>
 match from any for domain <accounts> action "in"
 match from any for domain "gone.test" action "gone"

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from postern import wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
 
@@ -18,7 +17,7 @@ ENVELOPES = 20000
 
 @pytest.fixture
 def grown(make_postern):
-    """20,000 envelopes of ten senders for a destination that nothing serves: half of them fifty a
+    """20,000 envelopes of ten senders for a destination that refuses connections: half of them fifty a
     message, half one. Segments are small, so that there are several."""
     postern = make_postern(rules=growth.rules,
         extra="smtp limit max-mails 100000\nqueue segment-size 4M")
@@ -79,14 +78,3 @@ def test_a_listing_that_nobody_reads_holds_up_nobody(grown):
         listing.kill()
         listing.stdout.close()
         listing.wait()
-
-
-def test_deliveries_begin_from_memory_whatever_waits_for_a_relay(grown):
-    """What is kept of a message for its first delivery is not kept by mail that only waits: the
-    queue holds no descriptors of it."""
-    (queue,) = grown.pids("queue")
-
-    def descriptors():
-        links = [str(link.readlink()) for link in pathlib.Path(f"/proc/{queue}/fd").iterdir()]
-        return sum(1 for link in links if "memfd:" in link)
-    wait_for(lambda: descriptors() < 20, what="descriptors of mail to relay are closed")

@@ -104,6 +104,18 @@ a_temporary_failure_waits_and_is_remembered(void **state)
 	assert_string_equal(transaction.sender.local, "erin");
 }
 
+/* Nobody serves any of these: the one that waits longest makes room. */
+static void
+the_mail_that_came_last_keeps_what_its_first_try_needs(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i <= KEPT; i++)
+		commit_one(ids[i]);
+	assert_null(index_find(queue.index, ids[0])->first);
+	for (unsigned i = 1; i <= KEPT; i++)
+		assert_non_null(index_find(queue.index, ids[i])->first);
+}
+
 static void
 only_a_command_that_an_alias_has_is_run(void **state)
 {
@@ -479,6 +491,7 @@ main(void)
 		TEST(a_delivered_envelope_is_gone_also_after_a_crash),
 		TEST(a_dead_mda_s_deliveries_are_tried_again_as_maybe_delivered),
 		TEST(an_mda_can_not_answer_for_what_it_was_not_given),
+		TEST(the_mail_that_came_last_keeps_what_its_first_try_needs),
 		TEST(only_a_command_that_an_alias_has_is_run),
 		TEST(a_sender_of_as_many_mailboxes_as_a_report_may_have_is_told),
 		TEST(a_sender_of_too_many_mailboxes_is_not_waited_for_but_the_postmaster_told),

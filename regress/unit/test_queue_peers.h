@@ -38,6 +38,7 @@
 #include "queue/mda.h"
 #include "queue/relay.h"
 
+#define KEPT 8 /* messages that keep what their first try needs */
 #ifndef FRAMES
 #define FRAMES 256
 #endif
@@ -280,10 +281,10 @@ open_queue(void)
 	handler.batch_done = commit_batch_done;
 	assert_int_equal(
 	    journal_open(&queue.journal, &queue.spool, &options, &handler), JOURNAL_OPENED);
+	queue.kept_limit = KEPT;
 	commit_open(&queue);
 	intake_open(&queue);
 	mda_open(&queue);
-	queue.kept_limit = 100;
 	queue.phase = QUEUE_RUNNING;
 	mail_recovered(&queue);
 }
@@ -301,7 +302,7 @@ close_queue(void)
 	while ((message = index_from(queue.index, 0)) != NULL) {
 		for (uint32_t i = 0; i < message->count; i++)
 			scheduler_detach(queue.scheduler, &message->entries[i]);
-		mail_drop_first_try(&queue, message);
+		mail_drop_first_try(message);
 		index_remove(queue.index, message);
 	}
 	bounce_close(&queue);
