@@ -27,6 +27,7 @@
 #include "lookup/auth.h"
 #include "lookup/expand.h"
 #include "lookup/mailbox.h"
+#include "lookup/senders.h"
 #include "lookup/site.h"
 #include "lookup/usage.h"
 
@@ -195,6 +196,8 @@ receive_recipient(struct peer *peer, const struct imsg *imsg)
 	struct buf_reader reader;
 	struct ipc_rcpt rcpt;
 	struct expanded expanded;
+	struct reply refusal;
+	struct buf *frame;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_rcpt_decode(&reader, &rcpt) || !buf_reader_done(&reader)) {
@@ -204,6 +207,12 @@ receive_recipient(struct peer *peer, const struct imsg *imsg)
 	/* The queue alone asks for mail of its own. */
 	if (peer->program == PROGRAM_LISTENER && rcpt.client_family == CLIENT_INTERNAL) {
 		channel_reject(peer->channel, imsg, "a listener that says it is the queue");
+		return;
+	}
+	if (*rcpt.auth_user != '\0' && !senders_allow(directory.site, &rcpt, &refusal)) {
+		frame = payload();
+		reply_encode(frame, &refusal);
+		channel_send(peer->channel, DIRECTORY_RCPT_DONE, imsg->id, 0, -1, frame);
 		return;
 	}
 	expand_recipient(directory.site, &rcpt, &expanded);
