@@ -568,6 +568,16 @@ build(struct queue *queue, struct job *job, struct loaded *loaded, struct buf *t
 	free(returned);
 }
 
+static bool
+has_eight_bit(const struct buf *text)
+{
+	for (size_t i = 0; i < text->length; i++) {
+		if (text->data[i] >= 0x80)
+			return true;
+	}
+	return false;
+}
+
 static void
 encode_head(struct queue *queue, struct job *job, const struct loaded *loaded,
     const struct buf *text, struct buf *head, struct transaction *transaction)
@@ -585,7 +595,9 @@ encode_head(struct queue *queue, struct job *job, const struct loaded *loaded,
 	strlcpy(transaction->client, "local", sizeof(transaction->client));
 	strlcpy(transaction->helo, queue->config->hostname, sizeof(transaction->helo));
 	transaction->smtputf8 = loaded->transaction.smtputf8;
-	transaction->eight_bit = true;
+	/* RFC 8689 5: what is told of a message is protected as it was. */
+	transaction->require_tls = loaded->transaction.require_tls;
+	transaction->eight_bit = has_eight_bit(text);
 	transaction->is_bounce = true;
 	transaction->size = text->length;
 	transaction->body_crc32c = crc32c(0, text->data, text->length);
@@ -703,9 +715,10 @@ stage(struct queue *queue, struct job *job)
 	buf_init(&text, 4 * 1024 * 1024);
 	buf_init(&head, 4 * 1024 * 1024);
 	job->dsn_id = intake_new_id(queue);
-	/* RFC 3461 4.3: the whole message only for failures, and only when asked for. */
+	/* RFC 3461 4.3: the whole message only for failures, and only when asked for. RFC 8689 5:
+	 * and not of one that needs TLS. */
 	full = job->kind == DSN_FAILED && loaded.transaction.dsn_return == DSN_RETURN_FULL &&
-	    loaded.transaction.size <= FULL_MAX;
+	    loaded.transaction.size <= FULL_MAX && !loaded.transaction.require_tls;
 	build(queue, job, &loaded, &text, full);
 	/* A first begin makes sure that the effects' needs are noted in the segment that gets it.
 	 */

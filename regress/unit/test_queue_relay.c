@@ -965,6 +965,48 @@ the_next_host_reports_what_it_has_taken_the_report_of(void **state)
 }
 
 static void
+what_needs_tls_is_returned_without_its_text_and_with_the_same_need(void **state)
+{
+	struct transaction transaction = {
+		.message_id = ids[0],
+		.created_us = clock_wall_us(),
+		.size = 11,
+		.sender = { "erin", "client.test" },
+		.require_tls = true,
+		.eight_bit = true,
+		.dsn_return = DSN_RETURN_FULL,
+	};
+	struct message *report;
+	struct envelope envelope;
+	const char *text;
+	struct buf buf;
+
+	(void)state;
+	send_rcpt(ids[0], 1, "bob", "far.test");
+	buf_init(&buf, 16384);
+	transaction_encode(&buf, &transaction);
+	channel_send(listener.channel, LISTENER_QUEUE_COMMIT, 7, ids[0],
+	    make_memfd("A: b\r\n\r\n\xff\r\n", true), &buf);
+	buf_free(&buf);
+	turn();
+	run();
+	assert_non_null(find_task(0));
+	assert_true(task.require_tls);
+	assert_true(task.eight_bit);
+	answer_all(550, RELAY_FAULT_NONE);
+	text = read_report(ids[0]);
+	assert_non_null(text);
+	/* RFC 8689 5 */
+	assert_non_null(strstr(text, "text/rfc822-headers"));
+	assert_null(strstr(text, "\xff"));
+	report = index_from(queue.index, 0);
+	assert_true(mail_load(&queue, &report->entries[0], &transaction, &envelope));
+	assert_true(transaction.is_bounce);
+	assert_true(transaction.require_tls);
+	assert_false(transaction.eight_bit);
+}
+
+static void
 the_postmaster_reads_the_dialogue(void **state)
 {
 	struct transaction transaction = {
@@ -1059,6 +1101,7 @@ main(void)
 		TEST(a_success_is_reported_as_relayed),
 		TEST(a_success_owed_after_a_crash_is_reported_as_relayed),
 		TEST(the_next_host_reports_what_it_has_taken_the_report_of),
+		TEST(what_needs_tls_is_returned_without_its_text_and_with_the_same_need),
 		TEST(the_postmaster_reads_the_dialogue),
 		TEST(dialogues_are_kept_up_to_a_bound),
 	};
