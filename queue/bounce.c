@@ -701,7 +701,7 @@ stage(struct queue *queue, struct job *job)
 {
 	struct loaded loaded;
 	struct transaction transaction;
-	struct commit_item item = { .fd = -1, .done = committed, .owner = job };
+	struct commit_item item = { .fd = -1, .file = -1, .done = committed, .owner = job };
 	struct buf text, head;
 	enum journal_result result = JOURNAL_TOO_LARGE;
 	uint8_t *to;

@@ -5,6 +5,7 @@
  * libevent serves the low one only in turns that bring nothing else, so steady input would put it
  * off.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 
 #define BATCH_ITEMS_MAX 512
 #define BATCH_BYTES_MAX (4 * 1024 * 1024)
+#define BATCH_FILES_MAX (64 * 1024 * 1024) /* bytes */
 #define STATES_MS       900
 #define SOON_MS         20
 #define WAIT_MS         5
@@ -36,6 +38,7 @@ struct commit {
 	uint32_t *kept; /* a ring: ids of the messages whose first try is kept */
 	size_t kept_size;
 	size_t kept_next;
+	uint64_t file_bytes; /* of the items' files */
 	uint32_t *removals;
 	size_t removal_count;
 	size_t removal_capacity;
@@ -159,7 +162,8 @@ commit_message(struct queue *queue, const struct commit_item *item)
 		commit->item_capacity = capacity;
 	}
 	commit->items[commit->item_count++] = *item;
-	if (commit->item_count >= BATCH_ITEMS_MAX ||
+	commit->file_bytes += item->file_size;
+	if (commit->item_count >= BATCH_ITEMS_MAX || commit->file_bytes >= BATCH_FILES_MAX ||
 	    journal_staged(queue->journal, JOURNAL_FIRST) >= BATCH_BYTES_MAX)
 		(void)commit_now(queue);
 	else
@@ -268,6 +272,40 @@ item_durable(struct queue *queue, struct commit_item *item)
 	note_fresh(queue->commit, item->message_id);
 }
 
+/* Their writing was begun when they came, so that one commit of the file system takes most. */
+bool
+commit_batch_files(void *arg, enum journal_head head)
+{
+	struct queue *queue = arg;
+	struct commit *commit = queue->commit;
+	bool any = false, good = true;
+
+	if (head != JOURNAL_FIRST || commit == NULL)
+		return true;
+	for (size_t i = 0; i < commit->item_count; i++) {
+		struct commit_item *item = &commit->items[i];
+
+		if (item->file == -1)
+			continue;
+		any = true;
+		if (good && fdatasync(item->file) == -1) {
+			log_error("spool: can't sync the file of message %08x: %s; the messages in "
+			          "hand are refused: look at the disk",
+			    item->message_id, strerror(errno));
+			good = false;
+		}
+		close(item->file);
+		item->file = -1;
+	}
+	if (any && good && !spool_large_sync(&queue->spool)) {
+		log_error("spool: can't sync the directory large: %s; the messages in hand are "
+		          "refused: look at the disk",
+		    strerror(errno));
+		good = false;
+	}
+	return good;
+}
+
 void
 commit_batch_done(void *arg, enum journal_head head, bool durable)
 {
@@ -290,10 +328,13 @@ commit_batch_done(void *arg, enum journal_head head, bool durable)
 		item->done(queue, item, durable ? NULL : &refusal);
 		if (item->fd != -1)
 			close(item->fd);
+		if (item->file != -1)
+			close(item->file);
 		free(item->head);
 	}
 	if (commit->item_count > 0) {
 		commit->item_count = 0;
+		commit->file_bytes = 0;
 		queue_run_soon(queue);
 		queue_count(queue);
 	}

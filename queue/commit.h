@@ -10,17 +10,20 @@
 
 void commit_open(struct queue *);
 void commit_close(struct queue *);
-/* The journal's batch_done. */
+/* The journal's batch_files and batch_done. */
+bool commit_batch_files(void *queue, enum journal_head);
 void commit_batch_done(void *queue, enum journal_head, bool durable);
 
 /* A message whose record was just staged. Once its batch is durable it is put into the index and
  * scheduled, then `done` is called with NULL; otherwise with a 4xx, and nothing of it is kept. The
- * descriptor (or -1) and the copy of its record's head are the commit's from here on. */
+ * descriptors (or -1) and the copy of its record's head are the commit's from here on. */
 struct commit_item {
 	uint32_t message_id;
 	struct location location;
 	int fd;
 	bool is_large;
+	int file; /* is_large: its file, which isn't durable yet */
+	uint64_t file_size;
 	uint8_t *head; /* allocated */
 	size_t head_length;
 	void (*done)(struct queue *, struct commit_item *, const struct reply *refusal);

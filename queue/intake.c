@@ -307,33 +307,32 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 		    listener, QUEUE_LISTENER_REFUSED, item->request, item->message_id, refusal);
 }
 
-/* Syncs a spool file and takes its checksum; false with errno when the disk fails, EINVAL when the
- * file isn't as long as the listener says. */
-static bool
-settle_file(struct queue *queue, struct transaction *transaction)
+/* Opens a spool file, begins to write it out, and takes its checksum; -1 with errno when the disk
+ * fails, EINVAL when the file isn't as long as the listener says. */
+static int
+open_file(struct queue *queue, struct transaction *transaction)
 {
 	struct stat status;
 	uint8_t *data;
 	uint64_t left = transaction->size;
 	ssize_t length;
 	uint32_t crc = 0;
-	bool ok;
-	int fd = spool_large_open(&queue->spool, transaction->message_id);
+	int error = 0, fd = spool_large_open(&queue->spool, transaction->message_id);
 
 	if (fd == -1)
-		return false;
+		return -1;
 	data = malloc(65536);
-	ok = data != NULL && fstat(fd, &status) == 0 && fdatasync(fd) == 0 &&
-	    spool_large_sync(&queue->spool);
-	if (ok && (uint64_t)status.st_size != transaction->size) {
-		errno = EINVAL;
-		ok = false;
-	}
-	while (ok && left > 0) {
+	if (data == NULL || fstat(fd, &status) == -1)
+		error = errno;
+	else if ((uint64_t)status.st_size != transaction->size)
+		error = EINVAL;
+	/* Only a hint: a failure shows in the sync itself. */
+	if (error == 0)
+		(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	while (error == 0 && left > 0) {
 		length = read(fd, data, left < 65536 ? (size_t)left : 65536);
 		if (length <= 0) {
-			errno = length == 0 ? EINVAL : errno;
-			ok = false;
+			error = length == 0 ? EINVAL : errno;
 			break;
 		}
 		crc = crc32c(crc, data, (size_t)length);
@@ -341,8 +340,11 @@ settle_file(struct queue *queue, struct transaction *transaction)
 	}
 	transaction->body_crc32c = crc;
 	free(data);
+	if (error == 0)
+		return fd;
 	close(fd);
-	return ok;
+	errno = error;
+	return -1;
 }
 
 /* For a message that a segment is too small for: from the memfd into a file. */
@@ -397,10 +399,14 @@ stage(struct queue *queue, struct draft *draft, struct transaction *transaction,
 	uint8_t *to;
 
 	for (;;) {
-		if (item->is_large && !settle_file(queue, transaction)) {
+		if (item->is_large) {
+			item->file = open_file(queue, transaction);
+			item->file_size = transaction->size;
+		}
+		if (item->is_large && item->file == -1) {
 			*bad = errno == EINVAL;
 			if (!*bad)
-				log_error("spool: can't sync the file of message %08x: %s",
+				log_error("spool: can't read the file of message %08x: %s",
 				    draft->id, strerror(errno));
 			return JOURNAL_BROKEN;
 		}
@@ -456,7 +462,7 @@ receive_commit(struct listener *listener, struct imsg *imsg)
 	struct queue *queue = listener->queue;
 	struct draft **at = find_draft(listener, imsg->peer), *draft = *at;
 	struct transaction transaction;
-	struct commit_item item = { .fd = -1 };
+	struct commit_item item = { .fd = -1, .file = -1 };
 	enum journal_result result;
 	struct buf_reader reader;
 	struct reply refusal;
@@ -501,6 +507,8 @@ receive_commit(struct listener *listener, struct imsg *imsg)
 	}
 	if (item.fd != -1)
 		close(item.fd);
+	if (item.file != -1)
+		close(item.file);
 	if (bad) {
 		channel_reject(
 		    listener->channel, imsg, "the message is not what its transaction says");

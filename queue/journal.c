@@ -394,12 +394,13 @@ journal_commit(struct journal *journal, enum journal_head which)
 {
 	struct head *head = &journal->heads[which];
 	struct segment *segment = head->segment;
-	bool durable;
+	bool files, durable;
 
 	if (segment == NULL || !head->has_records)
 		return journal->carried_count == 0;
 	end_batch(head);
-	durable = segment_write(segment, head->data, head->length, head->start) &&
+	files = journal->in_failure || journal->handler.batch_files(journal->handler.arg, which);
+	durable = files && segment_write(segment, head->data, head->length, head->start) &&
 	    fdatasync(segment->fd) == 0;
 	stats_add(STATS_QUEUE_SYNC, 1);
 	stats_add(STATS_QUEUE_BYTES, (int64_t)head->length);
@@ -414,9 +415,11 @@ journal_commit(struct journal *journal, enum journal_head which)
 			head->capacity = 0;
 		}
 	} else {
-		log_error("spool: segment %s: can't write or sync: %s; the messages in hand are "
-		          "refused, the segment is not written again: look at the disk",
-		    segment->name, strerror(errno));
+		if (files)
+			log_error(
+			    "spool: segment %s: can't write or sync: %s; the messages in hand "
+			    "are refused, the segment is not written again: look at the disk",
+			    segment->name, strerror(errno));
 		salvage(journal, which);
 	}
 	/* What salvage() writes has nobody waiting for it. */

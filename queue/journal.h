@@ -46,13 +46,15 @@ struct location {
 
 /*
  * What the journal asks and tells its user, the index. During recovery: message() and state(), in
- * the order in which things happened. Later: batch_done() after each commit with whether it is
- * durable; it may not append. survivor() and the moved calls belong to the copying forward.
+ * the order in which things happened. Later: batch_files() before each commit makes durable what its
+ * records tell of beside the journal, and when it can't the commit fails; batch_done() after it with
+ * whether it is durable. Neither may append. survivor() and the moved calls belong to the copying forward.
  */
 struct journal_handler {
 	/* A message as it was recorded, perhaps once more (a copy: it replaces the older). */
 	void (*message)(void *arg, const struct location *, struct message_head *);
 	void (*state)(void *arg, const struct state *, const struct location *);
+	bool (*batch_files)(void *arg, enum journal_head);
 	void (*batch_done)(void *arg, enum journal_head, bool durable);
 	/* Whether the message recorded there is still queued; if so, its present payload's head is
 	 * written to `head`. */

@@ -290,6 +290,7 @@ open_spool(struct queue *queue)
 		exit(EX_CONFIG);
 	}
 	mail_handler(queue, &handler);
+	handler.batch_files = commit_batch_files;
 	handler.batch_done = commit_batch_done;
 	switch (journal_open(&queue->journal, &queue->spool, &options, &handler)) {
 	case JOURNAL_OPENED:

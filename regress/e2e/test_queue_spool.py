@@ -118,9 +118,9 @@ def test_a_second_instance_on_one_spool_is_refused(postern, make_postern):
 
 def test_segments_are_used_again(make_postern):
     postern = make_postern(extra="queue segment-size 4M")
-    for number in range(60):
-        postern.send("alice@example.test", large(900_000, b"%d" % number))
-    postern.wait_mail("alice@example.test", 60, timeout=60)
+    for number in range(240):
+        postern.send("alice@example.test", large(225_000, b"%d" % number))
+    postern.wait_mail("alice@example.test", 240, timeout=60)
     postern.wait_queue_empty()
     # 54 MB went through.
     wait_for(lambda: len(segments(postern)) <= 6, 30, "segments are given back")

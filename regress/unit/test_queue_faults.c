@@ -55,6 +55,26 @@ after_one_failed_sync_the_refused_do_not_come_back(void **state)
 	assert_intact(4);
 }
 
+/* A message's own file can't be synced: its record must not be there after a crash either. */
+static void
+a_file_that_can_t_be_synced_refuses_its_batch(void **state)
+{
+	(void)state;
+	put_committed(1, 1000);
+	put(2, 1000, JOURNAL_OK);
+	done(1);
+	fixture.files_fail = true;
+	assert_false(commit());
+	fixture.files_fail = false;
+	assert_int_equal(fixture.refused, 1);
+	put_committed(3, 1000);
+	crash();
+	open_again();
+	assert_false(is_queued(1));
+	assert_false(is_queued(2));
+	assert_intact(3);
+}
+
 static unsigned fail_number; /* the sync of this number fails, once */
 
 static void
@@ -316,6 +336,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_failed_sync_refuses_its_batch_and_nothing_else),
 		TEST(after_one_failed_sync_the_refused_do_not_come_back),
+		TEST(a_file_that_can_t_be_synced_refuses_its_batch),
 		TEST(each_single_failing_sync_is_survived),
 		TEST(a_failed_segment_is_emptied_and_its_file_removed),
 		TEST(a_dead_disk_refuses_everything_and_comes_back),

@@ -104,6 +104,7 @@ static struct {
 	size_t count;
 	uint32_t staged[KNOWN]; /* messages of the batch in hand */
 	size_t staged_count;
+	bool files_fail; /* what the records tell of beside the journal */
 	unsigned refused;
 	unsigned committed;
 	uint32_t uncopyable; /* a message whose copying forward fails */
@@ -160,6 +161,14 @@ on_state(void *arg, const struct state *state, const struct location *location)
 		known->queued = false;
 		journal_drop(fixture.journal, &known->location);
 	}
+}
+
+static bool
+on_batch_files(void *arg, enum journal_head head)
+{
+	(void)arg;
+	(void)head;
+	return !fixture.files_fail;
 }
 
 static void
@@ -244,8 +253,8 @@ static enum journal_open_result
 try_open(void)
 {
 	struct journal_options options = { SEGMENT, 0 };
-	struct journal_handler handler = { on_message, on_state, on_batch_done, on_survivor,
-		on_message_moved, on_state_is_current, on_state_moved, NULL };
+	struct journal_handler handler = { on_message, on_state, on_batch_files, on_batch_done,
+		on_survivor, on_message_moved, on_state_is_current, on_state_moved, NULL };
 	enum journal_open_result result;
 
 	memset(fixture.known, 0, sizeof(fixture.known));

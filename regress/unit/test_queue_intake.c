@@ -2,6 +2,7 @@
  * Mail as listeners hand it in. What breaks the rules costs its sender the channel and the queue
  * nothing.
  */
+#include "common/stats.h"
 #include "test_queue_peers.h"
 
 static void
@@ -253,6 +254,30 @@ a_large_message_is_what_was_in_its_file_at_commit(void **state)
 }
 
 static void
+large_messages_that_come_together_are_committed_together(void **state)
+{
+	int page = stats_make_page();
+	const int64_t *counters = stats_map_read(page);
+	int64_t before;
+
+	(void)state;
+	assert_non_null(counters);
+	stats_attach(page);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(write(ask_file(ids[i]), "hello", 5), 5);
+		send_envelope(ids[i], 1);
+	}
+	turn();
+	before = counters[STATS_QUEUE_SYNC];
+	send_commit(ids[0], 5, -1);
+	send_commit(ids[1], 5, -1);
+	turn();
+	assert_int_equal(index_messages(queue.index), 2);
+	assert_int_equal(counters[STATS_QUEUE_SYNC], before + 1);
+	assert_int_equal(count_large(), 2);
+}
+
+static void
 a_file_of_another_size_is_refused_and_removed(void **state)
 {
 	int fd;
@@ -313,6 +338,7 @@ main(void)
 		TEST(more_open_messages_than_allowed_are_refused),
 		TEST(requests_for_ids_without_end_are_refused),
 		TEST(a_large_message_is_what_was_in_its_file_at_commit),
+		TEST(large_messages_that_come_together_are_committed_together),
 		TEST(a_file_of_another_size_is_refused_and_removed),
 		TEST(an_abort_gives_the_id_back_and_drops_the_rest),
 		TEST(a_listener_s_death_drops_what_it_had_not_committed),

@@ -278,6 +278,7 @@ open_queue(void)
 	relay_open(&queue);
 	assert_int_equal(spool_open(&queue.spool, path), SPOOL_OK);
 	mail_handler(&queue, &handler);
+	handler.batch_files = commit_batch_files;
 	handler.batch_done = commit_batch_done;
 	assert_int_equal(
 	    journal_open(&queue.journal, &queue.spool, &options, &handler), JOURNAL_OPENED);
