@@ -172,7 +172,7 @@ log_relayed(struct queue *queue, struct entry *entry, const struct ipc_relay_res
 	bool loaded = mail_load(queue, entry, &transaction, &envelope);
 
 	begin_line(
-	    &line, LOG_LEVEL_INFO, "relayed", entry, loaded ? &transaction : NULL, &envelope);
+	    &line, LOG_LEVEL_INFO, "delivered", entry, loaded ? &transaction : NULL, &envelope);
 	log_text(&line, "host", result->host);
 	log_text(&line, "address", result->address);
 	if (*result->tls != '\0')

@@ -24,7 +24,7 @@ static const struct {
 	{ "_smtpl", PROGRAM_RESOLVER },
 	{ "_smtpc", PROGRAM_CONTROL },
 	{ "_smtpk", PROGRAM_COUNT },
-	{ "_smtpr", PROGRAM_COUNT },
+	{ "_smtpr", PROGRAM_RELAY },
 	{ "_smtpa", PROGRAM_COUNT },
 	{ "_vmail", PROGRAM_COUNT },
 };

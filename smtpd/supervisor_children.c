@@ -290,6 +290,7 @@ children_init(struct supervisor *supervisor)
 	add_slot(supervisor, PROGRAM_QUEUE, 0);
 	add_slot(supervisor, PROGRAM_DIRECTORY, 0);
 	add_slot(supervisor, PROGRAM_RESOLVER, 0);
+	add_slot(supervisor, PROGRAM_RELAY, 0);
 	add_slot(supervisor, PROGRAM_CONTROL, 0);
 	for (i = 0; i < supervisor->listener_count; i++)
 		add_slot(supervisor, PROGRAM_LISTENER, i);

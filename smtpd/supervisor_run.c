@@ -46,6 +46,7 @@ enter_phase(struct supervisor *supervisor, enum supervisor_state state)
 	case SUPERVISOR_STOP_ALL:
 		children_stop(supervisor, PROGRAM_DIRECTORY);
 		children_stop(supervisor, PROGRAM_RESOLVER);
+		children_stop(supervisor, PROGRAM_RELAY);
 		mda_stop_all(supervisor);
 		break;
 	case SUPERVISOR_STOPPED:

@@ -29,7 +29,7 @@ struct event;
 struct event_base;
 
 #define LISTENERS_MAX 16
-#define CHILDREN_MAX  (LISTENERS_MAX + 4)
+#define CHILDREN_MAX  (LISTENERS_MAX + 5)
 #define WHY_MAX       512
 
 enum child_state {

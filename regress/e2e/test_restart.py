@@ -9,7 +9,7 @@ import pytest
 
 from postern import free_port, wait_for
 
-CHILDREN = ("listener", "queue", "directory", "resolver", "control")
+CHILDREN = ("listener", "queue", "directory", "resolver", "relay", "control")
 
 
 def begin_message(wire):
