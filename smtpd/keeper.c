@@ -12,6 +12,7 @@
 
 #include <bsd/string.h>
 #include <event2/event.h>
+#include <openssl/crypto.h>
 
 #include "common/child.h"
 #include "common/child_supervisor.h"
@@ -192,6 +193,9 @@ main(int argc, char **argv)
 	/* Nobody of the same user looks into its memory, where there is no user of its own. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		fatal("prctl");
+	/* No file of the system's changes how it works. */
+	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
+		fatalx("OpenSSL can't be used");
 	keeper.base = child_event_base();
 	keeper.keys = keys_new();
 	child_supervisor_open(&keeper.supervisor, keeper.base, &keeper.child, &orders);

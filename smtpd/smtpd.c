@@ -348,6 +348,9 @@ main(int argc, char **argv)
 	if (!paths_find_programs(
 	        supervisor->programs, sizeof(supervisor->programs), why, sizeof(why)))
 		give_up(EX_UNAVAILABLE, why);
+	supervisor->tls = tls_set_load(supervisor->config, NULL, false, why, sizeof(why));
+	if (supervisor->tls == NULL)
+		give_up(EX_CONFIG, why);
 	make_directories(supervisor);
 	open_sockets(supervisor);
 	open_log(supervisor);

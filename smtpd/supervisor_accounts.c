@@ -23,7 +23,7 @@ static const struct {
 	{ "_smtpt", PROGRAM_DIRECTORY },
 	{ "_smtpl", PROGRAM_RESOLVER },
 	{ "_smtpc", PROGRAM_CONTROL },
-	{ "_smtpk", PROGRAM_COUNT },
+	{ "_smtpk", PROGRAM_KEEPER },
 	{ "_smtpr", PROGRAM_RELAY },
 	{ "_smtpa", PROGRAM_COUNT },
 	{ "_vmail", PROGRAM_COUNT },

@@ -35,6 +35,7 @@ static const struct {
 	{ PROGRAM_DIRECTORY, PROGRAM_CONTROL },
 	{ PROGRAM_DIRECTORY, PROGRAM_QUEUE },
 	{ PROGRAM_RESOLVER, PROGRAM_LISTENER },
+	{ PROGRAM_KEEPER, PROGRAM_LISTENER },
 	{ PROGRAM_QUEUE, PROGRAM_RELAY },
 	{ PROGRAM_DIRECTORY, PROGRAM_RELAY },
 	{ PROGRAM_RESOLVER, PROGRAM_RELAY },
@@ -221,6 +222,8 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 		return child_rejected(slot, imsg);
 	case QUEUE_SUPERVISOR_MDA_START:
 		return slot->program == PROGRAM_QUEUE && mda_start(supervisor, channel, imsg);
+	case KEEPER_SUPERVISOR_KEY_TAKEN:
+		return slot->program == PROGRAM_KEEPER && keys_taken(supervisor, imsg);
 	case CONTROL_SUPERVISOR_REQUEST:
 		return slot->program == PROGRAM_CONTROL &&
 		    control_request(supervisor, channel, imsg);
@@ -241,7 +244,6 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case SUPERVISOR_CHILD_AUTHORITIES:
 	case SUPERVISOR_CHILD_TICKET_KEYS:
 	case SUPERVISOR_KEEPER_KEY:
-	case KEEPER_SUPERVISOR_KEY_TAKEN:
 		break;
 	}
 	return false;
@@ -292,6 +294,7 @@ children_init(struct supervisor *supervisor)
 	add_slot(supervisor, PROGRAM_RESOLVER, 0);
 	add_slot(supervisor, PROGRAM_RELAY, 0);
 	add_slot(supervisor, PROGRAM_CONTROL, 0);
+	add_slot(supervisor, PROGRAM_KEEPER, 0);
 	for (i = 0; i < supervisor->listener_count; i++)
 		add_slot(supervisor, PROGRAM_LISTENER, i);
 }
@@ -339,6 +342,8 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 	log_number(&line, "pid", pid);
 	log_exit_status(&line, status);
 	log_end(&line);
+	if (slot->program == PROGRAM_KEEPER)
+		keys_give_up_check(supervisor, "the keeper ended while it checked the keys");
 	/* The next one numbers its requests anew. */
 	if (slot->program == PROGRAM_CONTROL)
 		supervisor->reload.has_caller = false;

@@ -74,8 +74,10 @@ has_same_places(const struct config *a, const struct config *b, char *why, size_
 	return false;
 }
 
+/* On success the config and its keys are taken over. */
 static bool
-take_config(struct supervisor *supervisor, struct config *config, char *why, size_t size)
+take_config(struct supervisor *supervisor, struct config *config, struct tls_set *keys, char *why,
+    size_t size)
 {
 	struct accounts accounts;
 	struct listen_set sockets;
@@ -91,6 +93,8 @@ take_config(struct supervisor *supervisor, struct config *config, char *why, siz
 	supervisor->accounts = accounts;
 	config_free(supervisor->config);
 	supervisor->config = config;
+	tls_set_free(supervisor->tls);
+	supervisor->tls = keys;
 	supervisor->generation++;
 	return true;
 }
@@ -138,32 +142,57 @@ control_child_configured(struct supervisor *supervisor)
 		end_reload(supervisor, true, "");
 }
 
-void
-control_reload(struct supervisor *supervisor)
+/* The config is read, and the keeper has said what it makes of its keys. */
+static void
+on_keys_checked(struct supervisor *supervisor, struct tls_set *keys, const char *refusal)
 {
-	struct timeval patience = { .tv_sec = CONFIGURE_SECONDS };
-	char why[WHY_MAX] = "";
-	struct report report = { .why = why, .size = sizeof(why) };
-	struct config *config;
+	const struct timeval patience = { .tv_sec = CONFIGURE_SECONDS };
+	struct config *config = supervisor->reload.config;
+	char why[WHY_MAX];
 
-	if (supervisor->reload.timeout == NULL)
-		supervisor->reload.timeout = evtimer_new(supervisor->base, on_timeout, supervisor);
-	if (supervisor->reload.timeout == NULL ||
-	    event_add(supervisor->reload.timeout, &patience) != 0)
-		fatalx("no timer");
-	supervisor->reload.in_progress = true;
-	config = parse_config_file(supervisor->config_path, report_problem, &report);
-	if (config == NULL) {
+	supervisor->reload.config = NULL;
+	if (refusal != NULL)
+		strlcpy(why, refusal, sizeof(why));
+	if (supervisor->state != SUPERVISOR_RUNNING)
+		strlcpy(why, "smtpd is stopping", sizeof(why));
+	if (refusal != NULL || supervisor->state != SUPERVISOR_RUNNING ||
+	    !take_config(supervisor, config, keys, why, sizeof(why))) {
+		config_free(config);
+		tls_set_free(keys);
 		end_reload(supervisor, false, why);
 		return;
 	}
-	if (!take_config(supervisor, config, why, sizeof(why))) {
+	if (event_add(supervisor->reload.timeout, &patience) != 0)
+		fatalx("no timer");
+	children_configure(supervisor);
+	mda_configure_all(supervisor);
+}
+
+void
+control_reload(struct supervisor *supervisor)
+{
+	char why[WHY_MAX] = "";
+	struct report report = { .why = why, .size = sizeof(why) };
+	struct config *config;
+	struct tls_set *keys;
+
+	if (supervisor->reload.timeout == NULL)
+		supervisor->reload.timeout = evtimer_new(supervisor->base, on_timeout, supervisor);
+	if (supervisor->reload.timeout == NULL)
+		fatalx("no timer");
+	supervisor->reload.in_progress = true;
+	config = parse_config_file(supervisor->config_path, report_problem, &report);
+	keys =
+	    config == NULL ? NULL : tls_set_load(config, supervisor->tls, false, why, sizeof(why));
+	if (keys == NULL) {
 		config_free(config);
 		end_reload(supervisor, false, why);
 		return;
 	}
-	children_configure(supervisor);
-	mda_configure_all(supervisor);
+	supervisor->reload.config = config;
+	/* A look at changed files that is under way is about the old config. */
+	keys_give_up_check(supervisor, "all is read again by a reload");
+	keys_check(supervisor, keys, false, on_keys_checked);
 }
 
 static void

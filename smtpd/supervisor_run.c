@@ -47,6 +47,7 @@ enter_phase(struct supervisor *supervisor, enum supervisor_state state)
 		children_stop(supervisor, PROGRAM_DIRECTORY);
 		children_stop(supervisor, PROGRAM_RESOLVER);
 		children_stop(supervisor, PROGRAM_RELAY);
+		children_stop(supervisor, PROGRAM_KEEPER);
 		mda_stop_all(supervisor);
 		break;
 	case SUPERVISOR_STOPPED:
@@ -323,11 +324,13 @@ supervisor_run(struct supervisor *supervisor)
 	TAILQ_INIT(&supervisor->mdas);
 	raise_descriptors();
 	add_events(supervisor);
+	keys_begin(supervisor);
 	children_init(supervisor);
 	children_start(supervisor);
 	if (supervisor->state != SUPERVISOR_STOPPED && event_base_dispatch(supervisor->base) == -1)
 		fatalx("the event loop has failed");
 	children_free(supervisor);
+	keys_end(supervisor);
 	free_events(supervisor);
 	event_base_free(supervisor->base);
 	log_info("stopped");

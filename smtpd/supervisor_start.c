@@ -23,6 +23,7 @@ static const struct {
 	{ PROGRAM_LISTENER, PROGRAM_QUEUE },
 	{ PROGRAM_LISTENER, PROGRAM_DIRECTORY },
 	{ PROGRAM_LISTENER, PROGRAM_RESOLVER },
+	{ PROGRAM_LISTENER, PROGRAM_KEEPER },
 	{ PROGRAM_QUEUE, PROGRAM_DIRECTORY },
 	{ PROGRAM_QUEUE, PROGRAM_RELAY },
 	{ PROGRAM_CONTROL, PROGRAM_QUEUE },
@@ -194,6 +195,7 @@ send_begin(struct child_slot *slot)
 
 	slot->begun_ms = clock_monotonic_ms();
 	if (slot->program == PROGRAM_LISTENER) {
+		has_all = certificates_send_all(slot);
 		for (i = 0; i < supervisor->sockets.count && has_all; i++)
 			has_all = send_listen(
 			    slot->channel, (uint32_t)i, supervisor->sockets.sockets[i].fd);
@@ -325,6 +327,8 @@ start_connected(struct child_slot *slot)
 	if (supervisor->trace != 0)
 		send_log(supervisor, slot->channel, false);
 	has_all = has_all && send_stats(slot);
+	if (slot->program == PROGRAM_KEEPER)
+		has_all = has_all && keys_send_all(slot);
 	for (i = 0; i < supervisor->child_count && has_all; i++)
 		if (slot_is_running(&supervisor->children[i]) &&
 		    do_talk(slot->program, supervisor->children[i].program))

@@ -6,6 +6,7 @@
  *	supervisor_children.c  the same: watched, restarted, stopped
  *	supervisor_mda.c       mda processes, for the queue
  *	supervisor_control.c   what `control` asks for, and reload
+ *	supervisor_keys.c      keys, certificates and tickets: handed out, watched, replaced
  */
 #ifndef SMTPD_SUPERVISOR_STATE_H
 #define SMTPD_SUPERVISOR_STATE_H
@@ -24,12 +25,13 @@
 #include "smtpd/supervisor_backoff.h"
 #include "smtpd/supervisor_listen.h"
 #include "smtpd/supervisor_spawn.h"
+#include "smtpd/supervisor_tls.h"
 
 struct event;
 struct event_base;
 
 #define LISTENERS_MAX 16
-#define CHILDREN_MAX  (LISTENERS_MAX + 5)
+#define CHILDREN_MAX  (LISTENERS_MAX + 6)
 #define WHY_MAX       512
 
 enum child_state {
@@ -77,9 +79,22 @@ enum supervisor_state {
 	SUPERVISOR_STOPPED,
 };
 
+/* A set of keys and certificates that the keeper is asked about. */
+struct key_change {
+	struct tls_set *set; /* NULL: none */
+	/* Takes the set, or frees it when `why` says what is wrong with it. */
+	void (*checked)(struct supervisor *, struct tls_set *, const char *why);
+	bool lenient; /* a pair that isn't good stays as it was */
+	unsigned unanswered;
+	uint32_t first_id; /* of the requests, one for each pair */
+	char why[WHY_MAX];
+	struct event *timeout;
+};
+
 struct reload {
 	bool in_progress;
-	bool has_caller; /* control waits for an answer */
+	struct config *config; /* not yet taken */
+	bool has_caller;       /* control waits for an answer */
 	uint32_t caller_id;
 	struct event *timeout;
 };
@@ -114,7 +129,14 @@ struct supervisor {
 	struct child_slot children[CHILDREN_MAX];
 	size_t child_count;
 	unsigned listener_count;
-	int clients_fd; /* memory in which listeners count their clients together */
+	int clients_fd;      /* memory in which listeners count their clients together */
+	struct tls_set *tls; /* of the config */
+	struct key_change key_change;
+	uint32_t key_requests; /* the id of the last */
+	uint32_t first_key;    /* id of the first of `tls`, as sent to the keeper that runs */
+	struct ipc_ticket_keys tickets;
+	struct event *watch_files;
+	struct event *replace_tickets;
 	TAILQ_HEAD(mda_list, mda) mdas;
 	size_t mda_count;
 	struct reload reload;
@@ -196,12 +218,29 @@ void control_reload(struct supervisor *);
 /* A child has taken the new config, or has died. */
 void control_child_configured(struct supervisor *);
 
+/* supervisor_keys.c */
+
+/* Timers and the first tickets' keys. */
+void keys_begin(struct supervisor *);
+void keys_end(struct supervisor *);
+/* All keys, to the keeper. False without descriptors. */
+bool keys_send_all(struct child_slot *keeper) __attribute__((warn_unused_result));
+/* Certificates, authorities and tickets' keys, to a listener. */
+bool certificates_send_all(struct child_slot *listener) __attribute__((warn_unused_result));
+/* Asks the keeper whether a set is good, and tells `checked`, perhaps at once. */
+void keys_check(struct supervisor *, struct tls_set *, bool lenient,
+    void (*checked)(struct supervisor *, struct tls_set *, const char *why));
+/* KEEPER_SUPERVISOR_KEY_TAKEN. False when the frame isn't allowed. */
+bool keys_taken(struct supervisor *, const struct imsg *) __attribute__((warn_unused_result));
+/* What the keeper was asked about, if anything, is answered by these words. */
+void keys_give_up_check(struct supervisor *, const char *why);
+
 /* supervisor_run.c */
 
 /*
  * Runs until stopped and returns the exit status. `started` is called once when mail is taken; when
  * that never came to be, `why` says why. What is set before: config_path,
- * config, accounts, programs, empty, sockets, control_socket, control_path, verbose, log_target,
+ * config, tls, accounts, programs, empty, sockets, control_socket, control_path, verbose, log_target,
  * log_fd, started. The caller closes the sockets.
  */
 int supervisor_run(struct supervisor *);

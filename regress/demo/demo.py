@@ -26,6 +26,7 @@ LIMIT = 30  # seconds until a thing that should happen is given up
 ROLES = {
     "smtpd": "starts the others, restarts them, reloads",
     "listener": "speaks SMTP; sees no spool, no mailbox, no password",
+    "keeper": "signs with private keys for the listeners; nothing else",
     "relay": "sends mail to other servers; sees no spool, no mailbox",
     "queue": "keeps the mail until it is delivered; sees only the spool",
     "directory": "knows domains, users and aliases",

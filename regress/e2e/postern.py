@@ -32,7 +32,7 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / os.environ.get("POSTERN_BUILD", "build")
-PROGRAMS = ("listener", "queue", "relay", "directory", "resolver", "control", "mda")
+PROGRAMS = ("listener", "keeper", "queue", "relay", "directory", "resolver", "control", "mda")
 SANITIZER = re.compile(r"ERROR: (Address|Leak|Thread|Memory)Sanitizer|runtime error:|DEADLYSIGNAL")
 # What an instance is given to deliver with unless a test brings its own; the
 # accounts database decides which domains and users there are.

@@ -22,7 +22,7 @@ def test_programs_manuals_and_files_are_where_others_rely_on_them(stage):
     for name in ("usr/sbin/smtpd", "usr/sbin/smtpctl", "usr/libexec/postern/listener",
             "usr/libexec/postern/queue", "usr/libexec/postern/directory",
             "usr/libexec/postern/resolver", "usr/libexec/postern/mda",
-            "usr/libexec/postern/control"):
+            "usr/libexec/postern/control", "usr/libexec/postern/keeper"):
         path = stage / name
         assert path.is_file() and os.access(path, os.X_OK), name
     for name in ("usr/share/man/man8/smtpd.8", "usr/share/man/man8/smtpctl.8",

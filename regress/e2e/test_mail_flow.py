@@ -210,7 +210,7 @@ def test_runs_as_an_ordinary_user(make_postern):
 def test_each_process_is_a_user_of_its_own(postern):
     """DESIGN: the table of programs and trust boundaries."""
     import pwd
-    wanted = {"smtpd": "root", "listener": "_smtpd", "queue": "_smtpq", "directory": "_smtpt",
+    wanted = {"smtpd": "root", "listener": "_smtpd", "keeper": "_smtpk", "queue": "_smtpq", "directory": "_smtpt",
         "resolver": "_smtpl", "control": "_smtpc", "relay": "_smtpr"}
     for pid, program in postern.pids().items():
         status = dict(line.split(":\t", 1) for line in

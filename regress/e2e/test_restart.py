@@ -9,7 +9,7 @@ import pytest
 
 from postern import free_port, wait_for
 
-CHILDREN = ("listener", "queue", "directory", "resolver", "relay", "control")
+CHILDREN = ("listener", "keeper", "queue", "directory", "resolver", "relay", "control")
 
 
 def begin_message(wire):
@@ -170,7 +170,7 @@ def test_a_killed_child_is_back_within_a_second(postern, program):
     postern.smtpctl("show", "status")
 
 
-@pytest.mark.parametrize("program", ["resolver", "control", "directory"])
+@pytest.mark.parametrize("program", ["resolver", "control", "directory", "keeper"])
 def test_a_session_that_did_not_wait_on_the_dead_one_goes_on(postern, program):
     with postern.wire() as wire:
         begin_message(wire)

@@ -494,6 +494,8 @@ run(struct fixture *f, const char *test)
 	supervisor->config_path = f->config_file;
 	supervisor->config = parse_config_file(f->config_file, parse_report_to_file, stderr);
 	assert_non_null(supervisor->config);
+	supervisor->tls = tls_set_load(supervisor->config, NULL, false, why, sizeof(why));
+	assert_non_null(supervisor->tls);
 	if (f->config_later != NULL)
 		write_config(f, f->config_later);
 	for (i = 0; i < PROGRAM_COUNT; i++)
