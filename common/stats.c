@@ -95,6 +95,8 @@ stats_name(enum stats_key key)
 		[STATS_SMTP_CONNECTED] = "smtp.connected",
 		[STATS_SMTP_DISCONNECTED] = "smtp.disconnected",
 		[STATS_SMTP_REFUSED] = "smtp.refused",
+		[STATS_SMTP_TLS] = "smtp.tls",
+		[STATS_SMTP_TLS_FAILED] = "smtp.tls.failed",
 		[STATS_SMTP_MESSAGE] = "smtp.message",
 		[STATS_SMTP_RCPT_REJECTED] = "smtp.rcpt.rejected",
 		[STATS_QUEUE_ENQUEUED] = "scheduler.envelope.incoming",

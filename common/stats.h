@@ -27,6 +27,8 @@ enum stats_key {
 	/* counters */
 	STATS_SMTP_CONNECTED = STATS_GAUGE_COUNT,
 	STATS_SMTP_DISCONNECTED,
+	STATS_SMTP_TLS, /* handshakes that ended well */
+	STATS_SMTP_TLS_FAILED,
 	STATS_SMTP_REFUSED, /* by a session limit */
 	STATS_SMTP_MESSAGE, /* answered 250 */
 	STATS_SMTP_RCPT_REJECTED,

@@ -13,7 +13,8 @@ build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-de
 demo="$build python3"
 # libicu72 libnsl2: what smtp-source is linked with
 test="$demo python3-pytest libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks strace
-	dnsmasq-base iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2"
+	dnsmasq-base iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
+	openssl libnet-ssleay-perl"
 
 bench="$test debootstrap"
 

@@ -20,15 +20,20 @@
 
 #include "common/child.h"
 #include "common/child_supervisor.h"
+#include "common/keeper_client.h"
+#include "common/keeper_provider.h"
 #include "common/log.h"
+#include "common/memory_file.h"
 #include "common/stats.h"
 #include "smtpd/session.h"
+#include "smtpd/tls_context.h"
 
 #define ACCEPT_AT_ONCE    8
 #define ACCEPT_PAUSE_MS   100 /* no descriptors: others must close some first */
 #define STOP_SECONDS      10
 #define LOG_CHECK_SECONDS 1
-#define DESCRIPTORS_SPARE 64 /* channels, sockets, log */
+#define KEEPER_MS         5000 /* for a signature */
+#define DESCRIPTORS_SPARE 64   /* channels, sockets, log */
 
 struct door { /* a listening socket */
 	struct event readable;
@@ -48,6 +53,9 @@ static struct {
 	struct child_supervisor supervisor;
 	struct service service;
 	struct settings *settings; /* of sessions to come */
+	struct keeper_client *keeper;
+	struct ipc_ticket_keys tickets;
+	bool is_configuring; /* between CONFIG and START */
 	struct doors open;
 	struct doors next; /* named since the last CONFIG, not yet started */
 	unsigned processes;
@@ -207,6 +215,8 @@ take_config(struct config *config)
 	close_doors(&listener.next);
 	settings_release(listener.settings);
 	listener.settings = settings_new(listener.base, config);
+	listener.settings->tls = tls_contexts_new(config, &listener.tickets);
+	listener.is_configuring = true;
 }
 
 static bool
@@ -224,7 +234,58 @@ take_stats(const struct ipc_peer *peer, int fd)
 static bool
 take_peer(const struct ipc_peer *peer, int fd)
 {
-	upstream_set_channel(listener.service.upstream, peer->program, fd);
+	if (peer->program == PROGRAM_KEEPER)
+		keeper_client_set_channel(listener.keeper, fd);
+	else
+		upstream_set_channel(listener.service.upstream, peer->program, fd);
+	return true;
+}
+
+/* A certificate's file or authorities'. One that can't be used leaves what there was. */
+static bool
+take_certificate(const struct imsg *imsg)
+{
+	bool authorities = imsg->type == SUPERVISOR_CHILD_AUTHORITIES, taken = false;
+	struct ipc_certificate which;
+	struct buf_reader reader;
+	uint8_t *text = NULL;
+	size_t length;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_certificate_decode(&reader, &which) || listener.settings == NULL)
+		return false;
+	if (imsg->fd != -1)
+		text =
+		    memory_file_read(imsg->fd, authorities ? CA_FILE_MAX : PKI_FILE_MAX, &length);
+	if (text != NULL)
+		taken = authorities ? tls_contexts_take_authorities(
+		                          listener.settings->tls, which.index, text, length)
+		                    : tls_contexts_take_certificate(
+		                          listener.settings->tls, which.index, text, length);
+	free(text);
+	if (!taken)
+		log_error("a file of %s can't be used",
+		    authorities ? "certificates of authorities" : "certificates");
+	else if (!listener.is_configuring)
+		tls_contexts_build(listener.settings->tls);
+	return true;
+}
+
+static bool
+take_other(struct channel *channel, struct imsg *imsg)
+{
+	struct ipc_ticket_keys tickets;
+	struct buf_reader reader;
+
+	(void)channel;
+	if (imsg->type == SUPERVISOR_CHILD_CERTIFICATE ||
+	    imsg->type == SUPERVISOR_CHILD_AUTHORITIES)
+		return take_certificate(imsg);
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->type != SUPERVISOR_CHILD_TICKET_KEYS ||
+	    !ipc_ticket_keys_decode(&reader, &tickets))
+		return false;
+	listener.tickets = tickets;
 	return true;
 }
 
@@ -292,6 +353,9 @@ take_start(uint32_t listeners)
 	if (listeners == 0 || listener.settings == NULL)
 		return false;
 	listener.processes = listeners;
+	if (listener.is_configuring)
+		tls_contexts_build(listener.settings->tls);
+	listener.is_configuring = false;
 	make_crowd();
 	close_doors(&listener.open);
 	listener.open = listener.next;
@@ -373,6 +437,7 @@ static const struct child_orders orders = {
 	.start = take_start,
 	.pause = take_pause,
 	.stop = take_stop,
+	.other = take_other,
 	.unusable = unusable,
 	.gone = leave,
 	.log_check_seconds = LOG_CHECK_SECONDS,
@@ -400,6 +465,8 @@ main(int argc, char **argv)
 	listener.base = child_event_base();
 	listener.crowd_fd = listener.spare_fd = -1;
 	listener.processes = 1;
+	listener.keeper = keeper_client_new(listener.base, KEEPER_MS);
+	keeper_provider_start(listener.keeper);
 	service_init(&listener.service, listener.base);
 	listener.service.session_max = session_max();
 	listener.resume = evtimer_new(listener.base, on_resume, NULL);
@@ -414,6 +481,9 @@ main(int argc, char **argv)
 	close_doors(&listener.next);
 	service_free(&listener.service);
 	settings_release(listener.settings);
+	keeper_client_free(listener.keeper);
+	keeper_provider_stop();
+	explicit_bzero(&listener.tickets, sizeof(listener.tickets));
 	child_supervisor_close(&listener.supervisor);
 	event_free(listener.resume);
 	event_free(listener.give_up);

@@ -66,6 +66,16 @@ proxy_parse(const uint8_t *data, size_t length, struct proxy_source *source, siz
 	return PROXY_OK;
 }
 
+size_t
+proxy_missing(const uint8_t *data, size_t length)
+{
+	size_t whole = FIXED_LENGTH;
+
+	if (length >= FIXED_LENGTH)
+		whole += (size_t)data[14] << 8 | data[15];
+	return whole > length ? whole - length : 1;
+}
+
 /* True when the first `bits` bits are the same. */
 static bool
 same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits)

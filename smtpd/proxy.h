@@ -30,6 +30,10 @@ struct proxy_source {
 enum proxy_result proxy_parse(
     const uint8_t *data, size_t length, struct proxy_source *, size_t *used);
 
+/* How many bytes of the header are missing behind these, as far as they tell; never 0. Who reads no
+ * more than that reads nothing of what follows it. */
+size_t proxy_missing(const uint8_t *data, size_t length);
+
 /* True when `address` (an enum client_family and its bytes) may send a PROXY header by the table
  * named `table`: addresses and networks ("192.0.2.0/24"). With an empty name only loopback
  * addresses may. Who comes over a Unix socket always may: its permissions say who that is. */

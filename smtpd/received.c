@@ -71,7 +71,14 @@ received_format(struct buf *buf, const struct received *received)
 		add_source(buf, received);
 	buf_add_text(buf, "by ");
 	add_word(buf, received->hostname);
-	buf_printf(buf, " (Postern) with %s id %08x", received->protocol, received->message_id);
+	buf_printf(buf, " (Postern) with %s", received->protocol);
+	if (*received->tls != '\0') {
+		buf_add_text(buf, "\r\n\t(");
+		add_safe(buf, received->tls, ".-_ ");
+		buf_add_text(buf, ")\r\n\t");
+	} else
+		buf_add_u8(buf, ' ');
+	buf_printf(buf, "id %08x", received->message_id);
 	if (*received->user != '\0') {
 		buf_add_text(buf, "\r\n\t(authenticated as ");
 		add_safe(buf, received->user, ".-_+=@");

@@ -18,6 +18,7 @@ struct received {
 	const char *hostname;    /* ours */
 	const char *protocol;    /* "ESMTPSA", …: received_protocol() */
 	uint32_t message_id;
+	const char *tls;            /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" in the clear */
 	const char *user;           /* as who the client has logged in, to be told; "" not */
 	const struct address *rcpt; /* the only recipient, or NULL */
 	int64_t wall;

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/stats.h"
 #include "smtpd/session_state.h"
+#include "smtpd/tls_context.h"
 
 #define REFUSAL_LOG_MS 1000
 
@@ -34,6 +35,7 @@ settings_release(struct settings *settings)
 {
 	if (settings == NULL || --settings->references > 0)
 		return;
+	tls_contexts_free(settings->tls);
 	config_free(settings->config);
 	free(settings);
 }

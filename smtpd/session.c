@@ -19,6 +19,7 @@
 
 #include "common/clock.h"
 #include "common/stats.h"
+#include "smtpd/proxy.h"
 #include "smtpd/session_state.h"
 
 #define OUTPUT_MAX     (1024 * 1024) /* LMTP answers each of many recipients */
@@ -142,6 +143,33 @@ trace_io(const struct session *s, const char *event, ssize_t count, size_t rest)
 	log_end(&line);
 }
 
+static ssize_t
+send_bytes(struct session *s, const void *data, size_t length)
+{
+	ssize_t count;
+
+	if (session_is_encrypted(s))
+		return tls_write(s->tls, data, length);
+	do {
+		count = send(s->fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (count == -1 && errno == EINTR);
+	return count;
+}
+
+/* Behind a PROXY header's `kept` bytes. No byte of a handshake is read here, and behind the last
+ * reply all are dropped, whatever they say. */
+static ssize_t
+receive_bytes(struct session *s, char *data, size_t kept)
+{
+	size_t size = SERVICE_READ_MAX;
+
+	if (session_is_encrypted(s) && s->state != SESSION_LINGER)
+		return tls_read(s->tls, data, size);
+	if (s->state == SESSION_PROXY && s->listener->tls == LISTEN_TLS_IMPLICIT)
+		size = proxy_missing((const uint8_t *)data - kept, kept);
+	return recv(s->fd, data, size, MSG_DONTWAIT);
+}
+
 /* Sends what there is, as far as the socket takes it. */
 static void
 flush(struct session *s)
@@ -154,10 +182,7 @@ flush(struct session *s)
 	}
 	if (s->blocked || s->output_start == s->output.length)
 		return;
-	do {
-		count = send(s->fd, s->output.data + s->output_start,
-		    s->output.length - s->output_start, MSG_NOSIGNAL | MSG_DONTWAIT);
-	} while (count == -1 && errno == EINTR);
+	count = send_bytes(s, s->output.data + s->output_start, s->output.length - s->output_start);
 	if (count == -1 && errno != EAGAIN && errno != EWOULDBLOCK) {
 		session_die(s, "connection lost");
 		return;
@@ -180,6 +205,8 @@ static bool
 wants_input(const struct session *s)
 {
 	switch (s->state) {
+	case SESSION_HANDSHAKE:
+		return s->handshake == TLS_WANTS_INPUT && !s->blocked;
 	case SESSION_PROXY:
 	case SESSION_COMMAND:
 	case SESSION_SKIP_LINE:
@@ -241,6 +268,7 @@ session_free(struct session *s)
 	session_log_begin(s, &line, LOG_LEVEL_INFO, "smtp-disconnected");
 	session_log_client(s, &line);
 	log_text(&line, "reason", s->end_reason == NULL ? "unknown" : s->end_reason);
+	session_log_tls(s, &line);
 	log_number(&line, "messages", s->messages);
 	log_number(&line, "recipients", s->recipients);
 	log_number(&line, "errors", s->errors);
@@ -258,6 +286,7 @@ session_free(struct session *s)
 	(void)event_del(&s->readable);
 	(void)event_del(&s->writable);
 	(void)event_del(&s->timer);
+	tls_free(s->tls);
 	(void)close(s->fd); /* all that was to be sent is sent */
 	LIST_REMOVE(s, link);
 	settings_release(s->settings);
@@ -282,6 +311,9 @@ begin_linger(struct session *s)
 	if (s->service->stopping)
 		delay = (struct timeval){ .tv_usec = STOP_LINGER_MS * 1000 };
 	buf_free(&s->input);
+	s->input_start = 0;
+	if (s->tls != NULL)
+		tls_end_output(s->tls);
 	if (!s->linger || shutdown(s->fd, SHUT_WR) == -1 || event_add(&s->timer, &delay) == -1) {
 		session_die(s, "closed");
 		return;
@@ -298,6 +330,14 @@ session_settle(struct session *s)
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
 		break; /* RFC 2920 3.2 (2): the replies of a group leave together */
+	case SESSION_HANDSHAKE:
+		flush(s); /* STARTTLS's reply, in the clear */
+		if (s->blocked || s->state != SESSION_HANDSHAKE)
+			break;
+		session_handshake(s);
+		if (s->state != SESSION_HANDSHAKE && s->state != SESSION_DEAD)
+			flush(s);
+		break;
 	case SESSION_PROXY:
 	case SESSION_COMMAND:
 	case SESSION_SKIP_LINE:
@@ -329,6 +369,10 @@ session_settle(struct session *s)
 		}
 		s->reading = true;
 	}
+	/* What TLS has read already doesn't make the socket readable. */
+	if (wants_input(s) && session_is_encrypted(s) && s->state != SESSION_LINGER &&
+	    tls_may_have_more(s->tls))
+		event_active(&s->readable, EV_READ, 0);
 }
 
 /* Input */
@@ -338,6 +382,8 @@ session_has_more_input(const struct session *s)
 {
 	char byte;
 
+	if (session_is_encrypted(s))
+		return s->input_behind > 0 || tls_has_input(s->tls);
 	return s->input_behind > 0 || recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
@@ -426,6 +472,7 @@ run_once(struct session *s, const char *data, size_t length)
 		if (s->dropped > LINGER_MAX)
 			session_die(s, "closed");
 		return length;
+	case SESSION_HANDSHAKE:
 	case SESSION_AUTH_WAIT:
 	case SESSION_NAME_WAIT:
 	case SESSION_RCPT_WAIT:
@@ -497,6 +544,9 @@ end_by_timeout(struct session *s, const char *text)
 	case SESSION_PROXY:
 		session_die(s, "timeout");
 		break;
+	case SESSION_HANDSHAKE:
+		session_fail_tls(s, "the handshake took too long");
+		break;
 	case SESSION_COMMAND:
 	case SESSION_SKIP_LINE:
 	case SESSION_AUTH:
@@ -529,6 +579,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	size_t kept = s->input.length - s->input_start, used;
 	ssize_t count;
 
+	(void)fd;
 	if ((what & EV_READ) == 0) {
 		if (!s->blocked)
 			end_by_timeout(s, "no input for too long");
@@ -538,6 +589,10 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	if (!wants_input(s)) {
 		(void)event_del(&s->readable);
 		s->reading = false;
+		return;
+	}
+	if (s->state == SESSION_HANDSHAKE) {
+		session_settle(s);
 		return;
 	}
 	if (s->state != SESSION_LINGER &&
@@ -552,7 +607,9 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		session_settle(s);
 		return;
 	}
-	count = recv(fd, buffer + kept, SERVICE_READ_MAX, MSG_DONTWAIT);
+	if (kept > 0)
+		memcpy(buffer, s->input.data + s->input_start, kept);
+	count = receive_bytes(s, buffer + kept, kept);
 	if (count == -1 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;
 	trace_io(s, "io-read", count, kept);
@@ -561,11 +618,8 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		session_settle(s);
 		return;
 	}
-	if (kept > 0) {
-		memcpy(buffer, s->input.data + s->input_start, kept);
-		buf_free(&s->input);
-		s->input_start = 0;
-	}
+	buf_free(&s->input);
+	s->input_start = 0;
 	used = run(s, buffer, kept + (size_t)count);
 	if (s->state != SESSION_CLOSING && s->state != SESSION_DEAD)
 		keep_input(s, buffer + used, kept + (size_t)count - used);
@@ -601,6 +655,9 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	if (s->state == SESSION_PENALTY) {
 		s->state = SESSION_COMMAND;
 		session_resume(s);
+	} else if (s->state == SESSION_HANDSHAKE) {
+		session_handshake_timer(s);
+		session_settle(s);
 	} else if (s->state == SESSION_LINGER || s->state == SESSION_PROXY) {
 		session_die(s, s->state == SESSION_PROXY ? "no PROXY header in time" : "closed");
 		session_settle(s);
@@ -651,6 +708,9 @@ service_stop(struct service *service)
 		    s->state == SESSION_AUTH || s->state == SESSION_PROXY) {
 			session_drop_mail(s);
 			session_shut(s, "4.3.2", "shutdown", "is shutting down");
+			session_settle(s);
+		} else if (s->state == SESSION_HANDSHAKE) {
+			session_die(s, "shutdown");
 			session_settle(s);
 		}
 	}

@@ -21,11 +21,13 @@
 
 struct event_base;
 struct session;
+struct tls_contexts;
 struct timeval;
 
 /* A configuration and who still uses it. */
 struct settings {
-	struct config *config; /* owned */
+	struct config *config;    /* owned */
+	struct tls_contexts *tls; /* owned; NULL: no TLS */
 	unsigned references;
 	const struct timeval *idle_time; /* libevent's: cheap for many */
 };

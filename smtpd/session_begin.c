@@ -57,10 +57,9 @@ log_connected(struct session *s)
 }
 
 /* The banner; the client has said nothing yet, or it isn't one of ours (RFC 5321 4.3.1). */
-static void
-greet(struct session *s)
+void
+session_greet(struct session *s)
 {
-	log_connected(s);
 	if (session_has_more_input(s)) {
 		session_reply(
 		    s, 554, "5.5.0", "%s a client must wait for the greeting", session_hostname(s));
@@ -72,6 +71,16 @@ greet(struct session *s)
 	if (s->client.family == CLIENT_INET4 || s->client.family == CLIENT_INET6)
 		s->name_request = upstream_ask_name(s->service->upstream, s, s->client.family,
 		    s->client.address, session_config(s)->limits.resolver_time_ms + NAME_MARGIN_MS);
+}
+
+static void
+enter(struct session *s)
+{
+	log_connected(s);
+	if (s->listener->tls == LISTEN_TLS_IMPLICIT)
+		session_begin_tls(s);
+	else
+		session_greet(s);
 }
 
 size_t
@@ -87,6 +96,10 @@ session_take_proxy_header(struct session *s, const char *data, size_t length)
 	case PROXY_MORE:
 		return 0;
 	case PROXY_BAD:
+		if (s->listener->tls == LISTEN_TLS_IMPLICIT) {
+			session_die(s, "bad PROXY header");
+			return 0;
+		}
 		session_reply(s, 554, "5.5.0", "%s no PROXY version 2 header", session_hostname(s));
 		s->linger = true;
 		session_close(s, "bad PROXY header");
@@ -109,13 +122,16 @@ session_take_proxy_header(struct session *s, const char *data, size_t length)
 		if (!s->counted) {
 			service_log_refusal(
 			    s->service, s->client_text, service_crowd_words(answer));
-			session_shut(s, "4.7.0", "limit", service_crowd_words(answer));
+			if (s->listener->tls == LISTEN_TLS_IMPLICIT)
+				session_die(s, "limit");
+			else
+				session_shut(s, "4.7.0", "limit", service_crowd_words(answer));
 			return used;
 		}
 	}
 	s->state = SESSION_COMMAND;
 	s->input_behind = length - used;
-	greet(s);
+	enter(s);
 	return used;
 }
 
@@ -127,7 +143,8 @@ turn_away(struct service *service, const struct session *s, const char *code, co
 	int length;
 
 	length = snprintf(text, sizeof(text), "%s %s %s\r\n", code, session_hostname(s), words);
-	if (length > 0 && (size_t)length < sizeof(text))
+	/* Nobody would understand them in the place of a handshake. */
+	if (s->listener->tls != LISTEN_TLS_IMPLICIT && length > 0 && (size_t)length < sizeof(text))
 		(void)send(s->fd, text, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)close(s->fd); /* it was told, or is gone */
 	service_log_refusal(service, s->client_text, words);
@@ -213,7 +230,7 @@ session_start(struct service *service, struct settings *settings,
 		await_proxy_header(s);
 	else {
 		s->state = SESSION_COMMAND;
-		greet(s);
+		enter(s);
 	}
 	session_settle(s);
 }

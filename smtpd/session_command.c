@@ -27,10 +27,9 @@ log_refused(struct session *s, const char *event, const struct reply *reply, con
 	log_end(&log);
 }
 
-/* A refusal, in one log line. */
-static void
-refuse(struct session *s, const struct command *command, unsigned code, const char *enhanced,
-    const char *text)
+void
+session_refuse(struct session *s, const struct command *command, unsigned code,
+    const char *enhanced, const char *text)
 {
 	struct reply reply;
 
@@ -64,6 +63,8 @@ send_extensions(struct session *s)
 	if (!s->listener->no_dsn)
 		session_send_line(s, "250-DSN");
 	session_send_line(s, "250-CHUNKING");
+	if (session_offers_tls(s))
+		session_send_line(s, "250-STARTTLS");
 	session_send_auth_extension(s);
 	session_send_line(s, "250-LIMITS RCPTMAX=%u MAILMAX=%u", config->limits.recipients,
 	    config->limits.transactions); /* RFC 9422 */
@@ -78,7 +79,7 @@ on_greeting(struct session *s, const struct command *command)
 	char *helo;
 
 	if (s->lmtp != (command->verb == VERB_LHLO)) { /* RFC 2033 4.1 */
-		refuse(s, command, 500, "5.5.1",
+		session_refuse(s, command, 500, "5.5.1",
 		    s->lmtp ? "this is LMTP, say LHLO" : "this is not LMTP, say EHLO");
 		return;
 	}
@@ -86,7 +87,7 @@ on_greeting(struct session *s, const struct command *command)
 	 * pipeline. The others that must be last (VRFY, EXPN, NOOP) change nothing here: what is
 	 * behind them is answered in its order. */
 	if (session_has_more_input(s)) {
-		refuse(s, command, 554, "5.5.0", "input sent ahead of the reply, closing");
+		session_refuse(s, command, 554, "5.5.0", "input sent ahead of the reply, closing");
 		s->linger = true;
 		session_close(s, "talked ahead");
 		return;
@@ -131,13 +132,14 @@ on_mail(struct session *s, const struct command *command)
 	struct reply reply;
 
 	if (s->helo == NULL || s->mail != NULL) {
-		refuse(s, command, 503, "5.5.1",
+		session_refuse(s, command, 503, "5.5.1",
 		    s->mail != NULL ? "MAIL was given already"
 		                    : (s->lmtp ? "say LHLO first" : "say EHLO first"));
 		return;
 	}
 	if (s->listener->auth == LISTEN_AUTH_REQUIRED && s->auth_user == NULL) {
-		refuse(s, command, 530, "5.7.0", "authentication required"); /* RFC 4954 6 */
+		session_refuse(
+		    s, command, 530, "5.7.0", "authentication required"); /* RFC 4954 6 */
 		return;
 	}
 	if (s->name_request != 0) { /* the rules may ask for the client's name */
@@ -231,7 +233,7 @@ on_rcpt(struct session *s, const struct command *command)
 	struct reply reply;
 
 	if (s->mail == NULL || s->mail->message != NULL) {
-		refuse(s, command, 503, "5.5.1",
+		session_refuse(s, command, 503, "5.5.1",
 		    s->mail == NULL ? "MAIL must come first" : "the text has begun");
 		return;
 	}
@@ -308,7 +310,7 @@ on_vrfy(struct session *s, const struct command *command)
 {
 	/* RFC 5321 3.5.3, 7.3: the same for everybody. */
 	if (command->length == 0)
-		refuse(s, command, 501, "5.5.4", "an address must follow");
+		session_refuse(s, command, 501, "5.5.4", "an address must follow");
 	else
 		session_reply(s, 252, "2.1.5", "cannot verify, but will take mail and try");
 }
@@ -339,7 +341,17 @@ over_limits(struct session *s, const struct command *command)
 static bool
 takes_no_argument(enum verb verb)
 {
-	return verb == VERB_DATA || verb == VERB_RSET || verb == VERB_QUIT; /* RFC 5321 4.3.2 */
+	return verb == VERB_DATA || verb == VERB_RSET || verb == VERB_QUIT || /* RFC 5321 4.3.2 */
+	    verb == VERB_STARTTLS;                                            /* RFC 3207 4 */
+}
+
+/* RFC 3207 4: what may be said before STARTTLS where it is required. */
+static bool
+must_encrypt(const struct session *s, enum verb verb)
+{
+	return s->listener->tls == LISTEN_TLS_REQUIRED && s->tls == NULL && verb != VERB_EHLO &&
+	    verb != VERB_LHLO && verb != VERB_NOOP && verb != VERB_QUIT && verb != VERB_STARTTLS &&
+	    verb != VERB_UNKNOWN && verb != VERB_FOREIGN;
 }
 
 static void
@@ -386,7 +398,10 @@ dispatch(struct session *s, const struct command *command)
 		on_vrfy(s, command);
 		break;
 	case VERB_EXPN:
-		refuse(s, command, 502, "5.5.1", "EXPN is not offered");
+		session_refuse(s, command, 502, "5.5.1", "EXPN is not offered");
+		break;
+	case VERB_STARTTLS:
+		session_starttls(s, command);
 		break;
 	case VERB_AUTH:
 		session_auth(s, command);
@@ -397,15 +412,15 @@ dispatch(struct session *s, const struct command *command)
 		    s->lmtp ? "LHLO" : "EHLO HELO");
 		break;
 	case VERB_UNIMPLEMENTED:
-		refuse(s, command, 502, "5.5.1", "command not implemented");
+		session_refuse(s, command, 502, "5.5.1", "command not implemented");
 		break;
 	case VERB_FOREIGN:
-		refuse(s, command, 554, "5.5.1", "this is a mail server, closing");
+		session_refuse(s, command, 554, "5.5.1", "this is a mail server, closing");
 		s->linger = true;
 		session_close(s, "not SMTP");
 		break;
 	case VERB_UNKNOWN:
-		refuse(s, command, 500, "5.5.1", "command not recognized");
+		session_refuse(s, command, 500, "5.5.1", "command not recognized");
 		break;
 	}
 }
@@ -437,8 +452,10 @@ session_command(struct session *s, const char *line, size_t length)
 	}
 	if (over_limits(s, &command))
 		return;
-	if (takes_no_argument(command.verb) && command.length > 0)
-		refuse(s, &command, 501, "5.5.4", "no argument is allowed");
+	if (must_encrypt(s, command.verb))
+		session_refuse(s, &command, 530, "5.7.0", "must issue a STARTTLS command first");
+	else if (takes_no_argument(command.verb) && command.length > 0)
+		session_refuse(s, &command, 501, "5.5.4", "no argument is allowed");
 	else
 		dispatch(s, &command);
 }

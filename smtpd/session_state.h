@@ -13,10 +13,12 @@
 #include "common/log.h"
 #include "smtpd/command.h"
 #include "smtpd/session.h"
+#include "smtpd/tls.h"
 #include "smtpd/transaction.h"
 
 enum session_state {
 	SESSION_PROXY,       /* a PROXY header must come first */
+	SESSION_HANDSHAKE,   /* of TLS */
 	SESSION_COMMAND,     /* the next command line */
 	SESSION_SKIP_LINE,   /* the rest of a command line that was too long */
 	SESSION_AUTH,        /* the client's answer to a challenge of AUTH */
@@ -44,10 +46,13 @@ struct session {
 	enum session_state state;
 	struct event readable;
 	struct event writable;
-	struct event timer; /* the penalty's and the linger's end */
+	struct event timer; /* the end of a penalty, of lingering, of what must come soon */
 	bool reading;       /* `readable` is added */
 	bool blocked;       /* the socket takes no more output */
 	bool lmtp;
+	struct tls *tls; /* owned; NULL in the clear */
+	enum tls_progress handshake;
+	int64_t handshake_end_ms;
 	bool extended; /* EHLO or LHLO */
 	bool linger;   /* the client may be sending: don't reset it */
 	bool counted;  /* by the crowd */
@@ -139,9 +144,13 @@ const char *service_crowd_words(enum crowd_answer);
 void service_log_refusal(struct service *, const char *client, const char *words);
 
 /* session_begin.c */
+void session_greet(struct session *);
 size_t session_take_proxy_header(struct session *, const char *, size_t);
 
 /* session_command.c */
+/* A refusal, in one log line. */
+void session_refuse(struct session *, const struct command *, unsigned code, const char *enhanced,
+    const char *text);
 void session_command(struct session *, const char *line, size_t length);
 void session_rcpt_target(void *, const struct ipc_target *);
 void session_rcpt_answered(void *, const struct reply *);
@@ -161,6 +170,17 @@ void session_forget_login(struct session *);
 
 /* The handshake is over: what the client says and hears can't be read or changed on its way. */
 bool session_is_encrypted(const struct session *);
+/* STARTTLS may be said now. */
+bool session_offers_tls(const struct session *);
+void session_starttls(struct session *, const struct command *);
+/* A connection that begins with the handshake. */
+void session_begin_tls(struct session *);
+/* SESSION_HANDSHAKE: the next step, and its time. */
+void session_handshake(struct session *);
+void session_handshake_timer(struct session *);
+void session_fail_tls(struct session *, const char *why);
+/* Version and cipher, if there are any. */
+void session_log_tls(const struct session *, struct log_line *);
 #define SESSION_BINDING_MAX 64
 /*
  * What binds a login to this very TLS connection, so that it is worth nothing on another: `type` is

@@ -3,6 +3,7 @@
  * gets envelopes, transaction and message, and what it answers is the client's answer. No reply is
  * sent earlier.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,7 @@ begin_message(struct session *s, enum message_form form, struct reply *reply)
 		.line_ends = config->line_ends,
 		.memory = &s->service->text_memory,
 	};
+	char tls[64] = "";
 	struct received received = {
 		.helo = s->helo,
 		.client = s->client_text,
@@ -89,11 +91,14 @@ begin_message(struct session *s, enum message_form form, struct reply *reply)
 		.hostname = session_hostname(s),
 		.protocol = received_protocol(s->lmtp, s->extended, s->mail->command.smtputf8,
 		    session_is_encrypted(s), s->auth_user != NULL),
+		.tls = tls,
 		.user = s->listener->received_auth && s->auth_user != NULL ? s->auth_user : "",
 		.wall = clock_wall(),
 	};
 	struct buf fields;
 
+	if (session_is_encrypted(s))
+		snprintf(tls, sizeof(tls), "%s %s", tls_version(s->tls), tls_cipher(s->tls));
 	reply_set(reply, 451, "4.3.0", "temporary failure here, try again later");
 	if (!upstream_take_id(s->service->upstream, s->mail))
 		return false;

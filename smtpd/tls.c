@@ -99,6 +99,8 @@ tls_handshake(struct tls *tls)
 	if (result == 1) {
 		tls->open = true;
 		SSL_clear_mode(tls->ssl, SSL_MODE_ASYNC);
+		tls->more =
+		    SSL_has_pending(tls->ssl) == 1; /* came with the last of the handshake */
 		return TLS_DONE;
 	}
 	code = SSL_get_error(tls->ssl, result);
@@ -158,8 +160,8 @@ tls_read(struct tls *tls, void *data, size_t size)
 		}
 		done += count;
 	}
-	tls->more = done == size;
 	/* An end or a fault behind what was read is met again by the next call. */
+	tls->more = done > 0 && code != SSL_ERROR_WANT_READ && code != SSL_ERROR_WANT_WRITE;
 	if (done > 0)
 		return (ssize_t)done;
 	if (code == SSL_ERROR_ZERO_RETURN)

@@ -39,8 +39,7 @@ ssize_t tls_read(struct tls *, void *, size_t);
 ssize_t tls_write(struct tls *, const void *, size_t);
 /* Nothing more will be written: tells the peer, as far as the socket takes it. */
 void tls_end_output(struct tls *);
-/* Whether tls_read() may have more without the socket being readable: the last one stopped for want
- * of room. */
+/* Whether tls_read() has more to say, an end perhaps, without the socket being readable. */
 bool tls_may_have_more(const struct tls *);
 /* Whether the peer has sent anything that isn't read yet. */
 bool tls_has_input(const struct tls *);

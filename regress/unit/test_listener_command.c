@@ -30,7 +30,7 @@ verbs_are_found_in_any_case(void **state)
 		{ "NOOPS", VERB_UNKNOWN, "" },
 		{ "", VERB_UNKNOWN, "" },
 		{ " QUIT", VERB_UNKNOWN, "QUIT" },
-		{ "STARTTLS", VERB_UNIMPLEMENTED, "" },
+		{ "STARTTLS", VERB_STARTTLS, "" },
 		{ "GET / HTTP/1.1", VERB_FOREIGN, "/ HTTP/1.1" },
 		{ "XCLIENT ADDR=1.2.3.4", VERB_UNKNOWN, "ADDR=1.2.3.4" },
 		{ "XFORWARD ADDR=1.2.3.4", VERB_UNKNOWN, "ADDR=1.2.3.4" },

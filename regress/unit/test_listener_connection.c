@@ -306,7 +306,7 @@ received_says_who_by_whom_how_and_for_whom(void **state)
 	    "\tfor <\"a b\"@example.org>;\r\n\t";
 	struct address rcpt = { "a b", "example.org" };
 	struct received received = { "me.example.net", "192.0.2.1", "client.example.net", false,
-		"mx.example.org", "ESMTP", 0xabc, "", &rcpt, 0 };
+		"mx.example.org", "ESMTP", 0xabc, "", "", &rcpt, 0 };
 	char *text;
 
 	(void)state;
@@ -340,7 +340,8 @@ no_word_of_the_peers_leaves_its_field(void **state)
 {
 	static const char evil[] = "a\r\nX-Evil: yes\r\n\r\n\x1b[2J(\")<>;\xff\xc2\x85\\\x7f";
 	struct address rcpt = { "x\r\nX-Evil: <yes>", "example.org" };
-	struct received received = { evil, evil, evil, false, evil, "ESMTP", 1, evil, &rcpt, 0 };
+	struct received received = { evil, evil, evil, false, evil, "ESMTP", 1, evil, evil, &rcpt,
+		0 };
 	char *text;
 
 	(void)state;

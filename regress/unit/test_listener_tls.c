@@ -593,6 +593,22 @@ an_end_without_a_farewell_is_an_end(void **state)
 }
 
 static void
+a_farewell_right_behind_the_data_is_not_waited_for(void **state)
+{
+	char text[64];
+
+	(void)state;
+	connect_pair();
+	assert_int_equal(shake_hands(), TLS_DONE);
+	talk();
+	assert_int_equal(SSL_write(world.ssl, "QUIT\r\n", 6), 6);
+	SSL_shutdown(world.ssl);
+	assert_int_equal(tls_read(world.server, text, sizeof(text)), 6);
+	assert_true(tls_may_have_more(world.server));
+	assert_int_equal(tls_read(world.server, text, sizeof(text)), 0);
+}
+
+static void
 more_than_there_is_room_for_is_read_later(void **state)
 {
 	static char sent[50000], got[60000];
@@ -638,6 +654,7 @@ main(void)
 		TEST(a_client_may_not_renegotiate),
 		TEST(what_is_no_handshake_fails),
 		TEST(an_end_without_a_farewell_is_an_end),
+		TEST(a_farewell_right_behind_the_data_is_not_waited_for),
 		TEST(more_than_there_is_room_for_is_read_later),
 	};
 
