@@ -169,36 +169,33 @@ grow_older(struct keys *keys, struct key *key)
 		key_free(keys, key);
 }
 
+/* All others of its name are one change older. */
 static void
-replace(struct keys *keys, enum keeper_kind kind, const char *name)
+make_current(struct keys *keys, struct key *current)
 {
 	struct key *key, *next;
 
 	for (key = LIST_FIRST(&keys->list); key != NULL; key = next) {
 		next = LIST_NEXT(key, link);
-		if (key->kind == kind && strcmp(key->name, name) == 0)
+		if (key != current && key->kind == current->kind &&
+		    strcmp(key->name, current->name) == 0)
 			grow_older(keys, key);
 	}
+	current->age = 0;
 }
 
-/* The same key again: a certificate was renewed, or all was sent anew. */
-static bool
-is_there(struct keys *keys, const struct ipc_key *request, const uint8_t id[KEEPER_ID_SIZE])
+static struct key *
+find(struct keys *keys, const struct ipc_key *request, const uint8_t id[KEEPER_ID_SIZE])
 {
 	struct key *key;
 
 	LIST_FOREACH(key, &keys->list, link)
 	{
 		if (key->kind == request->kind && strcmp(key->name, request->name) == 0 &&
-		    memcmp(key->id, id, sizeof(key->id)) == 0) {
-			if (key->age > 0) {
-				replace(keys, request->kind, request->name);
-				return false;
-			}
-			return true;
-		}
+		    memcmp(key->id, id, sizeof(key->id)) == 0)
+			return key;
 	}
-	return false;
+	return NULL;
 }
 
 bool
@@ -217,7 +214,11 @@ keys_take(struct keys *keys, const struct ipc_key *request, const uint8_t *text,
 	words = "no memory for the key";
 	if (!make_id(private, id))
 		goto fail;
-	if (is_there(keys, request, id)) {
+	key = find(keys, request, id);
+	if (key != NULL) {
+		/* A certificate was renewed, or a change is taken back. */
+		if (key->age > 0)
+			make_current(keys, key);
 		EVP_PKEY_free(private);
 		return true;
 	}
@@ -227,7 +228,7 @@ keys_take(struct keys *keys, const struct ipc_key *request, const uint8_t *text,
 	key->kind = request->kind;
 	memcpy(key->id, id, sizeof(key->id));
 	key->private = private;
-	replace(keys, request->kind, request->name);
+	make_current(keys, key);
 	LIST_INSERT_HEAD(&keys->list, key, link);
 	keys->count++;
 	return true;

@@ -2,7 +2,6 @@
 time, client certificates, and what a client must not get away with."""
 
 import os
-import pathlib
 import re
 import shutil
 import smtplib
@@ -13,7 +12,8 @@ import time
 
 import pytest
 
-from postern import Wire, free_port, wait_for
+from faults import faults, faults_library  # noqa: F401
+from postern import free_port, wait_for
 
 NAME = "mx.example.test"
 
@@ -270,12 +270,22 @@ def test_a_pair_that_does_not_fit_fails_the_reload_and_changes_nothing(serve, fo
         send_message(wire)
 
 
-def test_changed_files_are_picked_up_without_being_told(serve, folder):
+def test_changed_files_are_picked_up_within_half_a_minute(serve, folder, faults):
     pair = Pair(folder, "watched." + NAME, "ec", [NAME])
-    instance = serve(pair.statements("mx"), "tls pki mx")
+    instance = serve(pair.statements("mx"), "tls pki mx", environment=faults.environment)
     old = pair.der
-    pair.replace_by(Pair(folder, "renewed", "ec", [NAME]))
-    instance.wait_log("certificate-replaced", timeout=45, pki="mx")
+    # A new certificate whose key hasn't come yet: nothing changes, and it is told once.
+    new = Pair(folder, "renewed", "ec", [NAME])
+    shutil.copy(new.cert, pair.cert)
+    with faults.set("smtpd", seconds=31):
+        wait_for(lambda: "pki mx stays as it was" in instance.log_text(), what="a misfit is told")
+        with starttls(instance) as wire:
+            assert wire.socket.getpeercert(True) == old
+        faults["seconds"] = 62
+        pair.replace_by(new)
+        faults["seconds"] = 93
+        instance.wait_log("certificate-replaced", pki="mx")
+    assert instance.log_text().count("pki mx stays as it was") == 1
     with starttls(instance) as wire:
         assert wire.socket.getpeercert(True) == pair.der != old
         send_message(wire)
@@ -349,6 +359,46 @@ def test_garbage_and_early_ends_are_a_failed_handshake(serve, rsa, text):
     instance.wait_log("tls-failed")
     with smtplib.SMTP_SSL("127.0.0.1", instance.tls_port, context=insecure(), timeout=20) as client:
         client.noop()
+
+
+def client_hello(name):
+    """One that names this host, in as many records as it takes."""
+    entry = b"\0" + len(name).to_bytes(2, "big") + name
+    names = len(entry).to_bytes(2, "big") + entry
+    extensions = b"\0\0" + len(names).to_bytes(2, "big") + names
+    body = (b"\3\3" + bytes(32) + b"\0" + b"\0\2\xc0\x2f" + b"\1\0" +
+        len(extensions).to_bytes(2, "big") + extensions)
+    message = b"\1" + len(body).to_bytes(3, "big") + body
+    return b"".join(b"\x16\3\1" + len(piece).to_bytes(2, "big") + piece
+        for piece in (message[at:at + 16384] for at in range(0, len(message), 16384)))
+
+
+@pytest.mark.parametrize("name", [b"x" * 65000, NAME.encode() + b"\0.evil.test", b"\xff\r\n", b""])
+def test_a_hostile_server_name_is_a_failed_handshake(serve, rsa, name):
+    instance = serve(rsa.statements("mx"), "smtps pki mx")
+    with instance.wire(instance.tls_port) as wire:
+        wire.send(client_hello(name))
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.is_closed()
+    instance.wait_log("tls-failed")
+    assert all("\r" not in line.text for line in instance.log_lines())
+
+
+def test_a_client_s_certificate_of_a_mebibyte_is_not_read(serve, folder, rsa, authority):
+    large = Pair(folder, "large.example.test", "ec")
+    config = folder / "large.cnf"
+    config.write_text("[req]\ndistinguished_name=name\n[name]\n[large]\n"
+        "1.2.3.4=ASN1:FORMAT:HEX,OCT:" + "00" * (1 << 20) + "\n")
+    Pair.run("req", "-new", "-x509", "-key", large.key, "-out", large.cert, "-days", 3, "-subj",
+        "/CN=large", "-config", config, "-extensions", "large")
+    instance = serve(rsa.statements("mx") + f'ca inside cert "{authority.cert}"\n',
+        "smtps verify ca inside pki mx")
+    assert large.cert.stat().st_size > 1 << 20
+    context = client_context(rsa, version=ssl.TLSVersion.TLSv1_2, certificate=large)
+    with pytest.raises((ssl.SSLError, OSError)):
+        plain = socket.create_connection(("127.0.0.1", instance.tls_port), timeout=20)
+        context.wrap_socket(plain, server_hostname=NAME)
+    assert "excessive" in instance.wait_log("tls-failed")["reason"]
 
 
 def test_a_stalled_handshake_is_ended(serve, rsa):
