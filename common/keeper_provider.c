@@ -24,6 +24,10 @@
 #include "common/keeper_provider.h"
 #include "common/log.h"
 
+/* Signatures waited for at once, each on a stack of 32 KiB. The keeper makes them one by one: more
+ * of them would only wait elsewhere. */
+#define JOBS_MAX 256
+
 /* The dispatch tables hold functions of many types as one. */
 typedef void (*function)(void);
 
@@ -504,13 +508,15 @@ keeper_provider_start(struct keeper_client *client)
 	    (provider.standard = OSSL_PROVIDER_load(NULL, "default")) == NULL ||
 	    OSSL_PROVIDER_add_builtin(NULL, "postern", initialize) != 1 ||
 	    (provider.own = OSSL_PROVIDER_load(NULL, "postern")) == NULL ||
-	    EVP_set_default_properties(NULL, KEEPER_PROPERTIES) != 1 || !ASYNC_is_capable())
+	    EVP_set_default_properties(NULL, KEEPER_PROPERTIES) != 1 || !ASYNC_is_capable() ||
+	    ASYNC_init_thread(JOBS_MAX, 0) != 1)
 		fatalx("OpenSSL can't be used: %s", ERR_reason_error_string(ERR_peek_error()));
 }
 
 void
 keeper_provider_stop(void)
 {
+	ASYNC_cleanup_thread();
 	OSSL_PROVIDER_unload(provider.own);
 	OSSL_PROVIDER_unload(provider.standard);
 	provider.client = NULL;

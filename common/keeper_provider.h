@@ -10,7 +10,8 @@
  *	keeper_provider_use(NULL);
  *
  * When that comes back with SSL_ERROR_WANT_ASYNC, `ready` is called later, once, and the same call
- * is made again. A job that is paused uses its SSL: before that one is freed the wait is cancelled
+ * is made again. With SSL_ERROR_WANT_ASYNC_JOB too many wait already: it is made again a little later.
+ * A job that is paused uses its SSL: before that one is freed the wait is cancelled
  * and the call made a last time, which ends the job by failing.
  */
 #ifndef COMMON_KEEPER_PROVIDER_H

@@ -95,7 +95,7 @@ add_peer(const struct ipc_peer *who, int fd)
 	struct peer *peer = NULL;
 	size_t i;
 
-	if (who->program != PROGRAM_LISTENER)
+	if (who->program != PROGRAM_LISTENER && who->program != PROGRAM_RELAY)
 		return false;
 	for (i = 0; i < PEERS_MAX; i++) {
 		struct peer *place = &keeper.peers[i];

@@ -317,6 +317,7 @@ on_replace_tickets(evutil_socket_t fd, short what, void *arg)
 		if (slot_is_running(&supervisor->children[i]) &&
 		    supervisor->children[i].program == PROGRAM_LISTENER)
 			send_tickets(supervisor, supervisor->children[i].channel);
+	log_debug("new keys for session tickets");
 }
 
 void

@@ -4,6 +4,7 @@ time, client certificates, and what a client must not get away with."""
 import os
 import re
 import shutil
+import signal
 import smtplib
 import socket
 import ssl
@@ -343,6 +344,76 @@ def test_a_session_is_resumed_by_its_ticket_on_any_listener_process(serve, rsa):
                 client.sendall(b"QUIT\r\n")
                 while client.recv(1000):
                     pass
+
+
+def test_tickets_outlive_one_change_of_their_keys(serve, rsa, faults):
+    instance = serve(rsa.statements("mx"), "smtps pki mx", environment=faults.environment,
+        verbose=True)
+    context = client_context(rsa, version=ssl.TLSVersion.TLSv1_2)
+
+    def visit(session):
+        plain = socket.create_connection(("127.0.0.1", instance.tls_port), timeout=20)
+        with context.wrap_socket(plain, server_hostname=NAME, session=session) as client:
+            client.sendall(b"QUIT\r\n")
+            return client.session_reused, client.session
+    def change(seconds, times):
+        faults["seconds"] = seconds
+        wait_for(lambda: instance.log_text().count("new keys for session tickets") == times)
+
+    _, session = visit(None)
+    with faults.set("smtpd"):
+        change(12 * 3600 + 1, 1)
+        assert visit(session)[0]
+        change(24 * 3600 + 2, 2)
+        # The listeners hear of it a moment later.
+        wait_for(lambda: not any(visit(session)[0] for _ in range(4)))
+        _, session = visit(None)
+        assert visit(session)[0]
+
+
+def test_many_handshakes_wait_for_a_keeper_that_is_held_up(serve, ec):
+    """More than may wait for the keeper at once."""
+    instance = serve(ec.statements("mx"), "smtps pki mx", "smtp limit sessions-per-address 2000\n")
+    (keeper,) = instance.pids("keeper")
+    os.kill(keeper, signal.SIGSTOP)
+    context, clients = insecure(), []
+    try:
+        for _ in range(700):
+            plain = socket.create_connection(("127.0.0.1", instance.tls_port), timeout=20)
+            plain.setblocking(False)
+            client = context.wrap_socket(plain, do_handshake_on_connect=False)
+            with pytest.raises(ssl.SSLWantReadError):
+                client.do_handshake()
+            clients.append(client)
+        with instance.smtp() as other:  # nobody else is held up
+            other.sendmail("erin@client.test", "alice@example.test", "Subject: x\r\n\r\nx\r\n")
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    for client in clients:
+        client.settimeout(20)
+        client.do_handshake()
+        assert client.recv(100).startswith(b"220 ")
+        client.close()
+
+
+@pytest.mark.parametrize("options", ["smtps", "tls"])
+def test_a_proxy_s_header_comes_before_tls(serve, rsa, options):
+    instance = serve(rsa.statements("mx"), options + " pki mx proxy-v2")
+    header = (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 192, 0, 2, 1]) +
+        b"\x10\0\0\x19")
+    for pieces in ([header], [header[:5], header[5:20], header[20:]]):
+        wire = instance.wire(instance.tls_port)
+        for piece in pieces:
+            wire.socket.sendall(piece)
+        if options == "tls":
+            starttls(instance, wire=wire)
+        else:
+            wire.socket = insecure().wrap_socket(wire.socket)
+            wire.expect(220)
+        with wire:
+            send_message(wire)
+    for mail in instance.wait_mail("alice@example.test", count=2):
+        assert "192.0.2.7" in mail.message["Received"]
 
 
 @pytest.mark.parametrize("text", [b"\x16\x03\x01\xff\xff" + b"x" * 70000, b"GET / HTTP/1.0\r\n\r\n",
