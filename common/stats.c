@@ -92,6 +92,8 @@ stats_name(enum stats_key key)
 		[STATS_SCHEDULER_INFLIGHT] = "scheduler.envelope.inflight",
 		[STATS_MDA_RUNNING] = "mda.running",
 		[STATS_MDA_PENDING] = "mda.pending",
+		[STATS_MTA_RUNNING] = "mta.task.running",
+		[STATS_MTA_PENDING] = "mta.pending",
 		[STATS_SMTP_CONNECTED] = "smtp.connected",
 		[STATS_SMTP_DISCONNECTED] = "smtp.disconnected",
 		[STATS_SMTP_REFUSED] = "smtp.refused",

@@ -17,15 +17,13 @@
 #include <event2/event.h>
 
 #include "common/clock.h"
-#include "common/crc32c.h"
 #include "common/log.h"
 #include "common/stats.h"
 #include "queue/bounce.h"
+#include "queue/bounce_job.h"
 #include "queue/commit.h"
-#include "queue/dsn.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
-#include "queue/relay_memory.h"
 #include "queue/retry.h"
 
 #define COLLECT_MS   100
@@ -33,52 +31,11 @@
 #define ASK_MS       30000
 #define RETRY_MS     5000
 #define RETRY_MAX_MS (5 * 60 * 1000)
-#define HEADERS_MAX  (128 * 1024)
 #define FULL_MAX     (512 * 1024)
 #define BUCKETS      1024
 #define TARGETS_MAX  1000 /* of a DSN: it is one record */
 #define ODD_MAX      5    /* answers of the directory that can't be understood */
-#define WARN_FIRST   5    /* failures until an administrator hears of it, and again after each */
-#define WARN_EACH    60   /* this many */
 #define MEMBERS_MAX  1000 /* of one DSN; more make another */
-
-enum job_state {
-	JOB_COLLECTING, /* until due_ms; or put off until then */
-	JOB_ASKING,
-	JOB_COMMITTING,
-};
-
-struct member {
-	uint64_t envelope_id;
-	enum state_change change;
-	uint32_t warnings; /* DSN_DELAYED */
-	struct reply reply;
-	char host[HOSTNAME_MAX + 1]; /* that said so, or "" */
-};
-
-struct job {
-	struct question question; /* first: the directory's answer finds the job by it */
-	struct job *next;         /* all jobs, in order */
-	struct job *previous;
-	struct job *hash_next;
-	enum job_state state;
-	uint32_t message_id;
-	enum dsn_kind kind;
-	bool to_postmaster;
-	bool closed; /* takes no more members */
-	int64_t due_ms;
-	unsigned failures;
-	struct member *members;
-	size_t member_count;
-	size_t member_capacity;
-	struct address to;
-	struct ipc_target *targets;
-	size_t target_count;
-	bool bad_target;      /* one that can't be understood */
-	bool too_many;        /* more than TARGETS_MAX */
-	unsigned odd_answers; /* about job->to, in a row */
-	uint32_t dsn_id;
-};
 
 struct bounces {
 	struct job *first;
@@ -372,18 +329,6 @@ put_off(struct queue *queue, struct job *job, const char *why)
 	wake(queue, RETRY_MS);
 }
 
-static void
-get_postmaster(const struct queue *queue, struct address *postmaster)
-{
-	if (*queue->config->postmaster != '\0' &&
-	    address_parse(queue->config->postmaster, ADDRESS_ALLOW_BARE_LOCAL | ADDRESS_ALLOW_UTF8,
-	        postmaster) == ADDRESS_OK)
-		return;
-	memset(postmaster, 0, sizeof(*postmaster));
-	strlcpy(postmaster->local, "postmaster", sizeof(postmaster->local));
-	strlcpy(postmaster->domain, queue->config->hostname, sizeof(postmaster->domain));
-}
-
 static bool
 is_success(enum dsn_kind kind)
 {
@@ -451,183 +396,7 @@ give_up(struct queue *queue, struct job *job, const char *why, const char *what_
 	ask_next(queue, job, why);
 }
 
-/* Building. */
-
-struct loaded {
-	struct job *job;
-	struct transaction transaction;
-	struct envelope *envelopes; /* by member */
-	bool *found;
-	bool failed_to_postmaster;
-	struct address postmaster;
-};
-
-static bool
-load_member(void *arg, struct entry *entry, const struct transaction *transaction,
-    const struct envelope *envelope)
-{
-	struct loaded *loaded = arg;
-
-	(void)entry;
-	loaded->transaction = *transaction;
-	for (size_t i = 0; i < loaded->job->member_count; i++) {
-		if (loaded->job->members[i].envelope_id != envelope->id)
-			continue;
-		loaded->envelopes[i] = *envelope;
-		loaded->found[i] = true;
-		if (address_equal(&envelope->rcpt, &loaded->postmaster))
-			loaded->failed_to_postmaster = true;
-	}
-	return true;
-}
-
-static bool
-load_job(struct queue *queue, struct job *job, struct loaded *loaded)
-{
-	struct message *message = index_find(queue->index, job->message_id);
-
-	memset(loaded, 0, sizeof(*loaded));
-	loaded->job = job;
-	if (message == NULL || job->member_count == 0)
-		return false;
-	get_postmaster(queue, &loaded->postmaster);
-	loaded->envelopes = calloc(job->member_count, sizeof(struct envelope));
-	loaded->found = calloc(job->member_count, sizeof(bool));
-	if (loaded->envelopes == NULL || loaded->found == NULL)
-		fatalx("out of memory");
-	return mail_each(queue, message, load_member, loaded);
-}
-
-static void
-unload(struct loaded *loaded)
-{
-	free(loaded->envelopes);
-	free(loaded->found);
-}
-
-/* How the last attempt at a destination of the job's envelopes went, as far as that is kept. */
-static const char *
-find_dialogue(struct queue *queue, const struct job *job)
-{
-	const char *dialogue = NULL;
-
-	for (size_t i = 0; i < job->member_count && dialogue == NULL; i++) {
-		const struct entry *entry =
-		    index_find_entry(queue->index, job->members[i].envelope_id);
-
-		if (entry != NULL && entry->line != NULL)
-			dialogue = destination_dialogue(entry->line);
-	}
-	return dialogue;
-}
-
-static void
-build(struct queue *queue, struct job *job, struct loaded *loaded, struct buf *text, bool full)
-{
-	struct message *message = index_find(queue->index, job->message_id);
-	struct dsn_recipient *recipients = calloc(job->member_count, sizeof(*recipients));
-	struct dsn_recipient *recipient;
-	size_t size = full ? loaded->transaction.size : HEADERS_MAX;
-	uint8_t *returned = malloc(size == 0 ? 1 : size);
-	char boundary[40];
-	struct dsn dsn = { .kind = job->kind, .hostname = queue->config->hostname };
-	ssize_t length;
-
-	if (recipients == NULL || returned == NULL)
-		fatalx("out of memory");
-	for (size_t i = 0; i < job->member_count; i++) {
-		if (!loaded->found[i])
-			continue;
-		recipient = &recipients[dsn.recipient_count++];
-		recipient->envelope = &loaded->envelopes[i];
-		if (job->kind != DSN_DELAYED) {
-			recipient->reply = &job->members[i].reply;
-			recipient->host = job->members[i].host;
-		} else if (loaded->envelopes[i].last_reply.code != 0) {
-			recipient->reply = &loaded->envelopes[i].last_reply;
-			recipient->host = loaded->envelopes[i].last_host;
-		}
-	}
-	if (job->to_postmaster)
-		dsn.dialogue = find_dialogue(queue, job);
-	length = mail_read(queue, message, returned, size);
-	snprintf(boundary, sizeof(boundary), "=_%08" PRIx32 "%08" PRIx32 "%08" PRIx32, arc4random(),
-	    arc4random(), arc4random());
-	dsn.to = &job->to;
-	dsn.is_double = job->to_postmaster;
-	dsn.message_id = job->dsn_id;
-	dsn.now = clock_wall();
-	dsn.boundary = boundary;
-	dsn.original = &loaded->transaction;
-	dsn.recipients = recipients;
-	dsn.text = returned;
-	dsn.text_length = length < 0 ? 0 : (size_t)length;
-	dsn.is_full = full;
-	dsn_build(text, &dsn);
-	free(recipients);
-	free(returned);
-}
-
-static bool
-has_eight_bit(const struct buf *text)
-{
-	for (size_t i = 0; i < text->length; i++) {
-		if (text->data[i] >= 0x80)
-			return true;
-	}
-	return false;
-}
-
-static void
-encode_head(struct queue *queue, struct job *job, const struct loaded *loaded,
-    const struct buf *text, struct buf *head, struct transaction *transaction)
-{
-	struct envelope envelope;
-	struct state *effects = calloc(job->member_count, sizeof(*effects));
-	size_t effect_count = 0;
-
-	if (effects == NULL)
-		fatalx("out of memory");
-	memset(transaction, 0, sizeof(*transaction));
-	transaction->message_id = job->dsn_id;
-	transaction->created_us = clock_wall_us();
-	transaction->client_family = CLIENT_INTERNAL;
-	strlcpy(transaction->client, "local", sizeof(transaction->client));
-	strlcpy(transaction->helo, queue->config->hostname, sizeof(transaction->helo));
-	transaction->smtputf8 = loaded->transaction.smtputf8;
-	/* RFC 8689 5: what is told of a message is protected as it was. */
-	transaction->require_tls = loaded->transaction.require_tls;
-	transaction->eight_bit = has_eight_bit(text);
-	transaction->is_bounce = true;
-	transaction->size = text->length;
-	transaction->body_crc32c = crc32c(0, text->data, text->length);
-	message_encode_start(head, transaction, false, (uint32_t)job->target_count);
-	for (size_t i = 0; i < job->target_count; i++) {
-		const struct ipc_target *target = &job->targets[i];
-
-		memset(&envelope, 0, sizeof(envelope));
-		envelope.id = envelope_id_make(job->dsn_id, (uint32_t)i + 1);
-		envelope.kind = target->kind;
-		envelope.rcpt = job->to;
-		envelope.dest = target->dest;
-		strlcpy(envelope.action, target->action, sizeof(envelope.action));
-		strlcpy(envelope.command, target->command, sizeof(envelope.command));
-		envelope.expires = clock_wall() + queue->config->queue_ttl;
-		message_encode_envelope(head, &envelope, 0);
-	}
-	for (size_t i = 0; i < job->member_count && job->kind != DSN_DELAYED; i++) {
-		struct entry *entry = index_find_entry(queue->index, job->members[i].envelope_id);
-
-		if (entry == NULL)
-			continue;
-		effects[effect_count] = mail_done_state(queue, entry, job->members[i].change);
-		journal_needs(queue->journal, JOURNAL_FIRST, effects[effect_count].target);
-		effect_count++;
-	}
-	message_encode_effects(head, effects, effect_count);
-	message_encode_finish(head);
-	free(effects);
-}
+/* Committing. */
 
 static void
 log_sent(struct queue *queue, const struct job *job)
@@ -699,16 +468,15 @@ commit_warning(struct queue *queue, struct job *job, const struct commit_item *i
 static void
 stage(struct queue *queue, struct job *job)
 {
-	struct loaded loaded;
-	struct transaction transaction;
+	struct report report;
 	struct commit_item item = { .fd = -1, .file = -1, .done = committed, .owner = job };
 	struct buf text, head;
 	enum journal_result result = JOURNAL_TOO_LARGE;
 	uint8_t *to;
 	bool full;
 
-	if (!load_job(queue, job, &loaded)) {
-		unload(&loaded);
+	if (!report_load(queue, job, &report)) {
+		report_unload(&report);
 		put_off(queue, job, "its message can't be read");
 		return;
 	}
@@ -717,9 +485,9 @@ stage(struct queue *queue, struct job *job)
 	job->dsn_id = intake_new_id(queue);
 	/* RFC 3461 4.3: the whole message only for failures, and only when asked for. RFC 8689 5:
 	 * and not of one that needs TLS. */
-	full = job->kind == DSN_FAILED && loaded.transaction.dsn_return == DSN_RETURN_FULL &&
-	    loaded.transaction.size <= FULL_MAX && !loaded.transaction.require_tls;
-	build(queue, job, &loaded, &text, full);
+	full = job->kind == DSN_FAILED && report.transaction.dsn_return == DSN_RETURN_FULL &&
+	    report.transaction.size <= FULL_MAX && !report.transaction.require_tls;
+	report_build(queue, &report, &text, full);
 	/* A first begin makes sure that the effects' needs are noted in the segment that gets it.
 	 */
 	if (buf_ok(&text))
@@ -727,7 +495,7 @@ stage(struct queue *queue, struct job *job)
 		    text.length + job->target_count * 3072 + job->member_count * 64 + 8192, true,
 		    &to);
 	if (result == JOURNAL_OK) {
-		encode_head(queue, job, &loaded, &text, &head, &transaction);
+		report_encode_head(queue, &report, &text, &head);
 		if (!buf_ok(&head))
 			fatalx("out of memory");
 		memcpy(to, head.data, head.length);
@@ -743,7 +511,7 @@ stage(struct queue *queue, struct job *job)
 	}
 	buf_free(&text);
 	buf_free(&head);
-	unload(&loaded);
+	report_unload(&report);
 	if (result == JOURNAL_TOO_LARGE) {
 		give_up(queue, job,
 		    "the report and the list of the mailboxes it goes to are larger than a segment "
@@ -828,7 +596,7 @@ ask(struct queue *queue, struct job *job)
 	struct ipc_rcpt rcpt;
 
 	if (job->to_postmaster)
-		get_postmaster(queue, &job->to);
+		report_get_postmaster(queue, &job->to);
 	job->target_count = 0;
 	job->bad_target = job->too_many = false;
 	memset(&rcpt, 0, sizeof(rcpt));
@@ -848,7 +616,7 @@ ask(struct queue *queue, struct job *job)
 static void
 begin(struct queue *queue, struct job *job)
 {
-	struct loaded loaded;
+	struct report report;
 	bool ok;
 
 	job->closed = true;
@@ -856,24 +624,24 @@ begin(struct queue *queue, struct job *job)
 		free_job(queue, job);
 		return;
 	}
-	ok = load_job(queue, job, &loaded);
-	unload(&loaded);
+	ok = report_load(queue, job, &report);
+	report_unload(&report);
 	if (!ok) {
 		put_off(queue, job, "its message can't be read");
 		return;
 	}
 	job->state = JOB_ASKING;
 	queue->bounces->active++;
-	if (address_is_null(&loaded.transaction.sender)) {
+	if (address_is_null(&report.transaction.sender)) {
 		/* Mail without a sender that the postmaster himself doesn't get ends here: a
 		 * report of it would go the same way (RFC 5321 6.1, 4.5.5). */
-		if (loaded.failed_to_postmaster) {
+		if (report.failed_to_postmaster) {
 			hold_all(queue, job, "it is itself mail for the postmaster");
 			return;
 		}
 		job->to_postmaster = true;
 	} else
-		job->to = loaded.transaction.sender;
+		job->to = report.transaction.sender;
 	ask(queue, job);
 }
 

@@ -599,7 +599,9 @@ mda_run(struct queue *queue)
 	}
 	start_some(queue);
 	stats_set(STATS_SCHEDULER_INFLIGHT, (int64_t)queue->in_flight);
-	stats_set(STATS_MDA_PENDING, (int64_t)scheduler_waiting(queue->scheduler));
+	stats_set(STATS_MDA_PENDING,
+	    (int64_t)(scheduler_waiting(queue->scheduler) -
+	        scheduler_waiting_relay(queue->scheduler)));
 }
 
 static bool

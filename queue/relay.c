@@ -411,6 +411,8 @@ relay_run(struct queue *queue)
 			ring_add(&relays->ring, line);
 	}
 	stats_set(STATS_SCHEDULER_INFLIGHT, (int64_t)queue->in_flight);
+	stats_set(STATS_MTA_RUNNING, TASKS_MAX - (int64_t)relays->free_count);
+	stats_set(STATS_MTA_PENDING, (int64_t)scheduler_waiting_relay(queue->scheduler));
 }
 
 /* Results coming in. */
@@ -429,8 +431,10 @@ log_line_state(const struct line *line, const char *event, bool put_off)
 	if (put_off) {
 		log_number(&text, "failures", destination->failures);
 		log_number(&text, "next_try", (int64_t)destination->until - (int64_t)retry_now());
-		reply_format(&destination->reply, reply, sizeof(reply));
-		log_text(&text, "reply", reply);
+		if (destination->reply.code != 0) {
+			reply_format(&destination->reply, reply, sizeof(reply));
+			log_text(&text, "reply", reply);
+		}
 	}
 	log_end(&text);
 }
@@ -447,7 +451,8 @@ static void
 end_task(struct queue *queue, struct task *task, enum relay_fault fault)
 {
 	struct line *line = task->line;
-	bool failed = !task->reached && fault != RELAY_FAULT_NONE;
+	/* What comes back because it was called back says nothing of the destination. */
+	bool failed = !task->reached && !task->cancelled && fault != RELAY_FAULT_NONE;
 
 	scheduler_done(line,
 	    task->succeeded && !task->blamed                       ? LINE_SUCCESS

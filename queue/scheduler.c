@@ -38,6 +38,7 @@ struct scheduler {
 	struct lane *spare;
 	size_t spare_count;
 	size_t waiting; /* in lanes */
+	size_t waiting_relay;
 	void (*gone)(struct line *, void *arg);
 	void *gone_arg;
 };
@@ -442,6 +443,8 @@ scheduler_ready(struct scheduler *scheduler, struct entry *entry)
 	lane->last = entry;
 	entry->line->waiting++;
 	scheduler->waiting++;
+	if (entry->line->kind == ENVELOPE_RELAY)
+		scheduler->waiting_relay++;
 	if (trace_begin(&text, "scheduler-ready", entry)) {
 		log_number(&text, "waiting", entry->line->waiting);
 		log_number(&text, "in_flight", entry->line->in_flight);
@@ -467,6 +470,8 @@ leave_lane(struct scheduler *scheduler, struct entry *entry)
 	entry->lane = NULL;
 	lane->line->waiting--;
 	scheduler->waiting--;
+	if (lane->line->kind == ENVELOPE_RELAY)
+		scheduler->waiting_relay--;
 	if (lane->first == NULL)
 		drop_lane(scheduler, lane);
 }
@@ -672,4 +677,10 @@ size_t
 scheduler_waiting(const struct scheduler *scheduler)
 {
 	return scheduler->waiting;
+}
+
+size_t
+scheduler_waiting_relay(const struct scheduler *scheduler)
+{
+	return scheduler->waiting_relay;
 }

@@ -124,6 +124,8 @@ bool scheduler_some_lines(
 void scheduler_each_line(struct scheduler *, void (*each)(struct line *, void *arg), void *arg);
 /* Frees lines without envelopes whose route_ms has passed. */
 void scheduler_sweep(struct scheduler *, int64_t now_ms);
+/* Envelopes that are ready; of which for other hosts. */
 size_t scheduler_waiting(const struct scheduler *);
+size_t scheduler_waiting_relay(const struct scheduler *);
 
 #endif

@@ -3,6 +3,7 @@
  * anything that decoding lets pass; the report's own structure stays what it is.
  */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,8 +36,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct transaction transaction;
 	struct envelope envelope;
 	struct buf_reader reader;
-	struct dsn_recipient recipient = { &envelope, NULL };
+	struct dsn_recipient recipient = { .envelope = &envelope };
 	struct dsn dsn = { .kind = DSN_FAILED, .hostname = "mx.example.test" };
+	char dialogue[8193];
 	struct buf buf;
 
 	if (size < 1)
@@ -46,7 +48,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (envelope.last_reply.code != 0)
 		recipient.reply = &envelope.last_reply;
-	dsn.kind = data[0] % 3;
+	recipient.host = envelope.last_host;
+	dsn.kind = data[0] & 3;
 	dsn.is_double = (data[0] & 4) != 0;
 	dsn.is_full = (data[0] & 8) != 0;
 	dsn.to = &transaction.sender;
@@ -56,6 +59,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	dsn.original = &transaction;
 	dsn.recipients = &recipient;
 	dsn.recipient_count = 1;
+	if ((data[0] & 16) != 0) {
+		snprintf(dialogue, sizeof(dialogue), "%.*s", (int)reader.left,
+		    (const char *)reader.data);
+		dsn.dialogue = dialogue;
+	}
 	dsn.text = reader.data;
 	dsn.text_length = reader.left;
 	buf_init(&buf, 1 << 20);

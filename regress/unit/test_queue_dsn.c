@@ -295,6 +295,61 @@ headers_end_at_the_first_empty_line(void **state)
 		    cases[i].length);
 }
 
+static void
+another_host_s_word_names_it(void **state)
+{
+	struct report report;
+
+	(void)state;
+	prepare(&report, DSN_FAILED);
+	report.recipients[0].host = "mx.far.test";
+	make(&report);
+	/* RFC 3464 2.3.5 */
+	assert_true(has(report.part[1],
+	    "\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.far.test\r\n"
+	    "Diagnostic-Code: smtp; 550 5.1.1 no such user here\r\n"));
+	free(report.whole);
+}
+
+static void
+what_was_relayed_is_told_as_that(void **state)
+{
+	struct report report;
+
+	(void)state;
+	prepare(&report, DSN_RELAYED);
+	reply_set(&report.replies[0], 250, "2.0.0", "taken");
+	report.recipients[0].host = "mx.far.test";
+	make(&report);
+	assert_true(has(report.part[1],
+	    "\r\nAction: relayed\r\nStatus: 2.0.0\r\nRemote-MTA: dns; mx.far.test\r\n"));
+	assert_false(has(report.part[1], "Diagnostic-Code"));
+	free(report.whole);
+}
+
+/* make() checks that there are three parts, and lines without control characters. */
+static void
+a_dialogue_stays_within_its_part(void **state)
+{
+	static char dialogue[8192];
+	struct report report;
+
+	(void)state;
+	prepare(&report, DSN_FAILED);
+	report.dsn.is_double = true;
+	strcpy(
+	    dialogue, "mx: <<< 220 hello\r\n--" BOUNDARY " x\n\nmx: <<< 550 \x01\x80 no\nmx: <<< ");
+	memset(dialogue + strlen(dialogue), 'x', 2000);
+	report.dsn.dialogue = dialogue;
+	make(&report);
+	assert_true(has(report.part[0],
+	    "\r\n    mx: <<< 220 hello\r\n    --" BOUNDARY " x"
+	    "\r\n    \r\n    mx: <<< 550 ?? no\r\n    mx: <<< xxx"));
+	for (const char *line = report.part[0]; *line != '\0'; line += strcspn(line, "\n") + 1)
+		assert_true(strcspn(line, "\r") <= 998);
+	free(report.whole);
+}
+
 int
 main(void)
 {
@@ -306,6 +361,9 @@ main(void)
 		cmocka_unit_test(a_success_is_told_as_one),
 		cmocka_unit_test(smtputf8_mail_gets_the_types_of_rfc_6533),
 		cmocka_unit_test(no_word_of_a_peer_leaves_its_line_or_part),
+		cmocka_unit_test(another_host_s_word_names_it),
+		cmocka_unit_test(what_was_relayed_is_told_as_that),
+		cmocka_unit_test(a_dialogue_stays_within_its_part),
 		cmocka_unit_test(headers_end_at_the_first_empty_line),
 	};
 

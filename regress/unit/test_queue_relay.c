@@ -638,6 +638,7 @@ what_was_not_begun_comes_back_at_the_end(void **state)
 	entry = index_find_entry(queue.index, envelope_id_make(ids[0], 1));
 	assert_int_equal(entry->tries, 0);
 	assert_int_equal(entry->state, ENTRY_READY);
+	assert_false(destination_is_put_off(entry->line));
 }
 
 /* Control. */
