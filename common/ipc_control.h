@@ -17,7 +17,9 @@
  *
  * The fields of a LINE are separated by tabs: of DOMAIN_LIST the domain; of USER_LIST the address
  * and the quota in bytes and in messages (decimal, 0 none); of ALIAS_LIST the address and each
- * target; at most ACCOUNT_WORDS_MAX fields, so an alias with more targets takes several lines.
+ * target; at most ACCOUNT_WORDS_MAX fields, so an alias with more targets takes several lines; of
+ * SLOW_LIST "network" or "account", which one, its failed logins, how far apart its passwords are
+ * looked at in ms, and how long ago the last one failed in seconds.
  *
  * Control asks the queue in portions: QUEUE_LIST carries a cursor; the queue answers with at most
  * `portion` ENVELOPEs and QUEUE_LIST_MORE (the next cursor) or DONE. Control asks for the next
@@ -134,6 +136,7 @@ enum account_verb {
 	ACCOUNT_ALIAS_ADD,     /* address or @domain, target … */
 	ACCOUNT_ALIAS_DELETE,  /* address [target …] */
 	ACCOUNT_ALIAS_LIST,    /* [domain] */
+	ACCOUNT_SLOW_LIST,     /* networks and accounts whose logins are slowed down */
 	ACCOUNT_VERB_COUNT,
 };
 /* Of the verifiers that smtpctl makes (RFC 7677 4 asks for 4,096 at least): whoever has stolen one

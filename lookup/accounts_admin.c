@@ -515,6 +515,7 @@ static const char *const verb_names[ACCOUNT_VERB_COUNT] = {
 	[ACCOUNT_ALIAS_ADD] = "alias-add",
 	[ACCOUNT_ALIAS_DELETE] = "alias-del",
 	[ACCOUNT_ALIAS_LIST] = "alias-list",
+	[ACCOUNT_SLOW_LIST] = "show-banned",
 };
 
 static void
@@ -583,6 +584,7 @@ accounts_admin_change(
 	case ACCOUNT_DOMAIN_LIST:
 	case ACCOUNT_USER_LIST:
 	case ACCOUNT_ALIAS_LIST:
+	case ACCOUNT_SLOW_LIST:
 	case ACCOUNT_VERB_COUNT:
 		return refuse(&r, EX_SOFTWARE, "not a change");
 	}

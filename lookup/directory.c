@@ -8,6 +8,7 @@
  * them the channel, and the supervisor is told.
  */
 #include <sys/queue.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -15,6 +16,7 @@
 #include <event2/event.h>
 
 #include "common/child.h"
+#include "common/clock.h"
 #include "common/child_supervisor.h"
 #include "common/config.h"
 #include "common/imsg.h"
@@ -35,6 +37,7 @@
 #define LISTINGS_MAX    16
 #define LISTING_PORTION 200
 #define LISTING_QUEUED  (256UL * 1024)
+#define SLOW_MAX        1000                /* lines of those whose logins are slowed down */
 #define CHANNEL_BACKLOG (4UL * 1024 * 1024) /* a peer that doesn't read is not read from */
 #define JOBS_MAX        10000 /* a peer's: as many as a listener has sessions by default */
 
@@ -385,6 +388,39 @@ start_listing(const struct imsg *imsg, const struct ipc_account *account)
 	continue_listings(directory.control.channel, NULL);
 }
 
+struct slow_listing {
+	const struct imsg *imsg;
+	uint64_t count;
+};
+
+static bool
+send_slow(const struct throttle_slow *slow, void *arg)
+{
+	struct slow_listing *listing = arg;
+	struct buf *frame = payload();
+	char line[USER_NAME_MAX + 128];
+
+	snprintf(line, sizeof(line), "%s\t%s\t%u\t%u\t%lld",
+	    slow->is_network ? "network" : "account", slow->text, slow->failures, slow->step_ms,
+	    (long long)(slow->failed_ago_ms / 1000));
+	buf_add_string(frame, line);
+	channel_send(directory.control.channel, CONTROL_LINE, listing->imsg->id,
+	    listing->imsg->peer, -1, frame);
+	return ++listing->count < SLOW_MAX;
+}
+
+static void
+list_slow(const struct imsg *imsg)
+{
+	struct slow_listing listing = { .imsg = imsg };
+	struct ipc_result result;
+
+	memset(&result, 0, sizeof(result));
+	throttle_each(auth_throttle(directory.auth), clock_monotonic_ms(), send_slow, &listing);
+	result.count = listing.count;
+	send_result(imsg->id, imsg->peer, &result);
+}
+
 static void
 receive_account(struct peer *peer, const struct imsg *imsg)
 {
@@ -399,6 +435,8 @@ receive_account(struct peer *peer, const struct imsg *imsg)
 	}
 	if (!buf_reader_done(&reader))
 		channel_reject(peer->channel, imsg, "bytes left over behind an account");
+	else if (account.verb == ACCOUNT_SLOW_LIST)
+		list_slow(imsg);
 	else if (accounts_admin_is_list(account.verb))
 		start_listing(imsg, &account);
 	else {

@@ -3,7 +3,8 @@
 # the benchmark need, as far as they are missing. Says nothing and asks no mirror when all are there.
 #
 # smtp-source and smtp-sink come with Postfix, which must not be installed for that (it would
-# become this machine's mail server, and so would nsd its name server): such packages are unpacked
+# become this machine's mail server, and so would nsd its name server; fail2ban would change its
+# firewall): such packages are unpacked
 # under build/tools, and build/tools/bin holds a small starter for each program that the tests use.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,7 +13,7 @@ build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-de
 	libidn2-dev libunbound-dev"
 demo="$build python3"
 # libicu72 libnsl2: what smtp-source is linked with
-test="$demo python3-pytest libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks strace
+test="$demo python3-pytest libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace
 	dnsmasq-base iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
 	openssl libnet-ssleay-perl"
 
@@ -65,7 +66,9 @@ unpack() {
 		cat >"build/tools/bin/$program" <<-END
 			#!/bin/sh
 			root=\$(dirname "\$(readlink -f "\$0")")/..
-			LD_LIBRARY_PATH=\$root/$package/usr/lib/postfix exec "\$root/${file#build/tools/}" "\$@"
+			LD_LIBRARY_PATH=\$root/$package/usr/lib/postfix \\
+			PYTHONPATH=\$root/$package/usr/lib/python3/dist-packages \\
+				exec "\$root/${file#build/tools/}" "\$@"
 		END
 		chmod 755 "build/tools/bin/$program"
 	done
@@ -78,6 +81,7 @@ demo) install $demo ;;
 test | bench)
 	install ${!1}
 	unpack postfix smtp-source smtp-sink
+	unpack fail2ban fail2ban-regex
 	;;
 *)
 	sed -n '2,3s/^# //p' "$0" >&2

@@ -51,6 +51,7 @@ static const struct entry entries[] = {
 	{ { "show", "message" }, COMMAND_SHOW_MESSAGE, ARGUMENTS_MESSAGE, "ENVELOPE-ID|MESSAGE-ID", 0, 0, 0 },
 	{ { "show", "envelope" }, COMMAND_SHOW_ENVELOPE, ARGUMENTS_ENVELOPE, "ENVELOPE-ID", 0, 0, 0 },
 	{ { "show", "relays" }, COMMAND_SHOW_RELAYS, ARGUMENTS_FOR, "[for DOMAIN]", 0, 0, 0 },
+	{ { "show", "banned" }, COMMAND_ACCOUNT, ARGUMENTS_NONE, "", ACCOUNT_SLOW_LIST, 0, 0 },
 	{ { "show", "stats" }, COMMAND_SHOW_STATS, ARGUMENTS_NONE, "", 0, 0, 0 },
 	{ { "show", "status" }, COMMAND_SHOW_STATUS, ARGUMENTS_NONE, "", 0, 0, 0 },
 	{ { "schedule" }, COMMAND_ACT, ARGUMENTS_REQUIRED_FILTER, "FILTER", QUEUE_SCHEDULE, 0, 0 },

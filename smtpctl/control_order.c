@@ -158,6 +158,7 @@ decode_account(struct control_order *order, struct buf_reader *reader)
 		[ACCOUNT_ALIAS_ADD] = { "alias add", true },
 		[ACCOUNT_ALIAS_DELETE] = { "alias del", true },
 		[ACCOUNT_ALIAS_LIST] = { "alias list", false },
+		[ACCOUNT_SLOW_LIST] = { "show banned", false },
 	};
 	struct ipc_account account;
 	uint32_t shown;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "smtpctl/run.h"
 #include "smtpctl/show_account.h"
 #include "smtpctl/show_queue.h"
@@ -335,6 +336,9 @@ run_supervisor(const struct command *command, struct client *client, struct outp
 	ipc_control_encode(&payload, &command->supervisor);
 	status = exchange_encoded(
 	    client, output, CONTROL_SUPERVISOR, &payload, NULL, NULL, &result, NULL);
+	if (status == 0 && command->supervisor.verb == CONTROL_TRACE &&
+	    command->supervisor.argument == LOG_TRACE_MTA)
+		warnx("note: mail isn't relayed yet, so that trace mta has nothing to write");
 	return status == 0 ? succeed(output) : status;
 }
 
@@ -370,7 +374,8 @@ run_account(const struct command *command, const struct password_hashes *hashes,
 	struct ipc_result result;
 	struct buf payload;
 	bool list = command->account == ACCOUNT_DOMAIN_LIST ||
-	    command->account == ACCOUNT_USER_LIST || command->account == ACCOUNT_ALIAS_LIST;
+	    command->account == ACCOUNT_USER_LIST || command->account == ACCOUNT_ALIAS_LIST ||
+	    command->account == ACCOUNT_SLOW_LIST;
 	int status;
 
 	if (listing == NULL)

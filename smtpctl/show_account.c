@@ -1,5 +1,5 @@
 /*
- * Lists of the accounts database. In a table long addresses are cut, except the last column's,
+ * Lists of the accounts database, and of who is slowed down. In a table long addresses are cut, except the last column's,
  * which goes on in lines of its own.
  */
 #include <string.h>
@@ -34,7 +34,18 @@ show_account_head(struct output *output, enum account_verb verb)
 	} else if (verb == ACCOUNT_ALIAS_LIST) {
 		text_add_cell(buf, "ALIAS", output->width / 2 - 1);
 		buf_add_text(buf, " TARGET\n");
-	}
+	} else if (verb == ACCOUNT_SLOW_LIST)
+		buf_printf(buf, "%-8s %*s %*s %*s %s\n", "KIND", NUMBER_COLUMNS, "FAILURES",
+		    NUMBER_COLUMNS, "APART", NUMBER_COLUMNS, "LAST", "NETWORK OR ACCOUNT");
+}
+
+static void
+add_slow_row(struct buf *buf, size_t width, const char *const *fields)
+{
+	buf_printf(buf, "%-8s %*s %*sms %*ss ", fields[0], NUMBER_COLUMNS, fields[2],
+	    NUMBER_COLUMNS - 2, fields[3], NUMBER_COLUMNS - 1, fields[4]);
+	text_add_clean(buf, fields[1], width > 42 ? width - 42 : 1);
+	buf_add_text(buf, "\n");
 }
 
 static void
@@ -71,6 +82,15 @@ add_json(struct buf *buf, enum account_verb verb, const char *const *fields, siz
 {
 	uint64_t bytes = 0, messages = 0;
 
+	if (verb == ACCOUNT_SLOW_LIST) {
+		buf_add_text(buf, "{\"kind\":");
+		text_add_json(buf, fields[0]);
+		buf_add_text(buf, ",\"name\":");
+		text_add_json(buf, fields[1]);
+		buf_printf(buf, ",\"failures\":%s,\"apart_ms\":%s,\"last_s\":%s}\n", fields[2],
+		    fields[3], fields[4]);
+		return;
+	}
 	buf_add_text(buf, verb == ACCOUNT_DOMAIN_LIST ? "{\"domain\":" : "{\"address\":");
 	text_add_json(buf, fields[0]);
 	if (verb == ACCOUNT_USER_LIST) {
@@ -107,10 +127,18 @@ show_account_row(struct output *output, enum account_verb verb, char *line)
 	const char *fields[FIELDS_MAX];
 	struct buf *buf = &output->buf;
 	size_t count = split(line, fields);
-	size_t least = verb == ACCOUNT_USER_LIST ? 3 : verb == ACCOUNT_ALIAS_LIST ? 2 : 1;
+	uint64_t number;
+	size_t least = verb == ACCOUNT_USER_LIST ? 3
+	    : verb == ACCOUNT_ALIAS_LIST         ? 2
+	    : verb == ACCOUNT_SLOW_LIST          ? 5
+	                                         : 1;
 
 	if (count < least)
 		return false;
+	for (size_t i = 2; verb == ACCOUNT_SLOW_LIST && i < 5; i++) {
+		if (!text_parse_number(fields[i], UINT64_MAX, &number))
+			return false;
+	}
 	if (output->format == OUTPUT_LINES)
 		add_line(buf, fields, count);
 	else if (output->format == OUTPUT_JSON)
@@ -119,6 +147,8 @@ show_account_row(struct output *output, enum account_verb verb, char *line)
 		add_user_row(buf, output->width, fields);
 	else if (verb == ACCOUNT_ALIAS_LIST)
 		add_alias_rows(buf, output->width, fields, count);
+	else if (verb == ACCOUNT_SLOW_LIST)
+		add_slow_row(buf, output->width, fields);
 	else {
 		text_add_clean(buf, fields[0], output->width);
 		buf_add_text(buf, "\n");

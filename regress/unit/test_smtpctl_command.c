@@ -57,6 +57,7 @@ test_words_may_be_shortened_to_an_unambiguous_prefix(void **state)
 	assert_is("show queue", "show queue");
 	assert_is("sh q", "show queue");
 	assert_is("show stats", "show stats");
+	assert_is("show banned", "show banned");
 	assert_is("sh statu", "show status");
 	assert_is("sc all", "schedule");
 	assert_is("m", "monitor");
