@@ -16,6 +16,11 @@
 
 #include "common/buf.h"
 
+/* `resolver trust-anchor`: Debian's file, without which the resolver has the root's keys itself; and
+ * the word that nothing is to be validated. */
+#define TRUST_ANCHOR_DEFAULT "/usr/share/dns/root.key"
+#define TRUST_ANCHOR_NONE    "none"
+
 /* Which bare LF and CR in a message are accepted (`smtp line-ends`). */
 enum line_ends {
 	LINE_ENDS_STRICT,
@@ -242,7 +247,7 @@ struct config {
 	char *mail_user;       /* owner of mailboxes of the accounts database: _vmail */
 	char *mail_directory;  /* and where: LOCALSTATEDIR/vmail ; /DOMAIN/USER below it */
 	char *nameserver;      /* ADDRESS[@PORT] for the resolver; "" those of /etc/resolv.conf */
-	char *trust_anchor;    /* DNSSEC: file of the root's key; "" libunbound's own */
+	char *trust_anchor;    /* DNSSEC: a file; TRUST_ANCHOR_NONE; "" TRUST_ANCHOR_DEFAULT */
 	char *default_ca;      /* /etc/ssl/certs/ca-certificates.crt */
 
 	uint32_t mta_sessions;             /* 256: connections to other hosts at once */

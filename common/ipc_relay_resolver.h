@@ -5,6 +5,9 @@
  *
  * The resolver validates (DNSSEC), follows CNAMEs and answers within its time limit whatever DNS
  * does. It keeps nothing between queries but libunbound's cache.
+ *
+ * Names in answers are in lower case, without a dot at their end. They may be anything that DNS can
+ * hold: what isn't printable ASCII, and a dot within a label, is escaped with a backslash.
  */
 #ifndef COMMON_IPC_RELAY_RESOLVER_H
 #define COMMON_IPC_RELAY_RESOLVER_H
@@ -20,6 +23,9 @@ enum ipc_relay_resolver_type {
 	RELAY_RESOLVER_QUERY = 1, /* struct ipc_query */
 	RESOLVER_RELAY_ANSWER,    /* struct ipc_answer */
 };
+
+#define IPC_QUERY_TIME_MS 20000 /* the resolver's time limit */
+#define IPC_QUERIES_MAX   2000  /* at once; more fail at once */
 
 enum query_kind {
 	QUERY_MX,
@@ -61,11 +67,12 @@ struct answer_record {
 #define IPC_ANSWER_WHY_MAX     200
 struct ipc_answer {
 	enum answer_status status;
-	bool secure; /* all of it is signed and valid, absence included */
-	bool cut;    /* there were more records than a frame takes */
+	bool secure; /* all of it is signed and valid, absence included; never of /etc/hosts */
+	bool cut;    /* there were more records than a frame takes; of MXs, the best are here */
 	uint32_t ttl;
 	char canonical[HOSTNAME_MAX + 1]; /* the name after CNAMEs; "" when it is the same */
-	bool canonical_secure;            /* ADDRESSES: the CNAMEs were, too */
+	/* ADDRESSES: the first CNAME was, even if the rest isn't (RFC 7672 2.2.2). */
+	bool canonical_secure;
 	char why[IPC_ANSWER_WHY_MAX + 1];
 	uint32_t count;
 	struct answer_record records[IPC_ANSWER_RECORDS_MAX];

@@ -36,7 +36,8 @@
  * Answers carry their request's id.
  *
  * Before each CONFIG the resolver gets HOSTS and NAMESERVERS with /etc/hosts and /etc/resolv.conf,
- * open for reading: it can't see them from its chroot. One that can't be opened is not sent.
+ * open for reading: it can't see them from its chroot. One that can't be opened is not sent. ANCHORS
+ * brings the CONFIG's trust anchors for DNSSEC, or comes without a descriptor.
  *
  * CERTIFICATE and AUTHORITIES name a pki or ca of the last CONFIG by its place there, and bring its
  * file as it is (PEM). They come between CONFIG and START, and whenever the file has changed: a
@@ -85,6 +86,7 @@ enum ipc_supervisor_type {
 	SUPERVISOR_CHILD_TICKET_KEYS,
 	SUPERVISOR_KEEPER_KEY,
 	KEEPER_SUPERVISOR_KEY_TAKEN,
+	SUPERVISOR_RESOLVER_ANCHORS,
 };
 
 /* The programs, as peers name each other. */

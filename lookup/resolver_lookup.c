@@ -50,7 +50,7 @@ struct lookup {
 struct lookups {
 	TAILQ_HEAD(lookup_list, lookup) list;
 	struct event_base *base;
-	struct lookup_dns dns;
+	struct dns_source dns;
 	const struct hosts *hosts;
 	lookups_done_fn done;
 	void *arg;
@@ -60,7 +60,7 @@ struct lookups {
 };
 
 struct lookups *
-lookups_new(struct event_base *base, const struct lookup_dns *dns, const struct hosts *hosts,
+lookups_new(struct event_base *base, const struct dns_source *dns, const struct hosts *hosts,
     lookups_done_fn done, void *arg)
 {
 	struct lookups *lookups = calloc(1, sizeof(*lookups));
@@ -236,13 +236,15 @@ on_time(int fd, short what, void *arg)
 	lookup_finish(arg, RESOLVE_FAILED, "");
 }
 
+static void on_answer(void *, const struct dns_answer *);
+
 static bool
 lookup_ask(struct lookup *lookup, const char *name, enum dns_type type)
 {
 	struct lookups *lookups = lookup->lookups;
 
 	lookup->asked_ms = clock_monotonic_ms();
-	return lookups->dns.ask(lookups->dns.arg, name, type, lookup, &lookup->question);
+	return lookups->dns.ask(lookups->dns.arg, name, type, on_answer, lookup, &lookup->question);
 }
 
 /* Asks for the next name's addresses; ends the lookup when there is none left. */
@@ -264,35 +266,37 @@ lookup_confirm(struct lookup *lookup)
 	lookup_finish(lookup, lookup->had_failure ? RESOLVE_FAILED : RESOLVE_NONE, "");
 }
 
-void
-lookup_answer(struct lookup *lookup, enum dns_status status, const uint8_t *packet, size_t length)
+static void
+on_answer(void *asker, const struct dns_answer *reply)
 {
+	struct lookup *lookup = asker;
 	bool confirms;
 
 	lookup->question = NULL;
 	switch (lookup->state) {
 	case LOOKUP_REVERSE:
-		if (status == DNS_ANSWERED)
-			lookup->name_count = answer_names(packet, length, lookup->names);
-		trace_question(lookup, status_word(status), lookup->name_count);
-		if (status == DNS_FAILED)
+		if (reply->status == DNS_ANSWERED)
+			lookup->name_count =
+			    answer_names(reply->packet, reply->length, lookup->names);
+		trace_question(lookup, status_word(reply->status), lookup->name_count);
+		if (reply->status == DNS_FAILED)
 			lookup->had_failure = true;
 		lookup->state = LOOKUP_CONFIRM;
 		lookup_confirm(lookup);
 		return;
 	case LOOKUP_CONFIRM:
-		confirms =
-		    status == DNS_ANSWERED && answer_has_address(packet, length, &lookup->address);
+		confirms = reply->status == DNS_ANSWERED &&
+		    answer_has_address(reply->packet, reply->length, &lookup->address);
 		trace_question(lookup,
-		    confirms                     ? "has-the-address"
-		        : status == DNS_ANSWERED ? "lacks-the-address"
-		                                 : status_word(status),
+		    confirms                            ? "has-the-address"
+		        : reply->status == DNS_ANSWERED ? "lacks-the-address"
+		                                        : status_word(reply->status),
 		    0);
 		if (confirms) {
 			lookup_finish(lookup, RESOLVE_CONFIRMED, lookup->names[lookup->name]);
 			return;
 		}
-		if (status == DNS_FAILED)
+		if (reply->status == DNS_FAILED)
 			lookup->had_failure = true;
 		lookup->name++;
 		lookup_confirm(lookup);

@@ -17,7 +17,7 @@
 
 #define NAME_MAX_BYTES  253 /* RFC 1035 2.3.4, as text */
 #define LABEL_MAX       63
-#define HOSTS_MAX       10000
+#define HOSTS_MAX       20000 /* names */
 #define NAMESERVERS_MAX 3
 #define BLANKS          " \t\r"
 
@@ -27,8 +27,9 @@ struct host {
 };
 
 struct hosts {
-	struct host *hosts;
+	struct host *hosts; /* one for each name */
 	size_t count;
+	size_t room;
 };
 
 static bool
@@ -140,7 +141,25 @@ address_parse_text(const char *text, struct ipc_resolve *address)
 	return inet_pton(AF_INET6, text, address->address) == 1;
 }
 
-/* One line, which is changed: an address, then its names. */
+static void
+hosts_add(struct hosts *hosts, const struct ipc_resolve *address, const char *name)
+{
+	if (hosts->count == HOSTS_MAX)
+		return;
+	if (hosts->count == hosts->room) {
+		hosts->room = hosts->room == 0 ? 16 : 2 * hosts->room;
+		hosts->hosts = reallocarray(hosts->hosts, hosts->room, sizeof(*hosts->hosts));
+		if (hosts->hosts == NULL)
+			fatal("hosts");
+	}
+	hosts->hosts[hosts->count].address = *address;
+	hosts->hosts[hosts->count].name = strdup(name);
+	if (hosts->hosts[hosts->count].name == NULL)
+		fatal("hosts");
+	hosts->count++;
+}
+
+/* One line, which is changed: an address, then its names, of which the first is found first. */
 static void
 hosts_add_line(struct hosts *hosts, char *line)
 {
@@ -156,15 +175,8 @@ hosts_add_line(struct hosts *hosts, char *line)
 	address_unmap(&address);
 	while ((word = strsep(&line, BLANKS)) != NULL) {
 		if (host_name_copy(word, name, sizeof(name)))
-			break;
+			hosts_add(hosts, &address, name);
 	}
-	if (word == NULL || hosts->count == HOSTS_MAX)
-		return;
-	hosts->hosts[hosts->count].address = address;
-	hosts->hosts[hosts->count].name = strdup(name);
-	if (hosts->hosts[hosts->count].name == NULL)
-		fatal("hosts");
-	hosts->count++;
 }
 
 struct hosts *
@@ -172,14 +184,8 @@ hosts_new(const char *text)
 {
 	struct hosts *hosts = calloc(1, sizeof(*hosts));
 	char *copy = strdup(text), *at = copy, *line;
-	size_t lines = 1;
 
 	if (hosts == NULL || copy == NULL)
-		fatal("hosts");
-	for (const char *byte = text; *byte != '\0' && lines < HOSTS_MAX; byte++)
-		lines += *byte == '\n';
-	hosts->hosts = calloc(lines, sizeof(*hosts->hosts));
-	if (hosts->hosts == NULL)
 		fatal("hosts");
 	while ((line = strsep(&at, "\n")) != NULL)
 		hosts_add_line(hosts, line);
@@ -209,6 +215,22 @@ hosts_find(const struct hosts *hosts, const struct ipc_resolve *address)
 	    (address->family == CLIENT_INET6 && address_is_loopback(address)))
 		return "localhost";
 	return NULL;
+}
+
+size_t
+hosts_addresses(
+    const struct hosts *hosts, const char *name, struct ipc_resolve *addresses, size_t most)
+{
+	char copy[HOSTNAME_MAX + 1];
+	size_t count = 0;
+
+	if (!host_name_copy(name, copy, sizeof(copy)))
+		return 0;
+	for (size_t i = 0; i < hosts->count && count < most; i++) {
+		if (strcmp(hosts->hosts[i].name, copy) == 0)
+			addresses[count++] = hosts->hosts[i].address;
+	}
+	return count;
 }
 
 void

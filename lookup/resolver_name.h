@@ -37,6 +37,10 @@ void hosts_free(struct hosts *);
  * is "localhost" (RFC 6761 6.3) when it is 127.0.0.1 or ::1. */
 const char *hosts_find(const struct hosts *, const struct ipc_resolve *);
 
+/* The addresses of a name in the file, at most `most`; returns how many. */
+size_t hosts_addresses(
+    const struct hosts *, const char *name, struct ipc_resolve *addresses, size_t most);
+
 /* The addresses on the nameserver lines of /etc/resolv.conf, at most three as in resolv.conf(5),
  * separated by blanks; "" when there is none. */
 void nameservers_read(const char *text, char *nameservers, size_t size);

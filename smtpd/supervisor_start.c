@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -56,16 +57,36 @@ send_config(struct supervisor *supervisor, struct channel *channel)
 	return true;
 }
 
-static void
-send_file(struct channel *channel, uint16_t type, const char *path)
+static int
+open_file(const char *path)
 {
 	/* A pipe in its place is not waited for. */
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
+	if (fd == -1 && errno != ENOENT)
+		log_warning("can't open %s: %m: the resolver does without what is new in it", path);
+	return fd;
+}
+
+static void
+send_file(struct channel *channel, uint16_t type, const char *path)
+{
+	int fd = open_file(path);
+
 	if (fd != -1)
 		channel_send(channel, type, 0, 0, fd, NULL);
-	else if (errno != ENOENT)
-		log_warning("can't open %s: %m: the resolver does without what is new in it", path);
+}
+
+static void
+send_anchors(struct channel *channel, const char *path)
+{
+	int fd = -1;
+
+	if (*path == '\0')
+		fd = open_file(TRUST_ANCHOR_DEFAULT);
+	else if (strcmp(path, TRUST_ANCHOR_NONE) != 0)
+		fd = open_file(path);
+	channel_send(channel, SUPERVISOR_RESOLVER_ANCHORS, 0, 0, fd, NULL);
 }
 
 /* The configuration, behind the system's files that belong to it. */
@@ -75,6 +96,7 @@ configure(struct child_slot *slot)
 	if (slot->program == PROGRAM_RESOLVER) {
 		send_file(slot->channel, SUPERVISOR_RESOLVER_HOSTS, "/etc/hosts");
 		send_file(slot->channel, SUPERVISOR_RESOLVER_NAMESERVERS, "/etc/resolv.conf");
+		send_anchors(slot->channel, slot->supervisor->config->trust_anchor);
 	}
 	return send_config(slot->supervisor, slot->channel);
 }

@@ -22,7 +22,8 @@
 struct question {
 	char name[300];
 	enum dns_type type;
-	struct lookup *lookup; /* NULL: answered or forgotten */
+	dns_answered_fn answered; /* NULL: answered or forgotten */
+	void *asker;
 };
 
 static struct {
@@ -45,8 +46,22 @@ static struct {
 
 static int listener_a, listener_b;
 
+static void
+give(struct question *question, enum dns_status status, const uint8_t *packet, size_t length)
+{
+	struct dns_answer answer = {
+		.status = status, .packet = packet, .length = length, .why = ""
+	};
+	dns_answered_fn answered = question->answered;
+
+	assert_non_null(answered);
+	question->answered = NULL;
+	answered(question->asker, &answer);
+}
+
 static bool
-ask(void *arg, const char *name, enum dns_type type, struct lookup *lookup, void **slot)
+ask(void *arg, const char *name, enum dns_type type, dns_answered_fn answered, void *asker,
+    void **slot)
 {
 	struct question *question = &t.questions[t.question_count];
 
@@ -57,11 +72,10 @@ ask(void *arg, const char *name, enum dns_type type, struct lookup *lookup, void
 	strlcpy(question->name, name, sizeof(question->name));
 	question->type = type;
 	*slot = question;
-	question->lookup = lookup;
-	if (t.answers_at_once) {
-		question->lookup = NULL;
-		lookup_answer(lookup, t.at_once, NULL, 0);
-	}
+	question->answered = answered;
+	question->asker = asker;
+	if (t.answers_at_once)
+		give(question, t.at_once, NULL, 0);
 	return true;
 }
 
@@ -69,8 +83,8 @@ static void
 forget(void *arg, void *question)
 {
 	(void)arg;
-	assert_non_null(((struct question *)question)->lookup);
-	((struct question *)question)->lookup = NULL;
+	assert_non_null(((struct question *)question)->answered);
+	((struct question *)question)->answered = NULL;
 	t.forgotten++;
 }
 
@@ -87,7 +101,7 @@ on_done(void *owner, uint32_t id, const struct ipc_resolved *resolved, void *arg
 static int
 set_up(void **state)
 {
-	struct lookup_dns dns = { ask, forget, &t };
+	struct dns_source dns = { ask, forget, &t };
 
 	(void)state;
 	memset(&t, 0, sizeof(t));
@@ -126,11 +140,8 @@ reply(size_t index, const char *const *texts)
 {
 	uint8_t packet[2048] = { [2] = 0x81 };
 	struct question *question = &t.questions[index];
-	struct lookup *lookup = question->lookup;
 	size_t length = 12;
 
-	assert_non_null(lookup);
-	question->lookup = NULL;
 	for (; *texts != NULL; texts++) {
 		static const uint8_t types[] = { [DNS_PTR] = 12, [DNS_A] = 1, [DNS_AAAA] = 28 };
 		const uint8_t head[] = { 0, 0, types[question->type], 0, 1, 0, 0, 0, 60 };
@@ -161,17 +172,13 @@ reply(size_t index, const char *const *texts)
 		packet[start_of_data - 1] = (uint8_t)(length - start_of_data);
 		packet[7]++;
 	}
-	lookup_answer(lookup, DNS_ANSWERED, packet, length);
+	give(question, DNS_ANSWERED, packet, length);
 }
 
 static void
 reply_status(size_t index, enum dns_status status)
 {
-	struct lookup *lookup = t.questions[index].lookup;
-
-	assert_non_null(lookup);
-	t.questions[index].lookup = NULL;
-	lookup_answer(lookup, status, NULL, 0);
+	give(&t.questions[index], status, NULL, 0);
 }
 
 static void
