@@ -38,8 +38,8 @@ static const char *const statements[] = {
 	"match from auth for local reject",
 	"match from auth u for any ! auth { v } reject",
 	"match auth from any for any reject",
-	"listen on ::1 port 1 auth { a = b } auth-cleartext senders { c = d } masquerade "
-	"received-auth",
+	("listen on ::1 port 1 auth { a = b } auth-cleartext senders { c = d } masquerade "
+	 "received-auth"),
 	"listen on ::1 port 1 auth-optional auth-cleartext",
 	"match from mail-from @a.org for any reject",
 	"queue ttl 4d",
