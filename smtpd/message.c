@@ -23,6 +23,7 @@
 #include "common/ipc_listener_queue.h"
 #include "common/write.h"
 #include "smtpd/message.h"
+#include "smtpd/submission.h"
 
 #define HEAP_MAX (64 * 1024)  /* then a memfd */
 #define TEXT_MAX (512 * 1024) /* what one call can add, beyond HEAP_MAX */
@@ -60,8 +61,9 @@ struct message {
 	uint64_t stored_bytes;   /* text and our fields */
 	uint64_t memory_bytes;   /* of them in memory, as counted in *limits.memory */
 
-	struct buf heap; /* not yet written */
-	int fd;          /* memfd or spool file; -1 */
+	struct submission *submission; /* through which the header goes; NULL: it doesn't */
+	struct buf heap;               /* not yet written */
+	int fd;                        /* memfd or spool file; -1 */
 	bool in_file;
 	uint64_t written; /* to fd */
 
@@ -108,6 +110,7 @@ message_free(struct message *message)
 	if (message == NULL)
 		return;
 	drop(message);
+	submission_free(message->submission);
 	free(message);
 }
 
@@ -195,6 +198,37 @@ store(struct message *message, const void *data, size_t length)
 	}
 	if (message->heap.length >= HEAP_MAX && !message_needs_file(message))
 		(void)write_out(message); /* a failure is a fault already */
+}
+
+static void
+store_submitted(void *arg, const void *data, size_t length)
+{
+	store(arg, data, length);
+}
+
+bool
+message_submit(struct message *message, const struct submission_options *options)
+{
+	message->submission = submission_new(options, store_submitted, message);
+	return message->submission != NULL;
+}
+
+/* The header of a submitted message is over when submission.c says so. */
+static void
+end_submission(struct message *message)
+{
+	submission_free(message->submission);
+	message->submission = NULL;
+}
+
+/* The text ended within its header. */
+static void
+finish_submission(struct message *message)
+{
+	if (message->submission == NULL)
+		return;
+	submission_finish(message->submission);
+	end_submission(message);
 }
 
 void
@@ -291,6 +325,8 @@ add_text(struct message *message, const char *data, size_t length)
 		refuse(message, 550, "5.6.0", "a line exceeds %u bytes", message->limits.text_line);
 	else if (message->text_bytes > message->limits.size)
 		message_refuse_size(message);
+	else if (message->submission != NULL)
+		submission_text(message->submission, data, length);
 	else
 		store(message, data, length);
 }
@@ -313,8 +349,13 @@ add_line_end(struct message *message)
 	message->text_bytes += 2;
 	if (message->text_bytes > message->limits.size)
 		message_refuse_size(message);
-	else
+	else if (message->submission == NULL)
 		store(message, "\r\n", 2);
+	else {
+		submission_line_end(message->submission);
+		if (submission_is_over(message->submission))
+			end_submission(message);
+	}
 }
 
 static void
@@ -458,6 +499,8 @@ message_feed(struct message *message, const char *data, size_t length, bool *end
 	*ended = false;
 	while (!*ended && stretch.at < stretch.end)
 		*ended = step(message, &stretch);
+	if (*ended)
+		finish_submission(message);
 	message->received_bytes += (uint64_t)(stretch.at - data);
 	return (size_t)(stretch.at - data);
 }
@@ -480,6 +523,7 @@ message_finish(struct message *message)
 	case TEXT_SOFT_LINE_DOT:
 		break;
 	}
+	finish_submission(message);
 }
 
 bool

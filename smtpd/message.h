@@ -39,6 +39,10 @@ enum message_form {
 struct message *message_new(const struct message_limits *, enum message_form);
 void message_free(struct message *);
 
+struct submission_options;
+/* The header is put right as a user's (submission.h); before any text. False without memory. */
+bool message_submit(struct message *, const struct submission_options *)
+    __attribute__((warn_unused_result));
 /* Puts our own header fields in front; before any text. */
 void message_add_prefix(struct message *, const char *fields);
 /*

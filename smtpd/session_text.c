@@ -13,6 +13,7 @@
 #include "common/stats.h"
 #include "smtpd/received.h"
 #include "smtpd/session_state.h"
+#include "smtpd/submission.h"
 
 #define RECEIVED_MAX 4096
 /* Of a text that is refused already, so much more is read before the session is closed. */
@@ -69,6 +70,13 @@ refuse_message(struct session *s, const struct reply *reply)
 	session_drop_mail(s);
 }
 
+/* From a user's program, not from another server: its header may be put right (RFC 6409 8). */
+static bool
+is_submission(const struct session *s)
+{
+	return s->auth_user != NULL || (!s->lmtp && s->client.family == CLIENT_LOCAL);
+}
+
 /* An id, our own field in front, and a receiver for the text; false when it was refused. */
 static bool
 begin_message(struct session *s, enum message_form form, struct reply *reply)
@@ -95,6 +103,12 @@ begin_message(struct session *s, enum message_form form, struct reply *reply)
 		.user = s->listener->received_auth && s->auth_user != NULL ? s->auth_user : "",
 		.wall = clock_wall(),
 	};
+	struct submission_options submission = {
+		.hostname = session_hostname(s),
+		.wall = received.wall,
+		.masquerade = s->listener->masquerade && s->auth_user != NULL,
+		.sender = &s->mail->command.sender,
+	};
 	struct buf fields;
 
 	if (session_is_encrypted(s))
@@ -106,7 +120,9 @@ begin_message(struct session *s, enum message_form form, struct reply *reply)
 	if (s->mail->message == NULL)
 		return false;
 	s->mail->is_chunked = form == MESSAGE_BDAT;
-	received.message_id = s->mail->message_id;
+	received.message_id = submission.message_id = s->mail->message_id;
+	if (is_submission(s) && !message_submit(s->mail->message, &submission))
+		return false;
 	if (s->mail->recipient_count == 1) /* RFC 5321 4.4, 7.2 */
 		received.rcpt = &s->mail->recipients[0].rcpt;
 	buf_init(&fields, RECEIVED_MAX);

@@ -274,6 +274,49 @@ def test_rules_name_who_has_logged_in(make_postern):
         wire.command("RCPT TO:<bob@example.test>", 250)
 
 
+# What is put right in what users send
+
+def submit(wire, text, sender=USER, rcpt="bob@example.test"):
+    wire.command(f"MAIL FROM:<{sender}>", 250)
+    wire.command(f"RCPT TO:<{rcpt}>", 250)
+    wire.command("DATA", 354)
+    wire.send(text + ".\r\n")
+    wire.expect(250)
+
+
+def test_the_header_of_a_submitted_message_is_put_right(make_postern):
+    server = make_postern(listen=LISTEN + ' mask-src received-auth senders '
+        '{ "alice@example.test" = "alice@example.test" } masquerade')
+    text = ("From: The Boss <boss@example.test>\r\nBcc: secret@example.test,\r\n more@example.test\r\n"
+        "Subject: x\r\n\r\nBcc: body\r\n")
+    with server.wire() as wire:
+        wire.hello()
+        submit(wire, text, sender="x@client.test")
+        wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 235)
+        submit(wire, text)
+        # BDAT, in two pieces within a field's name
+        wire.command(f"MAIL FROM:<{USER}>", 250)
+        wire.command("RCPT TO:<bob@example.test>", 250)
+        wire.send("BDAT 8\r\nSubjectB")
+        wire.expect(250)
+        wire.send("BDAT 5 LAST\r\ncc: x")
+        wire.expect(250)
+    # In the order in which they came.
+    mails = sorted(server.wait_mail("bob@example.test", count=3), key=lambda mail: len(mail.data))
+    bdat, other, mine = (next(mail for mail in mails if part in mail.data)
+        for part in (b"SubjectBcc: x", b"Bcc: secret", b"The Boss <alice@example.test>"))
+    assert text.replace("\r", "").encode() in other.data and b"\nDate:" not in other.data
+    assert b"Bcc: secret" not in mine.data and b"more@" not in mine.data
+    assert mine.message["Date"] and re.fullmatch(r"<[0-9a-f.]+@mx\.example\.test>",
+        mine.message["Message-ID"])
+    assert str(mine.message["From"]) == "The Boss <alice@example.test>"
+    assert mine.data.endswith(b"\n\nBcc: body\n")
+    assert bdat.message["Date"] and b"\nFrom: <alice@example.test>\n" in bdat.data
+    received = mine.message["Received"]
+    assert received.startswith("by mx.example.test (Postern) with ESMTPA id"), received
+    assert "(authenticated as alice@example.test)" in received and "127.0.0.1" not in received
+
+
 # Passwords as others keep them
 
 def test_a_dovecot_passwd_file(make_postern):
