@@ -22,6 +22,7 @@
 #include "common/log.h"
 #include "common/memory_file.h"
 #include "deliver/relay_destination.h"
+#include "deliver/relay_directory.h"
 #include "deliver/relay_dns.h"
 #include "deliver/relay_host.h"
 #include "deliver/relay_task.h"
@@ -29,7 +30,8 @@
 #include "deliver/relay_tls.h"
 
 #define DNS_MS       60000 /* the resolver has its own limit, and keeps it */
-#define STOP_SECONDS 8     /* for what is in hand */
+#define DIRECTORY_MS 10000
+#define STOP_SECONDS 8 /* for what is in hand */
 
 enum relay_state {
 	RELAY_STARTING, /* no config yet */
@@ -44,8 +46,10 @@ static struct {
 	struct child_supervisor supervisor;
 	struct channel *queue;    /* NULL while there is none */
 	struct channel *resolver; /* likewise */
+	struct channel *directory_channel;
 	struct config *config;
 	struct relay_dns *dns;
+	struct relay_directory *directory;
 	struct tls_client *tls;
 	struct destinations *destinations;
 	struct pool *pool;
@@ -252,6 +256,24 @@ on_resolver_closed(struct channel *channel, const char *why, void *arg)
 	relay_dns_set_channel(relay.dns, NULL);
 }
 
+static void
+on_directory(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	if (!relay_directory_receive(relay.directory, imsg))
+		channel_reject(channel, imsg, "not an answer");
+}
+
+static void
+on_directory_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)arg;
+	log_debug("%s: %s", channel_name(channel), why);
+	channel_free(channel);
+	relay.directory_channel = NULL;
+	relay_directory_set_channel(relay.directory, NULL);
+}
+
 static bool
 add_peer(const struct ipc_peer *peer, int fd)
 {
@@ -267,6 +289,13 @@ add_peer(const struct ipc_peer *peer, int fd)
 		relay.resolver =
 		    channel_new(relay.base, "resolver", fd, on_resolver, on_resolver_closed, NULL);
 		relay_dns_set_channel(relay.dns, relay.resolver);
+		return true;
+	}
+	if (peer->program == PROGRAM_DIRECTORY) {
+		channel_free(relay.directory_channel);
+		relay.directory_channel = channel_new(
+		    relay.base, "directory", fd, on_directory, on_directory_closed, NULL);
+		relay_directory_set_channel(relay.directory, relay.directory_channel);
 		return true;
 	}
 	return false;
@@ -370,9 +399,10 @@ main(int argc, char **argv)
 	relay.base = child_event_base();
 	relay.dns = relay_dns_new(relay.base, DNS_MS);
 	relay.tls = tls_client_new();
-	relay.destinations = destinations_new(relay.base, relay.dns);
+	relay.directory = relay_directory_new(relay.base, DIRECTORY_MS);
+	relay.destinations = destinations_new(relay.base, relay.dns, relay.directory);
 	owner = destinations_pool_owner(relay.destinations);
-	relay.pool = pool_new(relay.base, relay.dns, relay.tls, &times, &owner);
+	relay.pool = pool_new(relay.base, relay.dns, relay.directory, relay.tls, &times, &owner);
 	relay.stop_check = event_new(relay.base, -1, EV_PERSIST, on_stop_check, NULL);
 	if (relay.stop_check == NULL)
 		fatalx("no memory for events");
@@ -382,9 +412,11 @@ main(int argc, char **argv)
 
 	channel_free(relay.queue);
 	channel_free(relay.resolver);
+	channel_free(relay.directory_channel);
 	pool_free(relay.pool);
 	destinations_free(relay.destinations);
 	relay_dns_free(relay.dns);
+	relay_directory_free(relay.directory);
 	while ((task = TAILQ_FIRST(&relay.tasks)) != NULL)
 		forget_task(task);
 	tls_client_free(relay.tls);

@@ -72,6 +72,10 @@ connection_close(struct connection *connection)
 	if (connection->writable != NULL)
 		event_free(connection->writable);
 	connection->readable = connection->writable = NULL;
+	if (connection->state == SECURE) {
+		ERR_clear_error();
+		(void)SSL_shutdown(connection->ssl); /* its close_notify goes, or not */
+	}
 	SSL_free(connection->ssl);
 	connection->ssl = NULL;
 	if (connection->fd != -1)
@@ -327,7 +331,8 @@ connection_open(struct connection *connection, const struct sockaddr *to, sockle
 	connection->state = CONNECTING;
 	if (connect(fd, to, length) == 0 || errno == EINPROGRESS)
 		return true;
-	*is_ours = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EADDRNOTAVAIL;
+	/* Ports have run out; or this machine has no IPv6, which is no reason to give up. */
+	*is_ours = errno == ENOMEM || (errno == EADDRNOTAVAIL && to->sa_family == AF_INET);
 	snprintf(why, size, "%s", strerror(errno));
 	connection_close(connection);
 	return false;

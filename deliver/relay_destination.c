@@ -29,13 +29,15 @@ struct destination {
 	char domain[ADDRESS_DOMAIN_MAX + 1];
 	char action[ACTION_NAME_MAX + 1];
 	struct route *route; /* NULL: not known */
-	uint32_t question;   /* 0: none is open */
+	uint32_t question;   /* to DNS; 0: none is open */
+	uint32_t lookup;     /* to the directory */
 	struct task_list waiting;
 	size_t waiting_count;
 };
 
 struct destinations {
 	struct relay_dns *dns;
+	struct relay_directory *directory;
 	struct pool *pool;
 	const struct config *config;
 	struct map *map;
@@ -199,7 +201,7 @@ route_as_configured(struct destination *destination, const char *hosts)
 
 	failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
 	    route == NULL ? "no memory" : "the configuration's hosts can't be understood");
-	if (route != NULL && *hosts == '[') {
+	if (route != NULL && *hosts == '[' && strchr(hosts, ' ') == NULL) {
 		if (route_add_literal(route, hosts)) {
 			set_route(destination, route, UINT32_MAX);
 			return;
@@ -214,20 +216,14 @@ route_as_configured(struct destination *destination, const char *hosts)
 	release(destination, &failure);
 }
 
-/* Begins to find a route; the tasks that wait hear of it, perhaps at once. */
+/* By the action's smarthosts, or else by DNS. */
 static void
-find_route(struct destination *destination)
+find_usual_route(struct destination *destination, const struct action_config *action)
 {
-	const struct action_config *action =
-	    config_find_action(destination->all->config, destination->action);
 	char name[HOSTNAME_MAX + 1];
 	struct failure failure;
 
-	if (action == NULL || action->method != ACTION_RELAY) {
-		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
-		    "there is no relay action %s in the configuration", destination->action);
-		release(destination, &failure);
-	} else if (*action->relay_hosts != '\0') {
+	if (*action->relay_hosts != '\0') {
 		route_as_configured(destination, action->relay_hosts);
 	} else if (*destination->domain == '[') {
 		route_as_configured(destination, destination->domain);
@@ -241,6 +237,49 @@ find_route(struct destination *destination)
 	}
 }
 
+/* What the action's table of domains says of this one. */
+static void
+on_hosts(const struct ipc_relay_found *found, void *arg)
+{
+	struct destination *destination = arg;
+	const struct action_config *action =
+	    config_find_action(destination->all->config, destination->action);
+	struct failure failure;
+
+	destination->lookup = 0;
+	if (found->status == RELAY_FOUND) {
+		route_as_configured(destination, found->value);
+	} else if (found->status == RELAY_FOUND_NONE && action != NULL) {
+		find_usual_route(destination, action);
+	} else {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
+		    "the table that says where mail for %s goes can't be read",
+		    destination->domain);
+		release(destination, &failure);
+	}
+}
+
+/* Begins to find a route; the tasks that wait hear of it, perhaps at once. */
+static void
+find_route(struct destination *destination)
+{
+	const struct action_config *action =
+	    config_find_action(destination->all->config, destination->action);
+	struct failure failure;
+
+	if (action == NULL || action->method != ACTION_RELAY) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
+		    "there is no relay action %s in the configuration", destination->action);
+		release(destination, &failure);
+	} else if (*action->relay_domains != '\0' && *destination->domain != '[') {
+		destination->lookup =
+		    relay_directory_ask(destination->all->directory, RELAY_LOOKUP_HOSTS,
+		        destination->action, destination->domain, on_hosts, destination);
+	} else {
+		find_usual_route(destination, action);
+	}
+}
+
 static struct destination *
 get_destination(struct destinations *all, const struct ipc_relay_message *message)
 {
@@ -250,7 +289,9 @@ get_destination(struct destinations *all, const struct ipc_relay_message *messag
 
 	/* Smarthosts get the mail of all domains. */
 	snprintf(key, sizeof(key), "%s %s", message->action,
-	    action != NULL && *action->relay_hosts != '\0' ? "" : message->domain);
+	    action != NULL && *action->relay_hosts != '\0' && *action->relay_domains == '\0'
+	        ? ""
+	        : message->domain);
 	destination = map_get(all->map, key);
 	if (destination != NULL)
 		return destination;
@@ -284,7 +325,7 @@ destinations_submit(struct destinations *all, struct task *task)
 	}
 	task->state = TASK_ROUTING;
 	task_wait(task, &destination->waiting, &destination->waiting_count, false);
-	if (destination->question == 0)
+	if (destination->question == 0 && destination->lookup == 0)
 		find_route(destination);
 }
 
@@ -293,6 +334,8 @@ free_destination(struct destination *destination)
 {
 	if (destination->question != 0)
 		relay_dns_forget(destination->all->dns, destination->question);
+	if (destination->lookup != 0)
+		relay_directory_forget(destination->all->directory, destination->lookup);
 	route_drop(destination->route);
 	map_remove(destination->all->map, destination->key);
 	free(destination);
@@ -307,7 +350,7 @@ sweep(struct destinations *all, bool any)
 	int64_t now = clock_monotonic_ms();
 
 	for (size_t i = 0; i < count; i++) {
-		if (list[i]->waiting_count > 0 || list[i]->question != 0)
+		if (list[i]->waiting_count > 0 || list[i]->question != 0 || list[i]->lookup != 0)
 			continue;
 		if (any || list[i]->route == NULL || list[i]->route->expires_ms <= now)
 			free_destination(list[i]);
@@ -324,7 +367,7 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 }
 
 struct destinations *
-destinations_new(struct event_base *base, struct relay_dns *dns)
+destinations_new(struct event_base *base, struct relay_dns *dns, struct relay_directory *directory)
 {
 	struct destinations *all = calloc(1, sizeof(*all));
 	struct timeval interval = { .tv_sec = SWEEP_SECONDS };
@@ -332,6 +375,7 @@ destinations_new(struct event_base *base, struct relay_dns *dns)
 	if (all == NULL)
 		fatal("relay");
 	all->dns = dns;
+	all->directory = directory;
 	all->map = map_new();
 	all->sweep = event_new(base, -1, EV_PERSIST, on_sweep, all);
 	if (all->sweep == NULL || event_add(all->sweep, &interval) == -1)

@@ -7,6 +7,7 @@
 #define DELIVER_RELAY_DESTINATION_H
 
 #include "common/config.h"
+#include "deliver/relay_directory.h"
 #include "deliver/relay_dns.h"
 #include "deliver/relay_host.h"
 #include "deliver/relay_task.h"
@@ -14,7 +15,8 @@
 struct destinations;
 
 /* Never NULL. The pool is made after it, with destinations_pool_owner(). */
-struct destinations *destinations_new(struct event_base *, struct relay_dns *);
+struct destinations *destinations_new(
+    struct event_base *, struct relay_dns *, struct relay_directory *);
 void destinations_free(struct destinations *);
 struct pool_owner destinations_pool_owner(struct destinations *);
 /* Borrowed until the next. Before the first, no task can be submitted. */

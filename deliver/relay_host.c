@@ -17,87 +17,14 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "deliver/relay_addresses.h"
-#include "deliver/relay_host.h"
-#include "deliver/relay_limits.h"
-#include "deliver/relay_map.h"
-#include "deliver/relay_session.h"
+#include "deliver/relay_host_state.h"
 
-#define ADDRESSES_TTL_MS (5 * 60000)  /* at most, whatever DNS says */
-#define FAILED_FIRST_MS  30000        /* a host that has failed is tried last for that long, */
-#define FAILED_LAST_MS   (10 * 60000) /* twice as long each time, up to this */
-#define CONNECTING_MS    1000
-#define HOLD_MS          5000
-#define HOST_KEEP_MS     (15 * 60000)
-#define KEY_MAX          1024
-
-enum addresses_state {
-	ADDRESSES_UNKNOWN,
-	ADDRESSES_ASKED,
-	ADDRESSES_KNOWN,
-};
-
-struct host {
-	struct pool *pool;
-	char key[KEY_MAX];
-	struct hop hop;
-	struct session_settings settings;
-	struct limits limits;
-	bool is_stale;    /* of an older configuration */
-	bool is_pumping;  /* tasks and connections are being brought together */
-	bool is_starving; /* waits for a connection of the pool's */
-	TAILQ_ENTRY(host) starving;
-
-	enum addresses_state addresses_state;
-	uint32_t question;
-	int64_t addresses_expire_ms;
-	struct addresses addresses;
-
-	struct task_list waiting;
-	size_t waiting_count;
-	struct session_list sessions;
-	unsigned connecting;
-	unsigned established;
-	int64_t allowance; /* messages of this second, in sixtieths */
-
-	unsigned failures;
-	int64_t failed_until_ms;
-	int64_t hold_until_ms; /* another connection than those it has was refused */
-	int64_t used_ms;
-};
-
-/* A session's place in its host, its note. */
-struct link {
-	struct host *host;
-	uint32_t tried; /* addresses, a bit each */
-	size_t address; /* connected to */
-	bool is_established;
-	bool is_counted;
-	bool is_dead;
-	int64_t began_ms;
-};
-
-struct pool {
-	struct event_base *base;
-	const struct config *config;
-	struct relay_dns *dns;
-	struct tls_client *tls;
-	struct relay_times times;
-	struct pool_owner owner;
-	struct session_owner session_owner;
-	struct map *hosts;
-	struct map *stale; /* by their address as text */
-	TAILQ_HEAD(, host) starving;
-	struct session_list dead; /* to be freed */
-	struct event *reaper;
-	struct event *tick;
-	unsigned counted;
-	size_t session_count;
-	uint32_t *rule_sessions; /* connections that each of the config's mta_limits counts */
-	struct own_addresses *own;
-};
-
-static void pump(struct host *);
+#define ADDRESSES_TTL_MS   (5 * 60000) /* at most, whatever DNS says */
+#define ADDRESSES_LEAST_MS 5000
+#define FAILED_FIRST_MS    30000        /* a host that has failed is tried last for that long, */
+#define FAILED_LAST_MS     (10 * 60000) /* twice as long each time, up to this */
+#define HOLD_MS            5000
+#define CREDENTIALS_MS     10000 /* then they are asked for again, before a connection */
 
 /* Addresses */
 
@@ -176,9 +103,12 @@ on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 	}
 	addresses_order(&host->addresses);
 	host->addresses_state = ADDRESSES_KNOWN;
+	/* A TTL of 0 is good for what it was asked for (RFC 1035 3.2.1). */
+	if (ttl_ms < ADDRESSES_LEAST_MS)
+		ttl_ms = ADDRESSES_LEAST_MS;
 	host->addresses_expire_ms =
 	    clock_monotonic_ms() + (ttl_ms < ADDRESSES_TTL_MS ? ttl_ms : ADDRESSES_TTL_MS);
-	pump(host);
+	host_pump(host);
 }
 
 /* True when there are addresses to connect to; otherwise it is called again when there are. */
@@ -203,16 +133,81 @@ has_addresses(struct host *host)
 	return false;
 }
 
+/* Credentials */
+
+void
+host_forget_credentials(struct host *host)
+{
+	struct session_settings *settings = &host->settings;
+
+	if (settings->user != NULL)
+		explicit_bzero(settings->user, strlen(settings->user));
+	if (settings->password != NULL)
+		explicit_bzero(settings->password, strlen(settings->password));
+	free(settings->user);
+	free(settings->password);
+	settings->user = settings->password = NULL;
+}
+
+/* "user:password" */
+static bool
+take_credentials(struct host *host, const char *value)
+{
+	const char *colon = strchr(value, ':');
+
+	host_forget_credentials(host);
+	if (colon == NULL || colon == value)
+		return false;
+	host->settings.user = strndup(value, (size_t)(colon - value));
+	host->settings.password = strdup(colon + 1);
+	return host->settings.user != NULL && host->settings.password != NULL;
+}
+
+static void
+on_credentials(const struct ipc_relay_found *found, void *arg)
+{
+	struct host *host = arg;
+	struct failure failure;
+
+	host->credentials_question = 0;
+	if (found->status == RELAY_FOUND && take_credentials(host, found->value)) {
+		host->credentials_expire_ms = clock_monotonic_ms() + CREDENTIALS_MS;
+		host_pump(host);
+		return;
+	}
+	failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
+	    "no credentials for %s: a line %s = user:password in the action's auth table is "
+	    "missing, "
+	    "or the table can't be read",
+	    host->hop.host, host->hop.label);
+	log_error("%s", failure.reply.text);
+	fail_waiting(host, &failure, NULL);
+}
+
+/* True when a session may begin; otherwise it is called again when one may. None is asked for while
+ * there are sessions: those use what they began with. */
+static bool
+has_credentials(struct host *host)
+{
+	if (!host->needs_credentials || host->established + host->connecting > 0 ||
+	    (host->settings.user != NULL && clock_monotonic_ms() < host->credentials_expire_ms))
+		return true;
+	if (host->credentials_question == 0)
+		host->credentials_question = relay_directory_ask(host->pool->directory,
+		    RELAY_LOOKUP_CREDENTIALS, host->action, host->hop.label, on_credentials, host);
+	return false;
+}
+
 /* Sessions */
 
-static struct link *
-link_of(struct session *session)
+struct link *
+session_link(const struct session *session)
 {
 	return session_note(session);
 }
 
-static void
-count_session(struct link *link, bool counted)
+void
+link_count(struct link *link, bool counted)
 {
 	struct pool *pool = link->host->pool;
 
@@ -231,14 +226,14 @@ count_session(struct link *link, bool counted)
 static void
 bury(struct session *session)
 {
-	struct link *link = link_of(session);
+	struct link *link = session_link(session);
 	struct host *host = link->host;
 
 	if (link->is_established)
 		host->established--;
 	else
 		host->connecting--;
-	count_session(link, false);
+	link_count(link, false);
 	link->is_dead = true;
 	host->pool->session_count--;
 	session_list_remove(&host->sessions, session);
@@ -250,7 +245,7 @@ bury(struct session *session)
 static bool
 connect_next(struct session *session)
 {
-	struct link *link = link_of(session);
+	struct link *link = session_link(session);
 	struct host *host = link->host;
 	int64_t now = clock_monotonic_ms();
 	size_t chosen = ADDRESSES_MAX;
@@ -289,10 +284,10 @@ log_session(const struct session *session, enum log_level level, const char *eve
 	log_end(&line);
 }
 
-static void
-on_ready(struct session *session, void *arg)
+void
+host_session_ready(struct session *session, void *arg)
 {
-	struct link *link = link_of(session);
+	struct link *link = session_link(session);
 	struct host *host = link->host;
 
 	(void)arg;
@@ -300,30 +295,31 @@ on_ready(struct session *session, void *arg)
 		link->is_established = true;
 		host->connecting--;
 		host->established++;
-		count_session(link, true);
+		link_count(link, true);
 		host->failures = 0;
 		host->failed_until_ms = 0;
 		host->addresses.all[link->address].failed_until_ms = 0;
 		log_session(session, LOG_LEVEL_INFO, "relay-connected", NULL);
 	}
-	pump(host);
+	host_pump(host);
 }
 
-static void
-on_finished(struct session *session, struct task *task, enum transaction_outcome outcome,
+void
+host_session_finished(struct session *session, struct task *task, enum transaction_outcome outcome,
     const struct failure *failure, void *arg)
 {
-	struct host *host = link_of(session)->host;
+	struct host *host = session_link(session)->host;
 	struct pool *pool = host->pool;
 
 	(void)arg;
 	task->state = TASK_WAITING;
+	if (task->left == 0) {
+		pool->owner.done(task, pool->owner.arg);
+		return;
+	}
 	switch (outcome) {
-	case TRANSACTION_DONE:
-		if (task->left == 0)
-			pool->owner.done(task, pool->owner.arg);
-		else /* the rest in another transaction */
-			task_wait(task, &host->waiting, &host->waiting_count, true);
+	case TRANSACTION_DONE: /* the rest in another transaction */
+		task_wait(task, &host->waiting, &host->waiting_count, true);
 		return;
 	case TRANSACTION_AGAIN:
 		task->retries++;
@@ -337,10 +333,10 @@ on_finished(struct session *session, struct task *task, enum transaction_outcome
 	}
 }
 
-static void
-on_closed(struct session *session, const struct failure *failure, void *arg)
+void
+host_session_closed(struct session *session, const struct failure *failure, void *arg)
 {
-	struct link *link = link_of(session);
+	struct link *link = session_link(session);
 	struct host *host = link->host;
 	char dialogue[IPC_RELAY_DIALOGUE_MAX + 1];
 
@@ -366,28 +362,7 @@ on_closed(struct session *session, const struct failure *failure, void *arg)
 	} else if (!link->is_dead) {
 		bury(session);
 	}
-	pump(host);
-}
-
-/* The least recently used of all connections that have nothing to do, of other hosts. */
-static struct session *
-find_idle(struct pool *pool, const struct host *besides)
-{
-	struct session *session, *found = NULL;
-	struct host **hosts = (struct host **)map_values(pool->hosts);
-
-	for (size_t i = 0; i < map_count(pool->hosts); i++) {
-		if (hosts[i] == besides || hosts[i]->waiting_count > 0)
-			continue;
-		for (session = TAILQ_FIRST(&hosts[i]->sessions); session != NULL;
-		     session = session_list_next(session))
-			if (session_is_ready(session) &&
-			    (found == NULL ||
-			        session_idle_since(session) < session_idle_since(found)))
-				found = session;
-	}
-	free(hosts);
-	return found;
+	host_pump(host);
 }
 
 static void
@@ -399,7 +374,7 @@ starve(struct host *host, bool evict)
 		return;
 	host->is_starving = true;
 	TAILQ_INSERT_TAIL(&host->pool->starving, host, starving);
-	idle = evict ? find_idle(host->pool, host) : NULL;
+	idle = evict ? pool_find_idle(host->pool, host) : NULL;
 	if (idle != NULL)
 		session_quit(idle);
 }
@@ -450,7 +425,7 @@ open_session(struct host *host)
 	session_list_add(&host->sessions, session);
 	host->connecting++;
 	pool->session_count++;
-	count_session(link, true);
+	link_count(link, true);
 	(void)connect_next(session);
 	return true;
 }
@@ -503,8 +478,8 @@ is_allowed(struct host *host)
 }
 
 /* Brings the tasks that wait and the connections together, and makes new ones. */
-static void
-pump(struct host *host)
+void
+host_pump(struct host *host)
 {
 	struct session *session;
 	struct task *task;
@@ -522,234 +497,10 @@ pump(struct host *host)
 		session_give(session, task);
 	}
 	while (host->waiting_count > host->connecting && ready_session(host) == NULL &&
-	    has_addresses(host) && !leads_here(host) && may_open(host))
+	    has_addresses(host) && has_credentials(host) && !leads_here(host) && may_open(host))
 		if (!open_session(host))
 			break;
 	host->is_pumping = false;
-}
-
-/* The pool */
-
-static void
-on_reaper(evutil_socket_t fd, short what, void *arg)
-{
-	struct pool *pool = arg;
-	struct session *session;
-	struct host *host;
-	unsigned starving = 0;
-
-	(void)fd;
-	(void)what;
-	while ((session = TAILQ_FIRST(&pool->dead)) != NULL) {
-		session_list_remove(&pool->dead, session);
-		free(link_of(session));
-		session_free(session);
-		starving++;
-	}
-	/* As many as went may come. */
-	while (starving-- > 0 && (host = TAILQ_FIRST(&pool->starving)) != NULL) {
-		TAILQ_REMOVE(&pool->starving, host, starving);
-		host->is_starving = false;
-		pump(host);
-	}
-}
-
-static void
-free_host(struct host *host)
-{
-	struct pool *pool = host->pool;
-	char stale_key[32];
-
-	if (host->question != 0)
-		relay_dns_forget(pool->dns, host->question);
-	if (host->is_starving)
-		TAILQ_REMOVE(&pool->starving, host, starving);
-	snprintf(stale_key, sizeof(stale_key), "%p", (void *)host);
-	if (host->is_stale)
-		map_remove(pool->stale, stale_key);
-	else
-		map_remove(pool->hosts, host->key);
-	free(host);
-}
-
-static void
-check_session(struct session *session, int64_t now)
-{
-	struct link *link = link_of(session);
-
-	if (link->is_dead)
-		return;
-	if (!link->is_established && now - link->began_ms >= CONNECTING_MS)
-		count_session(link, false);
-	if (session_is_ready(session) &&
-	    (now - session_idle_since(session) >= link->host->settings.times->idle_ms ||
-	        link->host->is_stale))
-		session_quit(session);
-	else
-		session_check(session, now);
-}
-
-/* Checks a host's sessions; frees one that nobody uses. */
-static void
-check_host(struct host *host, int64_t now)
-{
-	size_t count = 0, most = host->established + host->connecting;
-	struct session **sessions = calloc(most + 1, sizeof(struct session *)), *session;
-	int64_t per_tick =
-	    (int64_t)host->limits.messages_per_minute * host->pool->times.tick_ms / 1000;
-
-	if (sessions == NULL)
-		fatal("relay");
-	/* The list changes; the sessions stay until the reaper comes. */
-	for (session = TAILQ_FIRST(&host->sessions); session != NULL && count < most;
-	     session = session_list_next(session))
-		sessions[count++] = session;
-	for (size_t i = 0; i < count; i++)
-		check_session(sessions[i], now);
-	free(sessions);
-	if (host->limits.messages_per_minute > 0) {
-		host->allowance += per_tick > 0 ? per_tick : 1;
-		if (host->allowance > host->limits.messages_per_minute + 60)
-			host->allowance = host->limits.messages_per_minute + 60;
-		pump(host);
-	}
-	if (TAILQ_EMPTY(&host->sessions) && host->waiting_count == 0 && !host->is_starving &&
-	    host->question == 0 && (host->is_stale || now - host->used_ms > HOST_KEEP_MS)) {
-		/* Buried ones point to it. */
-		on_reaper(-1, 0, host->pool);
-		free_host(host);
-	}
-}
-
-static void
-check_hosts(const struct map *map, int64_t now)
-{
-	size_t count = map_count(map);
-	struct host **hosts = (struct host **)map_values(map);
-
-	for (size_t i = 0; i < count; i++)
-		check_host(hosts[i], now);
-	free(hosts);
-}
-
-static void
-on_tick(evutil_socket_t fd, short what, void *arg)
-{
-	struct pool *pool = arg;
-	int64_t now = clock_monotonic_ms();
-	struct host *host;
-	size_t starving = 0;
-
-	(void)fd;
-	(void)what;
-	check_hosts(pool->hosts, now);
-	check_hosts(pool->stale, now);
-	TAILQ_FOREACH(host, &pool->starving, starving)
-	starving++;
-	while (starving-- > 0 && (host = TAILQ_FIRST(&pool->starving)) != NULL) {
-		TAILQ_REMOVE(&pool->starving, host, starving);
-		host->is_starving = false;
-		pump(host);
-	}
-}
-
-struct pool *
-pool_new(struct event_base *base, struct relay_dns *dns, struct tls_client *tls,
-    const struct relay_times *times, const struct pool_owner *owner)
-{
-	struct pool *pool = calloc(1, sizeof(*pool));
-	struct timeval tick = { .tv_sec = times->tick_ms / 1000,
-		.tv_usec = times->tick_ms % 1000 * 1000 };
-
-	if (pool == NULL)
-		fatal("relay");
-	pool->base = base;
-	pool->dns = dns;
-	pool->tls = tls;
-	pool->times = *times;
-	pool->owner = *owner;
-	pool->session_owner = (struct session_owner){
-		.ready = on_ready, .finished = on_finished, .closed = on_closed, .arg = pool
-	};
-	pool->hosts = map_new();
-	pool->stale = map_new();
-	TAILQ_INIT(&pool->starving);
-	TAILQ_INIT(&pool->dead);
-	pool->reaper = event_new(base, -1, 0, on_reaper, pool);
-	pool->tick = event_new(base, -1, EV_PERSIST, on_tick, pool);
-	if (pool->reaper == NULL || pool->tick == NULL ||
-	    event_priority_set(pool->reaper, 0) == -1 || event_priority_set(pool->tick, 0) == -1 ||
-	    event_add(pool->tick, &tick) == -1)
-		fatalx("no events");
-	return pool;
-}
-
-static void
-free_hosts(struct map *map)
-{
-	size_t count = map_count(map);
-	struct host **hosts = (struct host **)map_values(map);
-	struct session *session;
-
-	for (size_t i = 0; i < count; i++) {
-		while ((session = TAILQ_FIRST(&hosts[i]->sessions)) != NULL) {
-			session_list_remove(&hosts[i]->sessions, session);
-			free(link_of(session));
-			session_free(session);
-		}
-		free_host(hosts[i]);
-	}
-	free(hosts);
-}
-
-void
-pool_free(struct pool *pool)
-{
-	struct session *session;
-
-	if (pool == NULL)
-		return;
-	while ((session = TAILQ_FIRST(&pool->dead)) != NULL) {
-		session_list_remove(&pool->dead, session);
-		free(link_of(session));
-		session_free(session);
-	}
-	free_hosts(pool->hosts);
-	free_hosts(pool->stale);
-	map_free(pool->hosts);
-	map_free(pool->stale);
-	event_free(pool->reaper);
-	event_free(pool->tick);
-	free(pool->rule_sessions);
-	own_addresses_free(pool->own);
-	free(pool);
-}
-
-void
-pool_configure(struct pool *pool, const struct config *config)
-{
-	size_t count = map_count(pool->hosts);
-	struct host **hosts = (struct host **)map_values(pool->hosts);
-	char stale_key[32];
-
-	for (size_t i = 0; i < count; i++) {
-		map_remove(pool->hosts, hosts[i]->key);
-		hosts[i]->is_stale = true;
-		snprintf(stale_key, sizeof(stale_key), "%p", (void *)hosts[i]);
-		map_add(pool->stale, stale_key, hosts[i]);
-	}
-	free(hosts);
-	pool->config = config;
-	free(pool->rule_sessions);
-	pool->rule_sessions = calloc(config->mta_limit_count + 1, sizeof(uint32_t));
-	if (pool->rule_sessions == NULL)
-		fatal("relay");
-	if (config->mta_connect_time > 0)
-		pool->times.connect_ms = config->mta_connect_time * 1000;
-	if (config->mta_idle_time > 0)
-		pool->times.idle_ms = config->mta_idle_time * 1000;
-	own_addresses_free(pool->own);
-	pool->own = own_addresses_new();
 }
 
 static void
@@ -778,7 +529,7 @@ pool_host(struct pool *pool, const struct hop *hop, const struct action_config *
 {
 	struct limits limits;
 	struct host *host;
-	char key[KEY_MAX];
+	char key[HOST_KEY_MAX];
 
 	limits_for(&limits, pool->config, domain, hop->host);
 	snprintf(key, sizeof(key), "%s %d %s@%s:%u %s", action->name, (int)hop->scheme, hop->label,
@@ -797,6 +548,8 @@ pool_host(struct pool *pool, const struct hop *hop, const struct action_config *
 	host->used_ms = clock_monotonic_ms();
 	TAILQ_INIT(&host->waiting);
 	TAILQ_INIT(&host->sessions);
+	host->needs_credentials = *hop->label != '\0';
+	strlcpy(host->action, action->name, sizeof(host->action));
 	set_up_session(host, action);
 	map_add(pool->hosts, key, host);
 	return host;
@@ -813,54 +566,5 @@ host_submit(struct host *host, struct task *task)
 {
 	task->state = TASK_WAITING;
 	task_wait(task, &host->waiting, &host->waiting_count, false);
-	pump(host);
-}
-
-static bool
-abandon_hosts(const struct map *map)
-{
-	size_t count = map_count(map);
-	struct host **hosts = (struct host **)map_values(map);
-	struct session *session, *next;
-	bool all = true;
-
-	for (size_t i = 0; i < count; i++) {
-		for (session = TAILQ_FIRST(&hosts[i]->sessions); session != NULL; session = next) {
-			next = session_list_next(session);
-			if (session_task(session) != NULL && !session_abandon(session))
-				all = false;
-		}
-	}
-	free(hosts);
-	return all;
-}
-
-bool
-pool_abandon(struct pool *pool)
-{
-	bool fresh = abandon_hosts(pool->hosts), stale = abandon_hosts(pool->stale);
-
-	return fresh && stale;
-}
-
-void
-pool_quit_idle(struct pool *pool)
-{
-	size_t count = map_count(pool->hosts);
-	struct host **hosts = (struct host **)map_values(pool->hosts);
-	struct session *session, *next;
-
-	for (size_t i = 0; i < count; i++) {
-		for (session = TAILQ_FIRST(&hosts[i]->sessions); session != NULL; session = next) {
-			next = session_list_next(session);
-			session_quit(session);
-		}
-	}
-	free(hosts);
-}
-
-size_t
-pool_session_count(const struct pool *pool)
-{
-	return pool->session_count;
+	host_pump(host);
 }

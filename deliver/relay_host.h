@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/config.h"
+#include "deliver/relay_directory.h"
 #include "deliver/relay_dns.h"
 #include "deliver/relay_route.h"
 #include "deliver/relay_task.h"
@@ -30,8 +31,8 @@ struct pool_owner {
 };
 
 /* Never NULL. `times` are copied, for tests; idle_ms and connect_ms come with the config. */
-struct pool *pool_new(struct event_base *, struct relay_dns *, struct tls_client *,
-    const struct relay_times *, const struct pool_owner *);
+struct pool *pool_new(struct event_base *, struct relay_dns *, struct relay_directory *,
+    struct tls_client *, const struct relay_times *, const struct pool_owner *);
 void pool_free(struct pool *);
 /* Borrowed until the next. Hosts from before get no new tasks. */
 void pool_configure(struct pool *, const struct config *);

@@ -22,6 +22,7 @@
 #include "common/imsg.h"
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
+#include "common/ipc_relay_directory.h"
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
 #include "lookup/accounts.h"
@@ -29,6 +30,7 @@
 #include "lookup/auth.h"
 #include "lookup/expand.h"
 #include "lookup/mailbox.h"
+#include "lookup/outbound.h"
 #include "lookup/senders.h"
 #include "lookup/site.h"
 #include "lookup/usage.h"
@@ -75,6 +77,7 @@ static struct directory {
 	struct peer listeners[LISTENERS_MAX];
 	struct peer queue;
 	struct peer control;
+	struct peer relay;
 	struct buf payload; /* scratch of one frame */
 	TAILQ_HEAD(, job) jobs;
 	TAILQ_HEAD(, listing) listings;
@@ -447,6 +450,27 @@ receive_account(struct peer *peer, const struct imsg *imsg)
 	ipc_account_free(&account);
 }
 
+static void
+receive_relay(struct peer *peer, struct imsg *imsg)
+{
+	struct ipc_relay_lookup lookup;
+	struct ipc_relay_found found;
+	struct buf_reader reader;
+	struct buf *frame;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->type != RELAY_DIRECTORY_LOOKUP || !ipc_relay_lookup_decode(&reader, &lookup)) {
+		channel_reject(peer->channel, imsg, "not a question about a relay's table");
+		return;
+	}
+	outbound_lookup(directory.site->config, directory.site->tables, &lookup, &found);
+	frame = payload();
+	ipc_relay_found_encode(frame, &found);
+	channel_send(peer->channel, DIRECTORY_RELAY_FOUND, imsg->id, 0, -1, frame);
+	explicit_bzero(&found, sizeof(found));
+	explicit_bzero(frame->data, frame->length);
+}
+
 /* Peers */
 
 /* A peer that asks and doesn't read its answers is not read from until it has. */
@@ -468,7 +492,9 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 {
 	struct peer *peer = arg;
 
-	if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_ACCOUNT)
+	if (peer->program == PROGRAM_RELAY)
+		receive_relay(peer, imsg);
+	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_ACCOUNT)
 		receive_account(peer, imsg);
 	else if (peer->program != PROGRAM_CONTROL && imsg->type == DIRECTORY_RCPT)
 		receive_recipient(peer, imsg);
@@ -541,12 +567,13 @@ find_peer(const struct ipc_peer *named)
 		return &directory.queue;
 	case PROGRAM_CONTROL:
 		return &directory.control;
+	case PROGRAM_RELAY:
+		return &directory.relay;
 	case PROGRAM_SUPERVISOR:
 	case PROGRAM_DIRECTORY:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_MDA:
 	case PROGRAM_KEEPER:
-	case PROGRAM_RELAY:
 	case PROGRAM_COUNT:
 		break;
 	}
@@ -607,6 +634,7 @@ stop(void)
 		channel_free(directory.listeners[i].channel);
 	channel_free(directory.queue.channel);
 	channel_free(directory.control.channel);
+	channel_free(directory.relay.channel);
 	auth_free(directory.auth);
 	accounts_free(directory.accounts);
 	exit(0);

@@ -60,6 +60,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token TLS_REQUIRE "tls-require" VERIFY "verify"
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
+%token BACKUP "backup" MTA "mta" NO_VERIFY "no-verify"
 %token UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
@@ -91,6 +92,7 @@ statement:
 	| smtp
 	| bounce
 	| mda
+	| mta
 	| mail
 	| directory
 	| PKI STRING STRING STRING { pki_set(parse, @3, $2, $3, $4); }
@@ -302,7 +304,24 @@ action_option:
 	}
 	| USER STRING { option_string(parse, @2, "user", &parse->draft.action.user, $2); }
 	| TTL STRING { option_string(parse, @2, "ttl", &parse->draft.ttl, $2); }
-	| HOST STRING { option_string(parse, @2, "host", &parse->draft.action.relay_hosts, $2); }
+	| HOST STRING { relay_host(parse, @2, $2); }
+	| DOMAIN table_use {
+		table_refer(parse, @2, $2, TABLE_USE_RELAY_HOSTS);
+		option_string(parse, @1, "domain", &parse->draft.action.relay_domains, $2);
+	}
+	| AUTH table_use {
+		table_refer(parse, @2, $2, TABLE_USE_RELAY_AUTH);
+		option_string(parse, @1, "auth", &parse->draft.action.relay_auth, $2);
+	}
+	| TLS { relay_tls(parse, @1, RELAY_TLS_REQUIRED); }
+	| TLS NO_VERIFY { relay_tls(parse, @1, RELAY_TLS_REQUIRED_UNVERIFIED); }
+	| CA STRING { option_string(parse, @2, "ca", &parse->draft.action.relay_ca, $2); }
+	| HELO STRING { option_string(parse, @2, "helo", &parse->draft.action.relay_helo, $2); }
+	| BACKUP { relay_backup(parse, @1, NULL, NULL); }
+	| BACKUP STRING STRING { relay_backup(parse, @1, $2, $3); }
+	| MAIL_FROM STRING {
+		option_string(parse, @2, "mail-from", &parse->draft.action.relay_mail_from, $2);
+	}
 	| PIPES { option_flag(parse, @1, "pipes", &parse->draft.action.allow_pipes); }
 	;
 
@@ -416,6 +435,26 @@ mda:
 	}
 	;
 
+mta:
+	  MTA STRING STRING {
+		char name[64];
+
+		strlcpy(name, "mta ", sizeof(name));
+		strlcat(name, $2, sizeof(name));
+		free($2);
+		setting_set(parse, @2, name, $3);
+	}
+	| MTA LIMIT STRING STRING { mta_limit(parse, @3, false, NULL, $3, $4); }
+	| MTA LIMIT FOR DOMAIN STRING STRING STRING { mta_limit(parse, @5, true, $5, $6, $7); }
+	| MTA LIMIT FOR STRING STRING STRING STRING {
+		if (strcmp($4, "mx") != 0)
+			problem_error(&parse->problems, @4,
+			    "\"for\" wants \"domain\" or \"mx\", not \"%.40s\"", $4);
+		free($4);
+		mta_limit(parse, @5, false, $5, $6, $7);
+	}
+	;
+
 mail:
 	  MAIL USER STRING { setting_set(parse, @3, "mail user", $3); }
 	| MAIL DIRECTORY STRING { setting_set(parse, @3, "mail directory", $3); }
@@ -448,7 +487,7 @@ static const struct keyword keywords[] = {
 	{ "auth", AUTH, 0 },
 	{ "auth-cleartext", AUTH_CLEARTEXT, 0 },
 	{ "auth-optional", AUTH_OPTIONAL, 0 },
-	{ "backup", UNSUPPORTED, 0 },
+	{ "backup", BACKUP, 0 },
 	{ "bounce", BOUNCE, 0 },
 	{ "ca", CA, 0 },
 	{ "ciphers", CIPHERS, 0 },
@@ -485,9 +524,10 @@ static const struct keyword keywords[] = {
 	{ "max-message-size", MAX_MESSAGE_SIZE, 0 },
 	{ "mbox", UNSUPPORTED, 0 },
 	{ "mda", MDA, 0 },
-	{ "mta", UNSUPPORTED, 0 },
+	{ "mta", MTA, 0 },
 	{ "nameserver", NAMESERVER, RESOLVER },
 	{ "no-dsn", NO_DSN, 0 },
+	{ "no-verify", NO_VERIFY, TLS },
 	{ "on", ON, 0 },
 	{ "pipes", PIPES, 0 },
 	{ "pki", PKI, 0 },
@@ -542,7 +582,7 @@ static bool
 begins_statement(int token)
 {
 	static const int tokens[] = { ACTION, BOUNCE, CA, DIRECTORY, INCLUDE, LISTEN, MAIL, MATCH, MDA,
-		PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, TABLE, UNSUPPORTED };
+		MTA, PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, TABLE, UNSUPPORTED };
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
 		if (tokens[i] == token)

@@ -99,6 +99,12 @@ draft_clear(struct parse *parse)
 	free(draft->action.userbase_table);
 	free(draft->action.user);
 	free(draft->action.relay_hosts);
+	free(draft->action.relay_domains);
+	free(draft->action.relay_auth);
+	free(draft->action.relay_ca);
+	free(draft->action.relay_helo);
+	free(draft->action.relay_backup_name);
+	free(draft->action.relay_mail_from);
 	free(draft->ttl);
 	free(draft->rule.from_table);
 	free(draft->rule.for_table);
@@ -410,8 +416,6 @@ misplaced_option(const struct draft *draft)
 	bool is_maildir = action->method == ACTION_MAILDIR;
 	bool is_relay = action->method == ACTION_RELAY;
 
-	if (action->relay_hosts != NULL && !is_relay)
-		return "host";
 	if (action->alias_table != NULL && is_relay)
 		return "alias";
 	if (action->virtual_table != NULL && is_relay)
@@ -422,28 +426,7 @@ misplaced_option(const struct draft *draft)
 		return "user";
 	if (action->allow_pipes && is_relay)
 		return "pipes";
-	return NULL;
-}
-
-static bool
-relay_host_fits(const char *url)
-{
-	static const char *const schemes[] = { "smtp", "smtp+tls", "smtp+notls", "smtps", "lmtp" };
-	const char *host = strstr(url, "://"), *at, *end;
-	bool known = host == NULL;
-
-	for (size_t i = 0; host != NULL && i < PARSE_COUNT(schemes); i++) {
-		if (strlen(schemes[i]) == (size_t)(host - url) &&
-		    strncmp(schemes[i], url, (size_t)(host - url)) == 0)
-			known = true;
-	}
-	host = host == NULL ? url : host + 3;
-	at = strchr(host, '@');
-	if (at != NULL)
-		host = at + 1;
-	for (end = host; isascii((unsigned char)*end) && isgraph((unsigned char)*end); end++)
-		;
-	return known && end > host && *end == '\0' && *host != ':' && strlen(url) <= 512;
+	return relay_misplaced(draft);
 }
 
 /* One of `words` (the last is NULL) at `*at`, which is moved behind it. */
@@ -538,12 +521,8 @@ action_is_sound(struct parse *parse)
 		return false;
 	}
 	action->ttl = (uint32_t)ttl;
-	if (action->relay_hosts != NULL && !relay_host_fits(action->relay_hosts)) {
-		problem_error(problems, draft->place,
-		    "\"host\" wants a host name or a URL like smtp://host:port, not \"%.100s\"",
-		    action->relay_hosts);
+	if (!relay_fits(parse))
 		return false;
-	}
 	if (action->path != NULL &&
 	    (*action->path == '\0' || strlen(action->path) > PATH_TEXT_MAX / 2)) {
 		problem_error(problems, draft->place,

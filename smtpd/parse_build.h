@@ -28,6 +28,8 @@ enum table_use {
 	TABLE_USE_CREDENTIALS, /* users and what is kept of their passwords */
 	TABLE_USE_SENDERS,     /* users and the addresses that are theirs */
 	TABLE_USE_USERS,
+	TABLE_USE_RELAY_AUTH,  /* labels and user:password */
+	TABLE_USE_RELAY_HOSTS, /* domains and smarthosts */
 	TABLE_USE_COUNT
 };
 
@@ -135,6 +137,17 @@ void listen_ciphers(struct parse *, struct place, char *);
 void listen_protocols(struct parse *, struct place, char *);
 bool listen_tls_fits(struct parse *);
 void tls_check(struct parse *);
+
+/* parse_relay.c: options of actions that relay, `mta limit`, and checks. */
+void relay_host(struct parse *, struct place, char *url);
+void relay_tls(struct parse *, struct place, enum relay_tls);
+void relay_backup(struct parse *, struct place, char *word, char *name);
+/* An option of the draft that is for relays and isn't in one, or NULL. */
+const char *relay_misplaced(const struct draft *);
+bool relay_fits(struct parse *);
+void relay_check(struct parse *);
+/* `name` may be NULL: for all. */
+void mta_limit(struct parse *, struct place, bool of_domain, char *name, char *word, char *value);
 
 char *parse_copy(const char *);
 /* An array with room for one more, zeroed element behind the `count` that it has. */

@@ -176,6 +176,18 @@ print_listener(FILE *file, const struct config *config, const struct listener_co
 	fputc('\n', file);
 }
 
+/* Each with a word of its own. */
+static void
+print_hosts(FILE *file, const char *hosts)
+{
+	size_t length;
+
+	for (; *hosts != '\0'; hosts += length + (hosts[length] == ' ')) {
+		length = strcspn(hosts, " ");
+		fprintf(file, " host \"%.*s\"", (int)length, hosts);
+	}
+}
+
 static void
 print_action(FILE *file, const struct config *config, const struct action_config *action)
 {
@@ -202,7 +214,17 @@ print_action(FILE *file, const struct config *config, const struct action_config
 	print_table(file, config, "virtual", action->virtual_table);
 	print_table(file, config, "userbase", action->userbase_table);
 	print_option(file, "user", action->user);
-	print_option(file, "host", action->relay_hosts);
+	print_hosts(file, action->relay_hosts);
+	print_table(file, config, "domain", action->relay_domains);
+	print_table(file, config, "auth", action->relay_auth);
+	if (action->relay_tls != RELAY_TLS_OPPORTUNISTIC)
+		fputs(action->relay_tls == RELAY_TLS_REQUIRED ? " tls" : " tls no-verify", file);
+	print_option(file, "ca", action->relay_ca);
+	print_option(file, "helo", action->relay_helo);
+	if (action->relay_backup)
+		fputs(" backup", file);
+	print_option(file, "mx", action->relay_backup_name);
+	print_option(file, "mail-from", action->relay_mail_from);
 	if (action->ttl != 0) {
 		fputs(" ttl ", file);
 		print_duration(file, action->ttl);
@@ -264,6 +286,7 @@ void
 parse_print_config(FILE *file, const struct config *config)
 {
 	settings_print(file, config);
+	mta_limits_print(file, config);
 	fputs("bounce warn-interval ", file);
 	if (config->bounce_warn_count == 0)
 		fputs("none", file);

@@ -12,5 +12,6 @@ void print_quoted(FILE *, const char *);
 void print_duration(FILE *, uint32_t);
 /* Every setting, a line each. */
 void settings_print(FILE *, const struct config *);
+void mta_limits_print(FILE *, const struct config *);
 
 #endif

@@ -267,6 +267,8 @@ table_key_fits(const char *key, enum table_use use)
 	switch (use) {
 	case TABLE_USE_DOMAIN:
 		return is_domain_pattern(key);
+	case TABLE_USE_RELAY_HOSTS:
+		return strcmp(key, "*") == 0 || is_domain_pattern(key);
 	case TABLE_USE_NETWORK:
 	case TABLE_USE_PROXY:
 		return is_network(key);
@@ -276,6 +278,7 @@ table_key_fits(const char *key, enum table_use use)
 	case TABLE_USE_CREDENTIALS:
 	case TABLE_USE_SENDERS:
 	case TABLE_USE_USERS:
+	case TABLE_USE_RELAY_AUTH:
 	case TABLE_USE_ALIAS:
 	case TABLE_USE_VIRTUAL:
 	case TABLE_USE_USERBASE:
@@ -315,6 +318,8 @@ use_words(enum table_use use)
 		[TABLE_USE_CREDENTIALS] = "auth",
 		[TABLE_USE_SENDERS] = "senders",
 		[TABLE_USE_USERS] = "a user",
+		[TABLE_USE_RELAY_AUTH] = "auth",
+		[TABLE_USE_RELAY_HOSTS] = "a domain",
 	};
 
 	return words[use];
@@ -324,7 +329,8 @@ static bool
 use_wants_mapping(enum table_use use)
 {
 	return use == TABLE_USE_ALIAS || use == TABLE_USE_VIRTUAL || use == TABLE_USE_USERBASE ||
-	    use == TABLE_USE_CREDENTIALS || use == TABLE_USE_SENDERS;
+	    use == TABLE_USE_CREDENTIALS || use == TABLE_USE_SENDERS ||
+	    use == TABLE_USE_RELAY_AUTH || use == TABLE_USE_RELAY_HOSTS;
 }
 
 static void
@@ -347,6 +353,10 @@ check_static(struct parse *parse, const struct table_reference *reference,
 		else if (reference->use == TABLE_USE_USERBASE && !is_user_value(entry->value))
 			problem_error(&parse->problems, note->entries[i],
 			    "\"%.100s\" is not UID:GID:/HOME", entry->value);
+		else if (reference->use == TABLE_USE_RELAY_AUTH &&
+		    strchr(entry->value, ':') == NULL)
+			problem_error(&parse->problems, note->entries[i],
+			    "the credentials of \"%.100s\" are not user:password", entry->key);
 	}
 }
 
@@ -459,6 +469,7 @@ parse_check(struct parse *parse)
 	check_references(parse);
 	check_rules(parse);
 	tls_check(parse);
+	relay_check(parse);
 	if (config->queue_retry_first > config->queue_retry_max) {
 		place = setting_place(parse, "queue retry-first");
 		if (place.line == 0)

@@ -87,18 +87,13 @@ keys_send_all(struct child_slot *keeper)
 
 /* With `only_new`, those that have changed. */
 static bool
-send_set(struct child_slot *listener, bool only_new)
+send_authorities(struct child_slot *slot, bool only_new)
 {
-	const struct tls_set *set = listener->supervisor->tls;
-	struct channel *channel = listener->channel;
+	const struct tls_set *set = slot->supervisor->tls;
+	struct channel *channel = slot->channel;
 	uint32_t index;
 	size_t i;
 
-	for (i = 0; i < set->pair_count; i++)
-		if ((set->pairs[i].is_new || !only_new) &&
-		    !send_certificate(
-		        channel, SUPERVISOR_CHILD_CERTIFICATE, (uint32_t)i, set->pairs[i].chain))
-			return false;
 	for (i = 0; i < set->authorities_count; i++) {
 		index = i + 1 < set->authorities_count ? (uint32_t)i : IPC_DEFAULT_CA;
 		if (set->authorities[i].fd != -1 && (set->authorities[i].is_new || !only_new) &&
@@ -107,6 +102,27 @@ send_set(struct child_slot *listener, bool only_new)
 			return false;
 	}
 	return true;
+}
+
+/* The same for a listener, which gets certificates too. */
+static bool
+send_set(struct child_slot *listener, bool only_new)
+{
+	const struct tls_set *set = listener->supervisor->tls;
+	size_t i;
+
+	for (i = 0; i < set->pair_count; i++)
+		if ((set->pairs[i].is_new || !only_new) &&
+		    !send_certificate(listener->channel, SUPERVISOR_CHILD_CERTIFICATE, (uint32_t)i,
+		        set->pairs[i].chain))
+			return false;
+	return send_authorities(listener, only_new);
+}
+
+bool
+authorities_send_all(struct child_slot *relay)
+{
+	return send_authorities(relay, false);
 }
 
 bool
@@ -275,6 +291,8 @@ on_files_checked(struct supervisor *supervisor, struct tls_set *set, const char 
 		if (slot->program == PROGRAM_LISTENER && slot_is_running(slot) &&
 		    slot->begun_ms != 0)
 			(void)send_set(slot, true);
+		if (slot->program == PROGRAM_RELAY && slot_is_running(slot))
+			(void)send_authorities(slot, true);
 	}
 	for (i = 0; i < set->pair_count; i++)
 		set->pairs[i].is_new = false;

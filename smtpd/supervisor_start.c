@@ -27,6 +27,8 @@ static const struct {
 	{ PROGRAM_LISTENER, PROGRAM_KEEPER },
 	{ PROGRAM_QUEUE, PROGRAM_DIRECTORY },
 	{ PROGRAM_QUEUE, PROGRAM_RELAY },
+	{ PROGRAM_RELAY, PROGRAM_DIRECTORY },
+	{ PROGRAM_RELAY, PROGRAM_RESOLVER },
 	{ PROGRAM_CONTROL, PROGRAM_QUEUE },
 	{ PROGRAM_CONTROL, PROGRAM_DIRECTORY },
 };
@@ -44,10 +46,12 @@ do_talk(enum program one, enum program other)
 }
 
 bool
-send_config(struct supervisor *supervisor, struct channel *channel)
+send_config(struct supervisor *supervisor, struct channel *channel, enum program program)
 {
-	/* One of its own for each: nothing one of them does to it is seen by another. */
-	int fd = config_to_fd(supervisor->config);
+	/* One of its own for each: nothing one of them does to it is seen by another. What tables
+	 * hold, passwords among it, the directory alone must know. */
+	int fd = program == PROGRAM_DIRECTORY ? config_to_fd(supervisor->config)
+	                                      : config_to_fd_without_values(supervisor->config);
 
 	if (fd == -1) {
 		log_error("can't hand out the configuration: %m");
@@ -98,7 +102,9 @@ configure(struct child_slot *slot)
 		send_file(slot->channel, SUPERVISOR_RESOLVER_NAMESERVERS, "/etc/resolv.conf");
 		send_anchors(slot->channel, slot->supervisor->config->trust_anchor);
 	}
-	return send_config(slot->supervisor, slot->channel);
+	if (!send_config(slot->supervisor, slot->channel, slot->program))
+		return false;
+	return slot->program != PROGRAM_RELAY || authorities_send_all(slot);
 }
 
 void

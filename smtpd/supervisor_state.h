@@ -164,7 +164,7 @@ void children_send_listeners(struct supervisor *, uint16_t type);
 /* The current config to all children, and to listeners its sockets. */
 void children_configure(struct supervisor *);
 /* A config frame on a channel; false when there is none to be had. */
-bool send_config(struct supervisor *, struct channel *);
+bool send_config(struct supervisor *, struct channel *, enum program);
 /* The log's mode, with a new socket when `with_fd`. */
 void send_log(struct supervisor *, struct channel *, bool with_fd);
 
@@ -227,6 +227,8 @@ void keys_end(struct supervisor *);
 bool keys_send_all(struct child_slot *keeper) __attribute__((warn_unused_result));
 /* Certificates, authorities and tickets' keys, to a listener. */
 bool certificates_send_all(struct child_slot *listener) __attribute__((warn_unused_result));
+/* Authorities, to the relay. */
+bool authorities_send_all(struct child_slot *relay) __attribute__((warn_unused_result));
 /* Asks the keeper whether a set is good, and tells `checked`, perhaps at once. */
 void keys_check(struct supervisor *, struct tls_set *, bool lenient,
     void (*checked)(struct supervisor *, struct tls_set *, const char *why));

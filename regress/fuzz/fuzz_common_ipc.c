@@ -14,6 +14,7 @@
 #include "common/ipc_listener_resolver.h"
 #include "common/ipc_queue_mda.h"
 #include "common/ipc_queue_relay.h"
+#include "common/ipc_relay_directory.h"
 #include "common/ipc_relay_resolver.h"
 #include "common/ipc_supervisor.h"
 
@@ -61,6 +62,8 @@ AGAIN(ipc_relay_message, struct ipc_relay_message)
 AGAIN(ipc_relay_rcpt, struct ipc_relay_rcpt)
 AGAIN(ipc_relay_result, struct ipc_relay_result)
 AGAIN(ipc_relay_done, struct ipc_relay_done)
+AGAIN(ipc_relay_lookup, struct ipc_relay_lookup)
+AGAIN(ipc_relay_found, struct ipc_relay_found)
 AGAIN(ipc_query, struct ipc_query)
 AGAIN(ipc_answer, struct ipc_answer)
 AGAIN(ipc_sign, struct ipc_sign)
@@ -143,6 +146,8 @@ static const again_fn decoders[] = {
 	ipc_key_again,
 	ipc_key_taken_again,
 	ipc_destination_again,
+	ipc_relay_lookup_again,
+	ipc_relay_found_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 

@@ -76,6 +76,7 @@ struct world {
 	struct event_base *base;
 	struct config *config;
 	struct relay_dns *dns;
+	struct relay_directory *directory;
 	struct channel *resolver; /* ours, and its other end */
 	struct channel *dns_channel;
 	struct tls_client *tls;
@@ -357,7 +358,7 @@ static void
 on_question(struct channel *channel, struct imsg *imsg, void *arg)
 {
 	static const uint8_t loopback[4] = { 127, 0, 0, 1 };
-	struct ipc_answer answer = { .status = ANSWER_FOUND, .ttl = 60 };
+	struct ipc_answer answer = { .status = ANSWER_FOUND, .ttl = 0 };
 	struct ipc_query query;
 	struct buf_reader reader;
 	struct buf payload;
@@ -442,9 +443,10 @@ set_up(void **state)
 	w.dns = relay_dns_new(w.base, 5000);
 	relay_dns_set_channel(w.dns, w.dns_channel);
 	w.tls = tls_client_new();
-	w.destinations = destinations_new(w.base, w.dns);
+	w.directory = relay_directory_new(w.base, 1000);
+	w.destinations = destinations_new(w.base, w.dns, w.directory);
 	owner = destinations_pool_owner(w.destinations);
-	w.pool = pool_new(w.base, w.dns, w.tls, &times, &owner);
+	w.pool = pool_new(w.base, w.dns, w.directory, w.tls, &times, &owner);
 	w.owner = (struct task_owner){ .result = on_result, .done = on_task_done };
 	return 0;
 }
@@ -464,6 +466,7 @@ tear_down(void **state)
 	}
 	destinations_free(w.destinations);
 	relay_dns_free(w.dns);
+	relay_directory_free(w.directory);
 	channel_free(w.resolver);
 	channel_free(w.dns_channel);
 	for (unsigned i = 0; i < w.task_count; i++)

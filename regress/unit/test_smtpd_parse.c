@@ -260,7 +260,8 @@ actions_take_their_options(void **state)
 	         "action p maildir \"~/%{dest.domain[0:-2]:lowercase|raw}/%%{x}/%{rcpt}\"\n"
 	         "action m maildir \"~/Mail\" alias { a = \"b, c\" } userbase <users> user mail "
 	         "ttl 1d pipes\n"
-	         "action r relay host \"smtp+tls://label@mx.example.org:587\" ttl 2d\n"
+	         "action r relay host \"smtp+tls://label@mx.example.org:587\" ttl 2d "
+	         "auth { label = \"me:secret\" }\n"
 	         "action e expand-only virtual { \"@x.org\" = y }\n");
 
 	(void)state;

@@ -286,15 +286,15 @@ what_is_not_there_yet_is_not_supported(void **state)
 {
 	(void)state;
 	bad("\n\nfilter f proc-exec \"x\"\n", 3, "\"filter\" is not supported");
-	bad("mta max-deferred 100\n", 1, "\"mta\" is not supported");
+	bad("mta max-deferred 100\n", 1, "unknown limit \"mta max-deferred\"");
 	bad("srs key x\n", 1, "\"srs\" is not supported");
 	bad("listen on ::1 filter f\n", 1, "\"filter\" is not supported");
 	bad("action a mbox\n", 1, "\"mbox\" is not supported");
 	bad("action a lmtp \"/run/lmtp\"\n", 1, "\"lmtp\" is not supported");
 	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
 	bad("action a maildir junk\n", 1, "\"junk\"");
-	bad("action a relay helo x\n", 1, "\"helo\" is not supported");
-	bad("action a relay tls\n", 1, "\"tls\" is not supported");
+	bad("action a relay pki x\n", 1, "\"pki\" is not supported");
+	bad("action a relay src x\n", 1, "\"src\" is not supported");
 	bad("match from rdns regex x for any reject\n", 1, "\"rdns\" is not supported");
 	bad("queue compression\n", 1, "\"compression\" is not supported");
 	bad("match tls for any reject\n", 1, "\"tls\" is not supported");

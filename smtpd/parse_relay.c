@@ -1,0 +1,269 @@
+/*
+ * Options of actions that relay, and `mta limit`.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bsd/stdlib.h>
+#include <bsd/string.h>
+
+#include "common/address.h"
+#include "common/envelope.h"
+#include "common/log.h"
+#include "smtpd/parse_build.h"
+#include "smtpd/parse_print.h"
+
+#define HOSTS_MAX   32 /* the relay tries no more */
+#define URL_MAX_LEN 512
+
+static bool
+host_fits(const char *url)
+{
+	static const char *const schemes[] = { "smtp", "smtp+tls", "smtp+notls", "smtps", "lmtp" };
+	const char *host = strstr(url, "://"), *at, *end;
+	bool known = host == NULL;
+
+	for (size_t i = 0; host != NULL && i < PARSE_COUNT(schemes); i++) {
+		if (strlen(schemes[i]) == (size_t)(host - url) &&
+		    strncmp(schemes[i], url, (size_t)(host - url)) == 0)
+			known = true;
+	}
+	host = host == NULL ? url : host + 3;
+	at = strchr(host, '@');
+	if (at != NULL)
+		host = at + 1;
+	for (end = host; isascii((unsigned char)*end) && isgraph((unsigned char)*end); end++)
+		;
+	return known && end > host && *end == '\0' && *host != ':' && strlen(url) <= URL_MAX_LEN;
+}
+
+static size_t
+host_count(const char *hosts)
+{
+	size_t count = 1;
+
+	while ((hosts = strchr(hosts, ' ')) != NULL) {
+		hosts++;
+		count++;
+	}
+	return count;
+}
+
+void
+relay_host(struct parse *parse, struct place place, char *url)
+{
+	char **hosts = &parse->draft.action.relay_hosts, *all;
+
+	if (!host_fits(url)) {
+		problem_error(&parse->problems, place,
+		    "\"host\" wants a host name or a URL like smtp://host:port, not \"%.100s\"",
+		    url);
+		free(url);
+		return;
+	}
+	if (*hosts == NULL) {
+		*hosts = url;
+		return;
+	}
+	if (host_count(*hosts) == HOSTS_MAX) {
+		problem_error(&parse->problems, place, "more than %d hosts", HOSTS_MAX);
+	} else {
+		if (asprintf(&all, "%s %s", *hosts, url) == -1)
+			fatal("parse: asprintf");
+		free(*hosts);
+		*hosts = all;
+	}
+	free(url);
+}
+
+void
+relay_tls(struct parse *parse, struct place place, enum relay_tls tls)
+{
+	if (parse->draft.action.relay_tls != RELAY_TLS_OPPORTUNISTIC)
+		problem_error(&parse->problems, place, "\"tls\" is given twice");
+	parse->draft.action.relay_tls = tls;
+}
+
+void
+relay_backup(struct parse *parse, struct place place, char *word, char *name)
+{
+	if (word != NULL && strcmp(word, "mx") != 0)
+		problem_error(&parse->problems, place,
+		    "\"backup\" wants nothing behind it, or \"mx\" and this server's name as an "
+		    "MX");
+	option_flag(parse, place, "backup", &parse->draft.action.relay_backup);
+	if (name != NULL)
+		option_string(parse, place, "backup", &parse->draft.action.relay_backup_name, name);
+	free(word);
+}
+
+static const char *
+given_option(const struct action_config *action)
+{
+	return action->relay_hosts != NULL                 ? "host"
+	    : action->relay_domains != NULL                ? "domain"
+	    : action->relay_auth != NULL                   ? "auth"
+	    : action->relay_tls != RELAY_TLS_OPPORTUNISTIC ? "tls"
+	    : action->relay_ca != NULL                     ? "ca"
+	    : action->relay_helo != NULL                   ? "helo"
+	    : action->relay_backup                         ? "backup"
+	    : action->relay_mail_from != NULL              ? "mail-from"
+	                                                   : NULL;
+}
+
+const char *
+relay_misplaced(const struct draft *draft)
+{
+	return draft->action.method == ACTION_RELAY ? NULL : given_option(&draft->action);
+}
+
+/* A host's URL has a label, whose credentials must be somewhere. */
+static bool
+has_label(const char *hosts)
+{
+	return hosts != NULL && strchr(hosts, '@') != NULL;
+}
+
+bool
+relay_fits(struct parse *parse)
+{
+	const struct draft *draft = &parse->draft;
+	const struct action_config *action = &draft->action;
+	struct problems *problems = &parse->problems;
+	struct address sender;
+
+	if (has_label(action->relay_hosts) && action->relay_auth == NULL) {
+		problem_error(problems, draft->place,
+		    "a host with a label (label@) needs \"auth <table>\", where its credentials "
+		    "are");
+		return false;
+	}
+	if (action->relay_backup && action->relay_hosts != NULL) {
+		problem_error(problems, draft->place,
+		    "\"backup\" goes by MX records, and \"host\" by none: not both");
+		return false;
+	}
+	if (action->relay_helo != NULL && !address_domain_is_valid(action->relay_helo, false)) {
+		problem_error(problems, draft->place, "\"helo\" wants a name, not \"%.100s\"",
+		    action->relay_helo);
+		return false;
+	}
+	if (action->relay_mail_from != NULL &&
+	    (address_parse(action->relay_mail_from, 0, &sender) != ADDRESS_OK ||
+	        address_is_null(&sender))) {
+		problem_error(problems, draft->place,
+		    "\"mail-from\" wants a mail address, not \"%.100s\"", action->relay_mail_from);
+		return false;
+	}
+	return true;
+}
+
+void
+relay_check(struct parse *parse)
+{
+	const struct config *config = parse->config;
+
+	for (size_t i = 0; i < config->action_count; i++) {
+		const char *ca = config->actions[i].relay_ca;
+
+		if (*ca != '\0' && config_find_ca(config, ca) == NULL)
+			problem_error(&parse->problems, parse->action_places[i],
+			    "there is no ca \"%.64s\"", ca);
+	}
+}
+
+static const struct {
+	const char *word;
+	size_t offset;
+	uint64_t most;
+} limits[] = {
+#define AT(member) offsetof(struct mta_limit_config, member)
+	{ "sessions", AT(sessions), 10000 },
+	{ "sessions-total", AT(sessions_total), 10000 },
+	{ "messages", AT(messages), 1000000 },
+	{ "recipients", AT(recipients), 100000 },
+	{ "messages-per-minute", AT(messages_per_minute), 1000000 },
+	{ "pause-ms", AT(pause_ms), 600000 },
+};
+
+/* A name, or "*." and a name. */
+static bool
+pattern_fits(const char *pattern)
+{
+	return address_domain_is_valid(
+	    strncmp(pattern, "*.", 2) == 0 ? pattern + 2 : pattern, false);
+}
+
+/* The limit's place in the rule; NULL, and an error, when it can't be understood. */
+static uint32_t *
+limit_place(struct parse *parse, struct place place, const char *word, const char *value,
+    struct mta_limit_config *rule)
+{
+	const char *error;
+	uint32_t *at;
+
+	for (size_t i = 0; i < PARSE_COUNT(limits); i++) {
+		if (strcmp(limits[i].word, word) != 0)
+			continue;
+		at = (uint32_t *)(void *)((char *)rule + limits[i].offset);
+		*at = (uint32_t)strtonum(value, 1, (long long)limits[i].most, &error);
+		if (error == NULL)
+			return at;
+		problem_error(&parse->problems, place,
+		    "\"mta limit %s\" wants a number from 1 to %ju, not \"%.40s\"", word,
+		    (uintmax_t)limits[i].most, value);
+		return NULL;
+	}
+	problem_error(&parse->problems, place, "unknown limit \"%.40s\"", word);
+	return NULL;
+}
+
+void
+mta_limit(
+    struct parse *parse, struct place place, bool of_domain, char *name, char *word, char *value)
+{
+	struct config *config = parse->config;
+	struct mta_limit_config rule = { .domain = NULL };
+
+	if (name != NULL && !pattern_fits(name)) {
+		problem_error(&parse->problems, place,
+		    "\"%.100s\" is neither a name nor *. and a name", name);
+	} else if (limit_place(parse, place, word, value, &rule) != NULL) {
+		if (of_domain)
+			rule.domain = name;
+		else
+			rule.mx = name;
+		name = NULL;
+		config_complete_mta_limit(&rule);
+		config->mta_limits = parse_grow(
+		    config->mta_limits, config->mta_limit_count, sizeof(*config->mta_limits));
+		config->mta_limits[config->mta_limit_count++] = rule;
+	}
+	free(name);
+	free(word);
+	free(value);
+}
+
+void
+mta_limits_print(FILE *file, const struct config *config)
+{
+	for (size_t i = 0; i < config->mta_limit_count; i++) {
+		const struct mta_limit_config *rule = &config->mta_limits[i];
+
+		for (size_t j = 0; j < PARSE_COUNT(limits); j++) {
+			uint32_t value = *(
+			    const uint32_t *)(const void *)((const char *)rule + limits[j].offset);
+
+			if (value == 0)
+				continue;
+			fputs("mta limit", file);
+			if (*rule->domain != '\0')
+				fprintf(file, " for domain %s", rule->domain);
+			if (*rule->mx != '\0')
+				fprintf(file, " for mx %s", rule->mx);
+			fprintf(file, " %s %u\n", limits[j].word, value);
+		}
+	}
+}
