@@ -502,8 +502,8 @@ config_find_table(const struct config *config, const char *name)
 	return NULL;
 }
 
-void
-config_encode(struct buf *buf, const struct config *config)
+static void
+encode(struct buf *buf, const struct config *config, bool with_values)
 {
 	buf_add_u32(buf, CONFIG_FORMAT);
 	fields_encode(buf, config, FIELDS(config_fields));
@@ -519,8 +519,13 @@ config_encode(struct buf *buf, const struct config *config)
 
 		fields_encode(buf, table, FIELDS(table_fields));
 		buf_add_u32(buf, (uint32_t)table->entry_count);
-		for (size_t j = 0; j < table->entry_count; j++)
-			fields_encode(buf, &table->entries[j], FIELDS(entry_fields));
+		for (size_t j = 0; j < table->entry_count; j++) {
+			struct table_entry entry = table->entries[j];
+
+			if (!with_values)
+				entry.value = NULL;
+			fields_encode(buf, &entry, FIELDS(entry_fields));
+		}
 	}
 	buf_add_u32(buf, (uint32_t)config->action_count);
 	for (size_t i = 0; i < config->action_count; i++)
@@ -537,6 +542,12 @@ config_encode(struct buf *buf, const struct config *config)
 	buf_add_u32(buf, (uint32_t)config->mta_limit_count);
 	for (size_t i = 0; i < config->mta_limit_count; i++)
 		fields_encode(buf, &config->mta_limits[i], FIELDS(mta_limit_fields));
+}
+
+void
+config_encode(struct buf *buf, const struct config *config)
+{
+	encode(buf, config, true);
 }
 
 /*
@@ -657,17 +668,29 @@ config_decode(const void *data, size_t length)
 	return config;
 }
 
-int
-config_to_fd(const struct config *config)
+static int
+to_fd(const struct config *config, bool with_values)
 {
 	struct buf buf;
 	int fd;
 
 	buf_init(&buf, CONFIG_ENCODE_MAX);
-	config_encode(&buf, config);
+	encode(&buf, config, with_values);
 	fd = buf_ok(&buf) ? memory_file_make("config", buf.data, buf.length) : -1;
 	buf_free(&buf);
 	return fd;
+}
+
+int
+config_to_fd(const struct config *config)
+{
+	return to_fd(config, true);
+}
+
+int
+config_to_fd_without_values(const struct config *config)
+{
+	return to_fd(config, false);
 }
 
 /* Read into memory of our own: what is decoded can't change meanwhile, whoever else has `fd`. */

@@ -294,6 +294,8 @@ void config_encode(struct buf *, const struct config *);
 struct config *config_decode(const void *, size_t);
 /* A sealed memfd holding the encoded config, or -1; and back (does not close `fd`), or NULL. */
 int config_to_fd(const struct config *);
+/* The same without the values of tables, which may be passwords: "" each. */
+int config_to_fd_without_values(const struct config *);
 struct config *config_from_fd(int fd);
 
 #endif

@@ -94,7 +94,7 @@ begin(struct supervisor *supervisor, struct mda *mda)
 	struct ipc_start start = { .listeners = supervisor->listener_count };
 	struct buf payload;
 
-	(void)send_config(supervisor, mda->channel);
+	(void)send_config(supervisor, mda->channel, PROGRAM_MDA);
 	if (supervisor->trace != 0)
 		send_log(supervisor, mda->channel, false);
 	buf_init(&payload, 64);
@@ -256,7 +256,7 @@ mda_configure_all(struct supervisor *supervisor)
 	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
 	{
 		if (mda->channel != NULL)
-			(void)send_config(supervisor, mda->channel);
+			(void)send_config(supervisor, mda->channel, PROGRAM_MDA);
 	}
 }
 

@@ -340,10 +340,40 @@ tables_and_actions_are_found_by_name(void **state)
 	config_free(config);
 }
 
+static void
+values_of_tables_can_be_left_out(void **state)
+{
+	struct config *config = config_new(), *decoded;
+	struct buf buf;
+	int fd;
+
+	(void)state;
+	config->table_count = 1;
+	config->tables = calloc(1, sizeof(*config->tables));
+	config->tables[0].name = copy("people");
+	config->tables[0].path = copy("");
+	config->tables[0].entry_count = 1;
+	config->tables[0].entries = calloc(1, sizeof(*config->tables[0].entries));
+	config->tables[0].entries[0] = (struct table_entry){ copy("tim"), copy("s3cret") };
+	fd = config_to_fd_without_values(config);
+	decoded = config_from_fd(fd);
+	close(fd);
+	assert_non_null(decoded);
+	assert_string_equal(decoded->tables[0].entries[0].key, "tim");
+	assert_string_equal(decoded->tables[0].entries[0].value, "");
+	buf_init(&buf, 1 << 20);
+	config_encode(&buf, decoded);
+	assert_null(memmem(buf.data, buf.length, "s3cret", 6));
+	buf_free(&buf);
+	config_free(decoded);
+	config_free(config);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(values_of_tables_can_be_left_out),
 		cmocka_unit_test(defaults_are_those_of_the_manual),
 		cmocka_unit_test(every_member_survives_the_encoding),
 		cmocka_unit_test(encoding_is_stable),
