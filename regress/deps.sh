@@ -12,10 +12,10 @@ cd "$(dirname "$0")/.."
 build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-dev libssl-dev
 	libidn2-dev libunbound-dev"
 demo="$build python3"
-# libicu72 libnsl2: what smtp-source is linked with
+# libicu72 libnsl2: what smtp-source is linked with; libfstrm0 libprotobuf-c1: nsd
 test="$demo python3-pytest libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace
-	dnsmasq-base iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
-	openssl libnet-ssleay-perl"
+	dnsmasq-base ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
+	libfstrm0 libprotobuf-c1 openssl libnet-ssleay-perl"
 
 bench="$test debootstrap"
 
@@ -62,7 +62,7 @@ unpack() {
 	dpkg-deb -x "$root"/*.deb "$root"
 	rm -f "$root"/*.deb
 	for program in "$@"; do
-		file=$(find "$root" -type f -name "$program" -perm -u+x | head -n 1)
+		file=$(find "$root" -type f -path "*bin/$program" -perm -u+x | head -n 1)
 		cat >"build/tools/bin/$program" <<-END
 			#!/bin/sh
 			root=\$(dirname "\$(readlink -f "\$0")")/..
@@ -81,6 +81,7 @@ demo) install $demo ;;
 test | bench)
 	install ${!1}
 	unpack postfix smtp-source smtp-sink
+	unpack nsd nsd
 	unpack fail2ban fail2ban-regex
 	;;
 *)
