@@ -22,9 +22,10 @@
 #include "common/log.h"
 #include "smtpd/keeper_keys.h"
 
-#define RSA_BITS_MIN 2048
-#define RSA_BITS_MAX 8192
-#define AGE_MAX      2 /* changes that a key outlives */
+#define RSA_BITS_MIN  2048
+#define RSA_BITS_MAX  8192
+#define AGE_MAX       2 /* changes that a key outlives */
+#define DAYS_LEFT_MIN 7
 
 struct key {
 	LIST_ENTRY(key) link;
@@ -133,8 +134,25 @@ is_good_kind(EVP_PKEY *private, const char **why)
 	return EVP_PKEY_is_a(private, "ED25519");
 }
 
+/* Clients that look at it would refuse it; those that don't go on. */
+static void
+warn_of_time(const char *name, const X509 *certificate)
+{
+	int days, seconds;
+
+	if (X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0)
+		log_warning("the certificate of pki %s isn't valid yet", name);
+	if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate)) != 1)
+		return;
+	if (days < 0 || seconds < 0)
+		log_warning("the certificate of pki %s has expired: renew it", name);
+	else if (days < DAYS_LEFT_MIN)
+		log_warning("the certificate of pki %s expires within %d days", name, days + 1);
+}
+
 static bool
-belongs_to(EVP_PKEY *private, const uint8_t *text, size_t length, const char **why)
+belongs_to(
+    EVP_PKEY *private, const char *name, const uint8_t *text, size_t length, const char **why)
 {
 	BIO *bio = BIO_new_mem_buf(text, (int)length);
 	X509 *certificate = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
@@ -144,6 +162,8 @@ belongs_to(EVP_PKEY *private, const uint8_t *text, size_t length, const char **w
 	belongs = certificate != NULL && X509_check_private_key(certificate, private) == 1;
 	*why = certificate == NULL ? "no certificate in PEM is in the certificate's file"
 	                           : "the key isn't the one of the certificate";
+	if (belongs)
+		warn_of_time(name, certificate);
 	X509_free(certificate);
 	ERR_clear_error();
 	return belongs;
@@ -208,8 +228,8 @@ keys_take(struct keys *keys, const struct ipc_key *request, const uint8_t *text,
 
 	if (private == NULL || !is_good_kind(private, &words) ||
 	    (request->kind == KEEPER_TLS &&
-	        !belongs_to(
-	            private, text + request->key_length, request->certificate_length, &words)))
+	        !belongs_to(private, request->name, text + request->key_length,
+	            request->certificate_length, &words)))
 		goto fail;
 	words = "no memory for the key";
 	if (!make_id(private, id))

@@ -1,6 +1,7 @@
 """TLS on listeners: STARTTLS and from the first byte, certificates by name, by kind of key and over
 time, client certificates, and what a client must not get away with."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from faults import faults, faults_library  # noqa: F401
 from postern import free_port, wait_for
+from test_auth import PASSWORD, USER, Scram, plain
 
 NAME = "mx.example.test"
 
@@ -292,6 +294,12 @@ def test_changed_files_are_picked_up_within_half_a_minute(serve, folder, faults)
         send_message(wire)
 
 
+def test_certificates_that_end_soon_are_told(serve, folder):
+    soon = Pair(folder, "soon", "ec", [NAME], days=3)
+    instance = serve(soon.statements("mx"), "tls pki mx")
+    wait_for(lambda: "certificate of pki mx expires within 3 days" in instance.log_text())
+
+
 @pytest.mark.parametrize("fault", ["mismatch", "mode", "missing", "encrypted"])
 def test_a_start_with_a_bad_key_fails_with_words(make_postern, folder, fault):
     pair = Pair(folder, "start." + fault, "ec", [NAME])
@@ -537,6 +545,63 @@ def test_swaks_sends_by_tls(serve, rsa, tool):
         check=True, capture_output=True, timeout=60)
     (mail,) = instance.wait_mail("alice@example.test")
     assert "with ESMTPS" in mail.message["Received"]
+
+
+def extensions(wire):
+    return {line.upper() for line in wire.command("EHLO client.test", 250).lines}
+
+
+def test_logins_are_offered_only_behind_the_handshake(serve, rsa):
+    instance = serve(rsa.statements("mx"), "tls-require auth pki mx")
+    wire = instance.wire(instance.tls_port)
+    assert not any(line.startswith("AUTH") for line in wire.hello())
+    wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 530)
+    with starttls(instance, client_context(rsa), wire=wire):
+        (offer,) = (line for line in extensions(wire) if line.startswith("AUTH"))
+        assert {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"} <= set(offer.split())
+        wire.command("MAIL FROM:<alice@example.test>", 530)
+        wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 235)
+        wire.command("MAIL FROM:<alice@example.test>", 250)
+        wire.command("RCPT TO:<bob@example.test>", 250)
+        wire.command("DATA", 354)
+        wire.send("Subject: x\r\n\r\nx\r\n.\r\n").expect(250)
+    (mail,) = instance.wait_mail("bob@example.test")
+    assert "with ESMTPSA" in mail.message["Received"]
+
+
+def test_a_login_in_the_clear_is_forgotten_by_starttls(serve, rsa):
+    instance = serve(rsa.statements("mx"), "tls auth auth-cleartext pki mx")
+    wire = instance.wire(instance.tls_port)
+    wire.hello()
+    wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 235)
+    with starttls(instance, client_context(rsa), wire=wire):
+        extensions(wire)
+        wire.command("MAIL FROM:<alice@example.test>", 530, "authentication required")
+        wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 235)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_login_is_bound_to_its_connection(serve, rsa, ec, version):
+    """SCRAM-SHA-256-PLUS with tls-server-end-point: the certificate that the client has seen."""
+    header = "p=tls-server-end-point,,"
+    instance = serve(rsa.statements("a") + ec.statements("b"), "tls auth pki a pki b")
+    with starttls(instance, client_context(rsa, ec, version=version)) as wire:
+        seen = hashlib.sha256(wire.socket.getpeercert(True)).digest()
+        extensions(wire)
+
+        def login(binding, mechanism="SCRAM-SHA-256-PLUS", **arguments):
+            client = Scram(**arguments)
+            reply = wire.command(f"AUTH {mechanism} {client.first()}")
+            if reply.code == 334:
+                reply = wire.command(client.final(reply.lines[0], binding=binding))
+            if reply.code == 334:
+                reply = wire.command("")
+            return reply.code
+        # Somebody between us would show another certificate.
+        assert login(header.encode() + bytes(32), header=header) == 535
+        # A client that could bind, and was told that the server couldn't.
+        assert login(b"y,,", "SCRAM-SHA-256", header="y,,") == 535
+        assert login(header.encode() + seen, header=header) == 235
 
 
 def test_no_private_key_is_in_a_process_of_the_network(serve, rsa):
