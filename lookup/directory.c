@@ -215,7 +215,9 @@ receive_recipient(struct peer *peer, const struct imsg *imsg)
 		channel_reject(peer->channel, imsg, "a listener that says it is the queue");
 		return;
 	}
-	if (*rcpt.auth_user != '\0' && !senders_allow(directory.site, &rcpt, &refusal)) {
+	/* Of what the queue asks about again, the sender was checked when it came. */
+	if (peer->program == PROGRAM_LISTENER && *rcpt.auth_user != '\0' &&
+	    !senders_allow(directory.site, &rcpt, &refusal)) {
 		frame = payload();
 		reply_encode(frame, &refusal);
 		channel_send(peer->channel, DIRECTORY_RCPT_DONE, imsg->id, 0, -1, frame);
