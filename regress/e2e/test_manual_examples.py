@@ -52,11 +52,11 @@ def test_what_was_understood_is_a_configuration_of_the_same_meaning(stage, tmp_p
 
 def test_error_names_file_line_and_word(stage, tmp_path):
     config = tmp_path / "smtpd.conf"
-    config.write_text("listen on lo port 2525\n\nlisten on lo port 2526 smtps\nqueue ttl never\n")
+    config.write_text("listen on lo port 2525\n\nlisten on lo port 2526 filter\nqueue ttl never\n")
     config.chmod(0o644)
     result = check(stage, config)
     assert result.returncode == EX_CONFIG
-    assert re.search(rf'^{config}:3: "smtps" is not supported', result.stderr, re.MULTILINE)
+    assert re.search(rf'^{config}:3: "filter" is not supported', result.stderr, re.MULTILINE)
     assert re.search(rf'^{config}:4: .*"never"', result.stderr, re.MULTILINE)
 
 
