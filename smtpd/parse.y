@@ -60,7 +60,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token TLS_REQUIRE "tls-require" VERIFY "verify"
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
-%token BACKUP "backup" MTA "mta" NO_VERIFY "no-verify"
+%token BACKUP "backup" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
 %token UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
@@ -98,6 +98,7 @@ statement:
 	| PKI STRING STRING STRING { pki_set(parse, @3, $2, $3, $4); }
 	| CA STRING STRING STRING { ca_set(parse, @3, $2, $3, $4); }
 	| RESOLVER NAMESERVER STRING { setting_set(parse, @3, "resolver nameserver", $3); }
+	| RESOLVER TRUST_ANCHOR STRING { setting_set(parse, @3, "resolver trust-anchor", $3); }
 	| POSTMASTER STRING { setting_set(parse, @2, "postmaster", $2); }
 	;
 
@@ -305,6 +306,7 @@ action_option:
 	| USER STRING { option_string(parse, @2, "user", &parse->draft.action.user, $2); }
 	| TTL STRING { option_string(parse, @2, "ttl", &parse->draft.ttl, $2); }
 	| HOST STRING { relay_host(parse, @2, $2); }
+	| HOST '{' optional_newlines relay_hosts end_of_entries '}'
 	| DOMAIN table_use {
 		table_refer(parse, @2, $2, TABLE_USE_RELAY_HOSTS);
 		option_string(parse, @1, "domain", &parse->draft.action.relay_domains, $2);
@@ -323,6 +325,11 @@ action_option:
 		option_string(parse, @2, "mail-from", &parse->draft.action.relay_mail_from, $2);
 	}
 	| PIPES { option_flag(parse, @1, "pipes", &parse->draft.action.allow_pipes); }
+	;
+
+relay_hosts:
+	  STRING { relay_host(parse, @1, $1); }
+	| relay_hosts separator STRING { relay_host(parse, @3, $3); }
 	;
 
 /* Rules. */
@@ -563,6 +570,7 @@ static const struct keyword keywords[] = {
 	{ "tag", TAG, 0 },
 	{ "tls", TLS, 0 },
 	{ "tls-require", TLS_REQUIRE, 0 },
+	{ "trust-anchor", TRUST_ANCHOR, RESOLVER },
 	{ "ttl", TTL, 0 },
 	{ "user", USER, 0 },
 	{ "userbase", USERBASE, 0 },

@@ -37,6 +37,7 @@ enum setting_kind {
 	SETTING_USER,
 	SETTING_PATH,
 	SETTING_NAMESERVER,
+	SETTING_ANCHOR,
 };
 
 struct setting {
@@ -99,6 +100,8 @@ static const struct setting settings[] = {
 	{ "mail user", SETTING_USER, AT(mail_user), 0, 32 },
 	{ "mail directory", SETTING_PATH, AT(mail_directory), 0, PATH_TEXT_MAX / 2 },
 	{ "resolver nameserver", SETTING_NAMESERVER, AT(nameserver), 0, 60 },
+	{ "resolver trust-anchor", SETTING_ANCHOR, AT(trust_anchor), 0, PATH_TEXT_MAX / 2 },
+	{ "ca default cert", SETTING_PATH, AT(default_ca), 0, PATH_TEXT_MAX / 2 },
 };
 _Static_assert(PARSE_COUNT(settings) <= PARSE_SETTING_MAX, "each setting has a place");
 
@@ -227,6 +230,8 @@ kind_words(enum setting_kind kind)
 		return "a user's name";
 	case SETTING_PATH:
 		return "an absolute path without \"..\" that is short enough";
+	case SETTING_ANCHOR:
+		return "an absolute path, or \"none\"";
 	case SETTING_NAMESERVER:
 		return "an address like 192.0.2.1 or 192.0.2.1@53";
 	}
@@ -308,6 +313,8 @@ string_fits(const struct setting *setting, const char *value)
 		return is_user(value, setting->most);
 	case SETTING_PATH:
 		return is_path(value, setting->most);
+	case SETTING_ANCHOR:
+		return strcmp(value, TRUST_ANCHOR_NONE) == 0 || is_path(value, setting->most);
 	case SETTING_NAMESERVER:
 		return is_nameserver(value, setting->most);
 	case SETTING_NUMBER:
@@ -354,6 +361,7 @@ apply(struct config *config, const struct setting *setting, char *value)
 	case SETTING_USER:
 	case SETTING_PATH:
 	case SETTING_NAMESERVER:
+	case SETTING_ANCHOR:
 		if (!string_fits(setting, value)) {
 			free(value);
 			return kind_words(setting->kind);
@@ -424,6 +432,7 @@ format_number(const struct setting *setting, uint64_t value, char *text, size_t 
 	case SETTING_USER:
 	case SETTING_PATH:
 	case SETTING_NAMESERVER:
+	case SETTING_ANCHOR:
 		break;
 	}
 	snprintf(text, size, "%ju", (uintmax_t)value);
@@ -509,6 +518,7 @@ settings_print(FILE *file, const struct config *config)
 		case SETTING_USER:
 		case SETTING_PATH:
 		case SETTING_NAMESERVER:
+		case SETTING_ANCHOR:
 			/* "" is what can't be said, and means the default. */
 			if (**(char *const *)value == '\0')
 				continue;

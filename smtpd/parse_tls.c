@@ -102,7 +102,10 @@ ca_set(struct parse *parse, struct place place, char *name, char *word, char *pa
 	struct config *config = parse->config;
 	struct ca_config *ca;
 
-	if (strcmp(word, "cert") != 0)
+	if (strcmp(word, "cert") == 0 && strcmp(name, "default") == 0) {
+		setting_set(parse, place, "ca default cert", path);
+		path = NULL;
+	} else if (strcmp(word, "cert") != 0)
 		problem_error(&parse->problems, place,
 		    "\"ca %.40s\" wants \"cert\" and a path, not \"%.40s\"", name, word);
 	else if (config_find_ca(config, name) != NULL)

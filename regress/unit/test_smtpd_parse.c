@@ -205,7 +205,9 @@ settings_reach_their_members(void **state)
 	                             "postmaster admin@example.org\n"
 	                             "directory spool /s\ndirectory state /t\ndirectory run /r\n"
 	                             "mail user vmail\nmail directory \"/m\"\n"
-	                             "resolver nameserver ::1@5353\n");
+	                             "resolver nameserver ::1@5353\n"
+	                             "resolver trust-anchor /etc/dns/root.key\n"
+	                             "ca default cert /etc/ssl/own.pem\n");
 
 	(void)state;
 	assert_string_equal(config->hostname, "mx.example.org");
@@ -246,6 +248,9 @@ settings_reach_their_members(void **state)
 	assert_string_equal(config->mail_user, "vmail");
 	assert_string_equal(config->mail_directory, "/m");
 	assert_string_equal(config->nameserver, "::1@5353");
+	assert_string_equal(config->trust_anchor, "/etc/dns/root.key");
+	assert_string_equal(config->default_ca, "/etc/ssl/own.pem");
+	assert_int_equal(config->ca_count, 0);
 	config_free(config);
 	config = good("bounce warn-interval none\n");
 	assert_int_equal(config->bounce_warn_count, 0);

@@ -63,6 +63,7 @@ static const char *const statements[] = {
 	"mail user u",
 	"mail directory /m",
 	"resolver nameserver 127.0.0.1@5353",
+	"resolver trust-anchor none",
 };
 #define STATEMENT_COUNT (sizeof(statements) / sizeof(statements[0]))
 
@@ -218,6 +219,12 @@ wrong_values_are_reported_with_what_is_wanted(void **state)
 	bad("directory spool /a/../b\n", 1, "\"/a/../b\"");
 	bad("resolver nameserver 127.0.0.1@0\n", 1, "\"127.0.0.1@0\"");
 	bad("resolver nameserver localhost\n", 1, "\"localhost\"");
+	bad("resolver trust-anchor root.key\n", 1, "\"root.key\"");
+	bad("resolver anchor /etc/root.key\n", 1, "\"anchor\"");
+	bad("ca default cert /a\nca default cert /b\n", 2, "second time");
+	bad("ca default cert own.pem\n", 1, "\"own.pem\"");
+	bad("action a relay host { a.org, \"ftp://b.org\" }\n", 1, "\"ftp://b.org\"");
+	bad("action a relay host { }\n", 1, "\"}\"");
 	bad("mail user \"a b\"\n", 1, "\"a b\"");
 	bad("listen on 127.0.0.1 port 65536\n", 1, "\"65536\"");
 	bad("listen on 127.0.0.1 port nosuchservice\n", 1, "\"nosuchservice\"");

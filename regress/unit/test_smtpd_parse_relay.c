@@ -20,6 +20,37 @@ hosts_stand_in_their_order(void **state)
 }
 
 static void
+hosts_may_stand_in_a_list(void **state)
+{
+	struct config *config =
+	    good("action a relay host { \"smtps://b.org\",\n\tc.org\n\td.org:26 } tls\n");
+
+	(void)state;
+	assert_string_equal(config->actions[0].relay_hosts, "smtps://b.org c.org d.org:26");
+	config_free(config);
+}
+
+/* As its users have it, but for the Maildir. */
+static void
+a_smarthost_of_opensmtpd_is_understood(void **state)
+{
+	struct config *config = good("table aliases file:/etc/mail/aliases\n"
+	                             "table secrets file:/etc/mail/secrets\n"
+	                             "listen on 127.0.0.1\n"
+	                             "action \"local\" maildir alias <aliases>\n"
+	                             "action \"relay\" relay host smtp+tls://bob@mail.example.com "
+	                             "auth <secrets>\n"
+	                             "match for local action \"local\"\n"
+	                             "match for any action \"relay\"\n");
+
+	(void)state;
+	assert_string_equal(config->actions[1].relay_hosts, "smtp+tls://bob@mail.example.com");
+	assert_string_equal(config->actions[1].relay_auth, "secrets");
+	assert_int_equal(config->rule_count, 2);
+	config_free(config);
+}
+
+static void
 options_reach_the_config(void **state)
 {
 	struct config *config =
@@ -132,6 +163,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hosts_stand_in_their_order),
+		cmocka_unit_test(hosts_may_stand_in_a_list),
+		cmocka_unit_test(a_smarthost_of_opensmtpd_is_understood),
 		cmocka_unit_test(options_reach_the_config),
 		cmocka_unit_test(limits_of_destinations),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
