@@ -351,3 +351,43 @@ def test_the_process_lives_on_after_noise(validating):
     validating.order("NOISE")
     assert validating.lines.get(timeout=20) == "rejected"
     assert validating.ask("MX example").secure
+
+
+RELAYING = """
+action "in" maildir virtual <accounts>
+action "out" relay
+match from any for domain <accounts> action "in"
+match from any for any action "out"
+"""
+
+
+def test_anchor_of_the_configuration_decides_what_mail_goes_by(make_postern, dns, tmp_path):
+    """The supervisor hands it over, at the start and with each reload."""
+    tmp_path.chmod(0o755)
+    anchor = tmp_path / "anchor"
+    anchor.write_text(dns.anchor.read_text())
+    postern = make_postern(rules=RELAYING, extra=f"resolver nameserver 127.0.0.1@{dns.port}\n"
+        f"resolver trust-anchor {anchor}\nqueue retry-first 1s\nqueue retry-max 1s\n")
+    postern.smtpctl("trace", "lookup")
+
+    def send(to):
+        with postern.smtp() as client:
+            client.sendmail("alice@example.test", to, "Subject: x\r\n\r\nx\r\n")
+    send("x@null.example")
+    postern.wait_log("relay-looked-up", name="null.example", type="MX", result="found", secure="yes")
+    (mail,) = postern.wait_mail("alice@example.test")
+    assert "5.1.10" in mail.message.as_string()  # the null MX
+    send("x@bad.example")
+    line = postern.wait_log("delivery-deferred", to="x@bad.example")
+    assert "validation failure" in line["reply"] and "bad.example" in line["reply"]
+    anchor.write_text("; none\n")
+    postern.smtpctl("reload")
+    send("x@null.example")
+    line = postern.wait_log("delivery-deferred", to="x@null.example")
+    assert "trust anchors" in line["reply"]
+    postern.config_file.write_text(postern.config_file.read_text().replace(
+        f"trust-anchor {anchor}", "trust-anchor none"))
+    postern.smtpctl("reload")
+    # Without validation there is an answer.
+    postern.wait_log("relay-looked-up", name="bad.example", type="MX", result="found", secure="no")
+    postern.wait_log("relay-looked-up", name="null.example", type="MX", result="found", secure="no")
