@@ -111,6 +111,8 @@ static const struct field config_fields[] = {
 	U32(config, mta_connect_time),
 	U32(config, mta_idle_time),
 	U32(config, auth_failures),
+	U32(config, user_mails_per_hour),
+	BOOL(config, user_mails_hold),
 };
 
 static const struct field listener_fields[] = {

@@ -78,6 +78,7 @@ struct ipc_target {
 	char command[PATH_TEXT_MAX + 1]; /* ENVELOPE_PIPE */
 	uint64_t mailbox; /* the same number for the same mailbox, whatever dest; 0: none or not
 	                   * known */
+	bool held;        /* the envelope waits until an administrator lets it go */
 };
 void ipc_target_encode(struct buf *, const struct ipc_target *);
 bool ipc_target_decode(struct buf_reader *, struct ipc_target *);

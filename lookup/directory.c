@@ -29,6 +29,7 @@
 #include "lookup/accounts_admin.h"
 #include "lookup/auth.h"
 #include "lookup/expand.h"
+#include "lookup/hourly.h"
 #include "lookup/mailbox.h"
 #include "lookup/outbound.h"
 #include "lookup/senders.h"
@@ -73,6 +74,7 @@ static struct directory {
 	struct site *site;
 	struct usage *usage;
 	struct auth *auth;
+	struct hourly *hourly;
 	struct event *second;
 	struct peer listeners[LISTENERS_MAX];
 	struct peer queue;
@@ -196,6 +198,34 @@ check_quota(struct peer *peer, uint32_t id, uint64_t size, struct expanded *expa
 	}
 }
 
+/* A user's recipient more; one over the hourly limit is refused or held. */
+static void
+count_for_user(const struct ipc_rcpt *rcpt, struct expanded *expanded)
+{
+	const struct config *config = directory.site->config;
+	struct log_line line;
+	bool first;
+
+	if (config->user_mails_per_hour == 0 || *rcpt->auth_user == '\0' ||
+	    !reply_is_success(&expanded->reply) ||
+	    hourly_take(directory.hourly, rcpt->auth_user, config->user_mails_per_hour,
+	        clock_monotonic_ms(), &first))
+		return;
+	if (first) {
+		log_begin(&line, LOG_LEVEL_WARNING, "user-over-limit");
+		log_text(&line, "user", rcpt->auth_user);
+		log_number(&line, "mails_per_hour", config->user_mails_per_hour);
+		log_text(&line, "action", config->user_mails_hold ? "hold" : "refuse");
+		log_end(&line);
+	}
+	if (!config->user_mails_hold)
+		reply_set(&expanded->reply, 450, "4.7.1",
+		    "you have sent %u mails within an hour, try again later",
+		    config->user_mails_per_hour);
+	for (size_t i = 0; i < expanded->count; i++)
+		expanded->targets[i].held = config->user_mails_hold;
+}
+
 static void
 receive_recipient(struct peer *peer, const struct imsg *imsg)
 {
@@ -224,6 +254,8 @@ receive_recipient(struct peer *peer, const struct imsg *imsg)
 		return;
 	}
 	expand_recipient(directory.site, &rcpt, &expanded);
+	if (peer->program == PROGRAM_LISTENER)
+		count_for_user(&rcpt, &expanded);
 	check_quota(peer, imsg->id, rcpt.size, &expanded);
 }
 
@@ -638,6 +670,7 @@ stop(void)
 	channel_free(directory.control.channel);
 	channel_free(directory.relay.channel);
 	auth_free(directory.auth);
+	hourly_free(directory.hourly);
 	accounts_free(directory.accounts);
 	exit(0);
 }
@@ -680,6 +713,7 @@ main(int argc, char **argv)
 	buf_init(&directory.payload, IMSG_PAYLOAD_MAX);
 	directory.usage = usage_new(directory.base, ask_usage, usage_decided, NULL);
 	directory.auth = auth_new(directory.base, &auth_calls);
+	directory.hourly = hourly_new();
 	child_supervisor_open(&directory.supervisor, directory.base, &child, &orders);
 	directory.second = event_new(directory.base, -1, EV_PERSIST, every_second, NULL);
 	if (directory.second == NULL || event_add(directory.second, &second) == -1)

@@ -279,7 +279,8 @@ receive_envelope(struct listener *listener, struct imsg *imsg)
 		return;
 	}
 	envelope.id = envelope_id_make(draft->id, draft->count);
-	envelope.state = ENVELOPE_PENDING;
+	if (envelope.state != ENVELOPE_HELD)
+		envelope.state = ENVELOPE_PENDING;
 	envelope.tries = 0;
 	envelope.last_try = envelope.next_try = 0;
 	envelope.expires = clock_wall() + ttl_of(listener->queue->config, &envelope);

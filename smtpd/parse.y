@@ -410,6 +410,10 @@ smtp:
 	| SMTP SUB_ADDR_DELIM STRING { setting_set(parse, @3, "smtp sub-addr-delim", $3); }
 	| SMTP LINE_ENDS STRING { setting_set(parse, @3, "smtp line-ends", $3); }
 	| SMTP LIMIT STRING STRING { setting_set_limit(parse, @3, $3, $4); }
+	| SMTP LIMIT STRING STRING STRING {
+		setting_set_limit_option(parse, @5, $3, $5);
+		setting_set_limit(parse, @3, $3, $4);
+	}
 	;
 
 bounce:

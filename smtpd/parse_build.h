@@ -100,6 +100,8 @@ void parse_free(struct parse *);
  * `name` as the manual has it: "queue ttl". See parse_settings.c. */
 void setting_set(struct parse *, struct place, const char *name, char *value);
 void setting_set_limit(struct parse *, struct place, char *name, char *value);
+/* The word behind the value of the limit called `name` (lent): "hold". */
+void setting_set_limit_option(struct parse *, struct place, const char *name, char *word);
 /* Where it was set; line 0 when it wasn't. */
 struct place setting_place(const struct parse *, const char *name);
 /* "1h30m" in seconds, a bare number being seconds. */

@@ -78,6 +78,7 @@ static const struct setting settings[] = {
 	/* RFC 5321 4.5.3.2.3: the client waits five minutes. */
 	{ "smtp limit handshake-time", SETTING_DURATION, AT(limits.handshake_time), 1, 600 },
 	{ "smtp limit lookup-time", SETTING_DURATION, AT(limits.lookup_time), 1, 240 },
+	{ "smtp limit user-mails-per-hour", SETTING_NUMBER, AT(user_mails_per_hour), 0, 1000000 },
 	{ "smtp limit auth-failures", SETTING_NUMBER, AT(auth_failures), 1, UINT32_MAX },
 	{ "queue ttl", SETTING_DURATION, AT(queue_ttl), 1, 365 * DAY },
 	{ "queue retry-first", SETTING_DURATION, AT(queue_retry_first), 1, 30 * DAY },
@@ -503,6 +504,16 @@ setting_set_limit(struct parse *parse, struct place place, char *name, char *val
 }
 
 void
+setting_set_limit_option(struct parse *parse, struct place place, const char *name, char *word)
+{
+	if (strcmp(name, "user-mails-per-hour") == 0 && strcmp(word, "hold") == 0)
+		parse->config->user_mails_hold = true;
+	else
+		problem_error(&parse->problems, place, "unexpected \"%.40s\" behind a limit", word);
+	free(word);
+}
+
+void
 settings_print(FILE *file, const struct config *config)
 {
 	char text[32];
@@ -539,6 +550,8 @@ settings_print(FILE *file, const struct config *config)
 		case SETTING_PERCENT:
 			format_number(setting, *(const uint32_t *)value, text, sizeof(text));
 			fprintf(file, "%s %s", setting->name, text);
+			if (setting->offset == AT(user_mails_per_hour) && config->user_mails_hold)
+				fputs(" hold", file);
 			break;
 		}
 		fputc('\n', file);

@@ -237,6 +237,7 @@ mail_add_target(struct mail *mail, const struct ipc_target *other, struct reply 
 	target->recipient = (uint32_t)mail->recipient_count;
 	target->kind = other->kind;
 	target->mailbox = other->mailbox;
+	target->held = other->held;
 	target->dest = other->dest;
 	target->action = strdup(other->action);
 	if (*other->command != '\0')
@@ -299,6 +300,8 @@ mail_make_envelope(const struct mail *mail, size_t index, struct envelope *envel
 	strlcpy(envelope->action, target->action, sizeof(envelope->action));
 	if (target->command != NULL)
 		strlcpy(envelope->command, target->command, sizeof(envelope->command));
+	if (target->held)
+		envelope->state = ENVELOPE_HELD;
 	envelope->dsn_notify = recipient->notify;
 	if (recipient->orcpt != NULL)
 		strlcpy(envelope->dsn_orcpt, recipient->orcpt, sizeof(envelope->dsn_orcpt));

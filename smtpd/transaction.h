@@ -30,6 +30,7 @@ struct target {                /* one envelope */
 	struct address dest;
 	char *action;  /* owned */
 	char *command; /* owned; NULL unless ENVELOPE_PIPE */
+	bool held;
 };
 
 struct mail {

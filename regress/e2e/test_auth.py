@@ -317,6 +317,46 @@ def test_the_header_of_a_submitted_message_is_put_right(make_postern):
     assert "(authenticated as alice@example.test)" in received and "127.0.0.1" not in received
 
 
+def test_an_hourly_limit_refuses(make_postern):
+    server = make_postern(listen=LISTEN, extra="smtp limit user-mails-per-hour 3\n")
+    with server.wire() as wire:
+        wire.hello()
+        wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 235)
+        submit(wire, "Subject: 1\r\n\r\n")
+        wire.command(f"MAIL FROM:<{USER}>", 250)
+        wire.command("RCPT TO:<nobody@example.test>", 550)  # doesn't count
+        for code in (250, 250, 450, 450):
+            wire.command("RCPT TO:<team@example.test>", code)
+        wire.command("DATA", 354)
+        wire.send("Subject: 2\r\n\r\n.\r\n")
+        wire.expect(250)
+    with server.wire() as wire:  # others may still
+        wire.hello()
+        wire.command(f"AUTH PLAIN {plain('bob@example.test', PASSWORD)}", 235)
+        submit(wire, "Subject: 3\r\n\r\n", sender="bob@example.test")
+    assert len(server.log_lines("user-over-limit", user=USER, action="refuse")) == 1
+
+
+def test_an_hourly_limit_holds_until_released(make_postern):
+    server = make_postern(listen=LISTEN, extra="smtp limit user-mails-per-hour 1 hold\n")
+    with server.wire() as wire:
+        wire.hello()
+        wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 235)
+        for number in range(3):
+            submit(wire, f"Subject: {number}\r\n\r\n")
+    server.wait_mail("bob@example.test")
+    wait_for(lambda: len(server.queue()) == 2)
+    assert {envelope["state"] for envelope in server.queue()} == {"held"}
+    server.restart()
+    assert {envelope["state"] for envelope in server.queue()} == {"held"}
+    server.smtpctl("schedule", "from", USER)
+    assert len(server.queue()) == 2 and len(server.mails("bob@example.test")) == 1
+    assert server.smtpctl("release", "from", USER).stdout.startswith("2 envelopes")
+    assert {mail.message["Subject"] for mail in server.wait_mail("bob@example.test", count=3)} == {
+        "0", "1", "2"}
+    server.wait_queue_empty()
+
+
 # Passwords as others keep them
 
 def test_a_dovecot_passwd_file(make_postern):

@@ -122,6 +122,7 @@ logins_are_asked_for_by_listeners_and_rules(void **state)
 	                             "listen on 127.0.0.1 port 588 auth-optional <people> "
 	                             "auth-cleartext senders <names> masquerade received-auth\n"
 	                             "smtp limit auth-failures 4\n"
+	                             "smtp limit user-mails-per-hour 100 hold\n"
 	                             "match from auth { ann } for any reject\n"
 	                             "match ! auth <names> from any for any reject\n"
 	                             "match auth from any for any reject\n");
@@ -138,6 +139,8 @@ logins_are_asked_for_by_listeners_and_rules(void **state)
 	assert_true(config->listeners[1].received_auth);
 	assert_true(config->listeners[1].auth_without_tls);
 	assert_int_equal(config->auth_failures, 4);
+	assert_int_equal(config->user_mails_per_hour, 100);
+	assert_true(config->user_mails_hold);
 	assert_int_equal(config->rules[0].from, MATCH_FROM_AUTH);
 	assert_int_equal(config_find_table(config, config->rules[0].from_table)->entry_count, 1);
 	assert_true(config->rules[1].auth && config->rules[1].auth_negated);

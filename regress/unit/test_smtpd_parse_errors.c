@@ -54,6 +54,7 @@ static const char *const statements[] = {
 	"smtp sub-addr-delim \"+\"",
 	"smtp line-ends strict",
 	"smtp limit max-rcpt 10",
+	"smtp limit user-mails-per-hour 100 hold",
 	"mda limit sessions 3",
 	"mda limit processes 3",
 	"postmaster a@b.org",
