@@ -564,8 +564,8 @@ programs_are_connected_and_begin_in_order(void **state)
 static void
 assert_started_again(struct fixture *f, const char *test, const char *program)
 {
-	static const char *const all[] = { "listener0", "queue", "directory", "resolver", "relay",
-		"control" };
+	static const char *const all[] = { "listener0", "queue", "directory", "resolver", "keeper",
+		"relay", "control" };
 	char line[64];
 	size_t i;
 
