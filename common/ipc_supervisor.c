@@ -42,18 +42,23 @@ ipc_peer_decode(struct buf_reader *reader, struct ipc_peer *peer)
 }
 
 void
-ipc_report_rejected(struct channel *supervisor, const struct channel *closed, enum program program,
-    uint32_t instance)
+ipc_report(struct channel *supervisor, enum program program, uint32_t instance)
 {
 	struct ipc_peer peer = { .program = program, .instance = instance };
 	struct buf payload;
 
-	if (!channel_was_rejected(closed))
-		return;
 	buf_init(&payload, 64);
 	ipc_peer_encode(&payload, &peer);
 	channel_send(supervisor, CHILD_SUPERVISOR_REJECTED, 0, 0, -1, &payload);
 	buf_free(&payload);
+}
+
+void
+ipc_report_rejected(struct channel *supervisor, const struct channel *closed, enum program program,
+    uint32_t instance)
+{
+	if (channel_was_rejected(closed))
+		ipc_report(supervisor, program, instance);
 }
 
 void

@@ -112,6 +112,8 @@ struct ipc_peer {
 };
 void ipc_peer_encode(struct buf *, const struct ipc_peer *);
 bool ipc_peer_decode(struct buf_reader *, struct ipc_peer *);
+/* That this peer is of no use any more. */
+void ipc_report(struct channel *supervisor, enum program, uint32_t instance);
 /* For `closed` of a less trusted peer's channel: REJECTED when it was, nothing otherwise. */
 void ipc_report_rejected(
     struct channel *supervisor, const struct channel *closed, enum program, uint32_t instance);

@@ -113,6 +113,7 @@ hold(struct queue *queue, struct entry *entry)
 		return true;
 	case ENTRY_INFLIGHT:
 		entry->after = AFTER_HOLD;
+		mail_update(queue, entry, NULL, NULL);
 		return true;
 	case ENTRY_HELD:
 	case ENTRY_BOUNCING:
@@ -127,6 +128,7 @@ release(struct queue *queue, struct entry *entry)
 {
 	if (entry->state == ENTRY_INFLIGHT && entry->after == AFTER_HOLD) {
 		entry->after = AFTER_NOTHING;
+		mail_update(queue, entry, NULL, NULL);
 		return true;
 	}
 	if (entry->state != ENTRY_HELD)
@@ -141,6 +143,7 @@ drop(struct queue *queue, struct entry *entry)
 {
 	if (entry->state == ENTRY_INFLIGHT) {
 		entry->after = AFTER_REMOVE;
+		mail_update(queue, entry, NULL, NULL);
 		return true;
 	}
 	stats_add(STATS_ENVELOPE_REMOVED, 1);
@@ -156,6 +159,7 @@ expire(struct queue *queue, struct entry *entry)
 	entry->expires = retry_now();
 	if (entry->state == ENTRY_INFLIGHT) {
 		entry->after = AFTER_EXPIRE;
+		mail_update(queue, entry, NULL, NULL);
 		return true;
 	}
 	/* Recorded first: after a crash it expires again. */

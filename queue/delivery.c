@@ -362,8 +362,14 @@ delivery_relayed(struct queue *queue, struct entry *entry, const struct ipc_rela
 void
 delivery_given_back(struct queue *queue, struct entry *entry)
 {
+	struct reply reply;
+
 	land(queue);
-	mail_ready(queue, entry);
+	if (entry->after != AFTER_NOTHING) {
+		reply_set(&reply, 451, "4.3.0", "The delivery was not begun, trying again later");
+		delivery_failed(queue, entry, &reply, "");
+	} else
+		mail_ready(queue, entry);
 }
 
 void

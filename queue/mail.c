@@ -781,7 +781,9 @@ mail_update(struct queue *queue, struct entry *entry, const struct reply *reply,
 	struct envelope envelope;
 	struct location location = update_location(entry);
 
-	state.held = entry->state == ENTRY_HELD;
+	/* What is to be removed after its delivery is at least held after a crash. */
+	state.held = entry->state == ENTRY_HELD || entry->after == AFTER_HOLD ||
+	    entry->after == AFTER_REMOVE;
 	state.tries = entry->tries;
 	state.warned = entry->warned;
 	state.last_try = entry->last_try;

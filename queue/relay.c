@@ -628,8 +628,11 @@ relay_tick(struct queue *queue)
 
 		if (task->request == 0 || now - task->started_ms <= STUCK_MS)
 			continue;
-		log_error("the relay doesn't come to an end with message %08" PRIx32 ": given up",
+		log_error("the relay doesn't come to an end with message %08" PRIx32 ": it is "
+		          "started again",
 		    task->message_id);
+		/* It would live on with nobody to give it mail. */
+		ipc_report(queue->supervisor, PROGRAM_RELAY, 0);
 		drop_channel(queue);
 		return;
 	}

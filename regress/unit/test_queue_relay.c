@@ -1066,6 +1066,64 @@ dialogues_are_kept_up_to_a_bound(void **state)
 	free(lines);
 }
 
+static void
+what_was_removed_in_flight_does_not_come_back(void **state)
+{
+	struct frame *frame;
+
+	(void)state;
+	commit_many(ids[0], "far.test", 2);
+	run();
+	assert_int_equal(act(QUEUE_REMOVE), 2);
+	assert_true(commit_now(&queue));
+	queue.phase = QUEUE_STOPPING;
+	relay_cancel_all(&queue);
+	frame = find_task(0);
+	assert_non_null(frame);
+	answer_task(frame, 451, RELAY_FAULT_OURS);
+	assert_true(commit_now(&queue));
+	close_queue();
+	open_queue();
+	assert_int_equal(queue.envelopes, 0);
+}
+
+/* Whether it was delivered nobody knows: it isn't tried again, and the administrator sees it. */
+static void
+what_was_removed_in_flight_is_held_after_a_crash(void **state)
+{
+	(void)state;
+	commit_to(ids[0], "far.test");
+	run();
+	assert_int_equal(act(QUEUE_REMOVE), 1);
+	assert_true(commit_now(&queue));
+	close_queue();
+	open_queue();
+	assert_int_equal(queue.envelopes, 1);
+	assert_int_equal(
+	    index_find_entry(queue.index, envelope_id_make(ids[0], 1))->state, ENTRY_HELD);
+}
+
+static void
+a_relay_that_comes_to_no_end_is_replaced(void **state)
+{
+	struct frame *frame;
+	struct buf_reader reader;
+	struct ipc_peer peer;
+
+	(void)state;
+	commit_to(ids[0], "slow.test");
+	run();
+	assert_int_equal(count_tasks(), 1);
+	monotonic_ahead += 3 * 3600 + 60;
+	relay_tick(&queue);
+	frame = find_frame(&supervisor, CHILD_SUPERVISOR_REJECTED, 0);
+	assert_non_null(frame);
+	buf_reader_init(&reader, frame->payload, frame->length);
+	assert_true(ipc_peer_decode(&reader, &peer));
+	assert_int_equal(peer.program, PROGRAM_RELAY);
+	assert_int_equal(queue.in_flight, 0);
+}
+
 int
 main(void)
 {
@@ -1092,6 +1150,9 @@ main(void)
 		TEST(pauses_hold_all_or_one_domain),
 		TEST(what_is_removed_in_flight_is_gone_when_it_fails),
 		TEST(what_was_not_begun_comes_back_at_the_end),
+		TEST(what_was_removed_in_flight_does_not_come_back),
+		TEST(what_was_removed_in_flight_is_held_after_a_crash),
+		TEST(a_relay_that_comes_to_no_end_is_replaced),
 		TEST(a_dead_relay_s_tasks_are_tried_again_a_few_times),
 		TEST(results_given_before_it_died_count),
 		TEST(it_can_not_answer_for_what_it_was_not_given),
