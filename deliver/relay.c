@@ -230,11 +230,21 @@ drop_queue(void)
 	}
 }
 
+/* A peer that breaks the rules is no use, and more trusted than this process, which is what can be
+ * started again: with channels that work. One that died comes back with a channel of its own. */
+static void
+peer_closed(const struct channel *channel, const char *why)
+{
+	if (channel_was_rejected(channel))
+		fatalx("%s: %s", channel_name(channel), why);
+	log_debug("%s: %s", channel_name(channel), why);
+}
+
 static void
 on_queue_closed(struct channel *channel, const char *why, void *arg)
 {
 	(void)arg;
-	log_debug("%s: %s", channel_name(channel), why);
+	peer_closed(channel, why);
 	drop_queue();
 }
 
@@ -250,7 +260,7 @@ static void
 on_resolver_closed(struct channel *channel, const char *why, void *arg)
 {
 	(void)arg;
-	log_debug("%s: %s", channel_name(channel), why);
+	peer_closed(channel, why);
 	channel_free(channel);
 	relay.resolver = NULL;
 	relay_dns_set_channel(relay.dns, NULL);
@@ -268,7 +278,7 @@ static void
 on_directory_closed(struct channel *channel, const char *why, void *arg)
 {
 	(void)arg;
-	log_debug("%s: %s", channel_name(channel), why);
+	peer_closed(channel, why);
 	channel_free(channel);
 	relay.directory_channel = NULL;
 	relay_directory_set_channel(relay.directory, NULL);

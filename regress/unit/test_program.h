@@ -174,7 +174,7 @@ stop_program(void)
 
 /* Each type of frame with nothing, noise and too much of it, each on a channel of its own: most are
  * refused, and for each that is, its sender alone is named to the supervisor. Returns how many. */
-static unsigned
+static __attribute__((unused)) unsigned
 send_noise(struct peer *peer, uint16_t types)
 {
 	static uint8_t noise[600];
