@@ -63,7 +63,7 @@ next_host(struct destinations *all, struct task *task)
 	for (size_t i = 0; action != NULL && i < task->route->count; i++) {
 		if ((task->tried & (1ULL << i)) != 0)
 			continue;
-		host = pool_host(all->pool, &task->route->hops[i], action, task->message.domain);
+		host = pool_host(all->pool, &task->route->hops[i], action, task);
 		if (host == NULL)
 			continue;
 		if (chosen == NULL || (host_has_failed(chosen) && !host_has_failed(host))) {

@@ -59,6 +59,21 @@ note_host_failure(struct host *host)
 	    clock_monotonic_ms() + (last < FAILED_LAST_MS ? last : FAILED_LAST_MS);
 }
 
+void
+host_fail_waiting(struct host *host, const struct failure *failure)
+{
+	fail_waiting(host, failure, NULL);
+}
+
+void
+host_has_no_addresses(struct host *host, const struct failure *failure)
+{
+	host->addresses_state = ADDRESSES_UNKNOWN;
+	if (failure->fault != RELAY_FAULT_OURS)
+		note_host_failure(host);
+	fail_waiting(host, failure, NULL);
+}
+
 static void
 addresses_failed(struct host *host, const struct ipc_answer *answer, bool ours)
 {
@@ -75,17 +90,28 @@ addresses_failed(struct host *host, const struct ipc_answer *answer, bool ours)
 		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.4.4",
 		    "the mail server %s has no address in DNS", host->hop.host);
 	strlcpy(failure.server.host, host->hop.host, sizeof(failure.server.host));
-	host->addresses_state = ADDRESSES_UNKNOWN;
-	if (failure.fault != RELAY_FAULT_OURS)
-		note_host_failure(host);
-	fail_waiting(host, &failure, NULL);
+	host_has_no_addresses(host, &failure);
+}
+
+void
+host_addresses_known(struct host *host, uint32_t ttl)
+{
+	int64_t ttl_ms = (int64_t)ttl * 1000;
+
+	if (ttl_ms > ADDRESSES_TTL_MS)
+		ttl_ms = ADDRESSES_TTL_MS;
+	/* A TTL of 0 is good for what it was asked for (RFC 1035 3.2.1). */
+	if (ttl_ms < ADDRESSES_LEAST_MS)
+		ttl_ms = ADDRESSES_LEAST_MS;
+	host->addresses_state = ADDRESSES_KNOWN;
+	host->addresses_expire_ms = clock_monotonic_ms() + ttl_ms;
+	host_pump(host);
 }
 
 static void
 on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 {
 	struct host *host = arg;
-	int64_t ttl_ms = (int64_t)answer->ttl * 1000;
 
 	host->question = 0;
 	host->addresses.count = 0;
@@ -102,13 +128,9 @@ on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 		return;
 	}
 	addresses_order(&host->addresses);
-	host->addresses_state = ADDRESSES_KNOWN;
-	/* A TTL of 0 is good for what it was asked for (RFC 1035 3.2.1). */
-	if (ttl_ms < ADDRESSES_LEAST_MS)
-		ttl_ms = ADDRESSES_LEAST_MS;
-	host->addresses_expire_ms =
-	    clock_monotonic_ms() + (ttl_ms < ADDRESSES_TTL_MS ? ttl_ms : ADDRESSES_TTL_MS);
-	host_pump(host);
+	host->addresses_ttl = answer->ttl;
+	if (!host_ask_tlsa(host, answer))
+		host_addresses_known(host, answer->ttl);
 }
 
 /* True when there are addresses to connect to; otherwise it is called again when there are. */
@@ -497,7 +519,8 @@ host_pump(struct host *host)
 		session_give(session, task);
 	}
 	while (host->waiting_count > host->connecting && ready_session(host) == NULL &&
-	    has_addresses(host) && has_credentials(host) && !leads_here(host) && may_open(host))
+	    has_addresses(host) && !host_refuses(host) && has_credentials(host) &&
+	    !leads_here(host) && may_open(host))
 		if (!open_session(host))
 			break;
 	host->is_pumping = false;
@@ -515,7 +538,9 @@ set_up_session(struct host *host, const struct action_config *action)
 	strlcpy(settings->mail_from, action->relay_mail_from, sizeof(settings->mail_from));
 	strlcpy(settings->ca, action->relay_ca, sizeof(settings->ca));
 	settings->lmtp = host->hop.scheme == SCHEME_LMTP;
-	settings->policy = policy_for(action, host->hop.scheme);
+	settings->need = host->need;
+	host->usual_policy = policy_for(action, host->hop.scheme);
+	host_settle_policy(host, TLSA_NONE);
 	settings->tls = host->pool->tls;
 	settings->messages = host->limits.messages;
 	settings->recipients = host->limits.recipients;
@@ -523,36 +548,78 @@ set_up_session(struct host *host, const struct action_config *action)
 	settings->times = &host->pool->times;
 }
 
-struct host *
-pool_host(struct pool *pool, const struct hop *hop, const struct action_config *action,
-    const char *domain)
+static struct host *
+new_host(struct pool *pool, const struct hop *hop, const struct limits *limits)
 {
+	struct host *host = calloc(1, sizeof(*host));
+
+	if (host == NULL)
+		return NULL;
+	host->pool = pool;
+	host->hop = *hop;
+	host->limits = *limits;
+	host->allowance = limits->messages_per_minute + 60;
+	host->used_ms = clock_monotonic_ms();
+	TAILQ_INIT(&host->waiting);
+	TAILQ_INIT(&host->sessions);
+	host->needs_credentials = *hop->label != '\0';
+	return host;
+}
+
+/* Its mail is of that task's domain only. */
+static bool
+name_domain(struct host *host, const struct task *task)
+{
+	char name[HOSTNAME_MAX + 1];
+
+	if (address_domain_key(task->message.domain, name, sizeof(name)))
+		host->domain = strdup(name);
+	else
+		host->domain = strdup("");
+	if (task->route != NULL && task->route->canonical != NULL)
+		host->domain_canonical = strdup(task->route->canonical);
+	return host->domain != NULL;
+}
+
+static struct host *
+get_host(struct pool *pool, const struct hop *hop, const struct action_config *action,
+    const struct task *task, bool of_domain)
+{
+	const char *domain = task->message.domain;
+	enum tls_need need = policy_need(&task->message);
 	struct limits limits;
 	struct host *host;
 	char key[HOST_KEY_MAX];
 
 	limits_for(&limits, pool->config, domain, hop->host);
-	snprintf(key, sizeof(key), "%s %d %s@%s:%u %s", action->name, (int)hop->scheme, hop->label,
-	    hop->host, hop->port, limits.of_domain ? domain : "");
+	of_domain |= limits.of_domain;
+	snprintf(key, sizeof(key), "%s %d %s@%s:%u %d%d %s", action->name, (int)hop->scheme,
+	    hop->label, hop->host, hop->port, (int)need, hop->is_secure, of_domain ? domain : "");
 	host = map_get(pool->hosts, key);
 	if (host != NULL)
 		return host;
-	host = calloc(1, sizeof(*host));
+	host = new_host(pool, hop, &limits);
 	if (host == NULL)
 		return NULL;
-	host->pool = pool;
+	if (of_domain && !name_domain(host, task)) {
+		free(host);
+		return NULL;
+	}
+	host->need = need;
 	strlcpy(host->key, key, sizeof(host->key));
-	host->hop = *hop;
-	host->limits = limits;
-	host->allowance = limits.messages_per_minute + 60;
-	host->used_ms = clock_monotonic_ms();
-	TAILQ_INIT(&host->waiting);
-	TAILQ_INIT(&host->sessions);
-	host->needs_credentials = *hop->label != '\0';
 	strlcpy(host->action, action->name, sizeof(host->action));
 	set_up_session(host, action);
 	map_add(pool->hosts, key, host);
 	return host;
+}
+
+struct host *
+pool_host(struct pool *pool, const struct hop *hop, const struct action_config *action,
+    const struct task *task)
+{
+	struct host *host = get_host(pool, hop, action, task, false);
+
+	return host != NULL && host->is_split ? get_host(pool, hop, action, task, true) : host;
 }
 
 bool

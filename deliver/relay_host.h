@@ -36,9 +36,9 @@ struct pool *pool_new(struct event_base *, struct relay_dns *, struct relay_dire
 void pool_free(struct pool *);
 /* Borrowed until the next. Hosts from before get no new tasks. */
 void pool_configure(struct pool *, const struct config *);
-/* The host of that hop, for mail to `domain` by that action. NULL without memory. */
+/* The host of that hop, for that task by that action. NULL without memory. */
 struct host *pool_host(
-    struct pool *, const struct hop *, const struct action_config *, const char *domain);
+    struct pool *, const struct hop *, const struct action_config *, const struct task *);
 /* It could not be reached lately. */
 bool host_has_failed(const struct host *);
 void host_submit(struct host *, struct task *);

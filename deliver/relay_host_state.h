@@ -2,6 +2,7 @@
  * The inside of hosts and their pool:
  *
  *	relay_host.c  a host: its addresses, credentials, sessions and the tasks that wait for it
+ *	relay_host_dane.c  what DNS says of its certificate, and what the mail needs
  *	relay_pool.c  all of them: limits over all, time, configuration
  */
 #ifndef DELIVER_RELAY_HOST_STATE_H
@@ -39,7 +40,19 @@ struct host {
 	enum addresses_state addresses_state;
 	uint32_t question;
 	int64_t addresses_expire_ms;
+	uint32_t addresses_ttl;
 	struct addresses addresses;
+
+	/* How mail is secured there: by the configuration, and with what DNS says (in `settings`). */
+	struct policy usual_policy;
+	enum tls_need need; /* of all of its mail */
+	bool is_refused;    /* that can't be had there */
+	bool is_split;      /* into hosts of one domain each */
+	char *domain;       /* the only one whose mail it gets; NULL: all may */
+	char *domain_canonical;
+	char *tlsa_name; /* asked for */
+	char *tlsa_next; /* to be asked for when there is nothing; NULL */
+	struct dane *dane;
 
 	bool needs_credentials;
 	uint32_t credentials_question; /* 0: none is open */
@@ -96,6 +109,11 @@ struct pool {
 /* Brings the tasks that wait and the connections together, and makes new ones. */
 void host_pump(struct host *);
 void host_forget_credentials(struct host *);
+/* All that is to be known of it is: connections may be made. */
+void host_addresses_known(struct host *, uint32_t ttl /* seconds */);
+/* It can't be found out where it is, or how: all that wait hear why. */
+void host_has_no_addresses(struct host *, const struct failure *);
+void host_fail_waiting(struct host *, const struct failure *);
 /* Of its sessions (struct session_owner). */
 void host_session_ready(struct session *, void *pool);
 void host_session_finished(
@@ -104,6 +122,16 @@ void host_session_closed(struct session *, const struct failure *, void *pool);
 struct link *session_link(const struct session *);
 /* Whether it counts among the pool's connections. */
 void link_count(struct link *, bool counted);
+
+/* relay_host_dane.c */
+
+/* Of a host that has no connection. False when there is nothing to ask for: the policy is settled.
+ * Otherwise host_addresses_known() follows, or host_has_no_addresses(), or the host is split. */
+bool host_ask_tlsa(struct host *, const struct ipc_answer *addresses);
+void host_settle_policy(struct host *, enum tlsa_kind);
+/* It can't have the mail that waits for it, which is then sent back. */
+bool host_refuses(struct host *);
+void host_dane_free(struct host *);
 
 /* relay_pool.c */
 

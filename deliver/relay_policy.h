@@ -1,6 +1,6 @@
 /*
- * How a connection to a host must be secured. What the configuration says decides; what the
- * destination says of itself (DANE, MTA-STS) has its place in policy_for().
+ * How a connection to a host must be secured. What the configuration says decides first; where that
+ * leaves it open, what the destination says of itself in DNS (DANE), and what the message needs.
  */
 #ifndef DELIVER_RELAY_POLICY_H
 #define DELIVER_RELAY_POLICY_H
@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "common/config.h"
+#include "common/ipc_queue_relay.h"
 
 enum relay_scheme {
 	SCHEME_SMTP,
@@ -23,6 +24,21 @@ enum security {
 	SECURITY_OPPORTUNISTIC, /* TLS when it is to be had, by whatever certificate */
 	SECURITY_ENCRYPTED,     /* TLS or nothing, by whatever certificate */
 	SECURITY_VERIFIED,      /* TLS with a good certificate for the host's name */
+	SECURITY_DANE,          /* TLS with a certificate that the host's TLSA records name */
+};
+
+/* What the message needs (RFC 8689). */
+enum tls_need {
+	TLS_NEED_USUAL,
+	TLS_NEED_REQUIRED, /* REQUIRETLS: the right host, and its promise */
+	TLS_NEED_OPTIONAL, /* "TLS-Required: No": rather in plain than not at all */
+};
+
+/* What DNS has about a host's certificate, validated (RFC 7672 2.2). */
+enum tlsa_kind {
+	TLSA_NONE,     /* nothing, or nothing that is signed */
+	TLSA_UNUSABLE, /* records of kinds that mean nothing for SMTP */
+	TLSA_USABLE,
 };
 
 struct policy {
@@ -32,5 +48,16 @@ struct policy {
 
 /* For a host of that scheme, in that action. */
 struct policy policy_for(const struct action_config *, enum relay_scheme);
+enum tls_need policy_need(const struct ipc_relay_message *);
+/* Whether TLSA records matter. `is_known`: that the mail belongs to this host says the
+ * configuration, or a signed MX record. */
+bool policy_wants_tlsa(const struct policy *, enum tls_need, bool is_known);
+/* The policy with what has come of that. False: what the message needs can't be had there. */
+bool policy_with_tlsa(struct policy *, enum tls_need, bool is_known, enum tlsa_kind)
+    __attribute__((warn_unused_result));
+/* A host without TLS gets nothing. */
+bool policy_needs_tls(const struct policy *);
+/* The host's certificate has been found to be its own. */
+bool policy_is_verified(const struct policy *);
 
 #endif

@@ -70,6 +70,7 @@ free_host(struct host *host)
 	if (host->credentials_question != 0)
 		relay_directory_forget(pool->directory, host->credentials_question);
 	host_forget_credentials(host);
+	host_dane_free(host);
 	if (host->is_starving)
 		TAILQ_REMOVE(&pool->starving, host, starving);
 	snprintf(stale_key, sizeof(stale_key), "%p", (void *)host);

@@ -48,8 +48,10 @@ route_hold(struct route *route)
 void
 route_drop(struct route *route)
 {
-	if (route != NULL && --route->holders == 0)
-		free(route);
+	if (route == NULL || --route->holders > 0)
+		return;
+	free(route->canonical);
+	free(route);
 }
 
 static const struct {
@@ -128,6 +130,7 @@ hop_parse(struct hop *hop, const char *url)
 		return false;
 	strlcpy(hop->host, rest, sizeof(hop->host));
 	hop->is_address = is_address(hop->host);
+	hop->is_secure = true;
 	return *hop->host != '\0' && (hop->is_address || address_domain_is_valid(hop->host, false));
 }
 
@@ -164,7 +167,7 @@ route_add_literal(struct route *route, const char *literal)
 }
 
 static void
-set_hop(struct hop *hop, const char *host, uint16_t preference, bool is_implicit)
+set_hop(struct hop *hop, const char *host, uint16_t preference, bool is_implicit, bool is_secure)
 {
 	memset(hop, 0, sizeof(*hop));
 	strlcpy(hop->host, host, sizeof(hop->host));
@@ -172,6 +175,8 @@ set_hop(struct hop *hop, const char *host, uint16_t preference, bool is_implicit
 	hop->preference = preference;
 	hop->scheme = SCHEME_SMTP;
 	hop->is_implicit = is_implicit;
+	hop->is_mx = true;
+	hop->is_secure = is_secure;
 }
 
 /* The host's name, without a dot at its end; false when that is no name. */
@@ -243,7 +248,7 @@ add_records(struct route *route, const char *domain, const struct ipc_answer *an
 		}
 		if (is_own(name, own) && record->preference < own_preference)
 			own_preference = record->preference;
-		set_hop(&hops[count++], name, record->preference, false);
+		set_hop(&hops[count++], name, record->preference, false, answer->secure);
 	}
 	/* RFC 7505 3 and 4.2 */
 	if (count == 0) {
@@ -275,7 +280,8 @@ bool
 route_add_mx(struct route *route, const char *domain, const struct ipc_answer *answer,
     const char *const own[2], struct failure *failure)
 {
-	route->is_secure = answer->secure;
+	if (*answer->canonical != '\0')
+		route->canonical = strdup(answer->canonical); /* without memory: a name less */
 	switch (answer->status) {
 	case ANSWER_FOUND:
 		return add_records(route, domain, answer, own, failure);
@@ -287,7 +293,8 @@ route_add_mx(struct route *route, const char *domain, const struct ipc_answer *a
 			return false;
 		}
 		set_hop(&route->hops[route->count++],
-		    *answer->canonical != '\0' ? answer->canonical : domain, 0, true);
+		    *answer->canonical != '\0' ? answer->canonical : domain, 0, true,
+		    answer->secure);
 		return true;
 	case ANSWER_NO_NAME:
 		failure_set(

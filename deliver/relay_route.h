@@ -25,13 +25,15 @@ struct hop {
 	enum relay_scheme scheme;
 	char label[ACTION_NAME_MAX + 1]; /* of its credentials; "" none */
 	bool is_address;
+	bool is_mx;       /* found by the domain's name in DNS, */
+	bool is_secure;   /* and that was signed; or else it is as configured */
 	bool is_implicit; /* the domain itself, which has no MX (RFC 5321 5.1) */
 };
 
 struct route {
 	unsigned holders;
 	int64_t expires_ms;
-	bool is_secure; /* the MX records are (DNSSEC) */
+	char *canonical; /* the domain's name after CNAMEs; NULL: the same */
 	size_t count;
 	struct hop hops[]; /* room for ROUTE_HOPS_MAX, until it is trimmed */
 };

@@ -215,11 +215,13 @@ begin_handshake(struct session *session)
 {
 	const struct session_settings *settings = session->settings;
 	struct failure failure;
-	SSL *ssl = settings->tls == NULL
-	    ? NULL
-	    : tls_client_ssl(settings->tls, settings->host,
-	          settings->policy.security == SECURITY_VERIFIED, settings->ca);
+	SSL *ssl = NULL;
 
+	if (settings->tls != NULL && settings->policy.security == SECURITY_DANE)
+		ssl = tls_client_dane_ssl(settings->tls, settings->dane);
+	else if (settings->tls != NULL)
+		ssl = tls_client_ssl(settings->tls, settings->host,
+		    settings->policy.security == SECURITY_VERIFIED, settings->ca);
 	if (ssl == NULL) {
 		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.7.5",
 		    "TLS to %s can't be had here: the log says why", settings->host);
@@ -260,6 +262,20 @@ begin_auth(struct session *session)
 	connection_flush(session->connection);
 }
 
+/* TLS can't be had, and must. */
+static void
+no_tls(struct session *session, const char *enhanced, const char *words)
+{
+	bool is_final = session->settings->need == TLS_NEED_REQUIRED;
+	struct failure failure;
+
+	/* RFC 8689 4.2.1: such mail isn't kept until it can be. */
+	failure_set(&failure, RELAY_FAULT_DESTINATION, is_final ? 550 : 451,
+	    is_final ? "5.7.10" : enhanced, "%s: %s", session->settings->host, words);
+	failure.server = session->server;
+	session_fail(session, &failure);
+}
+
 /* EHLO has been answered. */
 static void
 secure_or_ready(struct session *session)
@@ -267,17 +283,15 @@ secure_or_ready(struct session *session)
 	const struct policy *policy = &session->settings->policy;
 	bool is_secure = connection_ssl(session->connection) != NULL;
 	bool wanted = policy->security != SECURITY_NONE && !session->plain_only;
-	struct failure failure;
 
 	if (!is_secure && wanted && session->extensions.starttls) {
 		session_expect(session, SESSION_STARTTLS, session->settings->times->command_ms);
 		say(session, "STARTTLS");
-	} else if (!is_secure &&
-	    (policy->security == SECURITY_ENCRYPTED || policy->security == SECURITY_VERIFIED)) {
-		failure_set(&failure, RELAY_FAULT_DESTINATION, 451, "4.7.10",
-		    "%s offers no TLS, which is required", session->settings->host);
-		failure.server = session->server;
-		session_fail(session, &failure);
+	} else if (!is_secure && policy_needs_tls(policy)) {
+		no_tls(session, "4.7.10",
+		    policy->security == SECURITY_DANE
+		        ? "it offers no TLS, which its TLSA records promise"
+		        : "it offers no TLS, which is required");
 	} else if (session->settings->user != NULL) {
 		begin_auth(session);
 	} else {
@@ -296,7 +310,7 @@ starttls_answered(struct session *session, const struct reply *reply)
 		session->plain_only = true;
 		secure_or_ready(session);
 	} else
-		session_fail_words(session, "4.7.0", "it offers STARTTLS and refuses it");
+		no_tls(session, "4.7.0", "it offers STARTTLS and refuses it");
 }
 
 static void
@@ -433,9 +447,8 @@ on_input(const uint8_t *data, size_t length, void *arg)
 static void
 secured(struct session *session)
 {
-	tls_client_words(connection_ssl(session->connection),
-	    session->settings->policy.security == SECURITY_VERIFIED, session->server.tls,
-	    sizeof(session->server.tls));
+	tls_client_words(connection_ssl(session->connection), session->settings->policy.security,
+	    session->server.tls, sizeof(session->server.tls));
 	dialogue_add(
 	    &session->dialogue, DIALOGUE_NOTE, session->server.tls, strlen(session->server.tls));
 	reply_parser_init(&session->parser, on_line, session);
@@ -460,7 +473,7 @@ handshake_failed(struct session *session, const char *why)
 		session->plain_only = true;
 		return;
 	}
-	session_fail_words(session, "4.7.5", why);
+	no_tls(session, "4.7.5", why);
 }
 
 static void

@@ -25,7 +25,9 @@ struct session_settings {
 	char mail_from[ADDRESS_TEXT_MAX + 1]; /* instead of each sender but the null one; "" */
 	bool lmtp;
 	struct policy policy;
-	struct tls_client *tls; /* NULL: no TLS to be had here */
+	enum tls_need need;      /* of the mail */
+	const struct dane *dane; /* for SECURITY_DANE; borrowed */
+	struct tls_client *tls;  /* NULL: no TLS to be had here */
 	char ca[ACTION_NAME_MAX + 1];
 	char *user; /* NULL: no AUTH; borrowed */
 	char *password;

@@ -147,7 +147,7 @@ add_mail(struct session *session, const char *sender, bool utf8)
 		buf_add_text(output, " BODY=8BITMIME");
 	if (utf8)
 		buf_add_text(output, " SMTPUTF8");
-	if (message->require_tls)
+	if (message->require_tls && extensions->requiretls && *session->server.tls != '\0')
 		buf_add_text(output, " REQUIRETLS");
 	if (extensions->dsn && message->dsn_return != DSN_RETURN_UNSET)
 		buf_add_text(
@@ -332,10 +332,8 @@ mail_begin(struct session *session, struct task *task)
 		snprintf(words, sizeof(words), "takes messages of up to %llu bytes; this has %llu",
 		    (unsigned long long)extensions->size_max, (unsigned long long)message->size);
 		does_not_fit(session, 552, "5.3.4", words);
-	} else if (message->require_tls &&
-	    (!extensions->requiretls || *session->server.tls == '\0' ||
-	        session->settings->policy.security != SECURITY_VERIFIED)) {
-		/* RFC 8689 5 */
+	} else if (session->settings->need == TLS_NEED_REQUIRED && !extensions->requiretls) {
+		/* RFC 8689 4.2.1; the connection is what the policy demands. */
 		does_not_fit(
 		    session, 550, "5.7.30", "doesn't promise the TLS that this message requires");
 	} else if (!choose_rcpts(session)) {

@@ -1,7 +1,8 @@
 /*
- * One context without verification, since mail to any host is better encrypted than not, and one
- * for each bundle of authorities. Both ask for TLS 1.2 or later; without verification also for what
- * is older, and for whatever cipher: the choice there is between that and no encryption at all.
+ * One context without verification, since mail to any host is better encrypted than not, one for
+ * each bundle of authorities, and one for DANE, which has its authorities from DNS. All ask for TLS
+ * 1.2 or later; without verification also for what is older, and for whatever cipher: the choice
+ * there is between that and no encryption at all.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -30,6 +31,7 @@ struct bundle {
 
 struct tls_client {
 	SSL_CTX *unverified;
+	SSL_CTX *dane;
 	struct bundle bundles[BUNDLES_MAX];
 	size_t bundle_count;
 };
@@ -60,8 +62,12 @@ tls_client_new(void)
 	if (client == NULL)
 		fatal("tls");
 	client->unverified = new_context(false);
-	if (client->unverified == NULL)
+	client->dane = new_context(true);
+	if (client->unverified == NULL || client->dane == NULL ||
+	    SSL_CTX_dane_enable(client->dane) != 1)
 		fatalx("no TLS");
+	/* RFC 7672 3.1.1 */
+	(void)SSL_CTX_dane_set_flags(client->dane, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
 	return client;
 }
 
@@ -73,6 +79,7 @@ tls_client_free(struct tls_client *client)
 	for (size_t i = 0; i < client->bundle_count; i++)
 		SSL_CTX_free(client->bundles[i].context);
 	SSL_CTX_free(client->unverified);
+	SSL_CTX_free(client->dane);
 	free(client);
 }
 
@@ -159,9 +166,80 @@ tls_client_ssl(struct tls_client *client, const char *host, bool verified, const
 	return ssl;
 }
 
+/* Those that OpenSSL takes, which are compared with the digests that it knows (RFC 7671 9). */
+static size_t
+add_records(SSL *ssl, const struct dane *dane, size_t *anchors)
+{
+	size_t count = 0;
+
+	*anchors = 0;
+	for (size_t i = 0; i < dane->count; i++) {
+		const struct dane_record *record = &dane->records[i];
+
+		if (SSL_dane_tlsa_add(ssl, record->usage, record->selector, record->matching,
+		        record->data, record->length) != 1)
+			continue;
+		count++;
+		*anchors += record->usage == DANE_USAGE_ANCHOR;
+	}
+	ERR_clear_error();
+	return count;
+}
+
+/* Wildcards are a whole label (RFC 7672 3.2.3). */
+static SSL *
+new_dane_ssl(struct tls_client *client, const struct dane *dane, size_t *count, size_t *anchors)
+{
+	SSL *ssl = SSL_new(client->dane);
+
+	if (ssl == NULL || SSL_dane_enable(ssl, dane->names[0]) != 1) {
+		SSL_free(ssl);
+		return NULL;
+	}
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	for (size_t i = 1; i < dane->name_count; i++)
+		if (SSL_add1_host(ssl, dane->names[i]) != 1) {
+			SSL_free(ssl);
+			return NULL;
+		}
+	*count = add_records(ssl, dane, anchors);
+	return ssl;
+}
+
+size_t
+tls_client_usable_records(struct tls_client *client, const struct dane *dane, size_t *anchors)
+{
+	size_t count = 0;
+	SSL *ssl;
+
+	*anchors = 0;
+	ssl = new_dane_ssl(client, dane, &count, anchors);
+	SSL_free(ssl);
+	ERR_clear_error();
+	return count;
+}
+
+SSL *
+tls_client_dane_ssl(struct tls_client *client, const struct dane *dane)
+{
+	size_t count, anchors;
+	SSL *ssl = new_dane_ssl(client, dane, &count, &anchors);
+
+	if (ssl == NULL || count == 0) {
+		log_error("TLS to %s by its TLSA records: %s", dane->names[0],
+		    ERR_error_string(ERR_peek_last_error(), NULL));
+		ERR_clear_error();
+		SSL_free(ssl);
+		return NULL;
+	}
+	return ssl;
+}
+
 void
-tls_client_words(const SSL *ssl, bool verified, char *words, size_t size)
+tls_client_words(const SSL *ssl, enum security security, char *words, size_t size)
 {
 	snprintf(words, size, "%s %s%s", SSL_get_version(ssl), SSL_get_cipher_name(ssl),
-	    verified ? " verified" : "");
+	    security == SECURITY_VERIFIED   ? " verified"
+	        : security == SECURITY_DANE ? " dane"
+	                                    : "");
 }

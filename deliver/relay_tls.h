@@ -8,6 +8,9 @@
 
 #include <openssl/types.h>
 
+#include "deliver/relay_dane.h"
+#include "deliver/relay_policy.h"
+
 struct tls_client;
 
 /* Never NULL. */
@@ -23,7 +26,13 @@ bool tls_client_set_authorities(struct tls_client *, const char *ca, const uint8
  * log, when there are no such authorities or no memory.
  */
 SSL *tls_client_ssl(struct tls_client *, const char *host, bool verified, const char *ca);
-/* "TLSv1.3 TLS_AES_256_GCM_SHA384", and " verified" behind it when it was. */
-void tls_client_words(const SSL *, bool verified, char *words, size_t size);
+/* How many of the records OpenSSL can use; `anchors`: of them, those that name an authority. */
+size_t tls_client_usable_records(struct tls_client *, const struct dane *, size_t *anchors);
+/* The handshake fails unless the certificate is what one of the records says, for the names of
+ * `dane` where it names an authority (RFC 7672 3). NULL as above. */
+SSL *tls_client_dane_ssl(struct tls_client *, const struct dane *);
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384", and behind it how the certificate was verified: "verified" or
+ * "dane", or nothing. */
+void tls_client_words(const SSL *, enum security, char *words, size_t size);
 
 #endif

@@ -88,6 +88,8 @@ struct world {
 	struct outcome outcomes[TASKS_MAX];
 	unsigned task_count;
 	unsigned questions;
+	bool is_signed;         /* what DNS says of addresses */
+	struct ipc_answer tlsa; /* of mx1.test; others have none */
 };
 
 static struct world w;
@@ -367,7 +369,13 @@ on_question(struct channel *channel, struct imsg *imsg, void *arg)
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	assert_true(ipc_query_decode(&reader, &query));
 	w.questions++;
-	if (strncmp(query.name, "none", 4) == 0) {
+	answer.secure = w.is_signed;
+	if (query.kind == QUERY_TLSA) {
+		assert_true(w.is_signed);
+		answer.status = ANSWER_NO_NAME;
+		if (strcmp(query.name, "mx1.test") == 0)
+			answer = w.tlsa;
+	} else if (strncmp(query.name, "none", 4) == 0) {
 		answer.status = ANSWER_NO_DATA;
 	} else if (strncmp(query.name, "broken", 6) == 0) {
 		answer.status = ANSWER_FAILED;
@@ -552,7 +560,7 @@ wait_done(unsigned number)
 }
 
 /* Runs the loop for as long as the servers need to have seen all of it. */
-static void
+__attribute__((unused)) static void
 run_for(unsigned ms)
 {
 	struct timeval time = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };

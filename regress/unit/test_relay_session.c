@@ -456,10 +456,52 @@ static void
 test_required_tls_is_required(void **state)
 {
 	struct ipc_relay_message message = message_for(1);
+	unsigned task;
 
 	(void)state;
 	message.require_tls = true;
-	check_returned(message, GREETING "S: 250-mx\nS: 250 REQUIRETLS\nW:", 550, "5.7.30");
+	(void)add_server(GREETING "S: 250-mx\nS: 250 REQUIRETLS\nW:", NULL);
+	use_servers("smtp");
+	task = submit_message(message, "x\r\n");
+	wait_done(task);
+	check_result(task, 1, 550, "5.7.10");
+	check_server(&w.servers[0], 1);
+}
+
+static void
+test_required_tls_goes_nowhere_without(void **state)
+{
+	struct ipc_relay_message message = message_for(1);
+	unsigned task;
+
+	(void)state;
+	message.require_tls = true;
+	(void)add_server(GREETING, NULL);
+	use_servers("smtp+notls");
+	task = submit_message(message, "x\r\n");
+	wait_done(task);
+	check_result(task, 1, 550, "5.7.10");
+	check_server(&w.servers[0], 0);
+}
+
+/* RFC 8689 5 */
+static void
+test_a_report_that_requires_tls_goes_without(void **state)
+{
+	struct ipc_relay_message message = message_for(1);
+	unsigned task;
+
+	(void)state;
+	message.require_tls = true;
+	memset(&message.sender, 0, sizeof(message.sender));
+	(void)add_server(GREETING "S: 250-mx\nS: 250 REQUIRETLS\nC: MAIL FROM:<>\nS: 250 ok\n"
+	                          "C: RCPT *\nS: 250 ok\nC: DATA\nS: 354 go\n" SENT "W:",
+	    NULL);
+	use_servers("smtp");
+	task = submit_message(message, "x\r\n");
+	wait_done(task);
+	check_result(task, 1, 250, "2.0.0");
+	check_server(&w.servers[0], 1);
 }
 
 static void
@@ -757,6 +799,8 @@ main(void)
 		TEST(international_mail_is_returned_when_nobody_takes_it),
 		TEST(mail_over_the_size_is_returned),
 		TEST(required_tls_is_required),
+		TEST(required_tls_goes_nowhere_without),
+		TEST(a_report_that_requires_tls_goes_without),
 		TEST(dsn_wishes_are_handed_on),
 		TEST(text_goes_in_chunks),
 		TEST(no_chunks_for_nobody),
