@@ -46,17 +46,19 @@
 #include "deliver/relay_task.h"
 #include "deliver/relay_tls.h"
 
-#define SERVERS_MAX 4
-#define SCRIPTS_MAX 8
-#define TASKS_MAX   64
-#define RCPTS_MAX   32
-#define SERVER_MS   5000
+#define SERVERS_MAX     4
+#define SCRIPTS_MAX     8
+#define TASKS_MAX       64
+#define RCPTS_MAX       32
+#define SERVER_MS       5000
+#define CONNECTIONS_MAX 64
 
 struct server {
 	int fd;
 	unsigned port;
 	pthread_t thread;
 	bool is_running;
+	bool is_parallel; /* all connections at once, by the first script */
 	const char *scripts[SCRIPTS_MAX + 1];
 	_Atomic unsigned connections;
 	char text[65536]; /* all that came as text */
@@ -279,13 +281,53 @@ play(struct server *server, int fd, const char *script)
 	close(fd);
 }
 
-/* Connections are played one after the other. */
+struct connection_to_play {
+	struct server *server;
+	int fd;
+};
+
+static void *
+play_one(void *arg)
+{
+	struct connection_to_play *one = arg;
+
+	play(one->server, one->fd, one->server->scripts[0]);
+	free(one);
+	return NULL;
+}
+
+static void
+serve_all(struct server *server)
+{
+	pthread_t threads[CONNECTIONS_MAX];
+	struct connection_to_play *one;
+	unsigned count = 0;
+	int fd;
+
+	while (count < CONNECTIONS_MAX && (fd = accept(server->fd, NULL, NULL)) != -1) {
+		server->connections++;
+		one = malloc(sizeof(*one));
+		if (one == NULL)
+			abort();
+		*one = (struct connection_to_play){ server, fd };
+		if (pthread_create(&threads[count++], NULL, play_one, one) != 0)
+			abort();
+	}
+	for (unsigned i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* Connections are played one after the other, or all at once. */
 static void *
 serve(void *arg)
 {
 	struct server *server = arg;
 	int fd;
 
+	if (server->is_parallel) {
+		serve_all(server);
+		return NULL;
+	}
 	for (unsigned i = 0; server->scripts[i] != NULL; i++) {
 		fd = accept(server->fd, NULL, NULL);
 		if (fd == -1)
@@ -295,6 +337,8 @@ serve(void *arg)
 	}
 	return NULL;
 }
+
+static bool next_is_parallel;
 
 static struct server *
 add_server(const char *first, ...)
@@ -306,6 +350,7 @@ add_server(const char *first, ...)
 	unsigned count = 0;
 	va_list scripts;
 
+	server->is_parallel = next_is_parallel;
 	va_start(scripts, first);
 	for (const char *script = first; script != NULL; script = va_arg(scripts, const char *))
 		server->scripts[count++] = script;
@@ -560,13 +605,25 @@ wait_done(unsigned number)
 }
 
 /* Runs the loop for as long as the servers need to have seen all of it. */
-__attribute__((unused)) static void
+__attribute__((unused)) static int64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void
 run_for(unsigned ms)
 {
-	struct timeval time = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	const struct timeval step = { .tv_usec = 5000 };
+	int64_t end = now_ms() + ms;
 
-	event_base_loopexit(w.base, &time);
-	event_base_dispatch(w.base);
+	while (now_ms() < end) {
+		event_base_loopexit(w.base, &step);
+		event_base_loop(w.base, EVLOOP_ONCE);
+	}
 }
 
 static const struct ipc_relay_result *
