@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -258,54 +259,84 @@ recover_segment(struct recovery *recovery, struct segment *segment, uint32_t len
 	return JOURNAL_OPENED;
 }
 
-/* Opens one of our own regular files; NULL (logged) for anything else. */
-static struct segment *
-open_segment(struct journal *journal, const char *name, uint32_t *length)
+/*
+ * Opens one of our own regular files. *result is NULL for what can't be one (logged). One that is
+ * but can't be read now, or could be changed by others, stops the start: without it mail would seem
+ * done, and with it what belongs to that mail would be removed.
+ */
+static enum journal_open_result
+open_segment(struct recovery *recovery, const char *name, struct segment **result, uint32_t *length)
 {
-	struct segment *segment;
+	int directory_fd = recovery->journal->spool->segments_fd, fd;
 	struct stat status;
-	int fd;
 
+	*result = NULL;
 	if (strlen(name) != 8 || strspn(name, "0123456789") != 8) {
 		log_warning("spool: segments/%s isn't ours and is left alone", name);
-		return NULL;
+		return JOURNAL_OPENED;
 	}
-	fd =
-	    openat(journal->spool->segments_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    !S_ISREG(status.st_mode)) {
+		log_error("spool: segments/%s is not a regular file and is left alone", name);
+		recovery->damaged++;
+		return JOURNAL_OPENED;
+	}
+	fd = openat(directory_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (fd == -1 || fstat(fd, &status) == -1) {
-		log_error("spool: segments/%s can't be opened and is left alone: %s", name,
-		    errno == ELOOP ? "it is a symbolic link" : strerror(errno));
+		log_error("spool: segments/%s can't be opened: %s; the queue doesn't start without "
+		          "the mail in it",
+		    name, strerror(errno));
 		if (fd != -1)
 			close(fd);
-		return NULL;
+		return JOURNAL_UNREADABLE;
 	}
 	if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1 ||
 	    status.st_size > SEGMENT_SIZE_MAX) {
 		log_error(
-		    "spool: segments/%s is not a file of the queue's own and is left alone", name);
+		    "spool: segments/%s is not a file of the queue's own (uid %u, %ju links, %jd "
+		    "bytes); the queue doesn't start without the mail in it: give it back with "
+		    "chown, replace a file with further hard links by a copy, or move what isn't "
+		    "of this spool out of it",
+		    name, status.st_uid, (uintmax_t)status.st_nlink, (intmax_t)status.st_size);
 		close(fd);
-		return NULL;
+		return JOURNAL_UNREADABLE;
 	}
-	segment = segment_new(name, fd);
-	if (segment == NULL)
+	*result = segment_new(name, fd);
+	if (*result == NULL)
 		fatalx("out of memory");
 	*length = (uint32_t)status.st_size;
-	return segment;
+	return JOURNAL_OPENED;
+}
+
+static enum journal_open_result
+scan_entry(struct recovery *recovery, const char *name)
+{
+	struct journal *journal = recovery->journal;
+	enum journal_open_result result;
+	struct segment *segment;
+	uint32_t length, number;
+
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return JOURNAL_OPENED;
+	result = open_segment(recovery, name, &segment, &length);
+	if (segment == NULL)
+		return result;
+	number = (uint32_t)strtoul(name, NULL, 10);
+	if (number > journal->last_name)
+		journal->last_name = number;
+	return recover_segment(recovery, segment, length);
 }
 
 static enum journal_open_result
 scan(struct recovery *recovery)
 {
-	struct journal *journal = recovery->journal;
 	enum journal_open_result result = JOURNAL_OPENED;
-	struct segment *segment;
 	struct dirent *entry;
-	uint32_t length, number;
 	DIR *directory;
 	int fd;
 
-	fd =
-	    openat(journal->spool->fd, "segments", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(recovery->journal->spool->fd, "segments",
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	directory = fd == -1 ? NULL : fdopendir(fd);
 	if (directory == NULL) {
 		log_error("spool: can't read segments: %s", strerror(errno));
@@ -313,17 +344,16 @@ scan(struct recovery *recovery)
 			close(fd);
 		return JOURNAL_UNREADABLE;
 	}
-	while (result == JOURNAL_OPENED && (entry = readdir(directory)) != NULL) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		segment = open_segment(journal, entry->d_name, &length);
-		if (segment == NULL)
-			continue;
-		number = (uint32_t)strtoul(entry->d_name, NULL, 10);
-		if (number > journal->last_name)
-			journal->last_name = number;
-		result = recover_segment(recovery, segment, length);
-	}
+	do {
+		errno = 0;
+		entry = readdir(directory);
+		if (entry != NULL)
+			result = scan_entry(recovery, entry->d_name);
+		else if (errno != 0) {
+			log_error("spool: can't read segments: %s", strerror(errno));
+			result = JOURNAL_UNREADABLE;
+		}
+	} while (entry != NULL && result == JOURNAL_OPENED);
 	closedir(directory);
 	return result;
 }

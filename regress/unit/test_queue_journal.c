@@ -2,6 +2,8 @@
  * The journal's rules: what was committed comes back to the byte, what was not or was refused
  * doesn't, what is done stays done, and damage costs only what it hit.
  */
+#include <sys/resource.h>
+
 #include "test_queue_fixture.h"
 
 static void
@@ -438,6 +440,113 @@ foreign_files_and_links_are_left_alone(void **state)
 	assert_int_equal(files_in("quarantine"), 0);
 }
 
+static bool
+is_known(uint32_t message_id, void *arg)
+{
+	(void)arg;
+	return is_queued(message_id);
+}
+
+/* A message of which only the record tells that its file is still wanted. */
+static void
+put_large(uint32_t id)
+{
+	int fd = spool_large_create(&fixture.spool, id);
+
+	assert_true(fd != -1);
+	close(fd);
+	put_committed(id, 100);
+}
+
+/* As the queue does after the recovery. */
+static void
+assert_large_is_kept(uint32_t id)
+{
+	spool_large_sweep(&fixture.spool, is_known, NULL, journal_was_damaged(fixture.journal));
+	assert_int_equal(files_in("large") + files_in("quarantine"), 1);
+	assert_true(is_queued(id) || files_in("quarantine") == 1);
+}
+
+/* A backup by hard links, as `cp -al` makes it. */
+static void
+a_segment_with_another_link_stops_the_start(void **state)
+{
+	char path[128], other[128];
+
+	(void)state;
+	put_large(7);
+	segment_path(path, sizeof(path), file_of(7));
+	crash();
+	snprintf(other, sizeof(other), "%s/backup", fixture.path);
+	assert_int_equal(link(path, other), 0);
+	assert_int_equal(try_open(), JOURNAL_UNREADABLE);
+	assert_int_equal(unlink(other), 0);
+	open_again();
+	assert_intact(7);
+	assert_large_is_kept(7);
+}
+
+static void
+a_segment_of_another_user_stops_the_start(void **state)
+{
+	char path[128];
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	put_large(7);
+	segment_path(path, sizeof(path), file_of(7));
+	crash();
+	assert_int_equal(chown(path, 12345, 12345), 0);
+	assert_int_equal(try_open(), JOURNAL_UNREADABLE);
+	assert_int_equal(chown(path, 0, 0), 0);
+	open_again();
+	assert_large_is_kept(7);
+}
+
+static void
+a_lack_of_descriptors_stops_the_start(void **state)
+{
+	struct rlimit limit, low;
+	int fd;
+
+	(void)state;
+	put_large(7);
+	crash();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(spool_open(&fixture.spool, fixture.path), SPOOL_OK);
+	fd = dup(fixture.spool.fd);
+	assert_true(fd != -1);
+	close(fd);
+	spool_close(&fixture.spool);
+	/* The directory can be read, but no file in it be opened. */
+	low = (struct rlimit){ (rlim_t)fd + 1, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	assert_int_equal(try_open(), JOURNAL_UNREADABLE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	open_again();
+	assert_intact(7);
+	assert_large_is_kept(7);
+}
+
+/* One that was moved to another disk, say. */
+static void
+a_segment_that_became_a_link_costs_no_large_message(void **state)
+{
+	char path[128], other[128];
+
+	(void)state;
+	put_large(7);
+	segment_path(path, sizeof(path), file_of(7));
+	crash();
+	snprintf(other, sizeof(other), "%s/elsewhere", fixture.path);
+	assert_int_equal(rename(path, other), 0);
+	assert_int_equal(symlink(other, path), 0);
+	open_again();
+	assert_true(journal_was_damaged(fixture.journal));
+	assert_large_is_kept(7);
+}
+
 static void
 a_file_that_is_no_segment_goes_to_quarantine(void **state)
 {
@@ -532,6 +641,10 @@ main(void)
 		TEST(a_newer_version_is_refused_and_left_alone),
 		TEST(an_older_version_is_read_and_gone_on_with),
 		TEST(foreign_files_and_links_are_left_alone),
+		TEST(a_segment_with_another_link_stops_the_start),
+		TEST(a_segment_of_another_user_stops_the_start),
+		TEST(a_lack_of_descriptors_stops_the_start),
+		TEST(a_segment_that_became_a_link_costs_no_large_message),
 		TEST(a_file_that_is_no_segment_goes_to_quarantine),
 		TEST(a_second_queue_is_refused),
 		TEST(a_spool_of_another_user_is_refused),
