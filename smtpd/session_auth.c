@@ -168,6 +168,14 @@ begin(struct session *s, struct ipc_auth *auth)
 		s->state = SESSION_AUTH_WAIT;
 }
 
+/* What was read stays in the process's buffer until the next client has sent as much: passwords
+ * don't. The bytes are those of a line that has been used up. */
+static void
+wipe(const char *text, size_t length)
+{
+	explicit_bzero((void *)(uintptr_t)text, length);
+}
+
 static bool
 decode(const char *text, size_t length, struct ipc_auth_data *data)
 {
@@ -179,8 +187,8 @@ decode(const char *text, size_t length, struct ipc_auth_data *data)
 	return true;
 }
 
-void
-session_auth(struct session *s, const struct command *command)
+static void
+start(struct session *s, const struct command *command)
 {
 	const char *argument = command->argument, *end = argument + command->length;
 	const char *blank = memchr(argument, ' ', command->length);
@@ -211,6 +219,13 @@ session_auth(struct session *s, const struct command *command)
 	else
 		begin(s, &auth);
 	explicit_bzero(&auth, sizeof(auth));
+}
+
+void
+session_auth(struct session *s, const struct command *command)
+{
+	start(s, command);
+	wipe(command->argument, command->length);
 }
 
 static void
@@ -258,6 +273,7 @@ session_take_auth_line(struct session *s, const char *data, size_t length)
 		respond(s, data, used - 1);
 	else /* RFC 5321 2.3.8 */
 		refuse(s, 500, "5.5.2", "a line must end with CR LF, authentication cancelled");
+	wipe(data, used);
 	return used;
 }
 
@@ -268,6 +284,12 @@ session_auth_challenged(void *owner, const void *data, size_t length)
 	char text[BASE64_LENGTH(AUTH_DATA_MAX) + 1];
 
 	s->auth_request = 0;
+	if (s->service->stopping) {
+		session_forget_login(s);
+		session_shut(s, "4.3.2", "shutdown", "is shutting down");
+		session_settle(s);
+		return;
+	}
 	base64_encode(data, length, text);
 	session_send_line(s, "334 %s", text);
 	s->state = SESSION_AUTH;

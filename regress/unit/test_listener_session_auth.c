@@ -350,6 +350,44 @@ commands_behind_a_login_wait_for_it(void **state)
 	hear(w, "235 2.7.0 words\r\n250 2.1.0 sender ok\r\n");
 }
 
+static void
+a_server_that_stops_asks_no_more(void **state)
+{
+	struct world *w = *state;
+
+	offer(w);
+	greet(w);
+	say(w, "AUTH LOGIN\r\n");
+	WAIT_FOR(w, w->logins == 1);
+	service_stop(&w->service);
+	challenge(w, "Username:");
+	hear_code(w, "421 4.3.2 ");
+	WAIT_FOR(w, w->closed);
+	WAIT_FOR(w, w->cancels == 1);
+}
+
+static void
+passwords_dont_stay_in_the_buffer(void **state)
+{
+	struct world *w = *state;
+
+	offer(w);
+	greet(w);
+	log_in(w);
+	assert_null(memmem(w->service.buffer, 1000, "AHRpbQB0", 8));
+	hang_up(w);
+	greet(w);
+	say(w, "AUTH LOGIN\r\n");
+	WAIT_FOR(w, w->logins == 2);
+	challenge(w, "Username:");
+	hear_code(w, "334 ");
+	say(w, "c2VzYW1l\r\n");
+	WAIT_FOR(w, w->responses == 1);
+	assert_null(memmem(w->service.buffer, 1000, "c2VzYW1l", 8));
+	finish(w, 535, "5.7.8", "");
+	hear_code(w, "535 ");
+}
+
 /* What clients send that don't wait, or don't understand that they were refused. */
 static void
 nothing_of_a_login_is_logged_or_traced(void **state)
@@ -421,6 +459,8 @@ main(void)
 		TEST(a_login_fails_for_now_when_the_directory_is_away),
 		TEST(a_client_that_leaves_ends_its_login),
 		TEST(commands_behind_a_login_wait_for_it),
+		TEST(a_server_that_stops_asks_no_more),
+		TEST(passwords_dont_stay_in_the_buffer),
 		TEST(nothing_of_a_login_is_logged_or_traced),
 	};
 
