@@ -133,6 +133,10 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case SUPERVISOR_CHILD_AUTHORITIES:
 	case SUPERVISOR_CHILD_TICKET_KEYS:
 	case SUPERVISOR_KEEPER_KEY:
+	case SUPERVISOR_CHILD_DKIM_KEYS:
+	case SUPERVISOR_KEEPER_GENERATE:
+	case SUPERVISOR_KEEPER_FORGET:
+	case SUPERVISOR_CONTROL_LINE:
 		if (orders->other == NULL || !orders->other(channel, imsg))
 			break;
 		return NULL;
@@ -143,6 +147,8 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case QUEUE_SUPERVISOR_MDA_START:
 	case CONTROL_SUPERVISOR_REQUEST:
 	case KEEPER_SUPERVISOR_KEY_TAKEN:
+	case KEEPER_SUPERVISOR_GENERATED:
+	case CONTROL_SUPERVISOR_DKIM:
 		break;
 	}
 	return "not for this program";

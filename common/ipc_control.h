@@ -10,6 +10,7 @@
  *	QUEUE_PAUSE                        DONE
  *	ACCOUNT (words)                    LINE …, DONE
  *	SUPERVISOR (struct ipc_control)    DONE (after the supervisor's answer)
+ *	DKIM (struct ipc_dkim)             LINE …, DONE: the supervisor's (ipc_supervisor.h)
  *	STATS                              STATS, DONE: all counters once; smtpctl monitor asks
  *	                                   again
  *	DESTINATION_LIST (filter)          DESTINATION …, in portions like ENVELOPEs; then DONE
@@ -53,6 +54,7 @@ enum ipc_control_type {
 	CONTROL_SUPERVISOR,      /* struct ipc_control */
 	CONTROL_STATS,  /* request: no payload; answer: STATS_COUNT u64, u64 uptime in seconds */
 	CONTROL_STATUS, /* no payload */
+	CONTROL_DKIM,   /* struct ipc_dkim */
 	CONTROL_DONE,   /* struct ipc_result; may carry a descriptor */
 	CONTROL_DESTINATION_LIST, /* struct ipc_filter: `to` is "" or "@domain", and the cursor's */
 	CONTROL_DESTINATION,      /* struct ipc_destination */

@@ -148,6 +148,10 @@ ipc_key_taken_encode(struct buf *buf, const struct ipc_key_taken *taken)
 {
 	buf_add_u8(buf, taken->success);
 	buf_add(buf, taken->key, sizeof(taken->key));
+	buf_add_u8(buf, (uint8_t)taken->algorithm);
+	buf_add_u16(buf, taken->signature_length);
+	buf_add_u16(buf, taken->public_length);
+	buf_add(buf, taken->public, taken->public_length);
 	buf_add_string(buf, taken->words);
 }
 
@@ -157,7 +161,146 @@ ipc_key_taken_decode(struct buf_reader *reader, struct ipc_key_taken *taken)
 	memset(taken, 0, sizeof(*taken));
 	taken->success = buf_get_bool(reader);
 	buf_get(reader, taken->key, sizeof(taken->key));
+	taken->algorithm = (enum dkim_algorithm)buf_get_enum(reader, DKIM_ALGORITHM_COUNT);
+	taken->signature_length = buf_get_u16(reader);
+	taken->public_length = buf_get_u16(reader);
+	if (taken->signature_length > KEEPER_SIGNATURE_MAX ||
+	    taken->public_length > KEEPER_PUBLIC_MAX) {
+		reader->failed = true;
+		return false;
+	}
+	buf_get(reader, taken->public, taken->public_length);
 	buf_get_string(reader, taken->words, sizeof(taken->words));
+	return buf_reader_done(reader);
+}
+
+const char *
+dkim_algorithm_name(enum dkim_algorithm algorithm)
+{
+	return algorithm == DKIM_ED25519_SHA256 ? "ed25519" : "rsa";
+}
+
+void
+ipc_generate_encode(struct buf *buf, const struct ipc_generate *generate)
+{
+	buf_add_u8(buf, (uint8_t)generate->algorithm);
+}
+
+bool
+ipc_generate_decode(struct buf_reader *reader, struct ipc_generate *generate)
+{
+	memset(generate, 0, sizeof(*generate));
+	generate->algorithm = (enum dkim_algorithm)buf_get_enum(reader, DKIM_ALGORITHM_COUNT);
+	return buf_reader_done(reader);
+}
+
+void
+ipc_forget_encode(struct buf *buf, const struct ipc_forget *forget)
+{
+	buf_add_u8(buf, (uint8_t)forget->kind);
+	buf_add_string(buf, forget->name);
+}
+
+bool
+ipc_forget_decode(struct buf_reader *reader, struct ipc_forget *forget)
+{
+	memset(forget, 0, sizeof(*forget));
+	forget->kind = (enum keeper_kind)buf_get_enum(reader, KEEPER_KIND_COUNT);
+	buf_get_string(reader, forget->name, sizeof(forget->name));
+	return buf_reader_done(reader);
+}
+
+/* Labels of letters in lower case, digits and hyphens, the first and last character no hyphen. */
+static size_t
+label_length(const char *text)
+{
+	size_t length = 0;
+
+	while ((text[length] >= 'a' && text[length] <= 'z') ||
+	    (text[length] >= '0' && text[length] <= '9') || text[length] == '-')
+		length++;
+	if (length > 63 || (length > 0 && (text[0] == '-' || text[length - 1] == '-')))
+		return 0;
+	return length;
+}
+
+bool
+dkim_domain_is_valid(const char *domain)
+{
+	size_t length;
+
+	if (strlen(domain) > DKIM_DOMAIN_MAX)
+		return false;
+	for (;; domain++) {
+		length = label_length(domain);
+		domain += length;
+		if (length == 0 || *domain != '.')
+			return length > 0 && *domain == '\0';
+	}
+}
+
+bool
+dkim_selector_is_valid(const char *selector)
+{
+	size_t length = label_length(selector);
+
+	return length > 0 && selector[length] == '\0';
+}
+
+void
+ipc_dkim_key_encode(struct buf *buf, const struct ipc_dkim_key *key)
+{
+	buf_add_string(buf, key->domain);
+	buf_add_string(buf, key->selector);
+	buf_add_u8(buf, (uint8_t)key->algorithm);
+	buf_add_u16(buf, key->signature_length);
+	buf_add(buf, key->key, sizeof(key->key));
+}
+
+bool
+ipc_dkim_key_decode(struct buf_reader *reader, struct ipc_dkim_key *key)
+{
+	memset(key, 0, sizeof(*key));
+	buf_get_string(reader, key->domain, sizeof(key->domain));
+	buf_get_string(reader, key->selector, sizeof(key->selector));
+	key->algorithm = (enum dkim_algorithm)buf_get_enum(reader, DKIM_ALGORITHM_COUNT);
+	key->signature_length = buf_get_u16(reader);
+	buf_get(reader, key->key, sizeof(key->key));
+	if (key->signature_length == 0 || key->signature_length > KEEPER_SIGNATURE_MAX ||
+	    !dkim_domain_is_valid(key->domain) || !dkim_selector_is_valid(key->selector))
+		reader->failed = true;
+	return !reader->failed;
+}
+
+void
+ipc_dkim_encode(struct buf *buf, const struct ipc_dkim *dkim)
+{
+	buf_add_u8(buf, (uint8_t)dkim->verb);
+	buf_add_u32(buf, dkim->caller_uid);
+	buf_add_string(buf, dkim->domain);
+	buf_add_string(buf, dkim->selector);
+	buf_add_u8(buf, dkim->has_algorithm);
+	buf_add_u8(buf, (uint8_t)dkim->algorithm);
+}
+
+bool
+ipc_dkim_decode(struct buf_reader *reader, struct ipc_dkim *dkim)
+{
+	bool list;
+
+	memset(dkim, 0, sizeof(*dkim));
+	dkim->verb = (enum dkim_verb)buf_get_enum(reader, DKIM_VERB_COUNT);
+	dkim->caller_uid = buf_get_u32(reader);
+	buf_get_string(reader, dkim->domain, sizeof(dkim->domain));
+	buf_get_string(reader, dkim->selector, sizeof(dkim->selector));
+	dkim->has_algorithm = buf_get_bool(reader);
+	dkim->algorithm = (enum dkim_algorithm)buf_get_enum(reader, DKIM_ALGORITHM_COUNT);
+	list = dkim->verb == DKIM_LIST || dkim->verb == DKIM_SHOW;
+	if (!(list && *dkim->domain == '\0') && !dkim_domain_is_valid(dkim->domain))
+		reader->failed = true;
+	if (*dkim->selector == '\0' ? dkim->verb == DKIM_DELETE || dkim->verb == DKIM_ACTIVATE
+	                            : !dkim_selector_is_valid(dkim->selector))
+		reader->failed = true;
 	return buf_reader_done(reader);
 }
 

@@ -16,16 +16,20 @@
  *	PAUSE, RESUME                  (listeners) stop and start accepting
  *	STOP                           finish what is in hand, then exit 0
  *
- *	                               (listeners) CERTIFICATE, AUTHORITIES, TICKET_KEYS
+ *	                               (listeners) CERTIFICATE, AUTHORITIES, TICKET_KEYS,
+ *	                               DKIM_KEYS (memfd)
  *
  *	supervisor -> keeper           keeper -> supervisor
  *	KEY (memfd)                    KEY_TAKEN with the key's id, or words why not
+ *	GENERATE                       GENERATED with a memfd: a new private key, PEM
+ *	FORGET
  *
  *	queue -> supervisor            supervisor -> queue
  *	MDA_START                      MDA_STARTED with a socket, or without one and a reason
  *
  *	control -> supervisor          supervisor -> control
  *	CONTROL (one of the verbs)     CONTROL_DONE with success and words
+ *	DKIM                           CONTROL_LINE for each key to show, then CONTROL_DONE
  *
  * REJECTED comes from queue about listener, control and relay, from directory about listener,
  * control, queue and relay, from resolver and keeper about listener and relay. The process named is
@@ -43,6 +47,9 @@
  * file as it is (PEM). They come between CONFIG and START, and whenever the file has changed: a
  * certificate only after keeper has taken its key. Handshakes that have begun go on with what they
  * began with. TICKET_KEYS come before the first START, and then twice a day.
+ *
+ * DKIM_KEYS come like certificates: the keys that sign now (struct ipc_dkim_key, one behind the
+ * other), which the keeper has. They take the place of those that came before.
  *
  * At the start, listeners and control get START when all others are READY. Reload: the supervisor
  * sends CONFIG again, then for listeners LISTEN for every listener_config of the new config
@@ -87,6 +94,12 @@ enum ipc_supervisor_type {
 	SUPERVISOR_KEEPER_KEY,
 	KEEPER_SUPERVISOR_KEY_TAKEN,
 	SUPERVISOR_RESOLVER_ANCHORS,
+	SUPERVISOR_CHILD_DKIM_KEYS,
+	SUPERVISOR_KEEPER_GENERATE,
+	KEEPER_SUPERVISOR_GENERATED,
+	SUPERVISOR_KEEPER_FORGET,
+	CONTROL_SUPERVISOR_DKIM,
+	SUPERVISOR_CONTROL_LINE,
 };
 
 /* The programs, as peers name each other. */
@@ -165,14 +178,66 @@ struct ipc_key {
 void ipc_key_encode(struct buf *, const struct ipc_key *);
 bool ipc_key_decode(struct buf_reader *, struct ipc_key *);
 
+/* How a key of KEEPER_DKIM signs (RFC 6376 3.3, RFC 8463 3). */
+enum dkim_algorithm {
+	DKIM_RSA_SHA256,
+	DKIM_ED25519_SHA256,
+	DKIM_ALGORITHM_COUNT,
+};
+/* "rsa", "ed25519", as records in DNS have it. */
+const char *dkim_algorithm_name(enum dkim_algorithm);
+
 /* KEEPER_SUPERVISOR_KEY_TAKEN */
+#define KEEPER_PUBLIC_MAX 1200 /* RSA of 8192 bits */
 struct ipc_key_taken {
 	bool success;
 	uint8_t key[KEEPER_ID_SIZE];
+	/* Of KEEPER_DKIM: the algorithm, the length of its signatures, and what its record in DNS
+	 * shows of the key. */
+	enum dkim_algorithm algorithm;
+	uint16_t signature_length;
+	uint16_t public_length;
+	uint8_t public[KEEPER_PUBLIC_MAX];
 	char words[KEEPER_WORDS_MAX + 1]; /* why not */
 };
 void ipc_key_taken_encode(struct buf *, const struct ipc_key_taken *);
 bool ipc_key_taken_decode(struct buf_reader *, struct ipc_key_taken *);
+
+/* SUPERVISOR_KEEPER_GENERATE: a new key of that algorithm. GENERATED is a struct ipc_done, with a
+ * descriptor on success; the key isn't used before it comes back as KEY. */
+struct ipc_generate {
+	enum dkim_algorithm algorithm;
+};
+void ipc_generate_encode(struct buf *, const struct ipc_generate *);
+bool ipc_generate_decode(struct buf_reader *, struct ipc_generate *);
+
+/* SUPERVISOR_KEEPER_FORGET: the kind's key of that name signs no more. */
+struct ipc_forget {
+	enum keeper_kind kind;
+	char name[KEY_NAME_MAX + 1];
+};
+void ipc_forget_encode(struct buf *, const struct ipc_forget *);
+bool ipc_forget_decode(struct buf_reader *, struct ipc_forget *);
+
+/* SUPERVISOR_CHILD_DKIM_KEYS */
+#define DKIM_DOMAIN_MAX    253 /* A-labels, lower case */
+#define DKIM_SELECTOR_MAX  63  /* one label */
+#define DKIM_KEYS_MAX      1000
+#define IPC_DKIM_KEYS_SIZE (DKIM_KEYS_MAX * 360) /* of the memfd, at most */
+struct ipc_dkim_key {
+	char domain[DKIM_DOMAIN_MAX + 1];
+	char selector[DKIM_SELECTOR_MAX + 1];
+	enum dkim_algorithm algorithm;
+	uint16_t signature_length;
+	uint8_t key[KEEPER_ID_SIZE];
+};
+void ipc_dkim_key_encode(struct buf *, const struct ipc_dkim_key *);
+/* The next one of several. */
+bool ipc_dkim_key_decode(struct buf_reader *, struct ipc_dkim_key *);
+/* What may stand in a name in DNS and in a file's name: letters in lower case, digits, hyphens, and
+ * dots between labels. */
+bool dkim_domain_is_valid(const char *);
+bool dkim_selector_is_valid(const char *);
 
 /* SUPERVISOR_CHILD_START */
 struct ipc_start {
@@ -226,5 +291,27 @@ struct ipc_control {
 };
 void ipc_control_encode(struct buf *, const struct ipc_control *);
 bool ipc_control_decode(struct buf_reader *, struct ipc_control *);
+
+/* CONTROL_SUPERVISOR_DKIM. A LINE is a text (u16 length) of five fields separated by tabs: domain,
+ * selector, algorithm, state, and the value of the record in DNS. */
+enum dkim_verb {
+	DKIM_ADD,      /* domain; selector and algorithm, or not */
+	DKIM_DELETE,   /* domain, selector */
+	DKIM_ROTATE,   /* domain */
+	DKIM_ACTIVATE, /* domain, selector */
+	DKIM_LIST,     /* domain or not */
+	DKIM_SHOW,     /* the same, selector or not */
+	DKIM_VERB_COUNT,
+};
+struct ipc_dkim {
+	enum dkim_verb verb;
+	uint32_t caller_uid;
+	char domain[DKIM_DOMAIN_MAX + 1];
+	char selector[DKIM_SELECTOR_MAX + 1];
+	bool has_algorithm;
+	enum dkim_algorithm algorithm;
+};
+void ipc_dkim_encode(struct buf *, const struct ipc_dkim *);
+bool ipc_dkim_decode(struct buf_reader *, struct ipc_dkim *);
 
 #endif

@@ -14,7 +14,7 @@ build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-de
 demo="$build python3"
 # libicu72 libnsl2: what smtp-source is linked with; libfstrm0 libprotobuf-c1: nsd
 test="$demo python3-pytest libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace
-	dnsmasq-base ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
+	dnsmasq-base python3-dkim opendkim-tools ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
 	libfstrm0 libprotobuf-c1 openssl libnet-ssleay-perl"
 
 bench="$test debootstrap"

@@ -27,6 +27,7 @@ enum arguments {
 	ARGUMENTS_QUOTA,
 	ARGUMENTS_PASSWORD, /* an address, whose password is asked for */
 	ARGUMENTS_USER,     /* the same, or no-password */
+	ARGUMENTS_DKIM,     /* a domain, a selector, an algorithm */
 	ARGUMENTS_COUNT,
 	ARGUMENTS_WORDS, /* from `least` to `most` */
 };
@@ -85,6 +86,12 @@ static const struct entry entries[] = {
 	{ { "alias", "add" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "ADDRESS|@DOMAIN TARGET ...", ACCOUNT_ALIAS_ADD, 2, ACCOUNT_WORDS_MAX },
 	{ { "alias", "del" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "ADDRESS|@DOMAIN [TARGET ...]", ACCOUNT_ALIAS_DELETE, 1, ACCOUNT_WORDS_MAX },
 	{ { "alias", "list" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "[DOMAIN]", ACCOUNT_ALIAS_LIST, 0, 1 },
+	{ { "dkim", "add" }, COMMAND_DKIM, ARGUMENTS_DKIM, "DOMAIN [SELECTOR] [rsa|ed25519]", DKIM_ADD, 1, 3 },
+	{ { "dkim", "del" }, COMMAND_DKIM, ARGUMENTS_DKIM, "DOMAIN SELECTOR", DKIM_DELETE, 2, 2 },
+	{ { "dkim", "rotate" }, COMMAND_DKIM, ARGUMENTS_DKIM, "DOMAIN", DKIM_ROTATE, 1, 1 },
+	{ { "dkim", "activate" }, COMMAND_DKIM, ARGUMENTS_DKIM, "DOMAIN SELECTOR", DKIM_ACTIVATE, 2, 2 },
+	{ { "dkim", "list" }, COMMAND_DKIM, ARGUMENTS_DKIM, "[DOMAIN]", DKIM_LIST, 0, 1 },
+	{ { "dkim", "show" }, COMMAND_DKIM, ARGUMENTS_DKIM, "DOMAIN [SELECTOR]", DKIM_SHOW, 1, 2 },
 	{ { "spool", "check" }, COMMAND_SPOOL, ARGUMENTS_WORDS, "[DIRECTORY]", 0, 0, 1 },
 	{ { "spool", "dump" }, COMMAND_SPOOL, ARGUMENTS_WORDS, "[DIRECTORY]", 0, 0, 1 },
 	{ { "encrypt" }, COMMAND_ENCRYPT, ARGUMENTS_WORDS, "[STRING]", 0, 0, 1 },
@@ -402,6 +409,36 @@ parse_for(struct command *command, int argc, char *const argv[], char *error, si
 	return true;
 }
 
+/* A domain may be given as people write it; in DNS it has A-labels. */
+static bool
+parse_dkim(struct command *command, const struct entry *entry, int argc, char *const argv[],
+    char *error, size_t size)
+{
+	struct ipc_dkim *dkim = &command->dkim;
+	char key[ADDRESS_DOMAIN_MAX + 1];
+
+	if (entry->detail == DKIM_ADD && argc > 1 &&
+	    (strcmp(argv[argc - 1], "rsa") == 0 || strcmp(argv[argc - 1], "ed25519") == 0)) {
+		argc--;
+		dkim->has_algorithm = true;
+		dkim->algorithm =
+		    strcmp(argv[argc], "rsa") == 0 ? DKIM_RSA_SHA256 : DKIM_ED25519_SHA256;
+	} else if (argc == 3)
+		return fail(error, size, "not an algorithm, rsa or ed25519: %s", argv[2]);
+	if (argc > 0) {
+		if (!address_domain_key(argv[0], key, sizeof(key)) || !dkim_domain_is_valid(key))
+			return fail(error, size, "not a domain: %s", argv[0]);
+		(void)snprintf(dkim->domain, sizeof(dkim->domain), "%.*s", DKIM_DOMAIN_MAX, key);
+	}
+	if (argc > 1) {
+		if (!dkim_selector_is_valid(argv[1]))
+			return fail(error, size,
+			    "not a selector (letters in lower case, digits, hyphens): %s", argv[1]);
+		(void)snprintf(dkim->selector, sizeof(dkim->selector), "%s", argv[1]);
+	}
+	return true;
+}
+
 static bool
 parse_arguments(struct command *command, const struct entry *entry, int argc, char *const argv[],
     char *error, size_t size)
@@ -444,6 +481,9 @@ parse_arguments(struct command *command, const struct entry *entry, int argc, ch
 		    (argc == 1 && text_parse_number(argv[0], UINT32_MAX, &command->count) &&
 		        command->count > 0) ||
 		    fail(error, size, "not a number of lines: %s", argv[0]);
+	case ARGUMENTS_DKIM:
+		return parse_words(command, entry, error, size) &&
+		    parse_dkim(command, entry, argc, argv, error, size);
 	case ARGUMENTS_WORDS:
 		return parse_words(command, entry, error, size);
 	}
@@ -476,6 +516,9 @@ command_parse(struct command *command, int argc, char *const argv[], char *error
 		break;
 	case COMMAND_ACCOUNT:
 		command->account = (enum account_verb)entry->detail;
+		break;
+	case COMMAND_DKIM:
+		command->dkim.verb = (enum dkim_verb)entry->detail;
 		break;
 	case COMMAND_SHOW_QUEUE:
 	case COMMAND_SHOW_MESSAGE:

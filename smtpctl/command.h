@@ -22,6 +22,7 @@ enum command_verb {
 	COMMAND_PAUSE,      /* pause and resume mda, mta */
 	COMMAND_SUPERVISOR, /* reload, stop, log, trace, untrace, pause and resume smtp */
 	COMMAND_ACCOUNT,
+	COMMAND_DKIM,
 	COMMAND_MONITOR,
 	COMMAND_SPOOL,
 	COMMAND_ENCRYPT,
@@ -36,6 +37,7 @@ struct command {
 	struct ipc_pause pause;   /* PAUSE */
 	struct ipc_control supervisor; /* SUPERVISOR */
 	enum account_verb account;     /* ACCOUNT */
+	struct ipc_dkim dkim;          /* DKIM */
 	bool needs_password;           /* ACCOUNT: one is read, and its hash is the second word */
 	uint64_t quota_bytes;          /* ACCOUNT_USER_QUOTA */
 	uint64_t quota_messages;

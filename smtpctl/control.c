@@ -97,7 +97,7 @@ stop(void)
 static bool
 take_answer(struct channel *channel, struct imsg *imsg)
 {
-	if (imsg->type != SUPERVISOR_CONTROL_DONE)
+	if (imsg->type != SUPERVISOR_CONTROL_DONE && imsg->type != SUPERVISOR_CONTROL_LINE)
 		return false;
 	relay_receive_supervisor(control.relay, channel, imsg);
 	return true;

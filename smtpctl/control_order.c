@@ -214,6 +214,35 @@ decode_supervisor(struct control_order *order, struct buf_reader *reader)
 }
 
 static bool
+decode_dkim(struct control_order *order, struct buf_reader *reader)
+{
+	static const struct {
+		const char *verb;
+		bool changes;
+	} verbs[DKIM_VERB_COUNT] = {
+		[DKIM_ADD] = { "dkim add", true },
+		[DKIM_DELETE] = { "dkim del", true },
+		[DKIM_ROTATE] = { "dkim rotate", true },
+		[DKIM_ACTIVATE] = { "dkim activate", true },
+		[DKIM_LIST] = { "dkim list", false },
+		[DKIM_SHOW] = { "dkim show", false },
+	};
+	struct ipc_dkim dkim;
+
+	if (!ipc_dkim_decode(reader, &dkim))
+		return false;
+	dkim.caller_uid = order->caller_uid;
+	set_verb(order, CONTROL_PEER_SUPERVISOR, verbs[dkim.verb].changes, verbs[dkim.verb].verb);
+	add_argument(order, "%s", dkim.domain);
+	if (*dkim.selector != '\0')
+		add_argument(order, "%s", dkim.selector);
+	if (dkim.has_algorithm)
+		add_argument(order, "%s", dkim_algorithm_name(dkim.algorithm));
+	ipc_dkim_encode(&order->payload, &dkim);
+	return true;
+}
+
+static bool
 decode_payload(struct control_order *order, struct buf_reader *reader)
 {
 	switch (order->type) {
@@ -231,6 +260,8 @@ decode_payload(struct control_order *order, struct buf_reader *reader)
 		return decode_supervisor(order, reader);
 	case CONTROL_DESTINATION_LIST:
 		return decode_destinations(order, reader);
+	case CONTROL_DKIM:
+		return decode_dkim(order, reader);
 	case CONTROL_STATS:
 		set_verb(order, CONTROL_PEER_NONE, false, "show stats");
 		return true;

@@ -224,6 +224,8 @@ relay_begin(struct relay *relay, struct control_order *order, void *caller)
 	}
 	if (order->type == CONTROL_STATUS)
 		waits = ask(request, CONTROL_PEER_QUEUE, CONTROL_QUEUE_STATUS, NULL);
+	else if (order->type == CONTROL_DKIM)
+		waits = ask(request, order->peer, CONTROL_SUPERVISOR_DKIM, &request->order.payload);
 	else if (order->peer == CONTROL_PEER_SUPERVISOR)
 		waits =
 		    ask(request, order->peer, CONTROL_SUPERVISOR_REQUEST, &request->order.payload);
@@ -287,7 +289,7 @@ receive_more(struct peer *peer, struct channel *channel, struct imsg *imsg)
 }
 
 static void
-pass_on(struct peer *peer, struct imsg *imsg)
+pass_on(struct peer *peer, uint16_t type, struct imsg *imsg)
 {
 	struct relay_request *request = pending_get(peer->pending, imsg->id);
 	struct buf payload;
@@ -298,7 +300,7 @@ pass_on(struct peer *peer, struct imsg *imsg)
 	buf_add(&payload, imsg->payload, imsg->length);
 	if (!buf_ok(&payload))
 		fatal("answer");
-	peer->relay->caller.frame(request->caller, imsg->type, &payload);
+	peer->relay->caller.frame(request->caller, type, &payload);
 	buf_free(&payload);
 }
 
@@ -343,7 +345,7 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 	case CONTROL_ENVELOPE:
 	case CONTROL_DESTINATION:
 	case CONTROL_LINE:
-		pass_on(peer, imsg);
+		pass_on(peer, imsg->type, imsg);
 		break;
 	case CONTROL_QUEUE_LIST_MORE:
 		receive_more(peer, channel, imsg);
@@ -403,6 +405,10 @@ relay_receive_supervisor(struct relay *relay, struct channel *channel, struct im
 	struct buf_reader reader;
 	struct ipc_done done;
 
+	if (imsg->type == SUPERVISOR_CONTROL_LINE) {
+		pass_on(&relay->peers[CONTROL_PEER_SUPERVISOR], CONTROL_LINE, imsg);
+		return;
+	}
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_done_decode(&reader, &done) || !buf_reader_done(&reader)) {
 		channel_reject(channel, imsg, "an answer that cannot be read");
@@ -411,7 +417,9 @@ relay_receive_supervisor(struct relay *relay, struct channel *channel, struct im
 	request = pending_take(pending, imsg->id);
 	if (request == NULL)
 		return;
-	if (!done.success)
+	if (!done.success && request->order.type == CONTROL_DKIM)
+		result.exit_code = EX_DATAERR;
+	else if (!done.success)
 		result.exit_code = request->order.type == CONTROL_SUPERVISOR &&
 		        request->order.supervisor == CONTROL_RELOAD
 		    ? EX_CONFIG

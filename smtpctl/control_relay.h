@@ -47,7 +47,7 @@ struct relay_request *relay_begin(struct relay *, struct control_order *, void *
 void relay_abandon(struct relay_request *);
 /* The caller has read what it was sent. */
 void relay_continue(struct relay_request *);
-/* SUPERVISOR_CONTROL_DONE. */
+/* SUPERVISOR_CONTROL_DONE and _LINE. */
 void relay_receive_supervisor(struct relay *, struct channel *, struct imsg *);
 /* Requests that are not answered yet. */
 size_t relay_count(const struct relay *);

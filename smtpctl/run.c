@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "smtpctl/run.h"
 #include "smtpctl/show_account.h"
+#include "smtpctl/show_dkim.h"
 #include "smtpctl/show_queue.h"
 #include "smtpctl/show_relays.h"
 #include "smtpctl/show_stats.h"
@@ -404,6 +405,51 @@ run_account(const struct command *command, const struct password_hashes *hashes,
 }
 
 static bool
+take_key(const struct imsg *imsg, void *arg)
+{
+	struct listing *listing = arg;
+	enum dkim_verb verb = listing->command->dkim.verb;
+	struct buf_reader reader;
+	bool shown = false;
+	char *line;
+
+	if (imsg->type != CONTROL_LINE)
+		return false;
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	line = buf_get_string_alloc(&reader, IMSG_PAYLOAD_MAX);
+	if (line != NULL && buf_reader_done(&reader)) {
+		if (listing->count++ == 0 && verb == DKIM_LIST)
+			show_dkim_head(listing->output);
+		shown = show_dkim(listing->output, verb == DKIM_LIST, line);
+		output_flush_some(listing->output);
+	}
+	free(line);
+	return shown;
+}
+
+static int
+run_dkim(const struct command *command, struct client *client, struct output *output)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+	enum dkim_verb verb = command->dkim.verb;
+	struct ipc_result result;
+	struct buf payload;
+	int status;
+
+	if (listing == NULL)
+		err(EX_OSERR, "list");
+	listing->output = output;
+	listing->command = command;
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_dkim_encode(&payload, &command->dkim);
+	status = exchange_encoded(
+	    client, output, CONTROL_DKIM, &payload, take_key, listing, &result, NULL);
+	free(listing);
+	return status == 0 && (verb == DKIM_DELETE || verb == DKIM_ACTIVATE) ? succeed(output)
+	                                                                     : status;
+}
+
+static bool
 take_stats(const struct imsg *imsg, void *arg)
 {
 	return imsg->type == CONTROL_STATS && show_stats_decode(imsg->payload, imsg->length, arg);
@@ -513,6 +559,8 @@ run_command(const struct command *command, const struct password_hashes *hashes,
 		return run_supervisor(command, client, output);
 	case COMMAND_ACCOUNT:
 		return run_account(command, hashes, client, output);
+	case COMMAND_DKIM:
+		return run_dkim(command, client, output);
 	case COMMAND_MONITOR:
 		return run_monitor(command, client, output);
 	case COMMAND_SPOOL:

@@ -144,10 +144,54 @@ take_key_from(const struct ipc_key *key, int fd, struct ipc_key_taken *taken)
 	else
 		taken->success = keys_take(
 		    keeper.keys, key, text, taken->key, taken->words, sizeof(taken->words));
+	if (taken->success && key->kind == KEEPER_DKIM)
+		taken->success = keys_describe(keeper.keys, taken);
 	if (text != NULL) {
 		explicit_bzero(text, length);
 		free(text);
 	}
+}
+
+static bool
+generate_key(struct channel *channel, struct imsg *imsg)
+{
+	struct ipc_done done = { .success = false, .words = "no key can be made" };
+	struct ipc_generate generate;
+	struct buf_reader reader;
+	struct buf payload;
+	size_t length;
+	char *text;
+	int fd = -1;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->fd != -1 || !ipc_generate_decode(&reader, &generate))
+		return false;
+	text = keys_generate(generate.algorithm, &length);
+	if (text != NULL) {
+		fd = memory_file_make("key", text, length);
+		OPENSSL_clear_free(text, length);
+	}
+	done.success = fd != -1;
+	if (done.success)
+		done.words[0] = '\0';
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_done_encode(&payload, &done);
+	channel_send(channel, KEEPER_SUPERVISOR_GENERATED, imsg->id, 0, fd, &payload);
+	buf_free(&payload);
+	return true;
+}
+
+static bool
+forget_key(const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_forget forget;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (imsg->fd != -1 || !ipc_forget_decode(&reader, &forget))
+		return false;
+	keys_forget(keeper.keys, &forget);
+	return true;
 }
 
 static bool
@@ -158,6 +202,10 @@ take_key(struct channel *channel, struct imsg *imsg)
 	struct buf payload;
 	struct ipc_key key;
 
+	if (imsg->type == SUPERVISOR_KEEPER_GENERATE)
+		return generate_key(channel, imsg);
+	if (imsg->type == SUPERVISOR_KEEPER_FORGET)
+		return forget_key(imsg);
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (imsg->type != SUPERVISOR_KEEPER_KEY || !ipc_key_decode(&reader, &key))
 		return false;

@@ -115,7 +115,7 @@ read_key(const uint8_t *text, size_t length, const char **why)
 }
 
 static bool
-is_good_kind(EVP_PKEY *private, const char **why)
+is_good_kind(EVP_PKEY *private, enum keeper_kind kind, const char **why)
 {
 	char group[32] = "";
 
@@ -124,6 +124,10 @@ is_good_kind(EVP_PKEY *private, const char **why)
 		*why = "the RSA key isn't of 2048 to 8192 bits";
 		return EVP_PKEY_get_bits(private) >= RSA_BITS_MIN &&
 		    EVP_PKEY_get_bits(private) <= RSA_BITS_MAX;
+	}
+	if (EVP_PKEY_is_a(private, "EC") && kind == KEEPER_DKIM) {
+		*why = "the key is neither RSA nor Ed25519";
+		return false;
 	}
 	if (EVP_PKEY_is_a(private, "EC")) {
 		*why = "the EC key is on none of the curves P-256, P-384, P-521";
@@ -226,7 +230,7 @@ keys_take(struct keys *keys, const struct ipc_key *request, const uint8_t *text,
 	EVP_PKEY *private = read_key(text, request->key_length, &words);
 	struct key *key = NULL;
 
-	if (private == NULL || !is_good_kind(private, &words) ||
+	if (private == NULL || !is_good_kind(private, request->kind, &words) ||
 	    (request->kind == KEEPER_TLS &&
 	        !belongs_to(private, request->name, text + request->key_length,
 	            request->certificate_length, &words)))
@@ -270,6 +274,82 @@ keys_retire(
 		if (key->kind == kind && !is_named(key->name, arg))
 			grow_older(keys, key);
 	}
+}
+
+void
+keys_forget(struct keys *keys, const struct ipc_forget *forget)
+{
+	struct key *key, *next;
+
+	for (key = LIST_FIRST(&keys->list); key != NULL; key = next) {
+		next = LIST_NEXT(key, link);
+		if (key->kind == forget->kind && strcmp(key->name, forget->name) == 0)
+			key_free(keys, key);
+	}
+}
+
+static struct key *
+find_by_id(const struct keys *keys, enum keeper_kind kind, const uint8_t id[KEEPER_ID_SIZE])
+{
+	struct key *key;
+
+	LIST_FOREACH(key, &keys->list, link)
+	{
+		if (key->kind == kind && memcmp(key->id, id, sizeof(key->id)) == 0)
+			return key;
+	}
+	return NULL;
+}
+
+/* What a record in DNS shows: of RSA a SubjectPublicKeyInfo, which RFC 6376 3.6.1 names otherwise
+ * and its appendix C makes; of Ed25519 the bare key (RFC 8463 4). */
+bool
+keys_describe(const struct keys *keys, struct ipc_key_taken *taken)
+{
+	const struct key *key = find_by_id(keys, KEEPER_DKIM, taken->key);
+	size_t length = sizeof(taken->public);
+	unsigned char *der = NULL;
+	int der_length;
+
+	if (key == NULL)
+		return false;
+	taken->signature_length = (uint16_t)EVP_PKEY_get_size(key->private);
+	if (EVP_PKEY_is_a(key->private, "ED25519")) {
+		taken->algorithm = DKIM_ED25519_SHA256;
+		if (EVP_PKEY_get_raw_public_key(key->private, taken->public, &length) != 1)
+			return false;
+		taken->public_length = (uint16_t)length;
+		return true;
+	}
+	taken->algorithm = DKIM_RSA_SHA256;
+	der_length = i2d_PUBKEY(key->private, &der);
+	if (der_length > 0 && (size_t)der_length <= sizeof(taken->public)) {
+		memcpy(taken->public, der, (size_t)der_length);
+		taken->public_length = (uint16_t)der_length;
+	}
+	OPENSSL_free(der);
+	return taken->public_length > 0;
+}
+
+char *
+keys_generate(enum dkim_algorithm algorithm, size_t *length)
+{
+	EVP_PKEY *private = algorithm == DKIM_ED25519_SHA256
+	    ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
+	    : EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)RSA_BITS_MIN);
+	BIO *bio = private == NULL ? NULL : BIO_new(BIO_s_secmem());
+	char *text, *copy = NULL;
+	long size;
+
+	if (bio != NULL && PEM_write_bio_PrivateKey(bio, private, NULL, NULL, 0, NULL, NULL) == 1 &&
+	    (size = BIO_get_mem_data(bio, &text)) > 0) {
+		*length = (size_t)size;
+		copy = OPENSSL_memdup(text, *length);
+	}
+	BIO_free(bio);
+	EVP_PKEY_free(private);
+	ERR_clear_error();
+	return copy;
 }
 
 /* Signing */
@@ -353,14 +433,9 @@ const char *
 keys_sign(
     struct keys *keys, const struct ipc_sign *sign, uint8_t *signature, size_t *signature_length)
 {
-	struct key *key;
+	struct key *key = find_by_id(keys, sign->kind, sign->key);
 	bool done;
 
-	LIST_FOREACH(key, &keys->list, link)
-	{
-		if (key->kind == sign->kind && memcmp(key->id, sign->key, sizeof(key->id)) == 0)
-			break;
-	}
 	if (key == NULL)
 		return "no such key";
 	if (!is_for(key->private, sign->algorithm))

@@ -20,8 +20,8 @@ void keys_free(struct keys *);
 
 /*
  * Takes the key in `text`, in PEM: RSA of 2048 to 8192 bits, EC on P-256, P-384 or P-521, or
- * Ed25519. For KEEPER_TLS its certificate stands behind it, and must be of that key. Fills in `id`,
- * or says why not.
+ * Ed25519. For KEEPER_TLS its certificate stands behind it, and must be of that key; for KEEPER_DKIM
+ * EC is none. Fills in `id`, or says why not.
  */
 bool keys_take(struct keys *, const struct ipc_key *, const uint8_t *text,
     uint8_t id[KEEPER_ID_SIZE], char *why, size_t size);
@@ -30,6 +30,13 @@ bool keys_take(struct keys *, const struct ipc_key *, const uint8_t *text,
 void keys_retire(
     struct keys *, enum keeper_kind, bool (*is_named)(const char *name, void *arg), void *arg);
 size_t keys_count(const struct keys *);
+/* Forgets the kind's keys of that name at once. */
+void keys_forget(struct keys *, const struct ipc_forget *);
+/* Fills in what is told of a key for DKIM besides its id, which is there. */
+bool keys_describe(const struct keys *, struct ipc_key_taken *);
+/* A new private key in PEM (PKCS #8), in memory that the caller wipes and frees with
+ * OPENSSL_clear_free(); NULL when it can't be made. */
+char *keys_generate(enum dkim_algorithm, size_t *length);
 
 /* Signs into `signature`, of KEEPER_SIGNATURE_MAX bytes. NULL, or words why not. */
 const char *keys_sign(

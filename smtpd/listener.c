@@ -278,6 +278,8 @@ take_other(struct channel *channel, struct imsg *imsg)
 	struct buf_reader reader;
 
 	(void)channel;
+	if (imsg->type == SUPERVISOR_CHILD_DKIM_KEYS)
+		return imsg->fd != -1 && dkim_keys_take(&listener.service.dkim, imsg->fd);
 	if (imsg->type == SUPERVISOR_CHILD_CERTIFICATE ||
 	    imsg->type == SUPERVISOR_CHILD_AUTHORITIES)
 		return take_certificate(imsg);
@@ -468,6 +470,7 @@ main(int argc, char **argv)
 	listener.keeper = keeper_client_new(listener.base, KEEPER_MS);
 	keeper_provider_start(listener.keeper);
 	service_init(&listener.service, listener.base);
+	listener.service.keeper = listener.keeper;
 	listener.service.session_max = session_max();
 	listener.resume = evtimer_new(listener.base, on_resume, NULL);
 	listener.give_up = evtimer_new(listener.base, on_give_up, NULL);

@@ -22,11 +22,14 @@
 #include "common/buf.h"
 #include "common/ipc_listener_queue.h"
 #include "common/write.h"
+#include "smtpd/dkim.h"
 #include "smtpd/message.h"
 #include "smtpd/submission.h"
 
 #define HEAP_MAX (64 * 1024)  /* then a memfd */
 #define TEXT_MAX (512 * 1024) /* what one call can add, beyond HEAP_MAX */
+/* A header that is to be signed stays in memory until it is over. */
+#define SIGNED_HEADER_MAX (256 * 1024)
 
 enum text_state {
 	TEXT_LINE_START,      /* after CRLF, or at the very start */
@@ -66,6 +69,10 @@ struct message {
 	int fd;                        /* memfd or spool file; -1 */
 	bool in_file;
 	uint64_t written; /* to fd */
+
+	struct dkim *signer;  /* owned; NULL: it isn't to be signed */
+	bool header_is_whole; /* in the heap, and to be signed when it is over */
+	size_t header_start;  /* in the heap */
 
 	bool refused;
 	struct reply refusal;
@@ -111,6 +118,7 @@ message_free(struct message *message)
 		return;
 	drop(message);
 	submission_free(message->submission);
+	dkim_free(message->signer);
 	free(message);
 }
 
@@ -186,6 +194,8 @@ store(struct message *message, const void *data, size_t length)
 {
 	if (message->refused)
 		return;
+	if (message->signer != NULL && !message->header_is_whole)
+		dkim_feed(message->signer, data, length);
 	buf_add(&message->heap, data, length);
 	if (!buf_ok(&message->heap)) {
 		refuse_storage(message);
@@ -196,7 +206,8 @@ store(struct message *message, const void *data, size_t length)
 		message->memory_bytes += length;
 		*message->limits.memory += length;
 	}
-	if (message->heap.length >= HEAP_MAX && !message_needs_file(message))
+	if (message->heap.length >= HEAP_MAX && !message->header_is_whole &&
+	    !message_needs_file(message))
 		(void)write_out(message); /* a failure is a fault already */
 }
 
@@ -213,12 +224,118 @@ message_submit(struct message *message, const struct submission_options *options
 	return message->submission != NULL;
 }
 
+/* Signing: a signature goes in front of a text that it covers. How long it will be is known once the
+ * header is, which is all in memory then; so much room is made for it there, and filled in at the
+ * end, wherever the text is by then. */
+
+void
+message_sign(struct message *message, struct dkim *signer)
+{
+	message->signer = signer;
+	message->header_is_whole = true;
+}
+
+static void
+leave_room(struct message *message, size_t length)
+{
+	struct buf *heap = &message->heap;
+
+	if (!buf_reserve(heap, length)) {
+		refuse_storage(message);
+		return;
+	}
+	memmove(heap->data + length, heap->data, heap->length);
+	memset(heap->data, ' ', length);
+	heap->length += length;
+	message->stored_bytes += length;
+	message->memory_bytes += length;
+	*message->limits.memory += length;
+}
+
+/* Without a key, or with a fault, there is nothing to sign. */
+static bool
+take_verdict(struct message *message, enum dkim_verdict verdict)
+{
+	switch (verdict) {
+	case DKIM_SIGNS:
+		return true;
+	case DKIM_NO_KEY:
+		break;
+	case DKIM_TOO_MANY:
+		refuse(message, 550, "5.6.0", "too many header fields to sign them");
+		break;
+	case DKIM_FAILED:
+		refuse_storage(message);
+		break;
+	}
+	dkim_free(message->signer);
+	message->signer = NULL;
+	return false;
+}
+
+/* The header is over, with an empty line unless the text is; behind that line there may be a first
+ * piece of the body. */
+static void
+sign_header(struct message *message)
+{
+	const char *header, *end;
+	size_t length;
+
+	if (!message->header_is_whole || message->refused)
+		return;
+	message->header_is_whole = false;
+	header = (const char *)message->heap.data + message->header_start;
+	length = message->heap.length - message->header_start;
+	end = memmem(header, length, "\r\n\r\n", 4);
+	if (!take_verdict(message,
+	        dkim_header(
+	            message->signer, header, end == NULL ? length : (size_t)(end - header) + 2)))
+		return;
+	if (end != NULL)
+		dkim_feed(message->signer, end + 4, length - (size_t)(end + 4 - header));
+	leave_room(message, dkim_fields_length(message->signer));
+}
+
+struct dkim *
+message_signer(const struct message *message)
+{
+	return message->refused ? NULL : message->signer;
+}
+
+void
+message_set_signature(struct message *message)
+{
+	const char *fields = dkim_fields(message->signer);
+	size_t length = dkim_fields_length(message->signer), done = 0;
+	ssize_t count;
+
+	if (message->refused)
+		return;
+	if (fields == NULL) {
+		refuse_storage(message);
+		return;
+	}
+	if (message->written == 0)
+		memcpy(message->heap.data, fields, length);
+	while (message->written > 0 && done < length) {
+		count = pwrite(message->fd, fields + done, length - done, (off_t)done);
+		if (count == -1 && errno == EINTR)
+			continue;
+		if (count <= 0) {
+			refuse_storage(message);
+			return;
+		}
+		done += (size_t)count;
+	}
+}
+
 /* The header of a submitted message is over when submission.c says so. */
 static void
 end_submission(struct message *message)
 {
 	submission_free(message->submission);
 	message->submission = NULL;
+	sign_header(message);
 }
 
 /* The text ended within its header. */
@@ -235,6 +352,7 @@ void
 message_add_prefix(struct message *message, const char *fields)
 {
 	store(message, fields, strlen(fields));
+	message->header_start = message->heap.length;
 }
 
 /* Looks at a header line's bytes up to its colon: is it a field, and is it Received? */
@@ -301,11 +419,14 @@ look_at_field(struct message *message, const char *data, size_t length)
 static void
 check_header(struct message *message)
 {
+	uint32_t most = message->limits.header_size;
+
+	if (message->header_is_whole && most > SIGNED_HEADER_MAX)
+		most = SIGNED_HEADER_MAX;
 	if (message->received_fields > message->limits.received)
 		refuse(message, 554, "5.4.6", "too many Received fields, this is a mail loop");
-	else if (message->header_bytes > message->limits.header_size)
-		refuse(message, 552, "5.3.4", "message header exceeds %u bytes",
-		    message->limits.header_size);
+	else if (message->header_bytes > most)
+		refuse(message, 552, "5.3.4", "message header exceeds %u bytes", most);
 }
 
 /* Bytes of a line, without its end. */
@@ -529,7 +650,7 @@ message_finish(struct message *message)
 bool
 message_needs_file(const struct message *message)
 {
-	if (message->refused || message->in_file)
+	if (message->refused || message->in_file || message->header_is_whole)
 		return false;
 	return message->stored_bytes > IPC_MEMFD_MAX ||
 	    (message->stored_bytes > HEAP_MAX && *message->limits.memory > MESSAGE_MEMORY_MAX);

@@ -39,12 +39,24 @@ enum message_form {
 struct message *message_new(const struct message_limits *, enum message_form);
 void message_free(struct message *);
 
+struct dkim;
 struct submission_options;
 /* The header is put right as a user's (submission.h); before any text. False without memory. */
 bool message_submit(struct message *, const struct submission_options *)
     __attribute__((warn_unused_result));
 /* Puts our own header fields in front; before any text. */
 void message_add_prefix(struct message *, const char *fields);
+/*
+ * The text is to be signed as message_submit(), which comes before, puts it right, if there is a key
+ * for it; before any text. The signer is owned from here on. When the text is over message_signer()
+ * says whether it is, and message_set_signature() must come before the message is taken: the
+ * signer's fields go in front of all.
+ */
+void message_sign(struct message *, struct dkim *);
+/* NULL when the text isn't to be signed. */
+struct dkim *message_signer(const struct message *);
+/* Puts dkim_fields() where room was left for them. A failure is a fault. */
+void message_set_signature(struct message *);
 /*
  * Takes the next bytes of the text. Returns how many it took: all, or for MESSAGE_DATA those up to
  * the end of the text, when `*ended` becomes true. Not to be called while message_needs_file().

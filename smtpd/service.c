@@ -70,6 +70,7 @@ service_free(struct service *service)
 {
 	service_abort(service);
 	upstream_free(service->upstream);
+	dkim_keys_clear(&service->dkim);
 	crowd_free(service->crowd);
 	free(service->buffer);
 }

@@ -221,6 +221,7 @@ wants_input(const struct session *s)
 	case SESSION_RCPT_WAIT:
 	case SESSION_PENALTY:
 	case SESSION_FILE_WAIT:
+	case SESSION_SIGN_WAIT:
 	case SESSION_COMMIT_WAIT:
 	case SESSION_CLOSING:
 	case SESSION_DEAD:
@@ -236,6 +237,7 @@ session_drop_mail(struct session *s)
 {
 	if (s->mail == NULL)
 		return;
+	session_forget_signing(s);
 	upstream_return_id(s->service->upstream, s->mail);
 	mail_free(s->mail);
 	s->mail = NULL;
@@ -347,6 +349,7 @@ session_settle(struct session *s)
 	case SESSION_SKIP_CHUNK:
 	case SESSION_PENALTY:
 	case SESSION_FILE_WAIT:
+	case SESSION_SIGN_WAIT:
 	case SESSION_COMMIT_WAIT:
 	case SESSION_CLOSING:
 	case SESSION_LINGER:
@@ -478,6 +481,7 @@ run_once(struct session *s, const char *data, size_t length)
 	case SESSION_RCPT_WAIT:
 	case SESSION_PENALTY:
 	case SESSION_FILE_WAIT:
+	case SESSION_SIGN_WAIT:
 	case SESSION_COMMIT_WAIT:
 	case SESSION_CLOSING:
 	case SESSION_DEAD:
@@ -565,6 +569,7 @@ end_by_timeout(struct session *s, const char *text)
 	case SESSION_RCPT_WAIT:
 	case SESSION_PENALTY:
 	case SESSION_FILE_WAIT:
+	case SESSION_SIGN_WAIT:
 	case SESSION_COMMIT_WAIT:
 	case SESSION_DEAD:
 		break; /* others have time limits of their own */

@@ -17,9 +17,11 @@
 #include "common/config.h"
 #include "common/envelope.h"
 #include "smtpd/crowd.h"
+#include "smtpd/dkim_keys.h"
 #include "smtpd/upstream.h"
 
 struct event_base;
+struct keeper_client;
 struct session;
 struct tls_contexts;
 struct timeval;
@@ -42,6 +44,8 @@ void settings_release(struct settings *);
 struct service {
 	struct event_base *base;
 	struct upstream *upstream;
+	struct keeper_client *keeper; /* not owned */
+	struct dkim_keys dkim;        /* sign what users send */
 	struct crowd *crowd;
 	LIST_HEAD(session_list, session) sessions;
 	size_t session_count;
@@ -56,7 +60,7 @@ struct service {
 	char *buffer;         /* SERVICE_KEEP_MAX + SERVICE_READ_MAX bytes */
 };
 
-/* Makes the upstream too; the crowd is the caller's to set before the first session. */
+/* Makes the upstream too; the crowd and the keeper's client are the caller's to set before the first session. */
 void service_init(struct service *, struct event_base *);
 void service_free(struct service *);
 

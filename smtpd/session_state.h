@@ -1,7 +1,8 @@
 /*
  * A session's inside, for the files that make it: session.c (bytes in and out, and the end),
  * session_begin.c (who may enter, PROXY header, greeting), session_tls.c (encryption),
- * session_command.c (commands up to RCPT), session_auth.c (logins) and session_text.c (DATA, BDAT, the commit).
+ * session_command.c (commands up to RCPT), session_auth.c (logins), session_text.c (DATA, BDAT, the
+ * commit) and session_sign.c (DKIM).
  */
 #ifndef SMTPD_SESSION_STATE_H
 #define SMTPD_SESSION_STATE_H
@@ -30,6 +31,7 @@ enum session_state {
 	SESSION_CHUNK,       /* after BDAT */
 	SESSION_SKIP_CHUNK,  /* after a BDAT that failed: read and dropped */
 	SESSION_FILE_WAIT,   /* for a spool file from the queue */
+	SESSION_SIGN_WAIT,   /* for the keeper's signatures on it */
 	SESSION_COMMIT_WAIT, /* for the queue to have it on stable storage */
 	SESSION_CLOSING,     /* the last reply is on its way */
 	SESSION_LINGER,      /* it is sent; what the client still sends is dropped */
@@ -69,6 +71,7 @@ struct session {
 	uint32_t queue_request; /* a spool file, or the commit */
 	uint32_t auth_login;    /* its first request names it */
 	uint32_t auth_request;
+	struct session_signing *signing; /* the keeper is asked; owned, NULL otherwise */
 
 	struct buf input; /* not yet processed */
 	size_t input_start;
@@ -197,5 +200,16 @@ void session_begin_chunk(struct session *, const struct command *);
 size_t session_take_text(struct session *, const char *, size_t);
 void session_file_answered(void *, int fd, const struct reply *);
 void session_commit_answered(void *, const struct reply *);
+/* The signatures are there, or the message is refused. */
+void session_signed(struct session *);
+
+/* session_sign.c */
+
+/* Has the text signed if there is a key for it: before any of it comes. */
+void session_prepare_signing(struct session *);
+/* The text is over. True when the keeper is asked: session_signed() will be called, later. */
+bool session_begin_signing(struct session *) __attribute__((warn_unused_result));
+/* What the keeper was asked is not wanted any more. */
+void session_forget_signing(struct session *);
 
 #endif

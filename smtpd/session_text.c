@@ -133,6 +133,8 @@ begin_message(struct session *s, enum message_form form, struct reply *reply)
 	else
 		message_refuse(s->mail->message, reply);
 	buf_free(&fields);
+	if (is_submission(s))
+		session_prepare_signing(s);
 	return true;
 }
 
@@ -278,7 +280,7 @@ fill_transaction(const struct session *s, struct transaction *transaction)
 }
 
 static void
-commit(struct session *s)
+commit_signed(struct session *s)
 {
 	struct transaction transaction;
 	struct reply reply;
@@ -299,6 +301,22 @@ commit(struct session *s)
 	}
 	s->mail->committing = true;
 	s->state = SESSION_COMMIT_WAIT;
+}
+
+static void
+commit(struct session *s)
+{
+	if (session_begin_signing(s))
+		s->state = SESSION_SIGN_WAIT;
+	else
+		commit_signed(s);
+}
+
+void
+session_signed(struct session *s)
+{
+	commit_signed(s);
+	session_resume(s);
 }
 
 void

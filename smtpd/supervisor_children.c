@@ -224,6 +224,11 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 		return slot->program == PROGRAM_QUEUE && mda_start(supervisor, channel, imsg);
 	case KEEPER_SUPERVISOR_KEY_TAKEN:
 		return slot->program == PROGRAM_KEEPER && keys_taken(supervisor, imsg);
+	case KEEPER_SUPERVISOR_GENERATED:
+		return slot->program == PROGRAM_KEEPER && dkim_generated(supervisor, imsg);
+	case CONTROL_SUPERVISOR_DKIM:
+		return slot->program == PROGRAM_CONTROL &&
+		    dkim_requested(supervisor, channel, imsg);
 	case CONTROL_SUPERVISOR_REQUEST:
 		return slot->program == PROGRAM_CONTROL &&
 		    control_request(supervisor, channel, imsg);
@@ -245,6 +250,10 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case SUPERVISOR_CHILD_AUTHORITIES:
 	case SUPERVISOR_CHILD_TICKET_KEYS:
 	case SUPERVISOR_KEEPER_KEY:
+	case SUPERVISOR_CHILD_DKIM_KEYS:
+	case SUPERVISOR_KEEPER_GENERATE:
+	case SUPERVISOR_KEEPER_FORGET:
+	case SUPERVISOR_CONTROL_LINE:
 		break;
 	}
 	return false;
@@ -345,6 +354,7 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 	log_end(&line);
 	if (slot->program == PROGRAM_KEEPER)
 		keys_give_up_check(supervisor, "the keeper ended while it checked the keys");
+	dkim_child_ended(supervisor, slot->program);
 	/* The next one numbers its requests anew. */
 	if (slot->program == PROGRAM_CONTROL)
 		supervisor->reload.has_caller = false;

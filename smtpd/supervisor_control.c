@@ -166,6 +166,7 @@ on_keys_checked(struct supervisor *supervisor, struct tls_set *keys, const char 
 		fatalx("no timer");
 	children_configure(supervisor);
 	mda_configure_all(supervisor);
+	dkim_read_again(supervisor);
 }
 
 void

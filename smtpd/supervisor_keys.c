@@ -247,6 +247,8 @@ keys_taken(struct supervisor *supervisor, const struct imsg *imsg)
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_key_taken_decode(&reader, &taken) || imsg->fd != -1)
 		return false;
+	if (dkim_key_taken(supervisor, imsg->id, &taken))
+		return true;
 	if (change->set != NULL && imsg->id - change->first_id < change->set->pair_count)
 		check_answered(supervisor, imsg->id - change->first_id, &taken);
 	else if (imsg->id - supervisor->first_key < supervisor->tls->pair_count)

@@ -325,12 +325,14 @@ supervisor_run(struct supervisor *supervisor)
 	raise_descriptors();
 	add_events(supervisor);
 	keys_begin(supervisor);
+	dkim_begin(supervisor);
 	children_init(supervisor);
 	children_start(supervisor);
 	if (supervisor->state != SUPERVISOR_STOPPED && event_base_dispatch(supervisor->base) == -1)
 		fatalx("the event loop has failed");
 	children_free(supervisor);
 	keys_end(supervisor);
+	dkim_end(supervisor);
 	free_events(supervisor);
 	event_base_free(supervisor->base);
 	log_info("stopped");

@@ -223,7 +223,7 @@ send_begin(struct child_slot *slot)
 
 	slot->begun_ms = clock_monotonic_ms();
 	if (slot->program == PROGRAM_LISTENER) {
-		has_all = certificates_send_all(slot);
+		has_all = certificates_send_all(slot) && dkim_send_list(slot);
 		for (i = 0; i < supervisor->sockets.count && has_all; i++)
 			has_all = send_listen(
 			    slot->channel, (uint32_t)i, supervisor->sockets.sockets[i].fd);
@@ -356,7 +356,7 @@ start_connected(struct child_slot *slot)
 		send_log(supervisor, slot->channel, false);
 	has_all = has_all && send_stats(slot);
 	if (slot->program == PROGRAM_KEEPER)
-		has_all = has_all && keys_send_all(slot);
+		has_all = has_all && keys_send_all(slot) && dkim_send_keys(slot);
 	for (i = 0; i < supervisor->child_count && has_all; i++)
 		if (slot_is_running(&supervisor->children[i]) &&
 		    do_talk(slot->program, supervisor->children[i].program))

@@ -7,6 +7,7 @@
  *	supervisor_mda.c       mda processes, for the queue
  *	supervisor_control.c   what `control` asks for, and reload
  *	supervisor_keys.c      keys, certificates and tickets: handed out, watched, replaced
+ *	supervisor_dkim.c      DKIM keys: handed out, made, rotated
  */
 #ifndef SMTPD_SUPERVISOR_STATE_H
 #define SMTPD_SUPERVISOR_STATE_H
@@ -27,6 +28,7 @@
 #include "smtpd/supervisor_spawn.h"
 #include "smtpd/supervisor_tls.h"
 
+struct dkim_store;
 struct event;
 struct event_base;
 
@@ -135,6 +137,7 @@ struct supervisor {
 	uint32_t key_requests; /* the id of the last */
 	uint32_t first_key;    /* id of the first of `tls`, as sent to the keeper that runs */
 	struct ipc_ticket_keys tickets;
+	struct dkim_store *dkim;
 	struct event *watch_files;
 	struct event *replace_tickets;
 	TAILQ_HEAD(mda_list, mda) mdas;
@@ -236,6 +239,26 @@ void keys_check(struct supervisor *, struct tls_set *, bool lenient,
 bool keys_taken(struct supervisor *, const struct imsg *) __attribute__((warn_unused_result));
 /* What the keeper was asked about, if anything, is answered by these words. */
 void keys_give_up_check(struct supervisor *, const char *why);
+
+/* supervisor_dkim.c */
+
+/* Reads the keys' files. */
+void dkim_begin(struct supervisor *);
+void dkim_end(struct supervisor *);
+/* All keys, to the keeper. False without descriptors. */
+bool dkim_send_keys(struct child_slot *keeper) __attribute__((warn_unused_result));
+/* Those that sign, to a listener. */
+bool dkim_send_list(struct child_slot *listener) __attribute__((warn_unused_result));
+/* Reads the files again and hands out what is there. */
+void dkim_read_again(struct supervisor *);
+/* The keeper's answer about a key. False when it isn't one about these. */
+bool dkim_key_taken(struct supervisor *, uint32_t id, const struct ipc_key_taken *);
+/* KEEPER_SUPERVISOR_GENERATED and CONTROL_SUPERVISOR_DKIM. False when the frame isn't allowed. */
+bool dkim_generated(struct supervisor *, const struct imsg *) __attribute__((warn_unused_result));
+bool dkim_requested(struct supervisor *, struct channel *control, const struct imsg *)
+    __attribute__((warn_unused_result));
+/* A child of that program has ended. */
+void dkim_child_ended(struct supervisor *, enum program);
 
 /* supervisor_run.c */
 

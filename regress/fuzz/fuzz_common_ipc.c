@@ -72,6 +72,10 @@ AGAIN(ipc_certificate, struct ipc_certificate)
 AGAIN(ipc_ticket_keys, struct ipc_ticket_keys)
 AGAIN(ipc_key, struct ipc_key)
 AGAIN(ipc_key_taken, struct ipc_key_taken)
+AGAIN(ipc_generate, struct ipc_generate)
+AGAIN(ipc_forget, struct ipc_forget)
+AGAIN(ipc_dkim_key, struct ipc_dkim_key)
+AGAIN(ipc_dkim, struct ipc_dkim)
 AGAIN(transaction, struct transaction)
 AGAIN(envelope, struct envelope)
 AGAIN(reply, struct reply)
@@ -148,6 +152,10 @@ static const again_fn decoders[] = {
 	ipc_destination_again,
 	ipc_relay_lookup_again,
 	ipc_relay_found_again,
+	ipc_generate_again,
+	ipc_forget_again,
+	ipc_dkim_key_again,
+	ipc_dkim_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 

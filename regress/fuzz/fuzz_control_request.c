@@ -29,6 +29,7 @@ check_payload(const struct control_order *order)
 	struct ipc_pause pause;
 	struct ipc_account account;
 	struct ipc_control control;
+	struct ipc_dkim dkim;
 
 	buf_reader_init(&reader, order->payload.data, order->payload.length);
 	switch (order->type) {
@@ -54,6 +55,9 @@ check_payload(const struct control_order *order)
 		break;
 	case CONTROL_SUPERVISOR:
 		check(ipc_control_decode(&reader, &control) && control.caller_uid == CALLER);
+		break;
+	case CONTROL_DKIM:
+		check(ipc_dkim_decode(&reader, &dkim) && dkim.caller_uid == CALLER);
 		break;
 	case CONTROL_STATS:
 	case CONTROL_STATUS:

@@ -181,6 +181,74 @@ what_is_no_good_key_is_refused_with_words(void **state)
 	free_pair(&other);
 }
 
+/* As the supervisor does with what the keeper made. */
+static bool
+give_dkim_key(const char *name, const char *text, size_t length, struct ipc_key_taken *taken)
+{
+	struct ipc_key request = { .kind = KEEPER_DKIM, .key_length = (uint32_t)length };
+
+	memset(taken, 0, sizeof(*taken));
+	strlcpy(request.name, name, sizeof(request.name));
+	return keys_take(test_keeper.keys, &request, (const uint8_t *)text, taken->key,
+	           taken->words, sizeof(taken->words)) &&
+	    keys_describe(test_keeper.keys, taken);
+}
+
+static void
+keys_for_dkim_are_made_and_sign_nothing_else(void **state)
+{
+	static const enum keeper_algorithm algorithms[DKIM_ALGORITHM_COUNT] = {
+		[DKIM_RSA_SHA256] = KEEPER_RSA_PKCS1_SHA256,
+		[DKIM_ED25519_SHA256] = KEEPER_ED25519,
+	};
+	struct ipc_forget forget = { .kind = KEEPER_TLS, .name = "a.test.s" };
+	uint8_t signature[KEEPER_SIGNATURE_MAX];
+	struct ipc_key_taken taken;
+	struct ipc_sign request;
+	size_t length;
+	char *text;
+	int i;
+
+	(void)state;
+	for (i = 0; i < DKIM_ALGORITHM_COUNT; i++) {
+		text = keys_generate((enum dkim_algorithm)i, &length);
+		assert_int_equal(strncmp(text, "-----BEGIN PRIVATE KEY-----", 27), 0);
+		assert_true(give_dkim_key("a.test.s", text, length, &taken));
+		OPENSSL_clear_free(text, length);
+		assert_int_equal(taken.algorithm, i);
+		assert_int_equal(taken.signature_length, i == DKIM_RSA_SHA256 ? 256 : 64);
+		assert_int_equal(taken.public_length, i == DKIM_RSA_SHA256 ? 294 : 32);
+		request = (struct ipc_sign){ .kind = KEEPER_DKIM,
+			.algorithm = algorithms[i],
+			.data = digest,
+			.length = 32 };
+		memcpy(request.key, taken.key, sizeof(request.key));
+		assert_null(keys_sign(test_keeper.keys, &request, signature, &length));
+		assert_int_equal(length, taken.signature_length);
+		request.kind = KEEPER_TLS;
+		assert_non_null(keys_sign(test_keeper.keys, &request, signature, &length));
+	}
+	request.kind = KEEPER_DKIM;
+	keys_forget(test_keeper.keys, &forget);
+	assert_null(keys_sign(test_keeper.keys, &request, signature, &length));
+	forget.kind = KEEPER_DKIM;
+	keys_forget(test_keeper.keys, &forget);
+	assert_non_null(keys_sign(test_keeper.keys, &request, signature, &length));
+	assert_int_equal(keys_count(test_keeper.keys), 0);
+}
+
+static void
+a_curve_is_no_key_for_dkim(void **state)
+{
+	struct pair pair = make_pair("ec", "DNS:a.test", NULL);
+	struct ipc_key_taken taken;
+
+	(void)state;
+	assert_false(give_dkim_key("a.test.s", pair.key_text, strlen(pair.key_text), &taken));
+	assert_non_null(strstr(taken.words, "neither RSA nor Ed25519"));
+	free_pair(&pair);
+}
+
 static void
 a_replaced_key_signs_until_the_next_change(void **state)
 {
@@ -239,6 +307,8 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(each_kind_of_key_signs_what_it_can_and_nothing_else),
 		TEST(what_is_no_good_key_is_refused_with_words),
+		TEST(keys_for_dkim_are_made_and_sign_nothing_else),
+		TEST(a_curve_is_no_key_for_dkim),
 		TEST(a_replaced_key_signs_until_the_next_change),
 		TEST(a_key_of_no_pki_any_more_signs_until_the_next_config),
 	};
