@@ -150,8 +150,9 @@ warn_of_time(const char *name, const X509 *certificate)
 		return;
 	if (days < 0 || seconds < 0)
 		log_warning("the certificate of pki %s has expired: renew it", name);
-	else if (days < DAYS_LEFT_MIN)
-		log_warning("the certificate of pki %s expires within %d days", name, days + 1);
+	else if ((days += seconds > 0) <= DAYS_LEFT_MIN)
+		log_warning("the certificate of pki %s expires within %d day%s", name, days,
+		    days == 1 ? "" : "s");
 }
 
 static bool
