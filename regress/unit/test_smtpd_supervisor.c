@@ -119,6 +119,10 @@ act_on_nudge(void)
 		report(PROGRAM_LISTENER, 0);
 	if (is("judge control", PROGRAM_QUEUE))
 		report(PROGRAM_CONTROL, 0);
+	if (is("judge relay", PROGRAM_QUEUE))
+		report(PROGRAM_RELAY, 0);
+	if (is("relay judges", PROGRAM_RELAY))
+		report(PROGRAM_QUEUE, 0);
 	if (is("judge queue", PROGRAM_DIRECTORY))
 		report(PROGRAM_QUEUE, 0);
 	if (is("judge directory", PROGRAM_QUEUE))
@@ -652,6 +656,17 @@ control_is_restarted_when_the_queue_rejected_it_and_the_queue_lives_on(void **st
 }
 
 static void
+the_relay_is_restarted_when_the_queue_rejected_it(void **state)
+{
+	struct fixture *f = *state;
+
+	f->nudged = PROGRAM_QUEUE;
+	await(f, "relay start", 2);
+	await(f, "queue peer relay 0", 2);
+	assert_started_again(f, "judge relay", "relay");
+}
+
+static void
 the_queue_is_restarted_when_the_directory_rejected_it(void **state)
 {
 	struct fixture *f = *state;
@@ -684,6 +699,12 @@ static void
 control_can_not_have_the_queue_killed(void **state)
 {
 	assert_judge_restarted(*state, PROGRAM_CONTROL, "judge all");
+}
+
+static void
+the_relay_can_not_have_the_queue_killed(void **state)
+{
+	assert_judge_restarted(*state, PROGRAM_RELAY, "relay judges");
 }
 
 static void
@@ -862,6 +883,8 @@ main(int argc, char **argv)
 		WITH(the_queue_is_restarted_when_the_directory_rejected_it),
 		WITH(the_queue_can_not_have_the_directory_killed),
 		WITH(control_can_not_have_the_queue_killed),
+		WITH(the_relay_is_restarted_when_the_queue_rejected_it),
+		WITH(the_relay_can_not_have_the_queue_killed),
 		WITH(nobody_judges_its_like),
 		WITH(a_listener_that_there_is_not_can_not_be_rejected),
 		WITH(a_killed_child_is_started_again),
