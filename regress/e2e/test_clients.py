@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from postern import is_root
+from postern import free_port, is_root
 
 
 def run(*words, timeout=90):
@@ -75,7 +75,7 @@ def test_smtp_source_sends_to_many_recipients(postern, tool):
 
 @pytest.mark.root
 def test_a_configuration_of_opensmtpd_runs_as_it_is(make_postern):
-    """Virtual users, a userbase, a relay rule; the mail to relay waits in the queue."""
+    """Virtual users, a userbase, a relay rule whose host is down."""
     def config(instance):
         base = instance.base
         users = [f"u{number}" for number in range(1, 4)] + ["u"]
@@ -92,7 +92,7 @@ def test_a_configuration_of_opensmtpd_runs_as_it_is(make_postern):
             smtp limit max-mails 10000000
             listen on 127.0.0.1 port @PORT@ hostname mx.example.test
             action "in" maildir "{base}/vmail/%{{dest.user:lowercase}}" virtual <vusers> userbase <vbase>
-            action "out" relay
+            action "out" relay host "smtp://127.0.0.1:{free_port()}"
             match from any for domain "example.test" action "in"
             match from any for domain "remote.test" action "out"
             """)
