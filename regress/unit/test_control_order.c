@@ -231,6 +231,38 @@ test_answers_unknown_types_and_bad_payloads_are_no_requests(void **state)
 	assert_false(decode(CONTROL_STATUS));
 }
 
+static void
+test_dkim_is_passed_on_with_the_callers_real_uid(void **state)
+{
+	struct ipc_dkim dkim = { .verb = DKIM_ADD,
+		.caller_uid = 1,
+		.domain = "example.org",
+		.selector = "s1",
+		.has_algorithm = true,
+		.algorithm = DKIM_ED25519_SHA256 };
+	struct buf_reader reader;
+
+	(void)state;
+	ipc_dkim_encode(&buf, &dkim);
+	assert_true(decode(CONTROL_DKIM));
+	assert_int_equal(order.peer, CONTROL_PEER_SUPERVISOR);
+	assert_true(order.logged);
+	assert_string_equal(order.verb, "dkim add");
+	assert_string_equal(order.arguments, "example.org s1 ed25519");
+	buf_reader_init(&reader, order.payload.data, order.payload.length);
+	assert_true(ipc_dkim_decode(&reader, &dkim));
+	assert_int_equal(dkim.caller_uid, CALLER);
+	control_order_free(&order);
+	strcpy(dkim.domain, "../etc");
+	buf_clear(&buf);
+	ipc_dkim_encode(&buf, &dkim);
+	assert_false(decode(CONTROL_DKIM));
+	dkim = (struct ipc_dkim){ .verb = DKIM_DELETE, .domain = "example.org" };
+	buf_clear(&buf);
+	ipc_dkim_encode(&buf, &dkim);
+	assert_false(decode(CONTROL_DKIM));
+}
+
 int
 main(void)
 {
@@ -239,6 +271,8 @@ main(void)
 		cmocka_unit_test(test_without_root_its_own_user_may_too),
 		cmocka_unit_test_setup_teardown(
 		    test_an_act_is_passed_on_with_the_callers_real_uid, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_dkim_is_passed_on_with_the_callers_real_uid, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_a_listing_begins_at_the_beginning_in_portions, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(

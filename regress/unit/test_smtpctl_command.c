@@ -293,6 +293,38 @@ test_too_many_words_are_refused(void **state)
 	assert_refused(text, "too many");
 }
 
+static void
+test_dkim_takes_a_domain_a_selector_and_an_algorithm(void **state)
+{
+	struct command command;
+
+	(void)state;
+	assert_true(parse("dkim add B\xc3\xbc"
+	                  "cher.Example ed25519",
+	    &command));
+	assert_int_equal(command.dkim.verb, DKIM_ADD);
+	assert_string_equal(command.dkim.domain, "xn--bcher-kva.example");
+	assert_string_equal(command.dkim.selector, "");
+	assert_true(command.dkim.has_algorithm);
+	assert_int_equal(command.dkim.algorithm, DKIM_ED25519_SHA256);
+	assert_true(parse("dkim add example.org s1 rsa", &command));
+	assert_string_equal(command.dkim.selector, "s1");
+	assert_int_equal(command.dkim.algorithm, DKIM_RSA_SHA256);
+	assert_true(parse("dkim add example.org s1", &command));
+	assert_false(command.dkim.has_algorithm);
+	assert_true(parse("dkim show example.org", &command));
+	assert_true(parse("dkim list", &command));
+	assert_refused("dkim add", "missing");
+	assert_refused("dkim add example.org s1 dsa", "not an algorithm");
+	assert_refused("dkim add example.org s1 rsa x", "too many");
+	assert_refused("dkim add example.org S1", "not a selector");
+	assert_refused("dkim add example.org a.b", "not a selector");
+	assert_refused("dkim add [192.0.2.1]", "not a domain");
+	assert_refused("dkim add ../x", "not a domain");
+	assert_refused("dkim del example.org", "missing");
+	assert_refused("dkim activate example.org", "missing");
+}
+
 int
 main(void)
 {
@@ -308,6 +340,7 @@ main(void)
 		cmocka_unit_test(test_account_commands_take_their_words),
 		cmocka_unit_test(test_a_quota_is_a_size_and_a_number),
 		cmocka_unit_test(test_monitor_takes_a_number_of_lines),
+		cmocka_unit_test(test_dkim_takes_a_domain_a_selector_and_an_algorithm),
 		cmocka_unit_test(test_too_many_words_are_refused),
 	};
 

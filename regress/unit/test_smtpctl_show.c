@@ -3,12 +3,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "smtpctl/show_account.h"
+#include "smtpctl/show_dkim.h"
 #include "smtpctl/show_queue.h"
 #include "smtpctl/show_relays.h"
 #include "smtpctl/show_stats.h"
@@ -461,6 +463,48 @@ test_monitor_shows_gauges_and_growth(void **state)
 	assert_non_null(strstr(shown(), "{\"client_current\":5,\"client_connected\":0,"));
 }
 
+static bool
+show_key(enum output_format format, bool as_row, const char *text)
+{
+	char line[1000];
+
+	strcpy(line, text);
+	output.format = format;
+	return show_dkim(&output, as_row, line);
+}
+
+static void
+test_keys_are_listed_and_their_records_are_a_zones(void **state)
+{
+	static const char key[] = "a.test\ts1\ted25519\tactive\tv=DKIM1; k=ed25519; p=AbC/+=";
+	char longer[700], expected[700];
+
+	(void)state;
+	assert_true(show_key(OUTPUT_LINES, true, key));
+	assert_string_equal(shown(), "a.test|s1|ed25519|active\n");
+	assert_true(show_key(OUTPUT_TABLE, true, key));
+	assert_string_equal(shown(), "s1               ed25519   active   a.test\n");
+	assert_true(show_key(OUTPUT_JSON, false, key));
+	assert_string_equal(shown(),
+	    "{\"domain\":\"a.test\",\"selector\":\"s1\",\"algorithm\":\"ed25519\","
+	    "\"state\":\"active\",\"record\":\"v=DKIM1; k=ed25519; p=AbC/+=\"}\n");
+	assert_true(show_key(OUTPUT_TABLE, false, key));
+	assert_string_equal(
+	    shown(), "s1._domainkey.a.test. IN TXT ( \"v=DKIM1; k=ed25519; p=AbC/+=\" )\n");
+	assert_true(show_key(OUTPUT_LINES, false, "a.test\ts1\t-\tunusable\t"));
+	assert_string_equal(shown(), "; s1 of a.test is unusable\n");
+	(void)snprintf(longer, sizeof(longer), "a.test\ts1\trsa\tinactive\t%0300d", 0);
+	(void)snprintf(expected, sizeof(expected),
+	    "; not active: smtpctl dkim activate a.test s1\n"
+	    "s1._domainkey.a.test. IN TXT ( \"%0250d\"\n\t\"%050d\" )\n",
+	    0, 0);
+	assert_true(show_key(OUTPUT_LINES, false, longer));
+	assert_string_equal(shown(), expected);
+	assert_false(show_key(OUTPUT_LINES, false, "a.test\ts1\trsa\tactive"));
+	assert_false(show_key(OUTPUT_LINES, false, "a.test\ts1\trsa\tactive\tx\ty"));
+	assert_false(show_key(OUTPUT_LINES, false, "a.test\ts1\trsa\tactive\tx\"\ny"));
+}
+
 int
 main(void)
 {
@@ -483,6 +527,8 @@ main(void)
 		    test_users_are_listed_in_three_forms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_aliases_and_domains_are_listed_in_three_forms, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_keys_are_listed_and_their_records_are_a_zones, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_counters_are_sorted_and_have_both_uptimes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
