@@ -36,6 +36,8 @@
 #define TARGETS_MAX  1000 /* of a DSN: it is one record */
 #define ODD_MAX      5    /* answers of the directory that can't be understood */
 #define MEMBERS_MAX  1000 /* of one DSN; more make another */
+#define TOLD_COUNT   32   /* senders of whose held mail the postmaster was told last */
+#define TOLD_MS      (60 * 60 * 1000)
 
 struct bounces {
 	struct job *first;
@@ -43,6 +45,11 @@ struct bounces {
 	struct job *buckets[BUCKETS];
 	unsigned active;
 	struct event *timer;
+	struct {
+		char sender[ADDRESS_TEXT_MAX + 1];
+		int64_t told_ms;
+	} told[TOLD_COUNT];
+	unsigned told_next;
 };
 
 static void run_jobs(struct queue *);
@@ -57,6 +64,8 @@ kind_name(enum dsn_kind kind)
 		return "delayed";
 	case DSN_RELAYED:
 		return "relayed";
+	case DSN_HELD:
+		return "held";
 	case DSN_DELIVERED:
 		break;
 	}
@@ -291,6 +300,35 @@ bounce_warn(struct queue *queue, struct entry *entry, uint32_t warnings)
 	add_member(queue, entry, DSN_DELAYED, &member);
 }
 
+/* Not again within an hour; whoever comes to be the oldest of many is forgotten. */
+static bool
+was_told(struct bounces *bounces, const char *sender)
+{
+	int64_t now = clock_monotonic_ms();
+
+	for (size_t i = 0; i < TOLD_COUNT; i++) {
+		if (bounces->told[i].told_ms != 0 && now - bounces->told[i].told_ms < TOLD_MS &&
+		    strcmp(bounces->told[i].sender, sender) == 0)
+			return true;
+	}
+	strlcpy(bounces->told[bounces->told_next].sender, sender,
+	    sizeof(bounces->told[bounces->told_next].sender));
+	bounces->told[bounces->told_next].told_ms = now;
+	bounces->told_next = (bounces->told_next + 1) % TOLD_COUNT;
+	return false;
+}
+
+void
+bounce_held(struct queue *queue, struct entry *entry)
+{
+	struct member member = { .envelope_id = entry_id(entry) };
+	bool told = was_told(queue->bounces, entry_message(entry)->sender->text);
+
+	trace_considered(entry, DSN_HELD, told ? "it was told of this sender lately" : NULL);
+	if (!told)
+		add_member(queue, entry, DSN_HELD, &member);
+}
+
 void
 bounce_forget(struct queue *queue, struct entry *entry)
 {
@@ -405,7 +443,8 @@ log_sent(struct queue *queue, const struct job *job)
 	char to[ADDRESS_TEXT_MAX + 1];
 	struct log_line line;
 
-	log_begin(&line, LOG_LEVEL_INFO, job->to_postmaster ? "double-bounce" : "bounce-sent");
+	log_begin(&line, LOG_LEVEL_INFO,
+	    job->to_postmaster && job->kind != DSN_HELD ? "double-bounce" : "bounce-sent");
 	log_hex32(&line, "message", job->message_id);
 	log_hex32(&line, "bounce", job->dsn_id);
 	log_text(&line, "kind", kind_name(job->kind));
@@ -431,7 +470,7 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 	}
 	stats_add(STATS_BOUNCE, 1);
 	log_sent(queue, job);
-	for (i = job->member_count; i > 0 && job->kind != DSN_DELAYED;) {
+	for (i = job->member_count; i > 0 && !job_is_notice(job);) {
 		struct entry *entry =
 		    index_find_entry(queue->index, job->members[i - 1].envelope_id);
 
@@ -632,7 +671,9 @@ begin(struct queue *queue, struct job *job)
 	}
 	job->state = JOB_ASKING;
 	queue->bounces->active++;
-	if (address_is_null(&report.transaction.sender)) {
+	if (job->kind == DSN_HELD)
+		job->to_postmaster = true;
+	else if (address_is_null(&report.transaction.sender)) {
 		/* Mail without a sender that the postmaster himself doesn't get ends here: a
 		 * report of it would go the same way (RFC 5321 6.1, 4.5.5). */
 		if (report.failed_to_postmaster) {

@@ -23,6 +23,9 @@ bool bounce_succeeded(struct queue *, struct entry *, const struct reply *, cons
 void bounce_owed(struct queue *, struct entry *, const struct reply *, const char *host);
 /* `warnings` of the warn intervals have passed. */
 void bounce_warn(struct queue *, struct entry *, uint32_t warnings);
+/* Taken, and held for its user's hourly limit: the postmaster is told, once an hour of each sender.
+ */
+void bounce_held(struct queue *, struct entry *);
 /* The envelope goes away. */
 void bounce_forget(struct queue *, struct entry *);
 /* Sends what is being collected, now (at the end of the process). */

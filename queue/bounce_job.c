@@ -111,7 +111,7 @@ report_build(struct queue *queue, struct report *report, struct buf *text, bool 
 			continue;
 		recipient = &recipients[dsn.recipient_count++];
 		recipient->envelope = &report->envelopes[i];
-		if (job->kind != DSN_DELAYED) {
+		if (!job_is_notice(job)) {
 			recipient->reply = &job->members[i].reply;
 			recipient->host = job->members[i].host;
 		} else if (report->envelopes[i].last_reply.code != 0) {
@@ -119,13 +119,13 @@ report_build(struct queue *queue, struct report *report, struct buf *text, bool 
 			recipient->host = report->envelopes[i].last_host;
 		}
 	}
-	if (job->to_postmaster)
+	if (job->to_postmaster && job->kind != DSN_HELD)
 		dsn.dialogue = find_dialogue(queue, job);
 	length = mail_read(queue, message, returned, size);
 	snprintf(boundary, sizeof(boundary), "=_%08" PRIx32 "%08" PRIx32 "%08" PRIx32, arc4random(),
 	    arc4random(), arc4random());
 	dsn.to = &job->to;
-	dsn.is_double = job->to_postmaster;
+	dsn.is_double = job->to_postmaster && job->kind != DSN_HELD;
 	dsn.message_id = job->dsn_id;
 	dsn.now = clock_wall();
 	dsn.boundary = boundary;
@@ -188,7 +188,7 @@ report_encode_head(
 		envelope.expires = clock_wall() + queue->config->queue_ttl;
 		message_encode_envelope(head, &envelope, 0);
 	}
-	for (size_t i = 0; i < job->member_count && job->kind != DSN_DELAYED; i++) {
+	for (size_t i = 0; i < job->member_count && !job_is_notice(job); i++) {
 		struct entry *entry = index_find_entry(queue->index, job->members[i].envelope_id);
 
 		if (entry == NULL)

@@ -56,6 +56,13 @@ struct report {
 	struct address postmaster;
 };
 
+/* It tells of what isn't over: its envelopes live on. */
+static inline bool
+job_is_notice(const struct job *job)
+{
+	return job->kind == DSN_DELAYED || job->kind == DSN_HELD;
+}
+
 /* False when it can't be read, or nothing is left of it; unloaded in any case. */
 bool report_load(struct queue *, struct job *, struct report *);
 void report_unload(struct report *);

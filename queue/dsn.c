@@ -102,6 +102,13 @@ words_of(const struct dsn *dsn)
 		return "Your message was relayed to another mail system for the recipients below. "
 		       "It doesn't report on deliveries, so that you will hear no more of them "
 		       "unless they fail.";
+	case DSN_HELD:
+		return "A user has sent to more recipients within an hour than \"smtp limit "
+		       "user-mails-per-hour\" allows: the mail below waits, and so does what the "
+		       "user sends above the limit from now on. `smtpctl show queue state held` "
+		       "lists it, `smtpctl release` lets it go, and `smtpctl remove` drops it. If "
+		       "it "
+		       "isn't the user's own, the password is known to others: change it.";
 	}
 	return "";
 }
@@ -120,6 +127,8 @@ subject_of(const struct dsn *dsn)
 		return "Message delivered";
 	case DSN_RELAYED:
 		return "Message relayed";
+	case DSN_HELD:
+		return "Mail is held";
 	}
 	return "";
 }
@@ -251,15 +260,17 @@ action_of(enum dsn_kind kind)
 		return "delivered";
 	case DSN_RELAYED:
 		return "relayed";
+	case DSN_HELD:
+		break;
 	}
-	return "";
+	return "delayed";
 }
 
 /* RFC 3461 6.3 (g): 4.0.0 or 5.0.0 where nothing more is known. */
 static void
 add_status(struct buf *buf, const struct dsn *dsn, const struct reply *reply)
 {
-	static const char classes[] = "5422";
+	static const char classes[] = "54224";
 	char class = classes[dsn->kind];
 
 	/* The class must be that of the action (RFC 3464 2.3.4), whatever the answer said. */

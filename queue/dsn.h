@@ -20,6 +20,7 @@ enum dsn_kind {
 	DSN_DELAYED,
 	DSN_DELIVERED,
 	DSN_RELAYED, /* to a host that doesn't report itself (RFC 3461 5.2.2) */
+	DSN_HELD,    /* to the postmaster, about mail over a user's hourly limit */
 };
 
 struct dsn_recipient {

@@ -176,6 +176,8 @@ mail_schedule(struct queue *queue, struct message *message)
 	for (uint32_t i = 0; i < message->count; i++) {
 		struct entry *entry = &message->entries[i];
 
+		if (entry->state == ENTRY_HELD)
+			bounce_held(queue, entry);
 		if (entry->state != ENTRY_NEW)
 			continue;
 		if (entry->next_try <= retry_now())

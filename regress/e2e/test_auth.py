@@ -338,13 +338,16 @@ def test_an_hourly_limit_refuses(make_postern):
 
 
 def test_an_hourly_limit_holds_until_released(make_postern):
-    server = make_postern(listen=LISTEN, extra="smtp limit user-mails-per-hour 1 hold\n")
+    server = make_postern(listen=LISTEN, extra="smtp limit user-mails-per-hour 1 hold\npostmaster \"carol@example.test\"\n")
+    server.add_user("carol@example.test")
     with server.wire() as wire:
         wire.hello()
         wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 235)
         for number in range(3):
             submit(wire, f"Subject: {number}\r\n\r\n")
     server.wait_mail("bob@example.test")
+    (notice,) = server.wait_mail("carol@example.test")  # one for all of them
+    assert notice.message["Subject"] == "Mail is held" and b"smtpctl release" in notice.data
     wait_for(lambda: len(server.queue()) == 2)
     assert {envelope["state"] for envelope in server.queue()} == {"held"}
     server.restart()
@@ -355,6 +358,7 @@ def test_an_hourly_limit_holds_until_released(make_postern):
     assert {mail.message["Subject"] for mail in server.wait_mail("bob@example.test", count=3)} == {
         "0", "1", "2"}
     server.wait_queue_empty()
+    assert len(server.mails("carol@example.test")) == 1
 
 
 # Passwords as others keep them
