@@ -168,6 +168,7 @@ take_segment(struct journal *journal, enum journal_head which, bool may_use_rese
 	segment->live_bytes = 0;
 	segment->live_count = 0;
 	segment->need_count = 0;
+	segment->superseded = false;
 	segment->end = 0;
 	header = (struct segment_header){ SEGMENT_VERSION, segment->use, segment->key,
 		segment->size, journal->last_batch };
@@ -519,6 +520,13 @@ journal_drop(struct journal *journal, const struct location *location)
 
 	segment->live_bytes -= record_size(location->length);
 	segment->live_count--;
+}
+
+void
+journal_supersede(struct journal *journal, const struct location *location)
+{
+	journal->segments[location->slot]->superseded = true;
+	journal_drop(journal, location);
 }
 
 uint64_t

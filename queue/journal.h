@@ -67,6 +67,12 @@ struct journal_handler {
 	/* It stands elsewhere now; nowhere (offset 0) while the disk fails. */
 	void (*state_moved)(void *arg, uint64_t envelope_id, const struct location *from,
 	    const struct location *to);
+	/*
+	 * What is still recorded in the segment in `slot` can't be read. For each such message
+	 * journal_set_aside() keeps its bytes, and then it is to be dropped from the index; one for
+	 * which that returns false stays.
+	 */
+	void (*unreadable)(void *arg, uint32_t slot);
 	void *arg;
 };
 
@@ -124,6 +130,14 @@ size_t journal_staged(const struct journal *, enum journal_head);
 /* A message's record is now (not any more) that of a queued message. */
 void journal_hold(struct journal *, const struct location *);
 void journal_drop(struct journal *, const struct location *);
+/*
+ * As journal_drop(), of a record that a copy has replaced. The original is valid by itself, and what
+ * ends the message names the copy: so the copy's segment isn't reused before the original's is.
+ */
+void journal_supersede(struct journal *, const struct location *);
+/* Keeps an unreadable record of a queued message in quarantine. False when it can be read, or kept
+ * nowhere. */
+bool journal_set_aside(struct journal *, const struct location *, uint32_t message_id);
 /* The sequence of the segment in `slot`: what states name as target. */
 uint64_t journal_sequence(const struct journal *, uint32_t slot);
 

@@ -27,13 +27,16 @@ struct copy {
 	struct location to;
 };
 
-/* A segment that is being emptied: its bytes, and how far. */
+/* A segment that is being emptied, from `offset` on. */
 struct reclaim {
 	bool active;
 	uint32_t slot;
-	uint8_t *data;
-	uint32_t length;
 	uint32_t offset;
+	uint32_t end;
+	uint8_t *data; /* the part read last: `length` bytes from `start` on */
+	uint32_t start;
+	uint32_t length;
+	uint32_t capacity;
 	struct copy *copies;
 	size_t copy_count;
 	size_t copy_capacity;
@@ -74,6 +77,9 @@ struct journal {
 	struct reclaim reclaim;
 };
 
+/* Keeps bytes of a segment in quarantine, under a name that is the same each time. */
+bool journal_quarantine(const struct journal *, const struct segment *, uint32_t offset,
+    const uint8_t *data, uint32_t length, const char *why);
 /* Of new segments; those of another size are removed when they are empty. */
 uint32_t journal_segment_size(const struct journal *);
 struct segment *journal_find_sequence(const struct journal *, uint64_t sequence);

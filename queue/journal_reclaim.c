@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,9 @@
 #include "queue/journal_private.h"
 
 #define NEEDED_PATIENCE_MS (10 * 1000) /* how long an empty segment waits for those it needs */
+#define STEP_PAUSE_MS      5000        /* after a step that failed */
+#define READ_PAUSE_MS      (60 * 1000)
+#define READ_TRIES         10
 
 void
 journal_retire(struct journal *journal, uint32_t slot)
@@ -185,7 +189,28 @@ stop(struct journal *journal)
 
 	free(reclaim->data);
 	reclaim->data = NULL;
+	reclaim->capacity = 0;
 	reclaim->active = false;
+}
+
+/*
+ * The end of a message that was copied forward names the copy's segment, and is kept as long as
+ * that is. So a segment with copies stays until none is left with originals that they may have
+ * replaced: those are of the first generation, or of the second and older.
+ */
+static bool
+must_wait(const struct journal *journal, const struct segment *segment)
+{
+	if (segment->use != SEGMENT_SECOND)
+		return false;
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		const struct segment *other = journal->segments[i];
+
+		if (other != NULL && other != segment && other->superseded &&
+		    (other->use != SEGMENT_SECOND || other->key.sequence < segment->key.sequence))
+			return true;
+	}
+	return false;
 }
 
 /* Lower is better; -1: not now. */
@@ -196,7 +221,10 @@ cost(const struct journal *journal, const struct segment *segment)
 	int64_t age = clock_monotonic_ms() - segment->closed_ms;
 	bool pressed = journal->low || journal->full;
 
-	if (segment->state == SEGMENT_FAILED)
+	if (must_wait(journal, segment))
+		return -1;
+	if (segment->state == SEGMENT_FAILED ||
+	    (segment->state == SEGMENT_CLOSED && segment->superseded))
 		return age > 1000 ? 0 : -1;
 	if (segment->state != SEGMENT_CLOSED)
 		return -1;
@@ -237,6 +265,7 @@ retire_empty(struct journal *journal)
 		struct segment *segment = journal->segments[i];
 
 		if (segment != NULL && segment->live_count == 0 && segment->need_count == 0 &&
+		    !must_wait(journal, segment) &&
 		    (segment->state == SEGMENT_CLOSED ||
 		        (segment->state == SEGMENT_FAILED &&
 		            clock_monotonic_ms() - segment->closed_ms > 1000))) {
@@ -252,27 +281,42 @@ static bool
 start(struct journal *journal)
 {
 	struct reclaim *reclaim = &journal->reclaim;
-	struct segment *segment;
 	uint32_t slot = 0;
 
 	if (clock_monotonic_ms() < journal->broken_until_ms || !choose(journal, &slot))
 		return false;
-	segment = journal->segments[slot];
-	reclaim->length = segment->end;
-	reclaim->data = malloc(reclaim->length);
-	if (reclaim->data == NULL)
-		return false;
-	if (!segment_read(segment, reclaim->data, reclaim->length, 0)) {
-		log_error(
-		    "spool: can't read segment %s to empty it: %s", segment->name, strerror(errno));
-		segment->closed_ms = clock_monotonic_ms() + 60 * 1000;
-		stop(journal);
-		return false;
-	}
 	reclaim->active = true;
 	reclaim->slot = slot;
 	reclaim->offset = SEGMENT_DATA;
+	/* Of one whose first write failed not even the header is there. */
+	reclaim->end = journal->segments[slot]->end;
+	if (reclaim->end < SEGMENT_DATA)
+		reclaim->end = SEGMENT_DATA;
 	return true;
+}
+
+bool
+journal_set_aside(struct journal *journal, const struct location *location, uint32_t message_id)
+{
+	const struct segment *segment = journal->segments[location->slot];
+	uint32_t length = RECORD_HEADER_SIZE + location->length;
+	struct record record;
+	uint8_t *data = malloc(length);
+	char why[64];
+	bool kept = false;
+
+	if (data == NULL)
+		return false;
+	segment_read_blocks(segment, data, length, location->offset);
+	if (!record_parse(data, &segment->key, location->offset, &record) ||
+	    record.length != location->length ||
+	    !record_payload_is_valid(&record, data + RECORD_HEADER_SIZE)) {
+		snprintf(
+		    why, sizeof(why), "the record of message %08" PRIx32 " is damaged", message_id);
+		kept = journal_quarantine(journal, segment, location->offset, data, length, why);
+	}
+	free(data);
+	return kept;
 }
 
 static void
@@ -282,12 +326,15 @@ finish(struct journal *journal)
 	struct segment *segment = journal->segments[reclaim->slot];
 
 	stop(journal);
+	segment->read_failures = 0;
+	if (segment->live_count > 0)
+		journal->handler.unreadable(journal->handler.arg, reclaim->slot);
 	if (segment->live_count == 0) {
 		journal_retire(journal, reclaim->slot);
 		return;
 	}
-	log_error("spool: segment %s holds %" PRIu32 " queued messages that can't be read back; it "
-	          "is kept: see `queue check`",
+	log_error("spool: segment %s holds %" PRIu32 " queued messages that can't be copied; it is "
+	          "kept: see `queue check`",
 	    segment->name, segment->live_count);
 	segment->closed_ms = clock_monotonic_ms() + 3600 * 1000LL;
 }
@@ -312,12 +359,90 @@ move_copies(struct journal *journal)
 	reclaim->copy_count = 0;
 }
 
+/*
+ * Reads `length` bytes from reclaim->offset on. A disk that can't be read is given some time; then
+ * the rest is read, as at a start, so that what it holds doesn't keep other segments for ever.
+ */
+static bool
+read_part(struct journal *journal, uint32_t length)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+	struct segment *segment = journal->segments[reclaim->slot];
+
+	if (length > reclaim->capacity) {
+		free(reclaim->data);
+		reclaim->capacity = 0;
+		reclaim->data = malloc(length);
+		if (reclaim->data == NULL)
+			return false;
+		reclaim->capacity = length;
+	}
+	reclaim->start = reclaim->offset;
+	reclaim->length = length;
+	if (segment->read_failures >= READ_TRIES) {
+		segment_read_blocks(segment, reclaim->data, length, reclaim->start);
+		return true;
+	}
+	if (segment_read(segment, reclaim->data, length, reclaim->start))
+		return true;
+	log_error("spool: can't read segment %s to empty it: %s", segment->name, strerror(errno));
+	if (++segment->read_failures < READ_TRIES)
+		segment->closed_ms = clock_monotonic_ms() + READ_PAUSE_MS;
+	return false;
+}
+
+/* The next record in the part that was read; false at its end. */
+static bool
+find_record(struct reclaim *reclaim, const struct record_key *key, struct record *record)
+{
+	for (; reclaim->start + reclaim->length - reclaim->offset >= RECORD_HEADER_SIZE;
+	     reclaim->offset += RECORD_ALIGNMENT) {
+		if (record_parse(reclaim->data + (reclaim->offset - reclaim->start), key,
+		        reclaim->offset, record))
+			return true;
+	}
+	return false;
+}
+
+/* Copies what lies in the next part of the segment and is still wanted. */
+static bool
+copy_part(struct journal *journal)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+	const struct record_key *key = &journal->segments[reclaim->slot]->key;
+	uint32_t left = reclaim->end - reclaim->offset, size;
+	struct record record;
+	const uint8_t *payload;
+
+	if (!read_part(journal, left < RECLAIM_STEP_BYTES ? left : RECLAIM_STEP_BYTES))
+		return false;
+	while (find_record(reclaim, key, &record)) {
+		if (record_size(record.length) > reclaim->end - reclaim->offset) {
+			reclaim->offset = reclaim->end;
+			break;
+		}
+		size = (uint32_t)record_size(record.length);
+		if (size > reclaim->start + reclaim->length - reclaim->offset) {
+			/* The next part begins with it. */
+			if (reclaim->offset > reclaim->start)
+				break;
+			if (!read_part(journal, size))
+				return false;
+		}
+		payload = reclaim->data + (reclaim->offset - reclaim->start) + RECORD_HEADER_SIZE;
+		if (record_payload_is_valid(&record, payload) &&
+		    !copy_record(journal, &record, payload))
+			return false;
+		reclaim->offset += size;
+	}
+	return true;
+}
+
 bool
 journal_reclaim(struct journal *journal)
 {
 	struct reclaim *reclaim = &journal->reclaim;
-	struct record record;
-	uint32_t done = 0, next;
+	struct segment *segment;
 	unsigned failures;
 	bool ok;
 
@@ -330,28 +455,19 @@ journal_reclaim(struct journal *journal)
 	ok = journal_commit(journal, JOURNAL_FIRST);
 	failures = journal->failures;
 	reclaim->copy_count = 0;
-	while (ok && done < RECLAIM_STEP_BYTES &&
-	    segment_find(reclaim->data, reclaim->length, &journal->segments[reclaim->slot]->key,
-	        &reclaim->offset, &record)) {
-		next = (uint32_t)record_size(record.length);
-		if (next > reclaim->length - reclaim->offset)
-			break;
-		if (record_payload_is_valid(
-		        &record, reclaim->data + reclaim->offset + RECORD_HEADER_SIZE))
-			ok = copy_record(
-			    journal, &record, reclaim->data + reclaim->offset + RECORD_HEADER_SIZE);
-		reclaim->offset += next;
-		done += next;
-	}
+	ok = ok && copy_part(journal);
 	/* Also after a failure: nothing stays staged that a later commit would make durable. */
 	ok = journal_commit(journal, JOURNAL_SECOND) && ok && failures == journal->failures;
 	move_copies(journal);
 	if (!ok) {
-		journal->segments[reclaim->slot]->closed_ms = clock_monotonic_ms() + 5000;
+		segment = journal->segments[reclaim->slot];
+		/* What could not be read waits longer already. */
+		if (segment->closed_ms < clock_monotonic_ms() + STEP_PAUSE_MS)
+			segment->closed_ms = clock_monotonic_ms() + STEP_PAUSE_MS;
 		stop(journal);
 		return false;
 	}
-	if (done < RECLAIM_STEP_BYTES)
+	if (reclaim->end - reclaim->offset < RECORD_HEADER_SIZE)
 		finish(journal);
 	return true;
 }

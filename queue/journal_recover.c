@@ -136,38 +136,27 @@ walk_record(void *arg, const struct record *record, const uint8_t *payload)
 	}
 }
 
-static void
-walk_damaged(void *arg, uint32_t offset, uint32_t length, const char *why)
+bool
+journal_quarantine(const struct journal *journal, const struct segment *segment, uint32_t offset,
+    const uint8_t *data, uint32_t length, const char *why)
 {
-	struct recovery *recovery = arg;
-	const struct segment *segment = recovery->journal->segments[recovery->slot];
 	char name[SPOOL_NAME_MAX], text[128];
 
 	snprintf(name, sizeof(name), "%s-%016" PRIx64 "-%08" PRIx32, segment->name,
 	    segment->key.sequence, offset);
 	snprintf(
 	    text, sizeof(text), "segment %s, offset %" PRIu32 ": %s", segment->name, offset, why);
-	spool_quarantine_bytes(
-	    recovery->journal->spool, name, recovery->data + offset, length, text);
-	recovery->damaged++;
+	return spool_quarantine_bytes(journal->spool, name, data, length, text);
 }
 
-/* Reads what can be read; blocks that fail stay zero and are found as damage. */
 static void
-read_all(const struct segment *segment, uint8_t *data, uint32_t length)
+walk_damaged(void *arg, uint32_t offset, uint32_t length, const char *why)
 {
-	uint32_t at, step;
+	struct recovery *recovery = arg;
 
-	if (segment_read(segment, data, length, 0))
-		return;
-	for (at = 0; at < length; at += step) {
-		step = length - at < SEGMENT_DATA ? length - at : SEGMENT_DATA;
-		if (!segment_read(segment, data + at, step, at)) {
-			log_error("spool: segment %s, offset %" PRIu32 ": can't read: %s",
-			    segment->name, at, strerror(errno));
-			memset(data + at, 0, step);
-		}
-	}
+	(void)journal_quarantine(recovery->journal, recovery->journal->segments[recovery->slot],
+	    offset, recovery->data + offset, length, why);
+	recovery->damaged++;
 }
 
 /* Learns the segment's key from its header, or from its first record. */
@@ -240,7 +229,7 @@ recover_segment(struct recovery *recovery, struct segment *segment, uint32_t len
 
 	if (length < SEGMENT_DATA)
 		memset(data + length, 0, SEGMENT_DATA - length);
-	read_all(segment, data, length);
+	segment_read_blocks(segment, data, length, 0);
 	result = identify(recovery, segment, data, length, &usable);
 	if (result != JOURNAL_OPENED || !usable) {
 		if (result == JOURNAL_OPENED) {

@@ -245,7 +245,7 @@ recovered_message(void *arg, const struct location *location, struct message_hea
 				queue->envelopes--;
 			}
 		}
-		journal_drop(queue->journal, &old->location);
+		journal_supersede(queue->journal, &old->location);
 		index_remove(queue->index, old);
 	}
 	message = add_message(queue, location, head);
@@ -686,7 +686,7 @@ message_moved(
 		return;
 	}
 	mail_drop_first_try(message);
-	journal_drop(queue->journal, from);
+	journal_supersede(queue->journal, from);
 	journal_hold(queue->journal, to);
 	message->location = *to;
 	while (head.envelope_count-- > 0 &&
@@ -725,6 +725,54 @@ state_moved(void *arg, uint64_t envelope_id, const struct location *from, const 
 	entry->update_length = (uint16_t)to->length;
 }
 
+/* Somebody has its bytes. */
+static bool
+is_in_hand(const struct message *message)
+{
+	if (message->first != NULL)
+		return true;
+	for (uint32_t i = 0; i < message->count; i++) {
+		if (message->entries[i].state == ENTRY_INFLIGHT)
+			return true;
+	}
+	return false;
+}
+
+static void
+give_up_message(struct queue *queue, struct message *message)
+{
+	uint32_t left = message->left;
+
+	log_error("message %08" PRIx32 " from <%s> for %" PRIu32
+	          " envelopes is lost from the queue: its record is damaged and was put into "
+	          "quarantine; ask for it to be sent again",
+	    message->id, message->sender->text, left);
+	if (message->is_large) {
+		spool_large_quarantine(&queue->spool, message->id);
+		message->is_large = false;
+	}
+	for (uint32_t i = 0; left > 0; i++) {
+		if (message->entries[i].state == ENTRY_DONE)
+			continue;
+		left--;
+		mail_forget(queue, &message->entries[i]); /* with the last one the message goes */
+	}
+}
+
+static void
+unreadable(void *arg, uint32_t slot)
+{
+	struct queue *queue = arg;
+	struct message *message = index_from(queue->index, 0), *next;
+
+	for (; message != NULL; message = next) {
+		next = index_next(queue->index, message);
+		if (message->location.slot == slot && !is_in_hand(message) &&
+		    journal_set_aside(queue->journal, &message->location, message->id))
+			give_up_message(queue, message);
+	}
+}
+
 void
 mail_handler(struct queue *queue, struct journal_handler *handler)
 {
@@ -734,6 +782,7 @@ mail_handler(struct queue *queue, struct journal_handler *handler)
 	handler->message_moved = message_moved;
 	handler->state_is_current = state_is_current;
 	handler->state_moved = state_moved;
+	handler->unreadable = unreadable;
 	handler->arg = queue;
 }
 

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include <bsd/string.h>
 
 #include "common/crc32c.h"
+#include "common/log.h"
 #include "queue/segment.h"
 
 #define HEADER_SIZE 64
@@ -191,6 +193,7 @@ segment_release(struct segment *segment, uint64_t batch)
 	segment->live_bytes = 0;
 	segment->live_count = 0;
 	segment->need_count = 0;
+	segment->superseded = false;
 	return true;
 }
 
@@ -272,6 +275,25 @@ segment_read(const struct segment *segment, void *data, size_t length, uint32_t 
 		length -= (size_t)count;
 	}
 	return true;
+}
+
+void
+segment_read_blocks(const struct segment *segment, uint8_t *data, uint32_t length, uint32_t offset)
+{
+	uint32_t at, step;
+
+	if (segment_read(segment, data, length, offset))
+		return;
+	for (at = 0; at < length; at += step) {
+		step = SEGMENT_DATA - (offset + at) % SEGMENT_DATA;
+		if (step > length - at)
+			step = length - at;
+		if (!segment_read(segment, data + at, step, offset + at)) {
+			log_error("spool: segment %s, offset %" PRIu32 ": can't read: %s",
+			    segment->name, offset + at, strerror(errno));
+			memset(data + at, 0, step);
+		}
+	}
 }
 
 /* Whether a header of this segment stands here whose record fits. */

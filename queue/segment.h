@@ -50,10 +50,13 @@ struct segment {
 	uint32_t end;        /* where the last record ends */
 	uint64_t live_bytes; /* of messages that are still queued and recorded here */
 	uint32_t live_count;
+	bool
+	    superseded; /* holds messages that were copied to a later one: see journal_supersede() */
 	uint64_t *needs; /* sequences of other segments that states in this one are about */
 	size_t need_count;
 	size_t need_capacity;
-	int64_t closed_ms; /* monotonic */
+	int64_t closed_ms;      /* monotonic */
+	unsigned read_failures; /* of emptying it, in a row */
 };
 
 struct segment_header {
@@ -92,6 +95,9 @@ bool segment_write(struct segment *, const void *, size_t length, uint32_t offse
     __attribute__((warn_unused_result));
 bool segment_read(const struct segment *, void *, size_t length, uint32_t offset)
     __attribute__((warn_unused_result));
+
+/* Reads what can be read; blocks that fail stay zero (logged), and are found as damage. */
+void segment_read_blocks(const struct segment *, uint8_t *data, uint32_t length, uint32_t offset);
 
 /* Finds the first record at or after *offset and moves *offset there; false when there is none. */
 bool segment_find(const uint8_t *data, uint32_t length, const struct record_key *, uint32_t *offset,

@@ -253,6 +253,15 @@ spool_large_remove(const struct spool *spool, uint32_t message_id)
 	return unlinkat(spool->large_fd, name, 0) == 0;
 }
 
+void
+spool_large_quarantine(const struct spool *spool, uint32_t message_id)
+{
+	char name[16];
+
+	large_name(name, sizeof(name), message_id);
+	spool_quarantine_file(spool, spool->large_fd, name, "the record of its message is damaged");
+}
+
 bool
 spool_large_sync(const struct spool *spool)
 {

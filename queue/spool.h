@@ -57,6 +57,8 @@ int spool_large_open(const struct spool *, uint32_t message_id);   /* read-only 
 bool spool_large_remove(const struct spool *, uint32_t message_id);
 /* Syncs the directory, so that the names of synced files are durable. */
 bool spool_large_sync(const struct spool *) __attribute__((warn_unused_result));
+/* Moves it into quarantine/ and says so. */
+void spool_large_quarantine(const struct spool *, uint32_t message_id);
 /* Calls `is_known` for each file there; those it doesn't know are removed, or moved to quarantine/
  * when `keep` (their records may be among those that could not be read). */
 void spool_large_sweep(

@@ -137,7 +137,7 @@ on_message(void *arg, const struct location *location, struct message_head *head
 		known->id = head->transaction.message_id;
 	}
 	if (known->queued)
-		journal_drop(fixture.journal, &known->location);
+		journal_supersede(fixture.journal, &known->location);
 	known->queued = true;
 	known->location = *location;
 	journal_hold(fixture.journal, location);
@@ -224,7 +224,7 @@ on_message_moved(void *arg, uint32_t id, const struct location *from, const stru
 
 	(void)arg;
 	assert_true(known->queued && same(&known->location, from));
-	journal_drop(fixture.journal, from);
+	journal_supersede(fixture.journal, from);
 	journal_hold(fixture.journal, to);
 	known->location = *to;
 	memset(&known->update, 0, sizeof(known->update));
@@ -249,12 +249,28 @@ on_state_moved(void *arg, uint64_t id, const struct location *from, const struct
 		known->update = *to;
 }
 
+static void
+on_unreadable(void *arg, uint32_t slot)
+{
+	(void)arg;
+	for (size_t i = 0; i < fixture.count; i++) {
+		struct known *known = &fixture.known[i];
+
+		if (known->queued && known->location.slot == slot &&
+		    journal_set_aside(fixture.journal, &known->location, known->id)) {
+			known->queued = false;
+			journal_drop(fixture.journal, &known->location);
+		}
+	}
+}
+
 static enum journal_open_result
 try_open(void)
 {
 	struct journal_options options = { SEGMENT, 0 };
 	struct journal_handler handler = { on_message, on_state, on_batch_files, on_batch_done,
-		on_survivor, on_message_moved, on_state_is_current, on_state_moved, NULL };
+		on_survivor, on_message_moved, on_state_is_current, on_state_moved, on_unreadable,
+		NULL };
 	enum journal_open_result result;
 
 	memset(fixture.known, 0, sizeof(fixture.known));

@@ -243,6 +243,158 @@ copies_before_one_that_can_not_be_made_do_not_come_back(void **state)
 		assert_false(is_queued(id));
 }
 
+/* Makes the record of a message unreadable, as a bad sector does. */
+static void
+damage(uint32_t id)
+{
+	const struct location *location = &find_known(id)->location;
+	char path[400], folder[128], last[8];
+	struct dirent *entry;
+	unsigned damaged = 0;
+	DIR *directory;
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%s/segments", fixture.path);
+	directory = opendir(folder);
+	assert_non_null(directory);
+	while ((entry = readdir(directory)) != NULL) {
+		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		fd = entry->d_name[0] == '.' ? -1 : open(path, O_RDWR);
+		if (fd == -1)
+			continue;
+		if (pread(fd, last, sizeof(last),
+		        (off_t)location->offset + RECORD_HEADER_SIZE + location->length - 8) == 8 &&
+		    last[0] == (char)id && last[7] == (char)id) {
+			assert_int_equal(syscall(SYS_pwrite64, fd, "?", 1,
+			                     (off_t)location->offset + RECORD_HEADER_SIZE +
+			                         location->length / 2),
+			    1);
+			damaged++;
+		}
+		close(fd);
+	}
+	closedir(directory);
+	assert_int_equal(damaged, 1);
+}
+
+static unsigned
+count_quarantined(void)
+{
+	char path[128];
+	struct dirent *entry;
+	unsigned count = 0;
+	DIR *directory;
+
+	snprintf(path, sizeof(path), "%s/quarantine", fixture.path);
+	directory = opendir(path);
+	assert_non_null(directory);
+	while ((entry = readdir(directory)) != NULL)
+		count += entry->d_name[0] != '.';
+	closedir(directory);
+	return count;
+}
+
+/* Mail that comes, waits and goes, so that the second generation's segments fill and empty. */
+static void
+go_on_for_long(uint32_t first)
+{
+	for (uint32_t round = 0; round < 4; round++) {
+		fill_with_survivors(first + 20 * round);
+		fill_with_done(first + 100 + round * 20, 20);
+		reclaim_all();
+	}
+	for (uint32_t id = first; id < first + 80; id++) {
+		if (is_queued(id))
+			done(id);
+	}
+	assert_true(commit());
+	for (uint32_t round = 0; round < 4; round++) {
+		fill_with_done(first + 200 + round * 40, 40);
+		reclaim_all();
+	}
+}
+
+static void
+damage_keeps_no_segment_and_brings_nothing_back(void **state)
+{
+	size_t in_use, all;
+	uint32_t slot;
+
+	(void)state;
+	fill_with_survivors(100);
+	slot = find_known(100)->location.slot;
+	damage(103);
+	fill_with_done(500, 20);
+	reclaim_all();
+	for (uint32_t id = 100; id < 103; id++) {
+		assert_int_not_equal(find_known(id)->location.slot, slot);
+		assert_intact(id);
+		done(id);
+	}
+	assert_false(is_queued(103));
+	assert_int_equal(count_quarantined(), 1);
+	assert_true(commit());
+	go_on_for_long(1000);
+	used(&in_use, &all);
+	assert_true(in_use <= 3);
+	crash();
+	open_again();
+	for (uint32_t id = 100; id < 104; id++)
+		assert_false(is_queued(id));
+	assert_int_equal(count_quarantined(), 1);
+}
+
+/* The segment of 103 stays as long as that can't be copied. */
+static void
+what_was_copied_before_the_last_can_be_does_not_come_back(void **state)
+{
+	(void)state;
+	fill_with_survivors(100);
+	fill_with_done(500, 20);
+	fixture.uncopyable = 103;
+	reclaim_all();
+	for (uint32_t id = 100; id < 103; id++)
+		done(id);
+	assert_true(commit());
+	go_on_for_long(1000);
+	crash();
+	open_again();
+	for (uint32_t id = 100; id < 103; id++)
+		assert_false(is_queued(id));
+	assert_intact(103);
+}
+
+static void
+nor_does_it_after_a_restart_in_between(void **state)
+{
+	(void)state;
+	fill_with_survivors(100);
+	fill_with_done(500, 20);
+	fixture.uncopyable = 103;
+	reclaim_all();
+	crash();
+	open_again();
+	for (uint32_t id = 100; id < 103; id++) {
+		assert_intact(id);
+		done(id);
+	}
+	assert_true(commit());
+	go_on_for_long(1000);
+	crash();
+	open_again();
+	for (uint32_t id = 100; id < 103; id++)
+		assert_false(is_queued(id));
+	assert_intact(103);
+	/* Once it can be copied all goes on as usual. */
+	fixture.uncopyable = 0;
+	done(103);
+	go_on_for_long(2000);
+	crash();
+	open_again();
+	for (uint32_t id = 100; id < 104; id++)
+		assert_false(is_queued(id));
+}
+
 static void
 a_full_disk_refuses_new_mail_but_not_the_end_of_old(void **state)
 {
@@ -292,6 +444,9 @@ main(void)
 		TEST(copying_that_fails_leaves_the_original),
 		TEST(copies_of_a_step_that_failed_do_not_come_back),
 		TEST(copies_before_one_that_can_not_be_made_do_not_come_back),
+		TEST(damage_keeps_no_segment_and_brings_nothing_back),
+		TEST(what_was_copied_before_the_last_can_be_does_not_come_back),
+		TEST(nor_does_it_after_a_restart_in_between),
 		TEST(a_full_disk_refuses_new_mail_but_not_the_end_of_old),
 	};
 
