@@ -336,6 +336,10 @@ take_mail_parameter(const struct parameter *parameter, unsigned offers, unsigned
 		    !command_decode_xtext(
 		        parameter->value, parameter->value_length, mailbox, sizeof(mailbox)))
 			return refuse_syntax(refusal, "AUTH");
+	} else if ((offers & MAIL_OFFERS_REQUIRETLS) != 0 && is_key(parameter, "REQUIRETLS")) {
+		if (!first_time(seen, 64) || parameter->value != NULL)
+			return refuse_syntax(refusal, "REQUIRETLS");
+		mail->require_tls = true;
 	} else if (parameter->key_length == 0)
 		return refuse_syntax(refusal, "the parameters");
 	else

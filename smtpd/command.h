@@ -61,12 +61,14 @@ struct mail_command {
 	uint64_t size;
 	bool eight_bit;
 	bool smtputf8;
+	bool require_tls; /* RFC 8689 */
 	enum dsn_return dsn_return;
 	char envid[DSN_ENVID_MAX + 1]; /* decoded */
 };
 /* Extensions whose parameters are taken with MAIL. */
-#define MAIL_OFFERS_DSN  0x01
-#define MAIL_OFFERS_AUTH 0x02
+#define MAIL_OFFERS_DSN        0x01
+#define MAIL_OFFERS_AUTH       0x02
+#define MAIL_OFFERS_REQUIRETLS 0x04
 /* What follows "MAIL". `offers`: MAIL_OFFERS_*. False and the reply to give. AUTH= (RFC 4954 5) is
  * checked and forgotten: no client is trusted to say who somebody else is. */
 bool command_parse_mail(

@@ -10,7 +10,6 @@
  * header lines are looked at one by one.
  */
 #include <sys/mman.h>
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -23,6 +22,7 @@
 #include "common/ipc_listener_queue.h"
 #include "common/write.h"
 #include "smtpd/dkim.h"
+#include "smtpd/fields.h"
 #include "smtpd/message.h"
 #include "smtpd/submission.h"
 
@@ -41,22 +41,11 @@ enum text_state {
 	TEXT_IN_LINE_CR, /* a CR that isn't stored yet */
 };
 
-enum field_state { /* of a header line */
-	FIELD_START,
-	FIELD_NAME,
-	FIELD_NAME_BLANK, /* blanks before the colon */
-	FIELD_BODY,       /* after the colon, or in a continuation line */
-	FIELD_NOT,        /* this line is no field: the header ends with it */
-	FIELD_NONE,       /* the header is over */
-};
-
 struct message {
 	struct message_limits limits;
 	enum message_form form;
 	enum text_state state;
-	enum field_state field;
-	unsigned received_match; /* bytes of "Received" matched so far */
-	uint32_t received_fields;
+	struct fields fields;
 	uint64_t line_length; /* of the line so far */
 	uint64_t header_bytes;
 	uint64_t received_bytes; /* raw, off the wire */
@@ -355,67 +344,6 @@ message_add_prefix(struct message *message, const char *fields)
 	message->header_start = message->heap.length;
 }
 
-/* Looks at a header line's bytes up to its colon: is it a field, and is it Received? */
-static void
-look_at_field(struct message *message, const char *data, size_t length)
-{
-	static const char received[] = "received";
-	size_t i;
-
-	for (i = 0; i < length; i++) {
-		unsigned char byte = (unsigned char)data[i];
-
-		switch (message->field) {
-		case FIELD_START:
-			if (byte == ' ' || byte == '\t') { /* a continuation, RFC 5322 2.2.3 */
-				message->field = FIELD_BODY;
-				return;
-			}
-			message->field = FIELD_NAME;
-			message->received_match = 0;
-			/* FALLTHROUGH */
-		case FIELD_NAME:
-			if (byte == ':') {
-				if (message->received_match == sizeof(received) - 1)
-					message->received_fields++;
-				message->field = FIELD_BODY;
-				return;
-			}
-			if (byte == ' ' || byte == '\t') {
-				message->field = FIELD_NAME_BLANK;
-				break;
-			}
-			if (byte < '!' || byte > '~') {
-				message->field = FIELD_NOT;
-				return;
-			}
-			/* Past the end of "received" the NUL matches nothing. */
-			if (message->received_match < sizeof(received) &&
-			    tolower(byte) == received[message->received_match])
-				message->received_match++;
-			else
-				message->received_match = sizeof(received);
-			break;
-		case FIELD_NAME_BLANK:
-			if (byte == ':') {
-				if (message->received_match == sizeof(received) - 1)
-					message->received_fields++;
-				message->field = FIELD_BODY;
-				return;
-			}
-			if (byte != ' ' && byte != '\t') {
-				message->field = FIELD_NOT;
-				return;
-			}
-			break;
-		case FIELD_BODY:
-		case FIELD_NOT:
-		case FIELD_NONE:
-			return;
-		}
-	}
-}
-
 static void
 check_header(struct message *message)
 {
@@ -423,7 +351,7 @@ check_header(struct message *message)
 
 	if (message->header_is_whole && most > SIGNED_HEADER_MAX)
 		most = SIGNED_HEADER_MAX;
-	if (message->received_fields > message->limits.received)
+	if (message->fields.received > message->limits.received)
 		refuse(message, 554, "5.4.6", "too many Received fields, this is a mail loop");
 	else if (message->header_bytes > most)
 		refuse(message, 552, "5.3.4", "message header exceeds %u bytes", most);
@@ -435,8 +363,8 @@ add_text(struct message *message, const char *data, size_t length)
 {
 	if (length == 0 || message->refused)
 		return;
-	if (message->field != FIELD_NONE) {
-		look_at_field(message, data, length);
+	if (!fields_are_over(&message->fields)) {
+		fields_text(&message->fields, data, length);
 		message->header_bytes += length;
 		check_header(message);
 	}
@@ -457,14 +385,10 @@ add_line_end(struct message *message)
 {
 	if (message->refused)
 		return;
-	if (message->field != FIELD_NONE) {
+	if (!fields_are_over(&message->fields)) {
 		message->header_bytes += 2;
 		check_header(message);
-		/* The empty line, or a line that is no field, ends the header. */
-		if (message->line_length == 0 || message->field != FIELD_BODY)
-			message->field = FIELD_NONE;
-		else
-			message->field = FIELD_START;
+		fields_line_end(&message->fields, message->line_length == 0);
 	}
 	message->line_length = 0;
 	message->text_bytes += 2;
@@ -702,6 +626,12 @@ bool
 message_is_in_file(const struct message *message)
 {
 	return message->in_file;
+}
+
+bool
+message_says_tls_optional(const struct message *message)
+{
+	return fields_say_tls_optional(&message->fields);
 }
 
 uint64_t

@@ -65,6 +65,8 @@ send_extensions(struct session *s)
 	session_send_line(s, "250-CHUNKING");
 	if (session_offers_tls(s))
 		session_send_line(s, "250-STARTTLS");
+	if (session_is_encrypted(s)) /* RFC 8689 2 */
+		session_send_line(s, "250-REQUIRETLS");
 	session_send_auth_extension(s);
 	session_send_line(s, "250-LIMITS RCPTMAX=%u MAILMAX=%u", config->limits.recipients,
 	    config->limits.transactions); /* RFC 9422 */
@@ -156,6 +158,8 @@ on_mail(struct session *s, const struct command *command)
 		offers |= MAIL_OFFERS_DSN;
 	if (s->listener->auth != LISTEN_AUTH_NONE)
 		offers |= MAIL_OFFERS_AUTH;
+	if (session_is_encrypted(s))
+		offers |= MAIL_OFFERS_REQUIRETLS;
 	if (!command_parse_mail(command->argument, command->length, offers, &mail, &reply)) {
 		refuse_mail(s, command, &reply);
 		return;

@@ -189,6 +189,30 @@ mail_takes_auth_where_logins_are_offered(void **state)
 }
 
 static void
+requiretls_is_taken_where_it_is_offered(void **state)
+{
+	static const char *const wrong[] = { "FROM:<a@b> REQUIRETLS=yes",
+		"FROM:<a@b> REQUIRETLS REQUIRETLS" };
+	static const char text[] = "FROM:<a@b> requiretls SIZE=3";
+	struct mail_command mail;
+	struct reply reply;
+
+	(void)state;
+	assert_true(
+	    command_parse_mail(text, sizeof(text) - 1, MAIL_OFFERS_REQUIRETLS, &mail, &reply));
+	assert_true(mail.require_tls);
+	assert_true(command_parse_mail("FROM:<a@b>", 10, MAIL_OFFERS_REQUIRETLS, &mail, &reply));
+	assert_false(mail.require_tls);
+	assert_false(command_parse_mail(text, sizeof(text) - 1, MAIL_OFFERS_DSN, &mail, &reply));
+	assert_int_equal(reply.code, 555);
+	for (size_t i = 0; i < 2; i++) {
+		assert_false(command_parse_mail(
+		    wrong[i], strlen(wrong[i]), MAIL_OFFERS_REQUIRETLS, &mail, &reply));
+		assert_int_equal(reply.code, 501);
+	}
+}
+
+static void
 mail_values_come_out_decoded(void **state)
 {
 	static const char text[] =
@@ -340,6 +364,7 @@ main(void)
 		cmocka_unit_test(a_greeting_names_a_host_or_an_address),
 		cmocka_unit_test(mail_parameters_are_checked),
 		cmocka_unit_test(mail_takes_auth_where_logins_are_offered),
+		cmocka_unit_test(requiretls_is_taken_where_it_is_offered),
 		cmocka_unit_test(mail_values_come_out_decoded),
 		cmocka_unit_test(rcpt_parameters_are_checked),
 		cmocka_unit_test(orcpt_is_kept_as_it_came_or_made_ascii),

@@ -383,6 +383,47 @@ received_fields_are_counted_in_the_header_only(void **state)
 	}
 }
 
+/* RFC 8689 3 */
+static void
+tls_required_no_is_found_in_the_header(void **state)
+{
+	static const struct {
+		const char *text;
+		bool found;
+	} table[] = {
+		{ "Subject: x\r\nTLS-Required: No\r\n\r\nx\r\n", true },
+		{ "tls-required:NO \t\r\nSubject: x\r\n\r\nx\r\n", true },
+		{ "TLS-Required:\r\n No\r\nSubject: x\r\n\r\nx\r\n", true },
+		{ "TLS-Required : no\r\n", true },
+		{ "TLS-Required: No\r\n tea\r\n\r\n", false },
+		{ "TLS-Required: N\r\n o\r\n\r\n", false },
+		{ "TLS-Required: Not\r\n\r\n", false },
+		{ "TLS-Required: Yes\r\n\r\n", false },
+		{ "TLS-Required:\r\n\r\nNo\r\n", false },
+		{ "X-TLS-Required: No\r\n\r\n", false },
+		{ "TLS-Requiredd: No\r\n\r\n", false },
+		{ "Subject: x\r\n TLS-Required: No\r\n\r\n", false },
+		{ "Subject: x\r\n\r\nTLS-Required: No\r\n", false },
+	};
+	struct message *message;
+	bool ended;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		for (size_t cut = 1; cut <= 20; cut += 19) {
+			print_message("row %zu\n", i);
+			message = message_new(&roomy, MESSAGE_DATA);
+			message_add_prefix(message, "TLS-Required: No\r\n");
+			for (size_t at = 0; at < strlen(table[i].text); at += cut)
+				(void)message_feed(message, table[i].text + at,
+				    strnlen(table[i].text + at, cut), &ended);
+			message_feed(message, ".\r\n", 3, &ended);
+			assert_true(ended);
+			assert_int_equal(message_says_tls_optional(message), table[i].found);
+			message_free(message);
+		}
+}
+
 static void
 a_large_text_moves_from_memfd_to_file(void **state)
 {
@@ -518,6 +559,7 @@ main(void)
 		cmocka_unit_test(the_size_limit_is_the_texts_own),
 		cmocka_unit_test(a_header_over_its_limit_is_refused_a_body_is_not),
 		cmocka_unit_test(received_fields_are_counted_in_the_header_only),
+		cmocka_unit_test(tls_required_no_is_found_in_the_header),
 		cmocka_unit_test(a_large_text_moves_from_memfd_to_file),
 		cmocka_unit_test(under_pressure_smaller_messages_go_to_files),
 		cmocka_unit_test(a_file_that_takes_nothing_is_no_storage),

@@ -1,0 +1,148 @@
+/*
+ * A name is compared byte by byte as it comes, with all of those that are looked for: nothing is
+ * held, however the text is cut.
+ */
+#include <ctype.h>
+#include <limits.h>
+#include <string.h>
+
+#include "smtpd/fields.h"
+
+static const char *const known_fields[KNOWN_FIELD_COUNT] = {
+	[KNOWN_RECEIVED] = "received",
+	[KNOWN_TLS_REQUIRED] = "tls-required",
+};
+
+/* The next bytes of a TLS-Required field's value: RFC 8689 3 has [FWS] "No". */
+static void
+look_at_tls_field(struct fields *fields, const char *data, size_t length)
+{
+	for (size_t i = 0; i < length; i++) {
+		bool is_blank = data[i] == ' ' || data[i] == '\t';
+		int byte = tolower((unsigned char)data[i]);
+
+		switch (fields->tls_field) {
+		case TLS_FIELD_EMPTY:
+			if (!is_blank)
+				fields->tls_field = byte == 'n' ? TLS_FIELD_N : TLS_FIELD_OTHER;
+			break;
+		case TLS_FIELD_N:
+			fields->tls_field = byte == 'o' ? TLS_FIELD_NO : TLS_FIELD_OTHER;
+			break;
+		case TLS_FIELD_NO:
+			if (!is_blank)
+				fields->tls_field = TLS_FIELD_OTHER;
+			break;
+		case TLS_FIELD_NONE:
+		case TLS_FIELD_OTHER:
+			return;
+		}
+	}
+}
+
+static void
+begin_name(struct fields *fields)
+{
+	fields->state = FIELD_NAME;
+	memset(fields->name_match, 0, sizeof(fields->name_match));
+	fields->tls_optional |= fields->tls_field == TLS_FIELD_NO;
+	fields->tls_field = TLS_FIELD_NONE;
+}
+
+static void
+end_name(struct fields *fields)
+{
+	fields->state = FIELD_BODY;
+	if (fields->name_match[KNOWN_RECEIVED] == strlen(known_fields[KNOWN_RECEIVED]))
+		fields->received++;
+	if (fields->name_match[KNOWN_TLS_REQUIRED] == strlen(known_fields[KNOWN_TLS_REQUIRED]))
+		fields->tls_field = TLS_FIELD_EMPTY;
+}
+
+static void
+match_name(struct fields *fields, unsigned char byte)
+{
+	for (int i = 0; i < KNOWN_FIELD_COUNT; i++) {
+		unsigned *match = &fields->name_match[i];
+
+		/* Past the end of the name the NUL matches nothing. */
+		if (*match <= strlen(known_fields[i]) && tolower(byte) == known_fields[i][*match])
+			(*match)++;
+		else
+			*match = UINT_MAX;
+	}
+}
+
+void
+fields_text(struct fields *fields, const char *data, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < length; i++) {
+		unsigned char byte = (unsigned char)data[i];
+
+		switch (fields->state) {
+		case FIELD_START:
+			if (byte == ' ' || byte == '\t') { /* a continuation, RFC 5322 2.2.3 */
+				fields->state = FIELD_BODY;
+				look_at_tls_field(fields, data + i, length - i);
+				return;
+			}
+			begin_name(fields);
+			/* FALLTHROUGH */
+		case FIELD_NAME:
+			if (byte == ':') {
+				end_name(fields);
+				break;
+			}
+			if (byte == ' ' || byte == '\t') {
+				fields->state = FIELD_NAME_BLANK;
+				break;
+			}
+			if (byte < '!' || byte > '~') {
+				fields->state = FIELD_NOT;
+				return;
+			}
+			match_name(fields, byte);
+			break;
+		case FIELD_NAME_BLANK:
+			if (byte == ':') {
+				end_name(fields);
+				break;
+			}
+			if (byte != ' ' && byte != '\t') {
+				fields->state = FIELD_NOT;
+				return;
+			}
+			break;
+		case FIELD_BODY:
+			look_at_tls_field(fields, data + i, length - i);
+			return;
+		case FIELD_NOT:
+		case FIELD_NONE:
+			return;
+		}
+	}
+}
+
+void
+fields_line_end(struct fields *fields, bool is_empty)
+{
+	/* The empty line, or a line that is no field, ends the header. */
+	if (is_empty || fields->state != FIELD_BODY)
+		fields->state = FIELD_NONE;
+	else
+		fields->state = FIELD_START;
+}
+
+bool
+fields_are_over(const struct fields *fields)
+{
+	return fields->state == FIELD_NONE;
+}
+
+bool
+fields_say_tls_optional(const struct fields *fields)
+{
+	return fields->tls_optional || fields->tls_field == TLS_FIELD_NO;
+}

@@ -1,0 +1,49 @@
+/* The fields of a message's header that matter to us, on its way through. */
+#ifndef SMTPD_FIELDS_H
+#define SMTPD_FIELDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum field_state { /* of a header line */
+	FIELD_START,
+	FIELD_NAME,
+	FIELD_NAME_BLANK, /* blanks before the colon */
+	FIELD_BODY,       /* after the colon, or in a continuation line */
+	FIELD_NOT,        /* this line is no field: the header ends with it */
+	FIELD_NONE,       /* the header is over */
+};
+
+enum known_field {
+	KNOWN_RECEIVED,
+	KNOWN_TLS_REQUIRED,
+	KNOWN_FIELD_COUNT,
+};
+
+enum tls_field {        /* the value of TLS-Required, as read so far */
+	TLS_FIELD_NONE, /* another field */
+	TLS_FIELD_EMPTY,
+	TLS_FIELD_N,
+	TLS_FIELD_NO,
+	TLS_FIELD_OTHER,
+};
+
+/* Zeroed at the start. */
+struct fields {
+	enum field_state state;
+	unsigned name_match[KNOWN_FIELD_COUNT]; /* bytes of those names matched so far */
+	uint32_t received;                      /* fields of that name */
+	enum tls_field tls_field;
+	bool tls_optional; /* a TLS-Required before said so */
+};
+
+/* Bytes of a line of the header, without its end, in pieces of any size; and its end. */
+void fields_text(struct fields *, const char *data, size_t length);
+void fields_line_end(struct fields *, bool is_empty);
+/* The header is over. */
+bool fields_are_over(const struct fields *);
+/* There is a field "TLS-Required: No" (RFC 8689 3). */
+bool fields_say_tls_optional(const struct fields *);
+
+#endif
