@@ -87,55 +87,6 @@ need(struct recovery *recovery, uint64_t target)
 		fatalx("out of memory");
 }
 
-static void
-walk_record(void *arg, const struct record *record, const uint8_t *payload)
-{
-	struct recovery *recovery = arg;
-	struct void_range range;
-	struct message_head head;
-	struct buf_reader reader;
-	struct envelope envelope;
-	struct state state;
-	struct batch_end end;
-	uint32_t i, count, unused;
-
-	if (record->batch > recovery->journal->last_batch)
-		recovery->journal->last_batch = record->batch;
-	buf_reader_init(&reader, payload, record->length);
-	switch (record->type) {
-	case RECORD_MESSAGE:
-		if (!message_decode(payload, record->length, &head))
-			return;
-		for (i = 0; i < head.envelope_count; i++) {
-			if (!message_next_envelope(&head, &envelope, &unused, &unused))
-				return;
-		}
-		count = message_effect_count(&head);
-		for (i = 0; i < count && message_next_effect(&head, &state); i++)
-			need(recovery, state.target);
-		add_item(recovery, record);
-		return;
-	case RECORD_STATE:
-		if (!state_decode(&reader, &state))
-			return;
-		need(recovery, state.target);
-		add_item(recovery, record);
-		return;
-	case RECORD_VOID:
-		if (!void_decode(&reader, &range))
-			return;
-		need(recovery, range.sequence);
-		add_void(recovery, &range);
-		return;
-	case RECORD_BATCH:
-		if (batch_end_decode(&reader, &end) && end.wall > recovery->journal->last_wall)
-			recovery->journal->last_wall = end.wall;
-		return;
-	case RECORD_TYPE_END:
-		return;
-	}
-}
-
 bool
 journal_quarantine(const struct journal *journal, const struct segment *segment, uint32_t offset,
     const uint8_t *data, uint32_t length, const char *why)
@@ -157,6 +108,76 @@ walk_damaged(void *arg, uint32_t offset, uint32_t length, const char *why)
 	(void)journal_quarantine(recovery->journal, recovery->journal->segments[recovery->slot],
 	    offset, recovery->data + offset, length, why);
 	recovery->damaged++;
+}
+
+/* Whether all of a message's head can be decoded; what its effects need is noted. */
+static bool
+walk_message(struct recovery *recovery, const struct record *record, const uint8_t *payload)
+{
+	struct message_head head;
+	struct envelope envelope;
+	struct state state;
+	uint32_t i, count, unused;
+
+	if (!message_decode(payload, record->length, &head))
+		return false;
+	for (i = 0; i < head.envelope_count; i++) {
+		if (!message_next_envelope(&head, &envelope, &unused, &unused))
+			return false;
+	}
+	count = message_effect_count(&head);
+	for (i = 0; i < count; i++) {
+		if (!message_next_effect(&head, &state))
+			return false;
+		need(recovery, state.target);
+	}
+	return true;
+}
+
+static void
+walk_record(void *arg, const struct record *record, const uint8_t *payload)
+{
+	struct recovery *recovery = arg;
+	struct void_range range;
+	struct buf_reader reader;
+	struct state state;
+	struct batch_end end;
+	bool decoded = false;
+
+	if (record->batch > recovery->journal->last_batch)
+		recovery->journal->last_batch = record->batch;
+	buf_reader_init(&reader, payload, record->length);
+	switch (record->type) {
+	case RECORD_MESSAGE:
+		decoded = walk_message(recovery, record, payload);
+		if (decoded)
+			add_item(recovery, record);
+		break;
+	case RECORD_STATE:
+		decoded = state_decode(&reader, &state) && buf_reader_done(&reader);
+		if (decoded) {
+			need(recovery, state.target);
+			add_item(recovery, record);
+		}
+		break;
+	case RECORD_VOID:
+		decoded = void_decode(&reader, &range);
+		if (decoded) {
+			need(recovery, range.sequence);
+			add_void(recovery, &range);
+		}
+		break;
+	case RECORD_BATCH:
+		decoded = batch_end_decode(&reader, &end);
+		if (decoded && end.wall > recovery->journal->last_wall)
+			recovery->journal->last_wall = end.wall;
+		break;
+	case RECORD_TYPE_END:
+		break;
+	}
+	if (!decoded)
+		walk_damaged(recovery, record->offset, (uint32_t)record_size(record->length),
+		    "a record that can't be decoded");
 }
 
 /* Learns the segment's key from its header, or from its first record. */

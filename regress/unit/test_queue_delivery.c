@@ -137,6 +137,51 @@ only_a_command_that_an_alias_has_is_run(void **state)
 	assert_string_equal(deliver.command, "/usr/bin/allowed");
 }
 
+/* As a bad sector does, under the message's last byte. */
+static void
+damage(uint32_t id)
+{
+	const struct location *location = &index_find(queue.index, id)->location;
+	off_t at = (off_t)location->offset + RECORD_HEADER_SIZE + location->length - 1;
+	char name[128], byte;
+	unsigned damaged = 0;
+	int fd;
+
+	for (unsigned number = 1; number < 10; number++) {
+		snprintf(name, sizeof(name), "%s/segments/%08u", path, number);
+		fd = open(name, O_RDWR);
+		if (fd == -1)
+			continue;
+		if (pread(fd, &byte, 1, at) == 1 && byte == 'o') {
+			assert_int_equal(pwrite(fd, "?", 1, at), 1);
+			damaged++;
+		}
+		close(fd);
+	}
+	assert_int_equal(damaged, 1);
+}
+
+static void
+what_is_damaged_while_it_is_queued_is_said_to_be_lost(void **state)
+{
+	(void)state;
+	commit_one(ids[0]);
+	commit_one(ids[1]);
+	close_queue();
+	open_queue();
+	damage(ids[0]);
+	monotonic_ahead += 60;
+	while (journal_reclaim(queue.journal))
+		;
+	assert_null(index_find(queue.index, ids[0]));
+	assert_non_null(index_find(queue.index, ids[1]));
+	assert_int_equal(queue.envelopes, 1);
+	assert_true(is_logged("from <erin@client.test> for 1 envelopes is lost from the queue"));
+	close_queue();
+	open_queue();
+	assert_int_equal(queue.envelopes, 1);
+}
+
 /* The first message queued that isn't this one: a report of it. NULL after that time. */
 static struct message *
 wait_report(uint32_t about, int64_t ms)
@@ -492,6 +537,7 @@ main(void)
 		TEST(a_dead_mda_s_deliveries_are_tried_again_as_maybe_delivered),
 		TEST(an_mda_can_not_answer_for_what_it_was_not_given),
 		TEST(the_mail_that_came_last_keeps_what_its_first_try_needs),
+		TEST(what_is_damaged_while_it_is_queued_is_said_to_be_lost),
 		TEST(only_a_command_that_an_alias_has_is_run),
 		TEST(a_sender_of_as_many_mailboxes_as_a_report_may_have_is_told),
 		TEST(a_sender_of_too_many_mailboxes_is_not_waited_for_but_the_postmaster_told),

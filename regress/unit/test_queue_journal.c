@@ -563,6 +563,31 @@ a_file_that_is_no_segment_goes_to_quarantine(void **state)
 	assert_true(journal_was_damaged(fixture.journal));
 }
 
+/* Records whose sums are right, and which only a fault of a program can have written. */
+static void
+records_that_can_t_be_decoded_go_to_quarantine(void **state)
+{
+	static const enum record_type types[] = { RECORD_MESSAGE, RECORD_STATE, RECORD_VOID };
+	struct location location;
+	uint8_t *to;
+
+	(void)state;
+	put_committed(1, 100);
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		assert_int_equal(
+		    journal_begin(fixture.journal, JOURNAL_FIRST, 7, false, &to), JOURNAL_OK);
+		memset(to, 0xee, 7);
+		journal_end(fixture.journal, JOURNAL_FIRST, types[i], 7, &location);
+	}
+	put_committed(2, 100);
+	crash();
+	open_again();
+	assert_intact(1);
+	assert_intact(2);
+	assert_int_equal(files_in("quarantine"), 3);
+	assert_true(journal_was_damaged(fixture.journal));
+}
+
 static void
 a_second_queue_is_refused(void **state)
 {
@@ -646,6 +671,7 @@ main(void)
 		TEST(a_lack_of_descriptors_stops_the_start),
 		TEST(a_segment_that_became_a_link_costs_no_large_message),
 		TEST(a_file_that_is_no_segment_goes_to_quarantine),
+		TEST(records_that_can_t_be_decoded_go_to_quarantine),
 		TEST(a_second_queue_is_refused),
 		TEST(a_spool_of_another_user_is_refused),
 		TEST(a_message_can_not_hold_a_record_of_its_own),
