@@ -82,8 +82,8 @@ session_begin_tls(struct session *s)
 {
 	if (begin(s))
 		return;
-	log_error(
-	    "a client is turned away: there is no certificate for its listener, or no memory");
+	service_log_refusal(
+	    s->service, s->client_text, "no certificate for its listener, or no memory");
 	session_die(s, "no TLS to be had");
 }
 

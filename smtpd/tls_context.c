@@ -429,6 +429,8 @@ build_server(const struct tls_contexts *contexts, const struct listener_config *
 	if (listener->tls == LISTEN_TLS_NONE)
 		return;
 	gather(contexts, listener, server);
+	if (server->count == 0)
+		log_error("a listener has no certificate: clients get no TLS there");
 	for (i = 0; i < server->count; i++) {
 		server->made[i] = make_context(contexts, listener, server);
 		if (server->made[i] != NULL && use_chains(server->made[i], server, i))

@@ -300,6 +300,21 @@ def test_certificates_that_end_soon_are_told(serve, folder):
     assert "certificate of pki mx expires within 3 days" in instance.log_file.read_text()
 
 
+@pytest.mark.root
+def test_without_root_the_key_is_the_caller_s(make_postern):
+    port = free_port()
+
+    def extra(instance):
+        pair = Pair(instance.base, NAME, "ec")
+        for path in (pair.key, pair.cert):
+            shutil.chown(path, "nobody")
+        return f"{pair.statements('mx')}listen on 127.0.0.1 port {port} smtps pki mx\n"
+    instance = make_postern(user="nobody", extra=extra)
+    with smtplib.SMTP_SSL("127.0.0.1", port, context=insecure(), timeout=20) as client:
+        client.sendmail("erin@client.test", "alice@example.test", "Subject: x\r\n\r\nx\r\n")
+    instance.wait_mail("alice@example.test")
+
+
 @pytest.mark.parametrize("fault", ["mismatch", "mode", "missing", "encrypted"])
 def test_a_start_with_a_bad_key_fails_with_words(make_postern, folder, fault):
     pair = Pair(folder, "start." + fault, "ec", [NAME])
