@@ -614,7 +614,7 @@ now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void
+__attribute__((unused)) static void
 run_for(unsigned ms)
 {
 	const struct timeval step = { .tv_usec = 5000 };
