@@ -3,14 +3,17 @@ of the tests' own with certificates of the tests' own."""
 
 import hashlib
 import re
+import smtplib
 import subprocess
 
 import pytest
 
+from postern import free_port
 from signed_dns import SignedDns, Zone
 from smtp_peer import Peer, loopback_address
-from test_relay import RULES, send
+from test_relay import RULES, bounce, send
 from test_relay_tls import Authority, authority  # noqa: F401 (a fixture)
+from test_tls import Pair, insecure
 
 pytestmark = pytest.mark.root  # port 25
 
@@ -49,7 +52,7 @@ class Network:
         self.peers.append(peer)
         return peer
 
-    def start(self, *tlsa, options="", extra="", damaged=(), signed_mx=True):
+    def start(self, *tlsa, options="ca test", extra="", damaged=()):
         """tlsa[i]: of the i-th MX, records' data."""
         records, mx = "", ""
         for number, data in enumerate(tlsa):
@@ -64,12 +67,24 @@ class Network:
             path.chmod(0o755)
         self.authority.file.chmod(0o644)
         self.dns.anchor.chmod(0o644)
+        self.port = free_port()
+        ours = Pair(self.folder, "mx.example.test", kind="ec")
         postern = self.make_postern(rules=RULES.replace('"out" relay', f'"out" relay {options}'),
             extra=f"resolver nameserver 127.0.0.1@{self.dns.port}\n"
             f"resolver trust-anchor {self.dns.anchor}\n"
-            f'ca test cert "{self.authority.file}"\nqueue retry-first 1s\nqueue retry-max 2s\n')
+            f'ca test cert "{self.authority.file}"\n{ours.statements("mx")}'
+            f"listen on 127.0.0.1 port {self.port} tls pki mx\n"
+            'queue retry-first 1s\nqueue retry-max 2s\n')
         postern.smtpctl("trace", "mta")
         return postern
+
+    def send_over_tls(self, to, *options, headers=""):
+        """What the server said to MAIL with these options, or of the whole."""
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=20) as client:
+            client.starttls(context=insecure())
+            client.ehlo("client.test")
+            assert client.has_extn("requiretls")
+            client.sendmail("alice@example.test", to, f"{headers}Subject: x\r\n\r\nx\r\n", options)
 
     def stop(self):
         for peer in self.peers:
@@ -229,3 +244,56 @@ def test_hosts_of_an_authority_serve_each_domain_on_its_own(net):
     send(postern, "x@far.signed")
     (message,) = peer.wait_messages(1)
     assert message.recipients == ["x@far.signed"]
+
+
+REQUIRETLS = ("PIPELINING", "8BITMIME", "REQUIRETLS")
+
+
+def test_required_tls_goes_by_dane(net):
+    peer = net.peer(name="other.test", extensions=REQUIRETLS)
+    net.start(f"3 1 1 {digest(net.pem, 'key')}")
+    net.send_over_tls("x@far.signed", "REQUIRETLS")
+    (message,) = peer.wait_messages(1)
+    assert "REQUIRETLS" in message.options and message.session.tls
+
+
+def test_required_tls_goes_by_the_authorities_where_there_are_no_records(net):
+    peer = net.peer(extensions=REQUIRETLS)
+    postern = net.start(None)
+    net.send_over_tls("x@far.signed", "REQUIRETLS")
+    (message,) = peer.wait_messages(1)
+    assert "REQUIRETLS" in message.options
+    postern.wait_log("relay-connected", tls=re.compile("verified$"))
+
+
+@pytest.mark.parametrize("to, peer_options, code", [
+    ("x@far.signed", {"extensions": ("8BITMIME",)}, "5.7.30"),
+    ("x@far.signed", {"name": "other.test", "extensions": REQUIRETLS}, "5.7.10"),
+    ("x@far.signed", {"name": "", "extensions": REQUIRETLS}, "5.7.10"),
+    ("x@far.open", {"extensions": REQUIRETLS}, "5.7.10")],
+    ids=["not offered", "wrong certificate", "no TLS", "MX that isn't signed"])
+def test_required_tls_that_cannot_be_had_is_returned(net, to, peer_options, code):
+    peer = net.peer(**peer_options)
+    postern = net.start(None)
+    net.send_over_tls(to, "REQUIRETLS")
+    assert code in bounce(postern)
+    assert not peer.messages
+
+
+def test_tls_required_no_goes_whatever_the_records_say(net):
+    peer = net.peer()
+    postern = net.start(f"3 1 1 {'0' * 64}")
+    net.send_over_tls("x@far.signed", headers="TLS-Required: No\r\n")
+    (message,) = peer.wait_messages(1)
+    assert message.session.tls
+    # Another message, to the same host, that doesn't say so.
+    send(postern, "y@far.signed")
+    postern.wait_log("delivery-deferred", to="y@far.signed", reply=re.compile("4.7.5"))
+
+
+def test_requiretls_is_not_taken_in_the_clear(net):
+    postern = net.start(None)
+    with postern.smtp() as client:
+        client.ehlo("client.test")
+        assert not client.has_extn("requiretls")
+        assert client.docmd("MAIL", "FROM:<alice@example.test> REQUIRETLS")[0] == 555
