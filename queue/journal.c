@@ -378,13 +378,16 @@ journal_state(struct journal *journal, enum journal_head which, const struct sta
 }
 
 static void
-end_batch(struct head *head)
+end_batch(struct journal *journal, struct head *head)
 {
 	struct record record = { RECORD_BATCH, BATCH_END_SIZE, 0, head->segment->key, head->batch,
 		head->start + (uint32_t)head->length };
-	struct batch_end end = { head->start, clock_wall() };
+	struct batch_end end;
 	uint8_t *at = head->data + head->length;
 
+	if (!journal->keep_wall && journal->carried_count == 0 && !journal->staging_carried)
+		journal->last_wall = clock_wall();
+	end = (struct batch_end){ head->start, journal->last_wall };
 	batch_end_encode(at + RECORD_HEADER_SIZE, &end);
 	record_seal(at, &record);
 	head->length += record_size(BATCH_END_SIZE);
@@ -399,7 +402,7 @@ journal_commit(struct journal *journal, enum journal_head which)
 
 	if (segment == NULL || !head->has_records)
 		return journal->carried_count == 0;
-	end_batch(head);
+	end_batch(journal, head);
 	files = journal->in_failure || journal->handler.batch_files(journal->handler.arg, which);
 	durable = files && segment_write(segment, head->data, head->length, head->start) &&
 	    fdatasync(segment->fd) == 0;
@@ -721,6 +724,12 @@ int64_t
 journal_last_wall(const struct journal *journal)
 {
 	return journal->last_wall;
+}
+
+void
+journal_keep_wall(struct journal *journal, bool keep)
+{
+	journal->keep_wall = keep;
 }
 
 enum journal_open_result

@@ -96,9 +96,11 @@ void journal_close(struct journal *);
 void journal_set_options(struct journal *, const struct journal_options *);
 /* Whether recovery found bytes that it could not read. */
 bool journal_was_damaged(const struct journal *);
-/* The latest time at which what recovery found was written, by the wall clock of then; 0 unknown.
- */
+/* When the last batch that recovery found was written, by the wall clock of then; 0 unknown. */
 int64_t journal_last_wall(const struct journal *);
+/* Batches tell that time, and not the present one, until this is called with false and all that was
+ * put off by failures is in them: what depends on the time between is being changed. */
+void journal_keep_wall(struct journal *, bool keep);
 
 enum journal_result {
 	JOURNAL_OK,

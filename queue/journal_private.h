@@ -60,7 +60,9 @@ struct journal {
 	struct head heads[JOURNAL_HEAD_COUNT];
 	uint64_t last_sequence;
 	uint64_t last_batch;
-	int64_t last_wall; /* see journal_last_wall() */
+	int64_t last_wall;        /* of the last batch */
+	uint64_t last_wall_batch; /* its number, while recovering */
+	bool keep_wall;
 	uint32_t last_name;
 	bool damaged;
 	bool no_more;            /* no segment could be made */

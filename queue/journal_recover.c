@@ -169,8 +169,10 @@ walk_record(void *arg, const struct record *record, const uint8_t *payload)
 		break;
 	case RECORD_BATCH:
 		decoded = batch_end_decode(&reader, &end);
-		if (decoded && end.wall > recovery->journal->last_wall)
+		if (decoded && record->batch >= recovery->journal->last_wall_batch) {
+			recovery->journal->last_wall_batch = record->batch;
 			recovery->journal->last_wall = end.wall;
+		}
 		break;
 	case RECORD_TYPE_END:
 		break;

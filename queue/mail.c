@@ -82,11 +82,11 @@ set_recorded_times(struct entry *entry, int64_t next_try, int64_t expires)
 	entry->expires = expires > UINT32_MAX ? UINT32_MAX : (uint32_t)expires;
 }
 
-/* From what is recorded to the scheduler's seconds. */
+/* From what is recorded to the scheduler's seconds. `lost`: seconds that don't count. */
 static void
-set_times(struct queue *queue, struct entry *entry)
+set_times(struct queue *queue, struct entry *entry, int64_t lost)
 {
-	entry->expires = retry_from_wall(entry->expires + queue->lost, longest(queue));
+	entry->expires = retry_from_wall(entry->expires + lost, longest(queue));
 	entry->next_try = entry->next_try == 0
 	    ? retry_now()
 	    : retry_from_wall(entry->next_try, queue->config->queue_retry_max);
@@ -156,7 +156,7 @@ mail_add(struct queue *queue, const struct location *location, const uint8_t *da
 		return NULL;
 	message = add_message(queue, location, &head);
 	for (uint32_t i = 0; message != NULL && i < message->count; i++)
-		set_times(queue, &message->entries[i]);
+		set_times(queue, &message->entries[i], 0);
 	return message;
 }
 
@@ -296,7 +296,7 @@ resume_entry(struct queue *queue, struct entry *entry)
 	struct transaction transaction;
 	struct envelope envelope;
 
-	set_times(queue, entry);
+	set_times(queue, entry, queue->lost);
 	switch ((enum entry_state)entry->state) {
 	case ENTRY_NEW:
 		mail_wait(queue, entry);
@@ -339,7 +339,8 @@ is_any_waiting(const struct queue *queue)
  * While the queue runs with mail to deliver, tries are recorded at least every queue_retry_max. A
  * clock that is much further ahead of the spool is wrong, or the machine was down: either way no
  * delivery was tried in that time, and what was queued gets as much as it had left. What is
- * recorded of it is moved on, so that the next start finds it so.
+ * recorded of it is moved on, so that the next start finds it so; one that comes before all is
+ * moved does it again, by the same time.
  */
 static void
 look_for_lost_time(struct queue *queue)
@@ -365,11 +366,15 @@ mail_recovered(struct queue *queue)
 	struct message *message = index_from(queue->index, 0), *next;
 
 	look_for_lost_time(queue);
+	journal_keep_wall(queue->journal, queue->lost > 0);
 	for (; message != NULL; message = next) {
 		next = index_next(queue->index, message);
 		for (uint32_t i = 0; i < message->count; i++)
 			resume_entry(queue, &message->entries[i]);
 	}
+	/* The last part of the change goes with the present time. */
+	journal_keep_wall(queue->journal, false);
+	(void)commit_now(queue);
 }
 
 /* The reading of what was recorded. */
