@@ -62,6 +62,7 @@ def opensmtpd(make_postern):
 
 
 def test_opensmtpds_configuration_delivers_and_queues_what_it_relays(opensmtpd):
+    opensmtpd.smtpctl("pause", "mta")
     opensmtpd.send(["u7@example.test", "U@Example.Test", "someone@remote.test"])
     opensmtpd.wait_mail(opensmtpd.base / "vmail/u7")
     opensmtpd.wait_mail(opensmtpd.base / "vmail/u")
