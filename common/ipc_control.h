@@ -54,10 +54,10 @@ enum ipc_control_type {
 	CONTROL_SUPERVISOR,      /* struct ipc_control */
 	CONTROL_STATS,  /* request: no payload; answer: STATS_COUNT u64, u64 uptime in seconds */
 	CONTROL_STATUS, /* no payload */
-	CONTROL_DKIM,   /* struct ipc_dkim */
 	CONTROL_DONE,   /* struct ipc_result; may carry a descriptor */
 	CONTROL_DESTINATION_LIST, /* struct ipc_filter: `to` is "" or "@domain", and the cursor's */
 	CONTROL_DESTINATION,      /* struct ipc_destination */
+	CONTROL_DKIM,             /* struct ipc_dkim */
 	CONTROL_TYPE_END,
 };
 

@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/stats.h"
+#include "smtpd/dkim.h"
 #include "smtpd/received.h"
 #include "smtpd/session_state.h"
 #include "smtpd/submission.h"
@@ -38,6 +39,7 @@ static void
 log_message(struct session *s, const char *event, const struct reply *reply)
 {
 	const struct mail *mail = s->mail;
+	const struct dkim *signer = mail->message == NULL ? NULL : message_signer(mail->message);
 	char text[ADDRESS_TEXT_MAX + 1];
 	struct log_line line;
 
@@ -54,6 +56,8 @@ log_message(struct session *s, const char *event, const struct reply *reply)
 	log_number(&line, "recipients", (int64_t)mail->recipient_count);
 	log_number(&line, "size",
 	    (int64_t)(mail->message == NULL ? 0 : message_stored_bytes(mail->message)));
+	if (signer != NULL && dkim_count(signer) > 0)
+		log_text(&line, "dkim", dkim_key(signer, 0)->domain);
 	session_log_client(s, &line);
 	log_number(&line, "delay_ms", clock_monotonic_ms() - mail->begun_ms);
 	if (reply != NULL)

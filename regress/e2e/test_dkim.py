@@ -106,6 +106,7 @@ def test_what_is_submitted_verifies(both):
         assert verify(mail, published) == 2
         assert mail.data.index(b"DKIM-Signature:") < mail.data.index(b"Received:")
         assert re.search(rb"[ \t]\r?\n", re.split(rb"\r?\n\r?\n", mail.data)[0]) is None
+    assert len(instance.log_lines("message-accepted", dkim="example.test")) == len(BODIES)
 
 
 HEADERS = {
@@ -180,6 +181,7 @@ def test_only_what_users_send_is_signed(signing):
     submit(signing, HEADER.replace("alice@", "alice@not-"), sender="x@client.test")
     for mail in signing.wait_mail("bob@example.test", count=2):
         assert signatures(mail) == []
+    assert not any("dkim" in line for line in signing.log_lines("message-accepted"))
 
 
 def test_a_user_is_signed_for_by_the_domain_he_sends_as(signing):
