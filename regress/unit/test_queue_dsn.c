@@ -327,6 +327,23 @@ what_was_relayed_is_told_as_that(void **state)
 	free(report.whole);
 }
 
+static void
+held_mail_is_told_with_what_can_be_done(void **state)
+{
+	struct report report;
+
+	(void)state;
+	prepare(&report, DSN_HELD);
+	report.recipients[0].reply = NULL;
+	report.envelopes[0].last_try = 0;
+	make(&report);
+	assert_true(has(report.whole, "Subject: Mail is held\r\n"));
+	assert_true(has(report.part[0], "smtpctl release"));
+	assert_true(has(report.part[1], "\r\nAction: delayed\r\nStatus: 4.0.0\r\n"));
+	assert_false(has(report.part[1], "Will-Retry-Until"));
+	free(report.whole);
+}
+
 /* make() checks that there are three parts, and lines without control characters. */
 static void
 a_dialogue_stays_within_its_part(void **state)
@@ -363,6 +380,7 @@ main(void)
 		cmocka_unit_test(no_word_of_a_peer_leaves_its_line_or_part),
 		cmocka_unit_test(another_host_s_word_names_it),
 		cmocka_unit_test(what_was_relayed_is_told_as_that),
+		cmocka_unit_test(held_mail_is_told_with_what_can_be_done),
 		cmocka_unit_test(a_dialogue_stays_within_its_part),
 		cmocka_unit_test(headers_end_at_the_first_empty_line),
 	};

@@ -379,6 +379,33 @@ test_users_are_listed_in_three_forms(void **state)
 }
 
 static void
+test_who_is_slow_is_listed_in_three_forms(void **state)
+{
+	static const char line[] = "network\t192.0.2.0/24\t31\t2000\t5";
+
+	(void)state;
+	assert_true(show_row(OUTPUT_LINES, ACCOUNT_SLOW_LIST, line));
+	assert_string_equal(shown(), "network|192.0.2.0/24|31|2000|5\n");
+	assert_true(show_row(OUTPUT_JSON, ACCOUNT_SLOW_LIST, line));
+	assert_string_equal(shown(),
+	    "{\"kind\":\"network\",\"name\":\"192.0.2.0/24\",\"failures\":31,"
+	    "\"apart_ms\":2000,\"last_s\":5}\n");
+	output.format = OUTPUT_TABLE;
+	show_account_head(&output, ACCOUNT_SLOW_LIST);
+	assert_true(show_row(OUTPUT_TABLE, ACCOUNT_SLOW_LIST, line));
+	assert_true(show_row(OUTPUT_TABLE, ACCOUNT_SLOW_LIST,
+	    "account\ta\x1b[2Jvery.long.name.that.somebody.typed.in@very.long.domain.example.org\t"
+	    "99999\t250\t3600"));
+	assert_int_equal(widest((const char *)output.buf.data), 80);
+	assert_null(strchr((const char *)output.buf.data, '\x1b'));
+	assert_non_null(
+	    strstr(shown(), "network          31     2000ms         5s 192.0.2.0/24\n"));
+	assert_false(show_row(OUTPUT_LINES, ACCOUNT_SLOW_LIST, "network\tx\t1\t2"));
+	assert_false(show_row(OUTPUT_JSON, ACCOUNT_SLOW_LIST, "network\tx\t1}\t2\t3"));
+	(void)shown();
+}
+
+static void
 test_aliases_and_domains_are_listed_in_three_forms(void **state)
 {
 	(void)state;
@@ -527,6 +554,8 @@ main(void)
 		    test_users_are_listed_in_three_forms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_aliases_and_domains_are_listed_in_three_forms, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_who_is_slow_is_listed_in_three_forms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_keys_are_listed_and_their_records_are_a_zones, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
