@@ -263,6 +263,14 @@ bury(struct session *session)
 	event_active(host->pool->reaper, 0, 0);
 }
 
+/* There is an own address for it, of its kind. */
+static bool
+can_come_from(const struct host *host, size_t address)
+{
+	return host->sources == NULL ||
+	    sources_have(host->sources, host->addresses.all[address].address.ss_family);
+}
+
 /* The next address of its host that this session hasn't tried, one that has failed lately last. */
 static bool
 connect_next(struct session *session)
@@ -271,9 +279,12 @@ connect_next(struct session *session)
 	struct host *host = link->host;
 	int64_t now = clock_monotonic_ms();
 	size_t chosen = ADDRESSES_MAX;
+	const struct sockaddr *source = NULL;
+	socklen_t length = 0;
+	const char *helo;
 
 	for (size_t i = 0; i < host->addresses.count; i++) {
-		if ((link->tried & (1U << i)) != 0)
+		if ((link->tried & (1U << i)) != 0 || !can_come_from(host, i))
 			continue;
 		if (chosen == ADDRESSES_MAX ||
 		    (host->addresses.all[chosen].failed_until_ms > now &&
@@ -284,8 +295,29 @@ connect_next(struct session *session)
 		return false;
 	link->tried |= 1U << chosen;
 	link->address = chosen;
+	if (host->sources != NULL) {
+		source = sources_next(
+		    host->sources, host->addresses.all[chosen].address.ss_family, &length, &helo);
+		session_set_helo(session, helo);
+	}
 	session_connect(session, (const struct sockaddr *)&host->addresses.all[chosen].address,
-	    host->addresses.all[chosen].length, NULL, 0);
+	    host->addresses.all[chosen].length, source, length);
+	return true;
+}
+
+/* `src` has addresses, and none of a kind that reaches the host. */
+static bool
+has_no_source(struct host *host)
+{
+	struct failure failure;
+
+	for (size_t i = 0; i < host->addresses.count; i++)
+		if (can_come_from(host, i))
+			return false;
+	failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
+	    "none of the action's source addresses is of the kind of the addresses of %s",
+	    host->hop.host);
+	fail_waiting(host, &failure, NULL);
 	return true;
 }
 
@@ -499,6 +531,14 @@ is_allowed(struct host *host)
 	return true;
 }
 
+/* How we call ourselves is known for each of our addresses. */
+static bool
+has_names(struct host *host)
+{
+	return host->sources == NULL ||
+	    sources_are_known(host->sources, pool_sources_known, host->pool);
+}
+
 /* Brings the tasks that wait and the connections together, and makes new ones. */
 void
 host_pump(struct host *host)
@@ -520,7 +560,7 @@ host_pump(struct host *host)
 	}
 	while (host->waiting_count > host->connecting && ready_session(host) == NULL &&
 	    has_addresses(host) && !host_refuses(host) && has_credentials(host) &&
-	    !leads_here(host) && may_open(host))
+	    has_names(host) && !has_no_source(host) && !leads_here(host) && may_open(host))
 		if (!open_session(host))
 			break;
 	host->is_pumping = false;
@@ -609,6 +649,9 @@ get_host(struct pool *pool, const struct hop *hop, const struct action_config *a
 	strlcpy(host->key, key, sizeof(host->key));
 	strlcpy(host->action, action->name, sizeof(host->action));
 	set_up_session(host, action);
+	host->sources = pool_sources(pool, action);
+	if (host->sources != NULL)
+		sources_hold(host->sources);
 	map_add(pool->hosts, key, host);
 	return host;
 }

@@ -15,6 +15,7 @@
 #include "deliver/relay_limits.h"
 #include "deliver/relay_map.h"
 #include "deliver/relay_session.h"
+#include "deliver/relay_source.h"
 
 struct event;
 
@@ -54,6 +55,7 @@ struct host {
 	char *tlsa_next; /* to be asked for when there is nothing; NULL */
 	struct dane *dane;
 
+	struct sources *sources; /* of its action; the pool's; NULL: any address */
 	bool needs_credentials;
 	uint32_t credentials_question; /* 0: none is open */
 	int64_t credentials_expire_ms;
@@ -93,7 +95,8 @@ struct pool {
 	struct pool_owner owner;
 	struct session_owner session_owner;
 	struct map *hosts;
-	struct map *stale; /* by their address as text */
+	struct map *stale;   /* by their address as text */
+	struct map *sources; /* by action */
 	TAILQ_HEAD(, host) starving;
 	struct session_list dead; /* to be freed */
 	struct event *reaper;
@@ -134,6 +137,11 @@ bool host_refuses(struct host *);
 void host_dane_free(struct host *);
 
 /* relay_pool.c */
+
+/* NULL: any address. */
+struct sources *pool_sources(struct pool *, const struct action_config *);
+/* Their names are known: hosts that waited for that go on. */
+void pool_sources_known(void *pool);
 
 /* The least recently used of all connections that have nothing to do, of other hosts; NULL. */
 struct session *pool_find_idle(struct pool *, const struct host *besides);

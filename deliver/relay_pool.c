@@ -70,6 +70,7 @@ free_host(struct host *host)
 	if (host->credentials_question != 0)
 		relay_directory_forget(pool->directory, host->credentials_question);
 	host_forget_credentials(host);
+	sources_drop(host->sources);
 	host_dane_free(host);
 	if (host->is_starving)
 		TAILQ_REMOVE(&pool->starving, host, starving);
@@ -185,6 +186,7 @@ pool_new(struct event_base *base, struct relay_dns *dns, struct relay_directory 
 		.arg = pool };
 	pool->hosts = map_new();
 	pool->stale = map_new();
+	pool->sources = map_new();
 	TAILQ_INIT(&pool->starving);
 	TAILQ_INIT(&pool->dead);
 	pool->reaper = event_new(base, -1, 0, on_reaper, pool);
@@ -194,6 +196,56 @@ pool_new(struct event_base *base, struct relay_dns *dns, struct relay_directory 
 	    event_add(pool->tick, &tick) == -1)
 		fatalx("no events");
 	return pool;
+}
+
+static void
+forget_sources(struct pool *pool)
+{
+	size_t count = map_count(pool->sources);
+	struct sources **all = (struct sources **)map_values(pool->sources);
+
+	for (size_t i = 0; i < count; i++)
+		sources_drop(all[i]);
+	free(all);
+	map_free(pool->sources);
+	pool->sources = map_new();
+}
+
+struct sources *
+pool_sources(struct pool *pool, const struct action_config *action)
+{
+	struct sources *sources;
+
+	if (*action->relay_source == '\0')
+		return NULL;
+	sources = map_get(pool->sources, action->name);
+	if (sources == NULL) {
+		sources = sources_new(pool->config, action, pool->directory);
+		if (sources != NULL)
+			map_add(pool->sources, action->name, sources);
+	}
+	return sources;
+}
+
+static void
+pump_all(const struct map *map)
+{
+	size_t count = map_count(map);
+	struct host **hosts = (struct host **)map_values(map);
+
+	for (size_t i = 0; i < count; i++)
+		if (hosts[i]->sources != NULL && hosts[i]->waiting_count > 0)
+			host_pump(hosts[i]);
+	free(hosts);
+}
+
+void
+pool_sources_known(void *arg)
+{
+	const struct pool *pool = arg;
+
+	pump_all(pool->hosts);
+	pump_all(pool->stale);
 }
 
 static void
@@ -230,6 +282,8 @@ pool_free(struct pool *pool)
 	free_hosts(pool->stale);
 	map_free(pool->hosts);
 	map_free(pool->stale);
+	forget_sources(pool);
+	map_free(pool->sources);
 	event_free(pool->reaper);
 	event_free(pool->tick);
 	free(pool->rule_sessions);
@@ -251,6 +305,7 @@ pool_configure(struct pool *pool, const struct config *config)
 		map_add(pool->stale, stale_key, hosts[i]);
 	}
 	free(hosts);
+	forget_sources(pool);
 	pool->config = config;
 	free(pool->rule_sessions);
 	pool->rule_sessions = calloc(config->mta_limit_count + 1, sizeof(uint32_t));

@@ -203,7 +203,7 @@ say_hello(struct session *session, bool extended)
 	    session->settings->lmtp ? "LHLO"
 	        : extended          ? "EHLO"
 	                            : "HELO",
-	    session->settings->helo);
+	    *session->helo != '\0' ? session->helo : session->settings->helo);
 	memset(&session->extensions, 0, sizeof(session->extensions));
 	session_expect(
 	    session, extended ? SESSION_EHLO : SESSION_HELO, session->settings->times->command_ms);
@@ -560,6 +560,12 @@ session_connect(struct session *session, const struct sockaddr *address, socklen
 	    "%s: can't connect to %s: %s", session->settings->host, session->server.address, why);
 	failure.server = session->server;
 	session_fail(session, &failure);
+}
+
+void
+session_set_helo(struct session *session, const char *name)
+{
+	strlcpy(session->helo, name, sizeof(session->helo));
 }
 
 void

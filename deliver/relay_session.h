@@ -63,9 +63,11 @@ struct session *session_new(
     struct event_base *, const struct session_settings *, const struct session_owner *);
 /* Not from its own callbacks. */
 void session_free(struct session *);
-/* closed() may come from here, as from all others. */
+/* closed() may come from here, as from all others. `source` is NULL when any address will do. */
 void session_connect(struct session *, const struct sockaddr *, socklen_t,
     const struct sockaddr *source, socklen_t source_length);
+/* How we call ourselves from the next connection on; "" as the settings have it. */
+void session_set_helo(struct session *, const char *name);
 /* Of a session that is ready: a transaction with as many of the task's waiting recipients as go. */
 void session_give(struct session *, struct task *);
 /* Says goodbye when there is nothing under way; closed() follows. */

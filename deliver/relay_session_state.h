@@ -71,6 +71,7 @@ struct session {
 	socklen_t address_length;
 	struct sockaddr_storage source;
 	socklen_t source_length;
+	char helo[HOSTNAME_MAX + 1]; /* "" the settings' */
 	bool was_ready;
 	bool plain_only; /* the handshake has failed, and needn't succeed */
 	bool needs_reset;

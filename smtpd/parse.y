@@ -60,7 +60,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token TLS_REQUIRE "tls-require" VERIFY "verify"
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
-%token BACKUP "backup" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
+%token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
 %token UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
@@ -319,6 +319,14 @@ action_option:
 	| TLS NO_VERIFY { relay_tls(parse, @1, RELAY_TLS_REQUIRED_UNVERIFIED); }
 	| CA STRING { option_string(parse, @2, "ca", &parse->draft.action.relay_ca, $2); }
 	| HELO STRING { option_string(parse, @2, "helo", &parse->draft.action.relay_helo, $2); }
+	| SRC table_use {
+		table_refer(parse, @2, $2, TABLE_USE_SOURCE);
+		option_string(parse, @1, "src", &parse->draft.action.relay_source, $2);
+	}
+	| HELO_SRC table_use {
+		table_refer(parse, @2, $2, TABLE_USE_HELO_SRC);
+		option_string(parse, @1, "helo-src", &parse->draft.action.relay_helo_table, $2);
+	}
 	| BACKUP { relay_backup(parse, @1, NULL, NULL); }
 	| BACKUP STRING STRING { relay_backup(parse, @1, $2, $3); }
 	| MAIL_FROM STRING {
@@ -513,7 +521,7 @@ static const struct keyword keywords[] = {
 	{ "free-space", FREE_SPACE, QUEUE },
 	{ "from", FROM, 0 },
 	{ "helo", HELO, 0 },
-	{ "helo-src", UNSUPPORTED, 0 },
+	{ "helo-src", HELO_SRC, 0 },
 	{ "host", HOST, 0 },
 	{ "hostname", HOSTNAME, 0 },
 	{ "hostnames", UNSUPPORTED, 0 },

@@ -105,6 +105,8 @@ draft_clear(struct parse *parse)
 	free(draft->action.relay_helo);
 	free(draft->action.relay_backup_name);
 	free(draft->action.relay_mail_from);
+	free(draft->action.relay_source);
+	free(draft->action.relay_helo_table);
 	free(draft->ttl);
 	free(draft->rule.from_table);
 	free(draft->rule.for_table);

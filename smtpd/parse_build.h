@@ -30,6 +30,8 @@ enum table_use {
 	TABLE_USE_USERS,
 	TABLE_USE_RELAY_AUTH,  /* labels and user:password */
 	TABLE_USE_RELAY_HOSTS, /* domains and smarthosts */
+	TABLE_USE_SOURCE,      /* own addresses, as the relay itself must know them */
+	TABLE_USE_HELO_SRC,    /* own addresses and names */
 	TABLE_USE_COUNT
 };
 

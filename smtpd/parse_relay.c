@@ -108,6 +108,8 @@ given_option(const struct action_config *action)
 	    : action->relay_tls != RELAY_TLS_OPPORTUNISTIC ? "tls"
 	    : action->relay_ca != NULL                     ? "ca"
 	    : action->relay_helo != NULL                   ? "helo"
+	    : action->relay_source != NULL                 ? "src"
+	    : action->relay_helo_table != NULL             ? "helo-src"
 	    : action->relay_backup                         ? "backup"
 	    : action->relay_mail_from != NULL              ? "mail-from"
 	                                                   : NULL;
@@ -143,6 +145,11 @@ relay_fits(struct parse *parse)
 	if (action->relay_backup && action->relay_hosts != NULL) {
 		problem_error(problems, draft->place,
 		    "\"backup\" goes by MX records, and \"host\" by none: not both");
+		return false;
+	}
+	if (action->relay_helo_table != NULL && action->relay_source == NULL) {
+		problem_error(problems, draft->place,
+		    "\"helo-src\" needs \"src\", the addresses that it names");
 		return false;
 	}
 	if (action->relay_helo != NULL && !address_domain_is_valid(action->relay_helo, false)) {

@@ -264,11 +264,17 @@ is_mailbox_pattern(const char *key)
 bool
 table_key_fits(const char *key, enum table_use use)
 {
+	unsigned char address[16];
+
 	switch (use) {
 	case TABLE_USE_DOMAIN:
 		return is_domain_pattern(key);
 	case TABLE_USE_RELAY_HOSTS:
 		return strcmp(key, "*") == 0 || is_domain_pattern(key);
+	case TABLE_USE_SOURCE:
+	case TABLE_USE_HELO_SRC:
+		return inet_pton(AF_INET, key, address) == 1 ||
+		    inet_pton(AF_INET6, key, address) == 1;
 	case TABLE_USE_NETWORK:
 	case TABLE_USE_PROXY:
 		return is_network(key);
@@ -320,6 +326,8 @@ use_words(enum table_use use)
 		[TABLE_USE_USERS] = "a user",
 		[TABLE_USE_RELAY_AUTH] = "auth",
 		[TABLE_USE_RELAY_HOSTS] = "a domain",
+		[TABLE_USE_SOURCE] = "an address",
+		[TABLE_USE_HELO_SRC] = "an address",
 	};
 
 	return words[use];
@@ -330,7 +338,8 @@ use_wants_mapping(enum table_use use)
 {
 	return use == TABLE_USE_ALIAS || use == TABLE_USE_VIRTUAL || use == TABLE_USE_USERBASE ||
 	    use == TABLE_USE_CREDENTIALS || use == TABLE_USE_SENDERS ||
-	    use == TABLE_USE_RELAY_AUTH || use == TABLE_USE_RELAY_HOSTS;
+	    use == TABLE_USE_RELAY_AUTH || use == TABLE_USE_RELAY_HOSTS ||
+	    use == TABLE_USE_HELO_SRC;
 }
 
 static void
@@ -394,12 +403,12 @@ check_references(struct parse *parse)
 		note->is_used = true;
 		if (table->backend == TABLE_STATIC)
 			check_static(parse, reference, table, note);
-		else if (reference->use == TABLE_USE_PROXY)
-			/* Listeners are locked in where no file can be read. */
+		else if (reference->use == TABLE_USE_PROXY || reference->use == TABLE_USE_SOURCE)
+			/* Listeners and the relay are locked in where no file can be read. */
 			problem_error(&parse->problems, reference->place,
-			    "<%.64s>: proxy-v2 needs a table whose addresses stand in the "
+			    "<%.64s>: %s needs a table whose addresses stand in the "
 			    "configuration",
-			    table->name);
+			    table->name, reference->use == TABLE_USE_PROXY ? "proxy-v2" : "src");
 		else if (table->backend == TABLE_ACCOUNTS && !accounts_serve(reference->use))
 			problem_error(&parse->problems, reference->place,
 			    "<%s> holds domains and mailboxes: it can't be used as %s", table->name,

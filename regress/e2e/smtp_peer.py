@@ -43,6 +43,7 @@ class Session:
     def __init__(self, peer, connection):
         self.peer = peer
         self.connection = connection
+        self.client = connection.getpeername()[0]
         self.buffer = b""
         self.lines = []  # commands, as they came
         self.tls = None

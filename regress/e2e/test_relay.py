@@ -249,6 +249,20 @@ def test_smarthost_gets_everything(make, names):
         wait_for(lambda: sum(len(m.recipients) for m in peer.messages) == 2, what="both arrive")
 
 
+def test_connections_come_from_the_addresses_named_and_say_their_names(make, names):
+    with Peer(port=None) as peer:
+        names.set(f"host-record=smart.test,{peer.address}")
+        postern = make(RULES.replace('"out" relay',
+            f'"out" relay host "smtp+notls://smart.test:{peer.port}" src {{ 127.0.0.91, 127.0.0.92 }} '
+            'helo-src { 127.0.0.92 = "two.example.test" }'), extra="mta messages-per-session 1\n")
+        for number in range(1, 5):
+            send(postern, "x@far.test")
+            peer.wait_messages(number)
+        said = {(session.client, session.lines[0]) for session in peer.sessions}
+        assert said == {("127.0.0.91", "EHLO mx.example.test"),
+            ("127.0.0.92", "EHLO two.example.test")}
+
+
 def test_lmtp_answers_each_recipient(make, names):
     with Peer(port=None, lmtp=True) as peer:
         peer.on("TEXT", "250 2.0.0 ok", "552 5.2.2 mailbox full")

@@ -302,7 +302,6 @@ what_is_not_there_yet_is_not_supported(void **state)
 	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
 	bad("action a maildir junk\n", 1, "\"junk\"");
 	bad("action a relay pki x\n", 1, "\"pki\" is not supported");
-	bad("action a relay src x\n", 1, "\"src\" is not supported");
 	bad("match from rdns regex x for any reject\n", 1, "\"rdns\" is not supported");
 	bad("queue compression\n", 1, "\"compression\" is not supported");
 	bad("match tls for any reject\n", 1, "\"tls\" is not supported");

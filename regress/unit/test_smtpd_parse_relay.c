@@ -119,6 +119,11 @@ what_makes_no_sense_is_refused(void **state)
 	bad("action a relay auth { work = secret }\n", 1, "user:password");
 	bad("action a relay auth { work }\n", 1, "mapping");
 	bad("action a relay domain { \"x y\" = b.org }\n", 1, "x y");
+	bad("action a relay helo-src { 192.0.2.1 = a.org }\n", 1, "\"src\"");
+	bad("action a relay src { 192.0.2.0/24 }\n", 1, "192.0.2.0/24");
+	bad("table t file:/x\naction a relay src <t>\n", 2, "stand in the configuration");
+	bad("action a relay src 192.0.2.1 helo-src { 192.0.2.1 }\n", 1, "mapping");
+	bad("action a maildir src 192.0.2.1\n", 1, "\"src\"");
 	bad("action a maildir tls\n", 1, "\"tls\"");
 	bad("action a maildir auth { a = \"b:c\" }\n", 1, "\"auth\"");
 	bad("mta sessions 0\n", 1, "sessions");
@@ -137,7 +142,9 @@ what_is_printed_reads_back(void **state)
 	                           "mta limit for mx \"*.example.net\" sessions 2\n"
 	                           "action a relay host smtp://b.org host \"smtps://w@c.org\" auth "
 	                           "{ w = \"u:p\" } tls ca mine\n"
-	                           "action b relay backup mx mx2.example.org helo x.example.org\n";
+	                           "action b relay backup mx mx2.example.org helo x.example.org\n"
+	                           "action c relay src { 192.0.2.1, 2001:db8::1 } helo-src { "
+	                           "192.0.2.1 = \"a.example.org\" }\n";
 	struct config *config = good(text), *again;
 	char *first = NULL, *second = NULL;
 	size_t size;
