@@ -171,3 +171,20 @@ def test_mail_flows_on_when_the_relay_is_killed(relay):
         wait_for(lambda: len({re.search(rb"\bid (\w+)", message.data).group(1)
             for message in list(peer.messages)}) == 100, 30)
         postern.wait_queue_empty()
+
+
+def test_nothing_is_lost_when_the_queue_is_killed(relay):
+    """Its tasks end with it; what the next host took in that moment it may get twice."""
+    with Peer() as peer:
+        postern = relay(retry="1s")
+        postern.smtpctl("pause", "mta")
+        send(postern, f"x@[{peer.address}]", count=150)
+        postern.smtpctl("resume", "mta")
+        for _ in range(3):
+            taken = len(peer.messages)
+            wait_for(lambda: len(peer.messages) > taken + 10)
+            postern.kill_and_wait_back("queue")
+        wait_for(lambda: len({re.search(rb"\bid (\w+)", message.data).group(1)
+            for message in list(peer.messages)}) == 150, 30)
+        wait_for(lambda: postern.smtpctl("show", "queue", check=False).returncode == 0)
+        postern.wait_queue_empty()
