@@ -13,6 +13,7 @@ import time
 import pytest
 
 from postern import TOP, free_port, play, wait_for
+from smtp_peer import Peer
 
 PASSWORD = "correct horse battery"
 USER = "alice@example.test"
@@ -315,6 +316,27 @@ def test_the_header_of_a_submitted_message_is_put_right(make_postern):
     received = mine.message["Received"]
     assert received.startswith("by mx.example.test (Postern) with ESMTPA id"), received
     assert "(authenticated as alice@example.test)" in received and "127.0.0.1" not in received
+
+
+def test_who_has_logged_in_sends_to_the_world(make_postern):
+    with Peer(port=None) as peer:
+        server = make_postern(listen=LISTEN + " mask-src", rules=f"""
+            action "in" maildir virtual <accounts>
+            action "out" relay host "smtp+notls://[{peer.address}]:{peer.port}"
+            match from any for domain <accounts> action "in"
+            match from auth for any action "out"
+            """)
+        with server.wire() as wire:
+            wire.hello()
+            wire.command(f"MAIL FROM:<{USER}>", 250)
+            wire.command("RCPT TO:<x@far.test>", 550)
+            wire.command("RSET", 250)
+            wire.command(f"AUTH PLAIN {plain(USER, PASSWORD)}", 235)
+            submit(wire, "Bcc: y@far.test\r\nSubject: x\r\n\r\nx\r\n", rcpt="x@far.test")
+        (message,) = peer.wait_messages(1)
+        assert message.sender == USER and message.recipients == ["x@far.test"]
+        assert b"with ESMTPA id" in message.data and b"\nMessage-ID: <" in message.data
+        assert b"Bcc" not in message.data and b"127.0.0.1" not in message.data
 
 
 def test_an_hourly_limit_refuses(make_postern):
