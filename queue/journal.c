@@ -28,6 +28,7 @@
 #define STAGED_KEEP     (4 * 1024 * 1024) /* a larger staging buffer is given back */
 
 static void salvage(struct journal *, enum journal_head);
+static void withdraw(struct journal *);
 
 struct segment *
 journal_find_sequence(const struct journal *journal, uint64_t sequence)
@@ -393,46 +394,57 @@ end_batch(struct journal *journal, struct head *head)
 	head->length += record_size(BATCH_END_SIZE);
 }
 
+/* Writes the batch that is staged. */
+static bool
+write_batch(struct head *head)
+{
+	struct segment *segment = head->segment;
+	bool durable = segment_write(segment, head->data, head->length, head->start) &&
+	    fdatasync(segment->fd) == 0;
+
+	stats_add(STATS_QUEUE_SYNC, 1);
+	stats_add(STATS_QUEUE_BYTES, (int64_t)head->length);
+	if (!durable) {
+		log_error("spool: segment %s: can't write or sync: %s; the messages in hand are "
+		          "refused, the segment is not written again: look at the disk",
+		    segment->name, strerror(errno));
+		return false;
+	}
+	head->start += (uint32_t)head->length;
+	segment->end = head->start;
+	head->length = 0;
+	head->has_records = false;
+	if (head->capacity > STAGED_KEEP) {
+		free(head->data);
+		head->data = NULL;
+		head->capacity = 0;
+	}
+	return true;
+}
+
 bool
 journal_commit(struct journal *journal, enum journal_head which)
 {
 	struct head *head = &journal->heads[which];
-	struct segment *segment = head->segment;
-	bool files, durable;
+	bool durable = false;
 
-	if (segment == NULL || !head->has_records)
+	if (head->segment == NULL || !head->has_records)
 		return journal->carried_count == 0;
 	end_batch(journal, head);
-	files = journal->in_failure || journal->handler.batch_files(journal->handler.arg, which);
-	durable = files && segment_write(segment, head->data, head->length, head->start) &&
-	    fdatasync(segment->fd) == 0;
-	stats_add(STATS_QUEUE_SYNC, 1);
-	stats_add(STATS_QUEUE_BYTES, (int64_t)head->length);
-	if (durable) {
-		head->start += (uint32_t)head->length;
-		segment->end = head->start;
-		head->length = 0;
-		head->has_records = false;
-		if (head->capacity > STAGED_KEEP) {
-			free(head->data);
-			head->data = NULL;
-			head->capacity = 0;
-		}
-	} else {
-		if (files)
-			log_error(
-			    "spool: segment %s: can't write or sync: %s; the messages in hand "
-			    "are refused, the segment is not written again: look at the disk",
-			    segment->name, strerror(errno));
+	if (which == JOURNAL_FIRST && !journal->in_failure &&
+	    !journal->handler.batch_files(journal->handler.arg, which))
+		withdraw(journal);
+	else if (write_batch(head))
+		durable = true;
+	else
 		salvage(journal, which);
-	}
-	/* What salvage() writes has nobody waiting for it. */
+	/* What is written after a failure has nobody waiting for it. */
 	if (!journal->in_failure)
 		journal->handler.batch_done(journal->handler.arg, which, durable);
 	return durable;
 }
 
-/* Keeps the states of a batch that failed, and voids the batch. */
+/* Keeps the states and voids of a batch that was not written. */
 static void
 carry_batch(struct journal *journal, struct head *head)
 {
@@ -440,9 +452,8 @@ carry_batch(struct journal *journal, struct head *head)
 	struct buf_reader reader;
 	struct record record;
 	struct state state;
-	struct void_range range = { head->segment->key.sequence, head->start };
+	struct void_range range;
 	const uint8_t *payload;
-	struct buf buf;
 	uint32_t offset = head->start == 0 ? SEGMENT_DATA : 0;
 	struct location at;
 
@@ -457,15 +468,19 @@ carry_batch(struct journal *journal, struct head *head)
 			if (state.change == STATE_UPDATE)
 				journal->handler.state_moved(
 				    journal->handler.arg, state.envelope_id, &at, &nowhere);
-		} else if (record.type == RECORD_VOID) {
-			struct void_range other;
-
-			if (void_decode(&reader, &other))
-				carry(journal, record.type, payload, record.length, other.sequence,
-				    0);
-		}
+		} else if (record.type == RECORD_VOID && void_decode(&reader, &range))
+			carry(journal, record.type, payload, record.length, range.sequence, 0);
 		offset += (uint32_t)record_size(record.length);
 	}
+}
+
+/* The batch that failed may be there or not: it must not count. */
+static void
+carry_void(struct journal *journal, const struct head *head)
+{
+	struct void_range range = { head->segment->key.sequence, head->start };
+	struct buf buf;
+
 	buf_init(&buf, 64);
 	void_encode(&buf, &range);
 	if (!buf_ok(&buf))
@@ -474,29 +489,52 @@ carry_batch(struct journal *journal, struct head *head)
 	buf_free(&buf);
 }
 
-/* After a failure: closes the segment and writes to another what must be known of it. */
+/* Stages what is carried and writes it, in a batch with nothing else. */
 static void
-salvage(struct journal *journal, enum journal_head which)
+write_carried(struct journal *journal)
 {
-	struct head *head = &journal->heads[which];
 	uint8_t *payload;
 
-	journal->failures++;
-	carry_batch(journal, head);
-	close_segment(head, SEGMENT_FAILED);
-	if (journal->in_failure) {
-		journal->broken_until_ms = clock_monotonic_ms() + BROKEN_PAUSE_MS;
-		return;
-	}
-	/* With a batch in hand it goes together with that. */
-	if (journal->heads[JOURNAL_FIRST].segment != NULL)
-		return;
 	journal->in_failure = true;
 	if (journal_begin(journal, JOURNAL_FIRST, 0, true, &payload) == JOURNAL_OK) {
 		journal_cancel(journal, JOURNAL_FIRST);
 		(void)journal_commit(journal, JOURNAL_FIRST);
 	}
 	journal->in_failure = false;
+}
+
+/* After a failure: closes the segment and writes to another what must be known of it. */
+static void
+salvage(struct journal *journal, enum journal_head which)
+{
+	struct head *head = &journal->heads[which];
+
+	journal->failures++;
+	carry_batch(journal, head);
+	carry_void(journal, head);
+	close_segment(head, SEGMENT_FAILED);
+	if (journal->in_failure) {
+		journal->broken_until_ms = clock_monotonic_ms() + BROKEN_PAUSE_MS;
+		return;
+	}
+	/* With a batch in hand it goes together with that. */
+	if (journal->heads[JOURNAL_FIRST].segment == NULL)
+		write_carried(journal);
+}
+
+/* What the batch's messages tell of beside the journal isn't durable, and nothing of it is written
+ * yet: only its states are, and the segment is as good as before. */
+static void
+withdraw(struct journal *journal)
+{
+	struct head *head = &journal->heads[JOURNAL_FIRST];
+
+	carry_batch(journal, head);
+	/* The header of a segment just taken. */
+	head->length = head->start == 0 ? SEGMENT_DATA : 0;
+	head->has_records = false;
+	head->begun = NULL;
+	write_carried(journal);
 }
 
 size_t

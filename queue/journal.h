@@ -11,15 +11,17 @@
  * 2. A segment may be used again only when no queued message is recorded in it and nothing in it is
  *    needed elsewhere: a state must outlive the record of its message. So a segment lists the
  *    segments that its states are about, and before its reuse those states that still have an
- * object are appended again.
+ *    object are appended again.
  * 3. Survivors are copied with their present state, and the copy is durable before the original
  *    goes. That a segment is free is durable before what needed it may go.
  * 4. After a failed write or sync a segment is never written again. The messages of its last batch
  *    are refused, and a record that voids them is made durable in another segment before they are
  *    told; the states of that batch are appended there again. When the rest of it is empty, the
- * file is removed.
+ *    file is removed.
+ *    A batch whose messages' own files can't be synced isn't written: they are refused, and its
+ *    states go in the next.
  * 5. One empty segment is kept for states, bounces and copies: new mail is refused before it is
- * used, so that a full disk can always be emptied.
+ *    used, so that a full disk can always be emptied.
  */
 #ifndef QUEUE_JOURNAL_H
 #define QUEUE_JOURNAL_H
@@ -46,9 +48,10 @@ struct location {
 
 /*
  * What the journal asks and tells its user, the index. During recovery: message() and state(), in
- * the order in which things happened. Later: batch_files() before each commit makes durable what its
- * records tell of beside the journal, and when it can't the commit fails; batch_done() after it with
- * whether it is durable. Neither may append. survivor() and the moved calls belong to the copying forward.
+ * the order in which things happened. Later: batch_files() before each commit of the first head
+ * makes durable what its records tell of beside the journal, and when it can't the commit fails;
+ * batch_done() after it with whether it is durable. Neither may append. survivor() and the moved
+ * calls belong to the copying forward.
  */
 struct journal_handler {
 	/* A message as it was recorded, perhaps once more (a copy: it replaces the older). */

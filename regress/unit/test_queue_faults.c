@@ -75,6 +75,50 @@ a_file_that_can_t_be_synced_refuses_its_batch(void **state)
 	assert_intact(3);
 }
 
+/* The disk under the segment is sound. */
+static void
+a_file_that_can_t_be_synced_costs_no_segment(void **state)
+{
+	size_t used, all;
+	uint32_t slot;
+
+	(void)state;
+	/* Also where the batch would be the first of its segment. */
+	fixture.files_fail = true;
+	put(1, 1000, JOURNAL_OK);
+	assert_false(commit());
+	fixture.files_fail = false;
+	put_committed(2, 1000);
+	put_committed(3, 1000);
+	slot = find_known(2)->location.slot;
+	fixture.files_fail = true;
+	for (uint32_t id = 10; id < 20; id++) {
+		put(id, 1000, JOURNAL_OK);
+		change(2, STATE_UPDATE, id);
+		assert_false(commit());
+		assert_int_equal(find_known(2)->update.slot, slot);
+	}
+	done(3);
+	put(20, 1000, JOURNAL_OK);
+	assert_false(commit());
+	fixture.files_fail = false;
+	assert_int_equal(fixture.refused, 12);
+	put_committed(4, 1000);
+	assert_int_equal(find_known(4)->location.slot, slot);
+	journal_count(fixture.journal, &used, &all);
+	assert_int_equal(used, 1);
+	crash();
+	open_again();
+	for (uint32_t id = 10; id <= 20; id++)
+		assert_false(is_queued(id));
+	assert_false(is_queued(1));
+	assert_intact(2);
+	assert_int_equal(find_known(2)->tries, 19);
+	assert_false(is_queued(3));
+	assert_intact(4);
+	assert_false(journal_was_damaged(fixture.journal));
+}
+
 static unsigned fail_number; /* the sync of this number fails, once */
 
 static void
@@ -337,6 +381,7 @@ main(void)
 		TEST(a_failed_sync_refuses_its_batch_and_nothing_else),
 		TEST(after_one_failed_sync_the_refused_do_not_come_back),
 		TEST(a_file_that_can_t_be_synced_refuses_its_batch),
+		TEST(a_file_that_can_t_be_synced_costs_no_segment),
 		TEST(each_single_failing_sync_is_survived),
 		TEST(a_failed_segment_is_emptied_and_its_file_removed),
 		TEST(a_dead_disk_refuses_everything_and_comes_back),
