@@ -29,9 +29,11 @@
 #include "deliver/relay_times.h"
 #include "deliver/relay_tls.h"
 
-#define DNS_MS       60000 /* the resolver has its own limit, and keeps it */
-#define DIRECTORY_MS 10000
-#define STOP_SECONDS 8 /* for what is in hand */
+#define DNS_MS        60000 /* the resolver has its own limit, and keeps it */
+#define DIRECTORY_MS  10000
+#define STOP_TICK_US  100000
+#define STOP_TICKS    80 /* for what is in hand */
+#define GOODBYE_TICKS 10
 
 enum relay_state {
 	RELAY_STARTING, /* no config yet */
@@ -365,15 +367,18 @@ on_stop_check(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)arg;
 	pool_quit_idle(relay.pool);
-	if ((TAILQ_EMPTY(&relay.tasks) && pool_session_count(relay.pool) == 0) ||
-	    ++relay.stop_ticks > STOP_SECONDS * 10)
+	relay.stop_ticks++;
+	/* Without tasks, connections are worth the time to say goodbye. */
+	if ((TAILQ_EMPTY(&relay.tasks) &&
+	        (pool_session_count(relay.pool) == 0 || relay.stop_ticks > GOODBYE_TICKS)) ||
+	    relay.stop_ticks > STOP_TICKS)
 		event_base_loopexit(relay.base, NULL);
 }
 
 static void
 stop(void)
 {
-	const struct timeval interval = { .tv_usec = 100000 };
+	const struct timeval interval = { .tv_usec = STOP_TICK_US };
 
 	relay.state = RELAY_STOPPING;
 	pool_quit_idle(relay.pool);

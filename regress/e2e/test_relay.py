@@ -5,6 +5,7 @@ import re
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -261,6 +262,52 @@ def test_connections_come_from_the_addresses_named_and_say_their_names(make, nam
         said = {(session.client, session.lines[0]) for session in peer.sessions}
         assert said == {("127.0.0.91", "EHLO mx.example.test"),
             ("127.0.0.92", "EHLO two.example.test")}
+
+
+def test_ipv6(make, names):
+    with Peer(port=None, address="::1", family=socket.AF_INET6) as peer:
+        names.set()
+        postern = make(RULES.replace('"out" relay', f'"out" relay host "smtp://[::1]:{peer.port}"'))
+        send(postern, "x@far.test")
+        (message,) = peer.wait_messages(1)
+        assert message.session.client == "::1"
+
+
+def test_table_of_domains_says_where_to(make, names):
+    with Peer(port=None) as first, Peer(port=None) as second, Peer() as third:
+        names.set(*mx("three.test", third))
+        postern = make(RULES.replace('"out" relay',
+            f'"out" relay domain {{ one.test = "smtp://{first.address}:{first.port}", '
+            f'"*.two.test" = "smtp://{second.address}:{second.port}" }}'))
+        send(postern, "x@one.test", "x@mail.two.test", "x@three.test")
+        for peer, domain in ((first, "one.test"), (second, "mail.two.test"), (third, "three.test")):
+            (message,) = peer.wait_messages(1)
+            assert message.recipients == [f"x@{domain}"]
+
+
+def test_backup_keeps_to_better_mxs(make, names):
+    with Peer() as better, Peer() as worse:
+        names.set("mx-host=far.test,a.far.test,10", "mx-host=far.test,backup.example.test,20",
+            "mx-host=far.test,b.far.test,30", f"host-record=a.far.test,{better.address}",
+            f"host-record=b.far.test,{worse.address}")
+        better.on("GREETING", "421 4.3.2 busy")
+        postern = make(RULES.replace('"out" relay', '"out" relay backup mx backup.example.test'))
+        send(postern, "x@far.test")
+        better.wait_messages(1)
+        assert not worse.sessions
+
+
+def test_stop_waits_for_no_server_that_is_silent(make, names):
+    with Peer() as peer:
+        peer.on("GREETING", 60)
+        names.set(*mx("far.test", peer))
+        postern = make()
+        send(postern, "x@far.test")
+        peer.wait_sessions(1)
+        begin = time.monotonic()
+        postern.stop()
+        assert time.monotonic() - begin < 6
+        peer.ended.set()
 
 
 def test_lmtp_answers_each_recipient(make, names):
