@@ -285,3 +285,24 @@ def test_without_the_keeper_mail_waits_with_its_sender(signing):
     (mail,) = signing.wait_mail("bob@example.test")
     assert b"signed" in mail.data
     verify(mail, published)
+
+
+def test_a_keeper_that_dies_while_it_signs_is_asked_again(signing):
+    """By the next one, so that the client notices nothing but a moment."""
+    published = records(signing, "add", "example.test")
+    (keeper,) = signing.pids("keeper")
+    os.kill(keeper, signal.SIGSTOP)
+    with signing.wire(path=signing.base / "submit") as wire:
+        wire.hello()
+        wire.command("MAIL FROM:<alice@example.test>", 250)
+        wire.command("RCPT TO:<bob@example.test>", 250)
+        wire.command("DATA", 354)
+        wire.send(HEADER + "\r\nhello\r\n.\r\n")
+        wire.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            wire.reply()
+        wire.socket.settimeout(20)
+        signing.kill("keeper")
+        wire.expect(250)
+    (mail,) = signing.wait_mail("bob@example.test")
+    verify(mail, published)
