@@ -170,6 +170,15 @@ receive_bytes(struct session *s, char *data, size_t kept)
 	return recv(s->fd, data, size, MSG_DONTWAIT);
 }
 
+/* A client that doesn't read its replies isn't read from either, and times out. */
+static void
+await_room(struct session *s)
+{
+	s->blocked = true;
+	if (event_add(&s->writable, s->settings->idle_time) == -1)
+		session_die(s, "no memory");
+}
+
 /* Sends what there is, as far as the socket takes it. */
 static void
 flush(struct session *s)
@@ -195,10 +204,7 @@ flush(struct session *s)
 		s->output_start = 0;
 		return;
 	}
-	/* A client that doesn't read its replies isn't read from either, and times out. */
-	s->blocked = true;
-	if (event_add(&s->writable, s->settings->idle_time) == -1)
-		session_die(s, "no memory");
+	await_room(s);
 }
 
 static bool
@@ -615,8 +621,13 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	if (kept > 0)
 		memcpy(buffer, s->input.data + s->input_start, kept);
 	count = receive_bytes(s, buffer + kept, kept);
-	if (count == -1 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+	if (count == -1 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+		if (session_is_encrypted(s) && tls_wants_output(s->tls))
+			await_room(s);
+		/* What was kept is still kept: only the copy is given up. */
+		session_settle(s);
 		return;
+	}
 	trace_io(s, "io-read", count, kept);
 	if (count <= 0) {
 		session_die(s, count == 0 ? "client closed" : "connection lost");

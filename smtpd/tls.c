@@ -21,8 +21,9 @@ struct tls {
 	void (*ready)(void *arg);
 	void *arg;
 	bool open;
-	bool broken; /* OpenSSL must not be called any more */
-	bool more;   /* see tls_may_have_more() */
+	bool broken;       /* OpenSSL must not be called any more */
+	bool wants_output; /* see tls_wants_output() */
+	bool more;         /* see tls_may_have_more() */
 	bool said_end;
 	unsigned long error; /* OpenSSL's */
 	int system_error;    /* errno, or 0 */
@@ -145,7 +146,7 @@ tls_read(struct tls *tls, void *data, size_t size)
 	size_t done = 0, count = 0;
 	int code = SSL_ERROR_NONE, result;
 
-	tls->more = false;
+	tls->more = tls->wants_output = false;
 	if (tls->broken) {
 		errno = EPIPE;
 		return -1;
@@ -166,6 +167,7 @@ tls_read(struct tls *tls, void *data, size_t size)
 		return (ssize_t)done;
 	if (code == SSL_ERROR_ZERO_RETURN)
 		return 0;
+	tls->wants_output = code == SSL_ERROR_WANT_WRITE;
 	if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE) {
 		errno = EAGAIN;
 		return -1;
@@ -223,6 +225,12 @@ bool
 tls_may_have_more(const struct tls *tls)
 {
 	return tls->more;
+}
+
+bool
+tls_wants_output(const struct tls *tls)
+{
+	return tls->wants_output;
 }
 
 bool

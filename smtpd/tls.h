@@ -41,6 +41,8 @@ ssize_t tls_write(struct tls *, const void *, size_t);
 void tls_end_output(struct tls *);
 /* Whether tls_read() has more to say, an end perhaps, without the socket being readable. */
 bool tls_may_have_more(const struct tls *);
+/* Whether the last tls_read() failed for what TLS has to send itself first. */
+bool tls_wants_output(const struct tls *);
 /* Whether the peer has sent anything that isn't read yet. */
 bool tls_has_input(const struct tls *);
 

@@ -326,6 +326,8 @@ make_context(const struct tls_contexts *contexts, const struct listener_config *
 	SSL_CTX_set_mode(context,
 	    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 	        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ASYNC);
+	/* Whoever sends records without data, updates of keys say, gives way to others. */
+	SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
 	SSL_CTX_set_read_ahead(context, 1);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	set_ciphers(context, listener->tls_ciphers);

@@ -551,6 +551,28 @@ a_client_may_not_renegotiate(void **state)
 	ERR_clear_error();
 }
 
+/* Each asks for an answer that it doesn't read. */
+static void
+updates_of_keys_without_end_hold_up_nobody(void **state)
+{
+	char text[8];
+	int i, sent;
+
+	(void)state;
+	SSL_CTX_set_min_proto_version(world.client_context, TLS1_3_VERSION);
+	connect_pair();
+	assert_int_equal(shake_hands(), TLS_DONE);
+	talk();
+	for (i = 0; i < 1000000 && !tls_wants_output(world.server); i++) {
+		for (sent = 0; sent < 500 && SSL_do_handshake(world.ssl) == 1; sent++)
+			(void)SSL_key_update(world.ssl, SSL_KEY_UPDATE_REQUESTED);
+		assert_int_equal(tls_read(world.server, text, sizeof(text)), -1);
+		assert_int_equal(errno, EAGAIN);
+	}
+	assert_true(tls_wants_output(world.server));
+	assert_true(tls_has_input(world.server));
+}
+
 static void
 what_is_no_handshake_fails(void **state)
 {
@@ -652,6 +674,7 @@ main(void)
 		TEST(a_listener_without_its_authorities_has_no_tls),
 		TEST(both_sides_have_the_same_channel_bindings),
 		TEST(a_client_may_not_renegotiate),
+		TEST(updates_of_keys_without_end_hold_up_nobody),
 		TEST(what_is_no_handshake_fails),
 		TEST(an_end_without_a_farewell_is_an_end),
 		TEST(a_farewell_right_behind_the_data_is_not_waited_for),
