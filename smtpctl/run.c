@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "smtpctl/run.h"
 #include "smtpctl/show_account.h"
 #include "smtpctl/show_dkim.h"
@@ -337,9 +336,6 @@ run_supervisor(const struct command *command, struct client *client, struct outp
 	ipc_control_encode(&payload, &command->supervisor);
 	status = exchange_encoded(
 	    client, output, CONTROL_SUPERVISOR, &payload, NULL, NULL, &result, NULL);
-	if (status == 0 && command->supervisor.verb == CONTROL_TRACE &&
-	    command->supervisor.argument == LOG_TRACE_MTA)
-		warnx("note: mail isn't relayed yet, so that trace mta has nothing to write");
 	return status == 0 ? succeed(output) : status;
 }
 
