@@ -167,6 +167,12 @@ refused(struct session *session, const struct reply *reply)
 static void
 become_ready(struct session *session)
 {
+	/* What nobody asked for would be taken for the reply to the next command, and so on: in the
+	 * end for the one that says that mail was taken. */
+	if (session->has_more) {
+		session_fail_words(session, "4.5.0", "it speaks out of turn");
+		return;
+	}
 	session->was_ready = true;
 	dialogue_transaction(&session->dialogue);
 	session_expect(session, SESSION_READY, 0);
@@ -438,6 +444,7 @@ on_input(const uint8_t *data, size_t length, void *arg)
 			return;
 		}
 		reply = session->parser.reply;
+		session->has_more = length > 0;
 		on_reply(session, &reply);
 		if (!connection_is_open(session->connection))
 			return;
@@ -549,6 +556,7 @@ session_connect(struct session *session, const struct sockaddr *address, socklen
 	reply_parser_init(&session->parser, on_line, session);
 	memset(&session->extensions, 0, sizeof(session->extensions));
 	session->was_ready = session->plain_only = session->needs_reset = false;
+	session->has_more = false;
 	session->sent = 0;
 	session_expect(session, SESSION_CONNECTING, session->settings->times->connect_ms);
 	if (connection_open(session->connection, (const struct sockaddr *)&session->address,

@@ -75,6 +75,7 @@ struct session {
 	bool was_ready;
 	bool plain_only; /* the handshake has failed, and needn't succeed */
 	bool needs_reset;
+	bool has_more; /* came in behind the reply that is being looked at */
 	unsigned auth_step;
 	enum auth_mechanism mechanism;
 	uint32_t sent; /* transactions */

@@ -113,6 +113,28 @@ test_a_connection_takes_its_number_of_messages(void **state)
 	check_server(server, 2);
 }
 
+/* One reply too many, and all that follow are for the command before. */
+static void
+test_who_speaks_out_of_turn_gets_no_more(void **state)
+{
+	struct server *server = add_server(PIPELINE
+	    "C: MAIL *\nC: RCPT *\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nT:\n"
+	    "S: 250 2.0.0 taken|250 2.0.0 what?\nW:",
+	    PIPELINE ONE "W:", NULL);
+	unsigned first, second;
+
+	(void)state;
+	w.config->mta_sessions_per_host = 1;
+	use_servers("smtp+notls");
+	first = submit(1);
+	second = submit(1);
+	wait_done(first);
+	wait_done(second);
+	check_result(first, 1, 250, "2.0.0");
+	check_result(second, 1, 250, "2.0.0");
+	check_server(server, 2);
+}
+
 static void
 test_nobody_taken_but_data_is(void **state)
 {
@@ -771,6 +793,7 @@ main(void)
 		TEST(each_recipient_has_its_reply),
 		TEST(the_connection_is_used_again),
 		TEST(a_connection_takes_its_number_of_messages),
+		TEST(who_speaks_out_of_turn_gets_no_more),
 		TEST(nobody_taken_but_data_is),
 		TEST(refused_data_needs_a_reset),
 		TEST(refused_mail_is_final),
