@@ -18,7 +18,7 @@
  * All frames of a message carry the request's id in `id` (the listener's, from pending_add()), and
  * the message id in `peer`. An id is used up by COMMIT, whatever the answer. Up to 64 messages of
  * one listener may be between their first ENVELOPE and COMMIT; the frames of different messages may
- * mix.
+ * mix. A SPOOL_FILE beyond 256 that are not committed or aborted yet is refused.
  */
 #ifndef COMMON_IPC_LISTENER_QUEUE_H
 #define COMMON_IPC_LISTENER_QUEUE_H

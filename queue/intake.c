@@ -29,6 +29,7 @@
 #define DRAFTS_MAX     65536       /* ids given to one listener and not used */
 #define OWN_FIELDS_MAX (64 * 1024) /* that the listener puts before a text of the largest size */
 #define OPEN_MAX       64          /* drafts with envelopes: see ipc_listener_queue.h */
+#define FILES_MAX      256         /* spool files being written by one listener */
 #define BUCKETS        4096
 #define SEALS          (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
 #define LISTENERS_MAX  256
@@ -55,6 +56,7 @@ struct listener {
 	struct draft *buckets[BUCKETS];
 	size_t draft_count;
 	size_t open_count;
+	size_t file_count;
 };
 
 struct intake {
@@ -85,16 +87,27 @@ find_draft(struct listener *listener, uint32_t id)
 	return at;
 }
 
+static void
+set_file(struct listener *listener, struct draft *draft, bool has_file)
+{
+	if (has_file && !draft->has_file)
+		listener->file_count++;
+	else if (!has_file && draft->has_file)
+		listener->file_count--;
+	draft->has_file = has_file;
+}
+
 /* What it has collected is dropped; the id stays. */
 static void
 reset_draft(struct listener *listener, struct draft *draft)
 {
 	if (draft->has_file)
 		spool_large_remove(&listener->queue->spool, draft->id);
+	set_file(listener, draft, false);
 	if (draft->state == DRAFT_OPEN)
 		listener->open_count--;
 	draft->state = DRAFT_GIVEN;
-	draft->has_file = draft->too_many = false;
+	draft->too_many = false;
 	draft->count = 0;
 	buf_free(&draft->envelopes);
 }
@@ -106,6 +119,7 @@ remove_draft(struct listener *listener, struct draft **at)
 	struct draft *draft = *at;
 
 	*at = draft->next;
+	set_file(listener, draft, false);
 	if (draft->state == DRAFT_OPEN)
 		listener->open_count--;
 	listener->draft_count--;
@@ -225,6 +239,8 @@ receive_spool_file(struct listener *listener, struct imsg *imsg)
 		return;
 	}
 	commit_refusal(journal_accepts(listener->queue->journal), &reply);
+	if (reply.code == 250 && listener->file_count >= FILES_MAX)
+		reply_set(&reply, 452, "4.3.1", "Too many large messages at once, try again later");
 	fd = reply.code == 250 ? spool_large_create(&listener->queue->spool, draft->id) : -1;
 	if (fd == -1) {
 		if (reply.code == 250) {
@@ -237,7 +253,7 @@ receive_spool_file(struct listener *listener, struct imsg *imsg)
 		send_reply(listener, QUEUE_LISTENER_SPOOL_FILE, imsg->id, imsg->peer, &reply);
 		return;
 	}
-	draft->has_file = true;
+	set_file(listener, draft, true);
 	channel_send(listener->channel, QUEUE_LISTENER_SPOOL_FILE, imsg->id, imsg->peer, fd, NULL);
 }
 
@@ -391,9 +407,10 @@ read_bytes(int fd, const struct transaction *transaction, uint8_t *to)
 }
 
 static enum journal_result
-stage(struct queue *queue, struct draft *draft, struct transaction *transaction,
+stage(struct listener *listener, struct draft *draft, struct transaction *transaction,
     struct commit_item *item, bool *bad)
 {
+	struct queue *queue = listener->queue;
 	struct buf *head = &queue->intake->head;
 	enum journal_result result;
 	size_t length;
@@ -424,7 +441,8 @@ stage(struct queue *queue, struct draft *draft, struct transaction *transaction,
 			break;
 		if (!move_to_file(queue, transaction, item->fd))
 			return errno == ENOSPC ? JOURNAL_FULL : JOURNAL_BROKEN;
-		item->is_large = draft->has_file = true;
+		set_file(listener, draft, true);
+		item->is_large = true;
 	}
 	if (result != JOURNAL_OK)
 		return result;
@@ -498,7 +516,7 @@ receive_commit(struct listener *listener, struct imsg *imsg)
 		result = JOURNAL_BROKEN;
 		reply_set(&refusal, 452, "4.3.1", "Larger than messages may be");
 	} else {
-		result = stage(queue, draft, &transaction, &item, &bad);
+		result = stage(listener, draft, &transaction, &item, &bad);
 		commit_refusal(result, &refusal);
 	}
 	if (result == JOURNAL_OK) {

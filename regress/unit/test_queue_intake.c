@@ -2,7 +2,10 @@
  * Mail as listeners hand it in. What breaks the rules costs its sender the channel and the queue
  * nothing.
  */
+#include <dirent.h>
+
 #include "common/stats.h"
+#define FRAMES 1024
 #include "test_queue_peers.h"
 
 static void
@@ -67,6 +70,80 @@ a_message_put_off_by_a_crash_before_commit_is_not_there(void **state)
 	close_queue();
 	open_queue();
 	assert_int_equal(index_messages(queue.index), 0);
+}
+
+/* Files in large/. */
+static unsigned
+count_files(void)
+{
+	unsigned count = 0;
+	char name[128];
+	struct dirent *entry;
+	DIR *directory;
+
+	snprintf(name, sizeof(name), "%s/large", path);
+	directory = opendir(name);
+	assert_non_null(directory);
+	while ((entry = readdir(directory)) != NULL)
+		count += entry->d_name[0] != '.';
+	closedir(directory);
+	return count;
+}
+
+static bool
+gets_file(uint32_t id)
+{
+	struct frame *frame;
+	bool given;
+
+	channel_send(listener.channel, LISTENER_QUEUE_SPOOL_FILE, 9, id, -1, NULL);
+	frame = find_frame(&listener, QUEUE_LISTENER_SPOOL_FILE, 9);
+	assert_non_null(frame);
+	frame->type = 0;
+	given = frame->fd != -1;
+	if (given)
+		close(frame->fd);
+	frame->fd = -1;
+	return given;
+}
+
+static void
+a_listener_gets_no_more_spool_files_than_it_may_have(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 256; i++) {
+		if (i > 0 && i % 64 == 0)
+			ask_ids(64);
+		assert_true(gets_file(ids[i % 64]));
+	}
+	assert_int_equal(count_files(), 256);
+	ask_ids(64);
+	assert_false(gets_file(ids[0]));
+	assert_int_equal(count_files(), 256);
+	/* It is still served, and those of its files that are gone make room. */
+	send_envelope(ids[1], 1);
+	send_commit(ids[1], 5, make_memfd("hello", true));
+	assert_non_null(find_frame(&listener, QUEUE_LISTENER_COMMITTED, 7));
+	ask_ids(2);
+	assert_false(gets_file(ids[0]));
+	drop_end(&listener);
+	turn();
+	assert_int_equal(count_files(), 0);
+	intake_set_listener(&queue, 0, connect_end(&listener));
+	ask_ids(2);
+	assert_true(gets_file(ids[0]));
+}
+
+static void
+an_aborted_message_s_spool_file_makes_room(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 300; i++) {
+		assert_true(gets_file(ids[0]));
+		channel_send(listener.channel, LISTENER_QUEUE_ABORT, 0, ids[0], -1, NULL);
+		turn();
+	}
+	assert_int_equal(count_files(), 0);
 }
 
 /* The supervisor is told, so that it ends the process that lives on without its channel. */
@@ -329,6 +406,8 @@ main(void)
 		TEST(a_committed_message_is_answered_and_there_after_a_crash),
 		TEST(steady_input_does_not_put_a_commit_off),
 		TEST(a_message_put_off_by_a_crash_before_commit_is_not_there),
+		TEST(a_listener_gets_no_more_spool_files_than_it_may_have),
+		TEST(an_aborted_message_s_spool_file_makes_room),
 		TEST(an_id_that_was_not_given_out_is_refused),
 		TEST(an_id_is_used_up_by_its_commit),
 		TEST(an_unsealed_memfd_is_refused),
