@@ -44,6 +44,10 @@ bool mail_each(struct queue *, struct message *,
 bool mail_load_each(struct queue *, struct message *, struct entry *const *, size_t count,
     bool (*each)(void *arg, struct entry *, const struct transaction *, const struct envelope *),
     void *arg);
+/* Where its latest STATE_UPDATE is; offset 0: there is none. */
+struct location mail_update_location(const struct entry *);
+/* Lays the entry's present state over its envelope as the message's record has it. */
+void mail_apply_entry(struct queue *, const struct entry *, struct envelope *);
 /* A descriptor of the message's bytes to hand out, read-only or sealed; -1 with errno. */
 int mail_open(struct queue *, struct message *, bool last_use);
 /* The first bytes of the message, at most `size`; the number read, or -1. */
