@@ -322,6 +322,28 @@ def test_lmtp_answers_each_recipient(make, names):
         assert "mailbox full" in bounce(postern)
 
 
+def test_from_one_of_us_to_another(make, make_postern, names):
+    """8-bit text, dots, an international address and a wrong one, and the report comes back."""
+    names.set()
+    there = make_postern(start=False)
+    there.write_config("listen on 127.0.0.1 port @PORT@\naction \"in\" maildir virtual <accounts>\n"
+        "match from any for domain <accounts> action \"in\"\nsmtp hostname mx.there.test\n")
+    there.start()
+    there.add_domain("there.test")
+    there.add_user("carol@there.test")
+    here = make(RULES.replace('"out" relay', f'"out" relay host "smtp://127.0.0.1:{there.port}"'))
+    body = "Grüße\r\n.\r\n..\r\n" + "x" * 3000 + "\r\nend\r\n"
+    with here.smtp() as client:
+        client.ehlo()
+        client.mail("alice@example.test", ["SMTPUTF8", "BODY=8BITMIME"])
+        for recipient in ("carol@there.test", "nobody@there.test"):
+            assert client.rcpt(recipient)[0] == 250
+        assert client.data(f"From: alice@example.test\r\nSubject: ü\r\n\r\n{body}".encode())[0] == 250
+    (mail,) = there.wait_mail("carol@there.test")
+    assert mail.body.decode() == body.replace("\r\n", "\n")
+    assert "nobody@there.test" in bounce(here)
+
+
 def test_mail_goes_again_when_the_relay_died_on_it(make, names):
     with Peer() as peer:
         peer.on("TEXT", 30)
