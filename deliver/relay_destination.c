@@ -192,26 +192,39 @@ on_mx(const struct ipc_answer *answer, bool ours, void *arg)
 	}
 }
 
-/* Without DNS: smarthosts, or an address literal. */
+/* Without DNS: smarthosts, */
 static void
-route_as_configured(struct destination *destination, const char *hosts)
+route_by_smarthosts(struct destination *destination, const char *hosts)
 {
 	struct route *route = route_new();
 	struct failure failure;
 
-	failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
-	    route == NULL ? "no memory" : "the configuration's hosts can't be understood");
-	if (route != NULL && *hosts == '[' && strchr(hosts, ' ') == NULL) {
-		if (route_add_literal(route, hosts)) {
-			set_route(destination, route, UINT32_MAX);
-			return;
-		}
-		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.1.2",
-		    "the address literal %s can't be understood", hosts);
-	} else if (route != NULL && route_add_smarthosts(route, hosts)) {
+	if (route != NULL && route_add_smarthosts(route, hosts)) {
 		set_route(destination, route, UINT32_MAX);
 		return;
 	}
+	failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
+	    route == NULL ? "no memory" : "the configuration's hosts can't be understood");
+	route_drop(route);
+	release(destination, &failure);
+}
+
+/* or the domain is an address literal. */
+static void
+route_by_literal(struct destination *destination)
+{
+	struct route *route = route_new();
+	struct failure failure;
+
+	if (route != NULL && route_add_literal(route, destination->domain)) {
+		set_route(destination, route, UINT32_MAX);
+		return;
+	}
+	if (route == NULL)
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0", "no memory");
+	else
+		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.1.2",
+		    "the address literal %s can't be understood", destination->domain);
 	route_drop(route);
 	release(destination, &failure);
 }
@@ -224,9 +237,9 @@ find_usual_route(struct destination *destination, const struct action_config *ac
 	struct failure failure;
 
 	if (*action->relay_hosts != '\0') {
-		route_as_configured(destination, action->relay_hosts);
+		route_by_smarthosts(destination, action->relay_hosts);
 	} else if (*destination->domain == '[') {
-		route_as_configured(destination, destination->domain);
+		route_by_literal(destination);
 	} else if (!address_domain_key(destination->domain, name, sizeof(name))) {
 		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.1.2",
 		    "the domain of the recipient isn't a name that DNS could have");
@@ -248,7 +261,7 @@ on_hosts(const struct ipc_relay_found *found, void *arg)
 
 	destination->lookup = 0;
 	if (found->status == RELAY_FOUND) {
-		route_as_configured(destination, found->value);
+		route_by_smarthosts(destination, found->value);
 	} else if (found->status == RELAY_FOUND_NONE && action != NULL) {
 		find_usual_route(destination, action);
 	} else {

@@ -490,15 +490,15 @@ leads_here(struct host *host)
 {
 	struct failure failure;
 
-	if (host->hop.scheme != SCHEME_SMTP || host->hop.is_address)
+	if (host->hop.scheme != SCHEME_SMTP)
 		return false;
 	for (size_t i = 0; i < host->addresses.count; i++) {
 		if (!own_addresses_listen(
 		        host->pool->own, host->pool->config, &host->addresses.all[i].address))
 			continue;
 		failure_set(&failure, RELAY_FAULT_NONE, 554, "5.4.6",
-		    "mail for %s would come back to this server, whose address is that of %s",
-		    host->hop.host, host->hop.host);
+		    "mail for %s would come back to this server, which listens there",
+		    host->hop.host);
 		strlcpy(failure.server.host, host->hop.host, sizeof(failure.server.host));
 		fail_waiting(host, &failure, NULL);
 		return true;

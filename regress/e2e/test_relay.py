@@ -241,6 +241,15 @@ def test_our_own_name_among_the_mxs(make, names):
         assert re.search(r"^Status: 5\.4\.6$", bounce(postern), re.MULTILINE)
 
 
+def test_our_own_address_is_no_smarthost_and_no_domain(make, names):
+    names.set()
+    postern = make(lambda postern: RULES.replace('"out" relay',
+        f'"out" relay host "[127.0.0.1]:{postern.port}"'))
+    send(postern, "x@far.test")
+    report = bounce(postern)
+    assert re.search(r"^Status: 5\.4\.6$", report, re.MULTILINE)
+
+
 def test_smarthost_gets_everything(make, names):
     with Peer(port=None) as peer:
         names.set(f"host-record=smart.test,{peer.address}")
