@@ -12,8 +12,8 @@ from test_faults_disk import arrives, is_up_again, try_send
 SMALL = "Subject: {0}\r\n\r\nbody of {0}\r\n"
 # More than goes to the queue in memory.
 LARGE = "Subject: {0}\r\n\r\n" + ("x" * 998 + "\r\n") * 1100
-# What the queue makes new segments for.
-HALF = "Subject: {0}\r\n\r\n" + ("x" * 998 + "\r\n") * 700
+# Goes there in memory; the queue makes new segments for many.
+MEDIUM = "Subject: {0}\r\n\r\n" + ("x" * 998 + "\r\n") * 200
 
 # The kinds of calls, which each must have made while they failed.
 IN_THE_QUEUE = [("write", errno.ENOSPC), ("write", errno.EIO), ("allocate", errno.ENOSPC),
@@ -51,7 +51,7 @@ def test_a_call_that_fails_in_the_queue_is_answered_4xx(make_postern, faults, ki
     sender.send(SMALL)
     assert sender.sent
     with faults.set("queue", **{f"{kind}_error": error}):
-        sender.send(SMALL, LARGE, *[HALF] * (6 if kind == "allocate" else 1), SMALL)
+        sender.send(SMALL, LARGE, *[MEDIUM] * (21 if kind == "allocate" else 1), SMALL)
         assert faults[f"{kind}_failed"] > 0
     sender.goes_on()
     postern.restart()
@@ -62,7 +62,7 @@ def test_a_text_that_cannot_be_handed_to_an_mda_waits(make_postern, faults):
     postern = make_postern(environment=faults.environment)
     postern.smtpctl("pause", "mda")
     sender = Sender(postern)
-    sender.send(SMALL, HALF)
+    sender.send(SMALL, MEDIUM)
     with faults.set("queue", memfd_error=errno.ENFILE):
         postern.restart()  # which ends the pause
         wait_for(lambda: faults["memfd_failed"] > 0, 15, "the text isn't in memory any more")
@@ -94,12 +94,12 @@ def test_half_written_is_written_on(make_postern, faults, program):
     sender = Sender(postern)
     sender.send(SMALL)
     with faults.set(program, short_writes=1):
-        sender.send(SMALL, LARGE, HALF)
+        sender.send(SMALL, LARGE, MEDIUM)
         assert len(sender.sent) == 4
         arrives(postern, sender.sent)
         assert faults["shortened"] > 0
     bodies = {mail.data.partition(b"\n\n")[2] for mail in postern.mails("alice@example.test")}
-    for number, text in ((2, SMALL), (3, LARGE), (4, HALF)):
+    for number, text in ((2, SMALL), (3, LARGE), (4, MEDIUM)):
         body = text.format(number).partition("\r\n\r\n")[2].replace("\r\n", "\n").encode()
         assert body in bodies, f"{number} isn't whole"
     postern.restart()

@@ -1,7 +1,10 @@
 """smtpctl and people: tables on a terminal, passwords, pipes that close; the server is played by the
 test (control_suite)."""
 
+import base64
 import ctypes
+import hashlib
+import hmac
 import json
 import os
 import pty
@@ -183,16 +186,27 @@ def receive_account(suite):
     return words
 
 
+def verifier_is_of(password, verifier):
+    """RFC 5802 3: the keys that SCRAM-SHA-256 compares with."""
+    iterations, *texts = verifier.split(",")
+    salt, stored, server = map(base64.b64decode, texts)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, int(iterations))
+    client = hmac.digest(salted, b"Client Key", "sha256")
+    return (hashlib.sha256(client).digest() == stored and
+        hmac.digest(salted, b"Server Key", "sha256") == server)
+
+
 def test_a_password_is_asked_for_twice_without_being_shown(suite):
     terminal = Terminal("-s", suite.path, "user", "add", "u@example.test")
     terminal.wait_output("Password: ")
     terminal.type("s3cret pass\n")
     terminal.wait_output("Again: ")
     terminal.type("s3cret pass\n")
-    address, hashed = receive_account(suite)
+    address, hashed, verifier = receive_account(suite)
     assert terminal.finish() == 0
     assert address == "u@example.test"
     assert hashed.startswith("$y$") and hash_is_of("s3cret pass", hashed)
+    assert verifier_is_of("s3cret pass", verifier)
     assert "s3cret" not in terminal.output
     assert "command succeeded" in terminal.output
 
@@ -220,7 +234,7 @@ def test_a_password_read_by_user_add_leaves_the_rest_of_the_input(suite):
         text=True)
     process.stdin.write("first pass\nsecond\n")
     process.stdin.flush()
-    address, hashed = receive_account(suite)
+    address, hashed, _ = receive_account(suite)
     assert address == "u@example.test" and hash_is_of("first pass", hashed)
     assert process.communicate(timeout=10)[0] == "command succeeded\nsecond\n"
 
