@@ -607,6 +607,34 @@ session_abandon(struct session *session)
 	return true;
 }
 
+/* In a transaction that may still be given up without a doubt. */
+static bool
+is_before_end_of_text(enum session_state state)
+{
+	switch (state) {
+	case SESSION_RSET:
+	case SESSION_MAIL:
+	case SESSION_RCPT:
+	case SESSION_DATA:
+	case SESSION_TEXT:
+		return true;
+	case SESSION_CLOSED:
+	case SESSION_CONNECTING:
+	case SESSION_GREETING:
+	case SESSION_EHLO:
+	case SESSION_HELO:
+	case SESSION_STARTTLS:
+	case SESSION_HANDSHAKE:
+	case SESSION_AUTH:
+	case SESSION_READY:
+	case SESSION_PAUSE:
+	case SESSION_END:
+	case SESSION_QUIT:
+		break;
+	}
+	return false;
+}
+
 void
 session_check(struct session *session, int64_t now_ms)
 {
@@ -632,6 +660,10 @@ session_check(struct session *session, int64_t now_ms)
 	uint64_t sent = connection_sent(session->connection);
 	char words[100];
 
+	if (is_before_end_of_text(session->state) && now_ms >= session->transaction_until_ms) {
+		session_fail_words(session, "4.4.2", "timed out: it takes the message too slowly");
+		return;
+	}
 	if (session->deadline_ms == 0 || now_ms < session->deadline_ms)
 		return;
 	/* RFC 5321 4.5.3.2.5 is about each block. */

@@ -301,6 +301,7 @@ say_envelope(struct session *session, bool with_reset)
 		}
 	}
 	session_say(session, start);
+	session->transaction_until_ms = clock_monotonic_ms() + times->transaction_ms;
 	session_expect(session, with_reset ? SESSION_RSET : SESSION_MAIL,
 	    with_reset ? times->command_ms : times->mail_ms);
 	connection_flush(session->connection);

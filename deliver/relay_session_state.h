@@ -80,6 +80,7 @@ struct session {
 	enum auth_mechanism mechanism;
 	uint32_t sent; /* transactions */
 	int64_t deadline_ms;
+	int64_t transaction_until_ms;
 	int64_t ready_ms;
 	uint64_t progress;
 	struct mail mail;

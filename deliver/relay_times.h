@@ -14,18 +14,19 @@ struct relay_times {
 	unsigned rcpt_ms;     /* RFC 5321 4.5.3.2.3 */
 	unsigned data_ms;     /* RFC 5321 4.5.3.2.4 */
 	unsigned block_ms;    /* RFC 5321 4.5.3.2.5: while text is sent, without progress */
-	unsigned end_ms;      /* RFC 5321 4.5.3.2.6: for the reply to the end of the text */
-	unsigned quit_ms;     /* all has been said by then */
-	unsigned idle_ms;     /* a connection is kept without work */
-	unsigned tick_ms;     /* how often it is looked whether a time has passed */
+	unsigned transaction_ms; /* from MAIL until the text is sent, however slow the host is */
+	unsigned end_ms;         /* RFC 5321 4.5.3.2.6: for the reply to the end of the text */
+	unsigned quit_ms;        /* all has been said by then */
+	unsigned idle_ms;        /* a connection is kept without work */
+	unsigned tick_ms;        /* how often it is looked whether a time has passed */
 };
 
-#define RELAY_TIMES_DEFAULT                                                           \
-	{                                                                             \
-		.connect_ms = 30000, .handshake_ms = 60000, .greeting_ms = 5 * 60000, \
-		.command_ms = 5 * 60000, .mail_ms = 5 * 60000, .rcpt_ms = 5 * 60000,  \
-		.data_ms = 2 * 60000, .block_ms = 3 * 60000, .end_ms = 10 * 60000,    \
-		.quit_ms = 5000, .idle_ms = 5000, .tick_ms = 1000                     \
+#define RELAY_TIMES_DEFAULT                                                                     \
+	{                                                                                       \
+		.connect_ms = 30000, .handshake_ms = 60000, .greeting_ms = 5 * 60000,           \
+		.command_ms = 5 * 60000, .mail_ms = 5 * 60000, .rcpt_ms = 5 * 60000,            \
+		.data_ms = 2 * 60000, .block_ms = 3 * 60000, .transaction_ms = 2 * 3600 * 1000, \
+		.end_ms = 10 * 60000, .quit_ms = 5000, .idle_ms = 5000, .tick_ms = 1000         \
 	}
 
 #endif

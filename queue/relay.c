@@ -31,7 +31,7 @@
 #define TASKS_MAX  2048          /* a power of two: the slot is the request id's low bits */
 #define SHARE      4             /* a line holds no more than this part of the free tasks */
 #define QUEUED_MAX (1024 * 1024) /* bytes that the relay hasn't read, until it gets no more */
-#define STUCK_MS   (3 * 60 * 60 * 1000) /* every MX's time limits, one after the other */
+#define STUCK_MS   (24 * 60 * 60 * 1000) /* its turn, and each host's two hours at most */
 #define PAUSED_MAX 1000
 #define VIA        "via "
 

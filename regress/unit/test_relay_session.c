@@ -248,6 +248,27 @@ test_next_host_after_silence(void **state)
 	check_next_host("?: 1000\nX:");
 }
 
+/* Each reply comes within its time, all together never. */
+static void
+test_a_host_that_is_slow_with_everything_is_given_up(void **state)
+{
+	char script[2048] = PIPELINE "C: MAIL *\n";
+	unsigned task;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++)
+		strcat(script, "C: RCPT *\n");
+	strcat(script, "C: DATA\nS: 250 ok\n");
+	for (unsigned i = 0; i < 20; i++)
+		strcat(script, "?: 200\nS: 250 ok\n");
+	(void)add_server(script, NULL);
+	use_servers("smtp+notls");
+	task = submit(20);
+	wait_done(task);
+	check_result(task, 1, 451, "4.4.2");
+	assert_int_equal(result_of(task, 1)->fault, RELAY_FAULT_DESTINATION);
+}
+
 static void
 test_next_host_when_it_closes_at_once(void **state)
 {
@@ -802,6 +823,7 @@ main(void)
 		TEST(next_host_after_a_temporary_greeting),
 		TEST(next_host_after_a_permanent_greeting),
 		TEST(next_host_after_silence),
+		TEST(a_host_that_is_slow_with_everything_is_given_up),
 		TEST(next_host_when_it_closes_at_once),
 		TEST(next_host_when_it_resets),
 		TEST(next_host_when_it_closes_after_mail),
