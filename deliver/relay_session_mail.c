@@ -16,6 +16,7 @@
 
 #include <bsd/string.h>
 
+#include "common/clock.h"
 #include "deliver/relay_session_state.h"
 
 /* The transaction is over: its task goes back. */
