@@ -468,6 +468,7 @@ set_up(void **state)
 		.rcpt_ms = 300,
 		.data_ms = 300,
 		.block_ms = 300,
+		.transaction_ms = 3000,
 		.end_ms = 300,
 		.quit_ms = 300,
 		.idle_ms = 60000,
