@@ -250,6 +250,32 @@ test_reason_when_no_tls_is_offered(void **state)
 	fail_with(451, "4.7.10", "mx1.test: it offers no TLS, which its TLSA records promise");
 }
 
+/* It is us who couldn't find out: the host has no fault, and isn't used all the same. */
+static void
+test_a_resolver_that_dies_keeps_the_mail(void **state)
+{
+	unsigned task;
+
+	(void)state;
+	w.is_signed = w.is_mute = true;
+	(void)add_server(GREETING "S: 250 mx\n" ONE "W:", NULL);
+	use_servers("smtp");
+	task = submit(1);
+	while (w.questions < 2)
+		run_for(10);
+	relay_dns_set_channel(w.dns, w.dns_channel);
+	wait_done(task);
+	check_result(task, 1, 451, "4.7.5");
+	assert_int_equal(result_of(task, 1)->fault, RELAY_FAULT_OURS);
+	assert_non_null(strstr(result_of(task, 1)->reply.text, "it died"));
+	check_server(&w.servers[0], 0);
+	w.is_mute = false;
+	w.tlsa.status = ANSWER_NO_DATA;
+	task = submit(1);
+	wait_done(task);
+	check_result(task, 1, 250, "2.0.0");
+}
+
 static void
 test_optional_tls_goes_in_plain(void **state)
 {
@@ -283,6 +309,7 @@ main(void)
 		TEST(records_that_cannot_be_looked_up_send_mail_elsewhere),
 		TEST(reason_when_records_cannot_be_looked_up),
 		TEST(reason_when_no_tls_is_offered),
+		TEST(a_resolver_that_dies_keeps_the_mail),
 		TEST(optional_tls_goes_in_plain),
 	};
 

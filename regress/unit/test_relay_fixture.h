@@ -92,6 +92,7 @@ struct world {
 	unsigned questions;
 	bool is_signed;         /* what DNS says of addresses */
 	struct ipc_answer tlsa; /* of mx1.test; others have none */
+	bool is_mute;           /* nothing comes of TLSA */
 };
 
 static struct world w;
@@ -417,6 +418,8 @@ on_question(struct channel *channel, struct imsg *imsg, void *arg)
 	answer.secure = w.is_signed;
 	if (query.kind == QUERY_TLSA) {
 		assert_true(w.is_signed);
+		if (w.is_mute)
+			return;
 		answer.status = ANSWER_NO_NAME;
 		if (strcmp(query.name, "mx1.test") == 0)
 			answer = w.tlsa;
