@@ -67,15 +67,24 @@ def unit_sources():
     return sorted((TOP / "regress/unit").glob("test_*.c"))
 
 
+def unit_one(program):
+    """A test program's status and output; None when it isn't there."""
+    if not program.exists():
+        return None, "not built"
+    with tempfile.TemporaryDirectory() as scratch:
+        return run([program], timeout=120, environment={"CMOCKA_MESSAGE_OUTPUT": "stdout",
+            "TMPDIR": scratch})
+
+
 def unit(directory):
-    for source in unit_sources():
-        program = TOP / directory / "unit" / source.stem
-        if not program.exists():
-            count(False, source.stem, "not built")
+    """Two at a time, as end-to-end tests."""
+    names = [source.stem for source in unit_sources()]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(unit_one, [TOP / directory / "unit" / name for name in names]))
+    for name, (status, output) in zip(names, results):
+        if status is None:
+            count(False, name, output)
             continue
-        with tempfile.TemporaryDirectory() as scratch:
-            status, output = run([program], timeout=120, environment={
-                "CMOCKA_MESSAGE_OUTPUT": "stdout", "TMPDIR": scratch})
         good = len(re.findall(r"^\[ +OK +\]", output, re.MULTILINE))
         skipped = len(set(re.findall(r"^\[ +SKIPPED +\] (\S+)$", output, re.MULTILINE)))
         bad = len(set(re.findall(r"^\[ +FAILED +\] (\S+)$", output, re.MULTILINE)))
@@ -83,35 +92,50 @@ def unit(directory):
         Totals.skipped += skipped
         if status != 0:
             Totals.failed += max(bad, 1) - 1
-            count(False, f"{source.stem} (status {status})", output[-4000:])
+            count(False, f"{name} (status {status})", output[-4000:])
         elif good + skipped == 0:
-            count(False, source.stem, "ran no test")
+            count(False, name, "ran no test")
 
 
-def pytest(folder, directory, timeout, **environment):
-    if not list((TOP / folder).glob("test_*.py")):
-        return
+def run_pytest(name, paths, directory, timeout, environment):
+    """One run of pytest: what it is called, its status and output, and its report or None."""
     with tempfile.TemporaryDirectory() as scratch:
         report = f"{scratch}/report.xml"
         words = [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short",
-            "-rfE", "--show-capture=no", "--durations=8", f"--junitxml={report}", folder]
+            "-rfE", "--show-capture=no", "--durations=8", f"--junitxml={report}", *paths]
         status, output = run(words, timeout, environment={"POSTERN_BUILD": directory,
             **environment})
         try:
-            suites = xml.etree.ElementTree.parse(report).getroot().iter("testsuite")
+            return name, status, output, xml.etree.ElementTree.parse(report).getroot()
         except (OSError, xml.etree.ElementTree.ParseError):
-            count(False, f"{folder} (pytest's status {status})", output[-8000:])
-            return
-        for suite in suites:
-            total, failures, errors, skipped = (int(suite.get(name)) for name in
-                ("tests", "failures", "errors", "skipped"))
-            # A test that fails and whose tear-down fails too is counted twice by pytest.
-            Totals.failed += failures + errors
-            Totals.skipped += skipped
-            Totals.passed += max(total - failures - errors - skipped, 0)
-        print(output[-20000:] if status else "\n".join(output.splitlines()[-12:]), flush=True)
-        if status not in (0, 1):
-            count(False, f"{folder}: pytest's status {status}")
+            return name, status, output, None
+
+
+def count_pytest(name, status, output, report):
+    if report is None:
+        count(False, f"{name} (pytest's status {status})", output[-8000:])
+        return
+    for suite in report.iter("testsuite"):
+        total, failures, errors, skipped = (int(suite.get(word)) for word in
+            ("tests", "failures", "errors", "skipped"))
+        # A test that fails and whose tear-down fails too is counted twice by pytest.
+        Totals.failed += failures + errors
+        Totals.skipped += skipped
+        Totals.passed += max(total - failures - errors - skipped, 0)
+    print(output[-20000:] if status else "\n".join(output.splitlines()[-12:]), flush=True)
+    if status not in (0, 1):
+        count(False, f"{name}: pytest's status {status}")
+
+
+def halves(folder):
+    """The test files in two lists of about the same length in bytes."""
+    lists, sizes = ([], []), [0, 0]
+    files = sorted((TOP / folder).glob("test_*.py"), key=lambda path: path.stat().st_size)
+    for path in reversed(files):
+        lighter = sizes.index(min(sizes))
+        lists[lighter].append(path)
+        sizes[lighter] += path.stat().st_size
+    return lists
 
 
 def lint(_directory):
@@ -162,11 +186,18 @@ def demo(directory):
 
 
 def crash(directory):
-    pytest("regress/crash", directory, 600, CRASH_KILLS=CRASH_KILLS)
+    count_pytest(*run_pytest("crash", ["regress/crash"], directory, 600,
+        {"CRASH_KILLS": CRASH_KILLS}))
 
 
 def e2e(directory):
-    pytest("regress/e2e", directory, 1200)
+    """Two at a time, each with ports of its own: most tests wait more than they compute."""
+    ports = ("20000-24999", "25000-29999")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda half: run_pytest(f"e2e {half[0]}", half[1], directory, 1500,
+            {"POSTERN_PORTS": half[0]}), zip(ports, halves("regress/e2e"))))
+    for result in results:
+        count_pytest(*result)
 
 
 CHECK = (
