@@ -32,7 +32,8 @@
 #define RETRY_MS     5000
 #define RETRY_MAX_MS (5 * 60 * 1000)
 #define FULL_MAX     (512 * 1024)
-#define BUCKETS      1024
+#define BUCKETS      1024 /* at first */
+#define JOBS_MAX     4096 /* beyond which nothing is expired */
 #define TARGETS_MAX  1000 /* of a DSN: it is one record */
 #define ODD_MAX      5    /* answers of the directory that can't be understood */
 #define MEMBERS_MAX  1000 /* of one DSN; more make another */
@@ -42,7 +43,9 @@
 struct bounces {
 	struct job *first;
 	struct job *last;
-	struct job *buckets[BUCKETS];
+	struct job **buckets; /* by message */
+	size_t bucket_count;
+	size_t job_count;
 	unsigned active;
 	struct event *timer;
 	struct {
@@ -86,20 +89,55 @@ bounce_open(struct queue *queue)
 	queue->bounces = calloc(1, sizeof(*queue->bounces));
 	if (queue->bounces == NULL)
 		fatalx("out of memory");
+	queue->bounces->bucket_count = BUCKETS;
+	queue->bounces->buckets = calloc(BUCKETS, sizeof(struct job *));
 	queue->bounces->timer = evtimer_new(queue->base, timer_event, queue);
-	if (queue->bounces->timer == NULL || event_priority_set(queue->bounces->timer, 0) == -1)
+	if (queue->bounces->buckets == NULL || queue->bounces->timer == NULL ||
+	    event_priority_set(queue->bounces->timer, 0) == -1)
 		fatalx("out of memory");
+}
+
+/* Ids are random bits already. */
+static struct job **
+bucket_of(const struct bounces *bounces, uint32_t message_id)
+{
+	return &bounces->buckets[message_id & (bounces->bucket_count - 1)];
+}
+
+static void
+put_into_bucket(struct bounces *bounces, struct job *job)
+{
+	struct job **bucket = bucket_of(bounces, job->message_id);
+
+	job->hash_next = *bucket;
+	*bucket = job;
+}
+
+/* Without memory the chains get longer, that is all. */
+static void
+grow_buckets(struct bounces *bounces)
+{
+	struct job **larger = calloc(2 * bounces->bucket_count, sizeof(struct job *));
+
+	if (larger == NULL)
+		return;
+	free(bounces->buckets);
+	bounces->buckets = larger;
+	bounces->bucket_count *= 2;
+	for (struct job *job = bounces->first; job != NULL; job = job->next)
+		put_into_bucket(bounces, job);
 }
 
 static void
 free_job(struct queue *queue, struct job *job)
 {
 	struct bounces *bounces = queue->bounces;
-	struct job **at = &bounces->buckets[job->message_id % BUCKETS];
+	struct job **at = bucket_of(bounces, job->message_id);
 
 	while (*at != job)
 		at = &(*at)->hash_next;
 	*at = job->hash_next;
+	bounces->job_count--;
 	if (job->previous != NULL)
 		job->previous->next = job->next;
 	else
@@ -121,6 +159,7 @@ bounce_close(struct queue *queue)
 	while (queue->bounces->first != NULL)
 		free_job(queue, queue->bounces->first);
 	event_free(queue->bounces->timer);
+	free(queue->bounces->buckets);
 	free(queue->bounces);
 	queue->bounces = NULL;
 }
@@ -138,9 +177,9 @@ static struct job *
 find_job(struct queue *queue, uint32_t message_id, enum dsn_kind kind)
 {
 	struct bounces *bounces = queue->bounces;
-	struct job **bucket = &bounces->buckets[message_id % BUCKETS], *job;
+	struct job *job;
 
-	for (job = *bucket; job != NULL; job = job->hash_next) {
+	for (job = *bucket_of(bounces, message_id); job != NULL; job = job->hash_next) {
 		if (job->message_id == message_id && job->kind == kind && !job->closed)
 			return job;
 	}
@@ -150,15 +189,22 @@ find_job(struct queue *queue, uint32_t message_id, enum dsn_kind kind)
 	job->message_id = message_id;
 	job->kind = kind;
 	job->due_ms = clock_monotonic_ms() + COLLECT_MS;
-	job->hash_next = *bucket;
-	*bucket = job;
 	job->previous = bounces->last;
 	if (bounces->last != NULL)
 		bounces->last->next = job;
 	else
 		bounces->first = job;
 	bounces->last = job;
+	put_into_bucket(bounces, job);
+	if (++bounces->job_count > bounces->bucket_count)
+		grow_buckets(bounces);
 	return job;
+}
+
+bool
+bounce_is_full(const struct queue *queue)
+{
+	return queue->bounces->job_count >= JOBS_MAX;
 }
 
 static void
@@ -335,7 +381,7 @@ bounce_forget(struct queue *queue, struct entry *entry)
 	uint64_t id = entry_id(entry);
 	struct job *job;
 
-	for (job = queue->bounces->buckets[envelope_id_message(id) % BUCKETS]; job != NULL;
+	for (job = *bucket_of(queue->bounces, envelope_id_message(id)); job != NULL;
 	     job = job->hash_next) {
 		if (job->message_id != envelope_id_message(id))
 			continue;

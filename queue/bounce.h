@@ -21,6 +21,8 @@ void bounce_failed(
 bool bounce_succeeded(struct queue *, struct entry *, const struct reply *, const char *host);
 /* The same for one that was recorded before a restart. */
 void bounce_owed(struct queue *, struct entry *, const struct reply *, const char *host);
+/* As many are to be told as memory should be kept for: what can wait does. */
+bool bounce_is_full(const struct queue *);
 /* `warnings` of the warn intervals have passed. */
 void bounce_warn(struct queue *, struct entry *, uint32_t warnings);
 /* Taken, and held for its user's hourly limit: the postmaster is told, once an hour of each sender.

@@ -162,11 +162,12 @@ expire(struct queue *queue, struct entry *entry)
 		mail_update(queue, entry, NULL, NULL);
 		return true;
 	}
-	/* Recorded first: after a crash it expires again. */
+	/* Recorded, so that it expires also after a crash, and due at once. */
+	entry->after = AFTER_EXPIRE;
 	scheduler_unset(queue->scheduler, entry);
 	entry->state = ENTRY_NEW;
 	mail_update(queue, entry, NULL, NULL);
-	delivery_expire(queue, entry);
+	mail_wait(queue, entry);
 	return true;
 }
 

@@ -22,6 +22,7 @@
 
 #define BROKEN_OFF_MAX 3   /* times an envelope's mda may die before it is put off */
 #define DUE_MAX        512 /* envelopes looked at in one turn */
+#define EXPIRE_WAIT    5   /* seconds that an expired one waits for others to be told of */
 
 static bool
 may_run(const struct queue *queue, const struct line *line)
@@ -393,7 +394,20 @@ delivery_broken_off(struct queue *queue, struct entry *entry)
 static bool
 may_expire(const struct entry *entry)
 {
-	return !entry->maybe_delivered || entry->kind == ENVELOPE_RELAY;
+	return !entry->maybe_delivered || entry->kind == ENVELOPE_RELAY ||
+	    entry->after == AFTER_EXPIRE;
+}
+
+/* Or waits in the heap while as many are being told of as memory is kept for. */
+static void
+expire_in_turn(struct queue *queue, struct entry *entry)
+{
+	if (!bounce_is_full(queue))
+		delivery_expire(queue, entry);
+	else if (entry->state == ENTRY_READY)
+		scheduler_watch(queue->scheduler, entry, retry_now() + EXPIRE_WAIT);
+	else
+		scheduler_wait(queue->scheduler, entry, retry_now() + EXPIRE_WAIT);
 }
 
 void
@@ -408,7 +422,7 @@ delivery_due(struct queue *queue)
 		if (entry == NULL)
 			break;
 		if (now >= entry->expires && may_expire(entry)) {
-			delivery_expire(queue, entry);
+			expire_in_turn(queue, entry);
 			continue;
 		}
 		if (entry->state != ENTRY_READY &&

@@ -36,6 +36,7 @@
 #include "queue/intake.h"
 #include "queue/mail.h"
 #include "queue/mda.h"
+#include "queue/record.h"
 #include "queue/relay.h"
 
 #define KEPT 8 /* messages that keep what their first try needs */
@@ -506,6 +507,54 @@ decode_deliver(const struct frame *frame, struct ipc_deliver *deliver)
 
 	buf_reader_init(&reader, frame->payload, frame->length);
 	assert_true(ipc_deliver_decode(&reader, deliver));
+}
+
+__attribute__((unused)) static void
+on_committed(struct queue *q, struct commit_item *item, const struct reply *refusal)
+{
+	(void)q;
+	(void)item;
+	assert_null(refusal);
+}
+
+/* A message with `count` envelopes that may be tried for `ttl` seconds. */
+__attribute__((unused)) static void
+add_message(uint32_t id, uint32_t count, uint32_t ttl)
+{
+	struct transaction transaction = {
+		.message_id = id, .created_us = clock_wall_us(), .size = 5
+	};
+	struct commit_item item = { .fd = -1, .file = -1, .done = on_committed, .message_id = id };
+	struct envelope envelope;
+	struct buf head;
+	uint8_t *to;
+
+	strcpy(transaction.sender.local, "erin");
+	strcpy(transaction.sender.domain, "client.test");
+	buf_init(&head, 8 * 1024 * 1024);
+	message_encode_start(&head, &transaction, false, count);
+	for (uint32_t i = 1; i <= count; i++) {
+		memset(&envelope, 0, sizeof(envelope));
+		envelope.id = envelope_id_make(id, i);
+		envelope.kind = ENVELOPE_MAILDIR;
+		strcpy(envelope.rcpt.local, "alice");
+		strcpy(envelope.rcpt.domain, "example.test");
+		envelope.dest = envelope.rcpt;
+		strcpy(envelope.action, "in");
+		envelope.expires = clock_wall() + ttl;
+		message_encode_envelope(&head, &envelope, 0);
+	}
+	message_encode_effects(&head, NULL, 0);
+	message_encode_finish(&head);
+	assert_true(buf_ok(&head));
+	assert_int_equal(
+	    journal_begin(queue.journal, JOURNAL_FIRST, head.length + 5, false, &to), JOURNAL_OK);
+	memcpy(to, head.data, head.length);
+	memcpy(to + head.length, "hello", 5);
+	journal_end(queue.journal, JOURNAL_FIRST, RECORD_MESSAGE, head.length + 5, &item.location);
+	item.head = head.data;
+	item.head_length = head.length;
+	commit_message(&queue, &item);
 }
 
 /* Whether a line of the log says so. */

@@ -2,7 +2,6 @@
  * Clocks that are wrong, and queues that stood still: what was queued gets the time it had left, and
  * what comes then no more than its own.
  */
-#include "queue/record.h"
 #include "queue/retry.h"
 #include "test_queue_peers.h"
 
@@ -28,54 +27,6 @@ pwrite(int fd, const void *data, size_t length, off_t offset)
 		power.batches--;
 	}
 	return syscall(SYS_pwrite64, fd, data, length, offset);
-}
-
-static void
-on_committed(struct queue *q, struct commit_item *item, const struct reply *refusal)
-{
-	(void)q;
-	(void)item;
-	assert_null(refusal);
-}
-
-/* A message with `count` envelopes that may be tried for `ttl` seconds. */
-static void
-add(uint32_t id, uint32_t count, uint32_t ttl)
-{
-	struct transaction transaction = {
-		.message_id = id, .created_us = clock_wall_us(), .size = 5
-	};
-	struct commit_item item = { .fd = -1, .file = -1, .done = on_committed, .message_id = id };
-	struct envelope envelope;
-	struct buf head;
-	uint8_t *to;
-
-	strcpy(transaction.sender.local, "erin");
-	strcpy(transaction.sender.domain, "client.test");
-	buf_init(&head, 8 * 1024 * 1024);
-	message_encode_start(&head, &transaction, false, count);
-	for (uint32_t i = 1; i <= count; i++) {
-		memset(&envelope, 0, sizeof(envelope));
-		envelope.id = envelope_id_make(id, i);
-		envelope.kind = ENVELOPE_MAILDIR;
-		strcpy(envelope.rcpt.local, "alice");
-		strcpy(envelope.rcpt.domain, "example.test");
-		envelope.dest = envelope.rcpt;
-		strcpy(envelope.action, "in");
-		envelope.expires = clock_wall() + ttl;
-		message_encode_envelope(&head, &envelope, 0);
-	}
-	message_encode_effects(&head, NULL, 0);
-	message_encode_finish(&head);
-	assert_true(buf_ok(&head));
-	assert_int_equal(
-	    journal_begin(queue.journal, JOURNAL_FIRST, head.length + 5, false, &to), JOURNAL_OK);
-	memcpy(to, head.data, head.length);
-	memcpy(to + head.length, "hello", 5);
-	journal_end(queue.journal, JOURNAL_FIRST, RECORD_MESSAGE, head.length + 5, &item.location);
-	item.head = head.data;
-	item.head_length = head.length;
-	commit_message(&queue, &item);
 }
 
 /* Seconds that the first envelope to expire has left. */
@@ -109,7 +60,7 @@ lost_time_of_which_a_part_was_recorded_expires_nothing(void **state)
 {
 	(void)state;
 	for (uint32_t id = 1; id <= 8; id++)
-		add(id, 2000, queue.config->queue_ttl);
+		add_message(id, 2000, queue.config->queue_ttl);
 	assert_true(commit_now(&queue));
 	close_queue();
 	wall_ahead += 30 * DAY;
@@ -135,12 +86,12 @@ new_mail_gets_no_lost_time(void **state)
 	struct entry *entry;
 
 	(void)state;
-	add(1, 1, queue.config->queue_ttl);
+	add_message(1, 1, queue.config->queue_ttl);
 	assert_true(commit_now(&queue));
 	wall_ahead += 30 * DAY;
 	restart();
 	assert_int_equal(queue.lost / DAY, 30);
-	add(2, 1, 1200);
+	add_message(2, 1, 1200);
 	assert_true(commit_now(&queue));
 	entry = index_find_entry(queue.index, envelope_id_make(2, 1));
 	assert_non_null(entry);
@@ -152,11 +103,11 @@ static void
 mail_that_came_while_the_clock_was_behind_does_not_expire(void **state)
 {
 	(void)state;
-	add(1, 1, queue.config->queue_ttl);
+	add_message(1, 1, queue.config->queue_ttl);
 	assert_true(commit_now(&queue));
 	wall_ahead = -30 * DAY;
 	restart();
-	add(2, 1, queue.config->queue_ttl);
+	add_message(2, 1, queue.config->queue_ttl);
 	assert_true(commit_now(&queue));
 	wall_ahead = 300;
 	restart();
