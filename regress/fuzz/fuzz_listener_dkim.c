@@ -67,6 +67,20 @@ check_body(const uint8_t *data, size_t length, size_t piece)
 	buf_free(&again);
 }
 
+/* A CR or LF alone, which no text has that comes to a signer: parts that are removed between two of
+ * them can make a line end. */
+static bool
+has_bare_line_end(const uint8_t *data, size_t length)
+{
+	for (size_t i = 0; i < length; i++) {
+		if (data[i] == '\r' && (i + 1 == length || data[i + 1] != '\n'))
+			return true;
+		if (data[i] == '\n' && (i == 0 || data[i - 1] != '\r'))
+			return true;
+	}
+	return false;
+}
+
 static void
 check_field(const uint8_t *data, size_t length)
 {
@@ -79,7 +93,8 @@ check_field(const uint8_t *data, size_t length)
 	buf_init(&once, length + 2);
 	dkim_relax_field(&once, (const char *)data, length);
 	check(buf_ok(&once));
-	check(memmem(once.data, once.length, "\r\n ", 3) == NULL);
+	check(
+	    memmem(once.data, once.length, "\r\n ", 3) == NULL || has_bare_line_end(data, length));
 	buf_init(&again, once.length + 2);
 	dkim_relax_field(&again, (const char *)once.data, once.length);
 	check(same(&once, &again) || memchr(data, '\r', length) != NULL);
