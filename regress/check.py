@@ -19,6 +19,7 @@ import xml.etree.ElementTree
 TOP = pathlib.Path(__file__).resolve().parents[1]
 MAKE = [os.environ.get("MAKE", "make"), "-s", "--no-print-directory", "-j2"]
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "20"))
+E2E_RUNS = os.environ.get("E2E_RUNS", "3")
 CRASH_KILLS = os.environ.get("CRASH_KILLS", "20")
 FOLDERS = ("common", "smtpd", "queue", "lookup", "deliver", "smtpctl", "mailbox", "regress")
 
@@ -127,15 +128,10 @@ def count_pytest(name, status, output, report):
         count(False, f"{name}: pytest's status {status}")
 
 
-def halves(folder):
-    """The test files in two lists of about the same length in bytes."""
-    lists, sizes = ([], []), [0, 0]
-    files = sorted((TOP / folder).glob("test_*.py"), key=lambda path: path.stat().st_size)
-    for path in reversed(files):
-        lighter = sizes.index(min(sizes))
-        lists[lighter].append(path)
-        sizes[lighter] += path.stat().st_size
-    return lists
+def longest_first(folder):
+    """The test files; the longest, which take the most time, first."""
+    files = (TOP / folder).glob("test_*.py")
+    return sorted(files, key=lambda path: (-path.stat().st_size, path))
 
 
 def lint(_directory):
@@ -191,13 +187,10 @@ def crash(directory):
 
 
 def e2e(directory):
-    """Two at a time, each with ports of its own: most tests wait more than they compute."""
-    ports = ("20000-24999", "25000-29999")
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda half: run_pytest(f"e2e {half[0]}", half[1], directory, 1500,
-            {"POSTERN_PORTS": half[0]}), zip(ports, halves("regress/e2e"))))
-    for result in results:
-        count_pytest(*result)
+    """Several files at a time, each run with ports of its own: most tests wait more than they
+    compute."""
+    count_pytest(*run_pytest("e2e", ["-n", E2E_RUNS, "--dist", "loadfile",
+        *longest_first("regress/e2e")], directory, 1500, {}))
 
 
 CHECK = (

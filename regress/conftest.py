@@ -35,6 +35,7 @@ TIME_LIMIT = 120
 
 
 def pytest_configure(config):
+    share_ports()
     config.addinivalue_line("markers", "time_limit(seconds): ends the test after so long")
     config.addinivalue_line("markers", "root: needs root")
 
@@ -42,6 +43,15 @@ def pytest_configure(config):
 def pytest_runtest_setup(item):
     if item.get_closest_marker("root") and not harness.is_root():
         pytest.skip("needs root")
+
+
+def share_ports():
+    """Of several runs at once (pytest -n), each has a part of the ports for itself."""
+    run, runs = (os.environ.get(f"PYTEST_XDIST_WORKER{word}") for word in ("", "_COUNT"))
+    if run:
+        low, high = (int(port) for port in os.environ.get("POSTERN_PORTS", "20000-29999").split("-"))
+        number, size = int(run.removeprefix("gw")), (high - low + 1) // int(runs)
+        os.environ["POSTERN_PORTS"] = f"{low + number * size}-{low + (number + 1) * size - 1}"
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -106,7 +116,7 @@ def postern(make_postern):
     return make_postern()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tool():
     def find(name):
         own = harness.TOP / "build/tools/bin" / name

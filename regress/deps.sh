@@ -4,18 +4,20 @@
 #
 # smtp-source and smtp-sink come with Postfix, which must not be installed for that (it would
 # become this machine's mail server, and so would nsd its name server; fail2ban would change its
-# firewall): such packages are unpacked
-# under build/tools, and build/tools/bin holds a small starter for each program that the tests use.
+# firewall): such packages are unpacked under build/tools, and build/tools/bin holds a small starter
+# for each program that the tests use. The other mail servers of regress/e2e/hosts.py are run there.
 set -eu
 cd "$(dirname "$0")/.."
 
 build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-dev libssl-dev
 	libidn2-dev libunbound-dev"
 demo="$build python3"
-# libicu72 libnsl2: what smtp-source is linked with; libfstrm0 libprotobuf-c1: nsd
-test="$demo python3-pytest libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace
+# libicu72 libnsl2 libsasl2-modules: what Postfix uses; libfstrm0 libprotobuf-c1: nsd;
+# libgnutls-dane0 libidn12: Exim
+test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace
 	dnsmasq-base python3-dkim opendkim-tools ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
-	libfstrm0 libprotobuf-c1 openssl libnet-ssleay-perl"
+	libfstrm0 libprotobuf-c1 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
+	git mutt s-nail"
 
 bench="$test debootstrap"
 
@@ -61,6 +63,7 @@ unpack() {
 	fi
 	dpkg-deb -x "$root"/*.deb "$root"
 	rm -f "$root"/*.deb
+	find "$root" -type f -perm /6000 -exec chmod ug-s {} +
 	for program in "$@"; do
 		file=$(find "$root" -type f -path "*bin/$program" -perm -u+x | head -n 1)
 		cat >"build/tools/bin/$program" <<-END
@@ -83,6 +86,8 @@ test | bench)
 	unpack postfix smtp-source smtp-sink
 	unpack nsd nsd
 	unpack fail2ban fail2ban-regex
+	unpack exim4-daemon-light
+	unpack opensmtpd
 	;;
 *)
 	sed -n '2,3s/^# //p' "$0" >&2

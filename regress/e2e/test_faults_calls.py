@@ -52,7 +52,8 @@ def test_a_call_that_fails_in_the_queue_is_answered_4xx(make_postern, faults, ki
     assert sender.sent
     with faults.set("queue", **{f"{kind}_error": error}):
         sender.send(SMALL, LARGE, *[MEDIUM] * (21 if kind == "allocate" else 1), SMALL)
-        assert faults[f"{kind}_failed"] > 0
+        # A file is unlinked only when its mail is delivered.
+        wait_for(lambda: faults[f"{kind}_failed"] > 0, 15, f"no {kind} has failed")
     sender.goes_on()
     postern.restart()
     sender.goes_on()
