@@ -14,10 +14,10 @@
 #include <stdint.h>
 
 #include "common/ipc_queue_mda.h"
+#include "common/maildir_name.h"
+#include "common/quota.h"
 #include "deliver/known.h"
 #include "deliver/maildir.h"
-#include "deliver/name.h"
-#include "deliver/quota.h"
 #include "deliver/sync.h"
 
 enum delivery_state {

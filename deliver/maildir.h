@@ -13,9 +13,9 @@
 
 #include "common/envelope.h"
 #include "common/ipc_directory.h"
+#include "common/maildir_name.h"
 #include "common/reply.h"
 #include "deliver/known.h"
-#include "deliver/name.h"
 #include "deliver/path.h"
 
 struct maildir {

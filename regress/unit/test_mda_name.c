@@ -1,7 +1,7 @@
 /* File names in a Maildir, and the text of a message on its way into one. */
 #include "test_mda_fixture.h"
 
-#include "deliver/name.h"
+#include "common/maildir_name.h"
 #include "deliver/text.h"
 
 static void

@@ -1,7 +1,7 @@
 /* Maildir++ quotas: the file maildirsize, when it is believed, and what is counted otherwise. */
 #include "test_mda_fixture.h"
 
-#include "deliver/quota.h"
+#include "common/quota.h"
 
 #define TEXT "0123456789\r\n" /* stored: 66 bytes of fields and 11 */
 #define SIZE 77

@@ -15,8 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "deliver/name.h"
-#include "deliver/quota.h"
+#include "common/maildir_name.h"
+#include "common/quota.h"
 
 #define STALE_SECONDS (15 * 60)
 
@@ -304,7 +304,7 @@ quota_reply(const struct quota *quota, uint64_t size, const char *mailbox, struc
 }
 
 void
-quota_append(int root, uint64_t bytes, uint64_t messages)
+quota_append(int root, int64_t bytes, int64_t messages)
 {
 	char line[64];
 	struct stat st;
@@ -314,7 +314,7 @@ quota_append(int root, uint64_t bytes, uint64_t messages)
 	fd = openat(root, "maildirsize", O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd == -1)
 		return;
-	length = snprintf(line, sizeof(line), "%" PRIu64 " %" PRIu64 "\n", bytes, messages);
+	length = snprintf(line, sizeof(line), "%" PRId64 " %" PRId64 "\n", bytes, messages);
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 		written = write(fd, line, (size_t)length) == length;
 	close(fd);

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "deliver/quota.h"
+#include "common/quota.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

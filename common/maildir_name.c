@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "deliver/name.h"
+#include "common/maildir_name.h"
 
 void
 name_host(const char *hostname, char host[NAME_HOST_MAX + 1])

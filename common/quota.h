@@ -8,8 +8,8 @@
  * mailbox seems full and the file is older than 15 minutes or has more than one line of changes.
  * What is in .Trash and what is flagged T isn't counted.
  */
-#ifndef DELIVER_QUOTA_H
-#define DELIVER_QUOTA_H
+#ifndef COMMON_QUOTA_H
+#define COMMON_QUOTA_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,7 +56,8 @@ bool quota_is_exceeded(const struct quota *, uint64_t size);
 /* 452 4.2.2 with the figures; 552 5.2.3 for a message that would not fit into an empty mailbox.
  * `size` is 0 where the message's size doesn't matter. */
 void quota_reply(const struct quota *, uint64_t size, const char *mailbox, struct reply *);
-/* Adds a delivery to the file. A failure removes the file, so that it is counted anew. */
-void quota_append(int root, uint64_t bytes, uint64_t messages);
+/* Adds what came, or with negative figures what went. A failure removes the file, so that it is
+ * counted anew. */
+void quota_append(int root, int64_t bytes, int64_t messages);
 
 #endif

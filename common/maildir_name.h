@@ -7,8 +7,8 @@
  * file's size and its size with CRLF line ends. The part up to the host is the same in each try at
  * one delivery, so that a second try finds the first one's file.
  */
-#ifndef DELIVER_NAME_H
-#define DELIVER_NAME_H
+#ifndef COMMON_MAILDIR_NAME_H
+#define COMMON_MAILDIR_NAME_H
 
 #include <stdbool.h>
 #include <stddef.h>
