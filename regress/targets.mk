@@ -4,7 +4,7 @@ PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -B -m pytest -p no:cacheprovider -q
 
 # What the compiler was told: other flags or paths than last time make everything anew.
-all_objects = $(call objects,$(sort $(common_SRC) $(foreach program,$(PROGRAMS), \
+all_objects = $(call objects,$(sort $(common_SRC) $(foreach program,$(PROGRAMS) $(ARCHIVES), \
 	$($(program)_MAIN) $($(program)_SRC)) $(UNIT:%=regress/unit/%.c) $(FUZZ:%=regress/fuzz/%.c)))
 $(all_objects): $(BUILD)/flags
 $(BUILD)/flags: always
