@@ -21,7 +21,7 @@
 #include "common/buf.h"
 #include "common/ipc_listener_queue.h"
 #include "common/write.h"
-#include "smtpd/dkim.h"
+#include "common/dkim.h"
 #include "smtpd/fields.h"
 #include "smtpd/message.h"
 #include "smtpd/submission.h"

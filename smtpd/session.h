@@ -17,7 +17,7 @@
 #include "common/config.h"
 #include "common/envelope.h"
 #include "smtpd/crowd.h"
-#include "smtpd/dkim_keys.h"
+#include "common/dkim_keys.h"
 #include "smtpd/upstream.h"
 
 struct event_base;

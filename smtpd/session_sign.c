@@ -8,7 +8,7 @@
 
 #include "common/clock.h"
 #include "common/keeper_client.h"
-#include "smtpd/dkim.h"
+#include "common/dkim.h"
 #include "smtpd/session_state.h"
 
 struct signature_request {

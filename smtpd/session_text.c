@@ -11,7 +11,7 @@
 
 #include "common/clock.h"
 #include "common/stats.h"
-#include "smtpd/dkim.h"
+#include "common/dkim.h"
 #include "smtpd/received.h"
 #include "smtpd/session_state.h"
 #include "smtpd/submission.h"

@@ -1,8 +1,8 @@
 /*
  * The keys that sign now, as the supervisor lists them; the private halves are the keeper's.
  */
-#ifndef SMTPD_DKIM_KEYS_H
-#define SMTPD_DKIM_KEYS_H
+#ifndef COMMON_DKIM_KEYS_H
+#define COMMON_DKIM_KEYS_H
 
 #include <stddef.h>
 

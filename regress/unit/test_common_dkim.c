@@ -19,8 +19,8 @@
 
 #include "common/base64.h"
 #include "common/memory_file.h"
-#include "smtpd/dkim.h"
-#include "smtpd/dkim_canonical.h"
+#include "common/dkim.h"
+#include "common/dkim_canonical.h"
 #include "smtpd/message.h"
 #include "smtpd/submission.h"
 
@@ -485,7 +485,7 @@ receive(const char *text, size_t repeat, size_t piece, bool to_file, char **stor
 	const struct submission_options options = { .hostname = "mx.test", .wall = 1528637909 };
 	const struct dkim_who who = { .sender_domain = "" };
 	struct message *message = message_new(&limits, MESSAGE_BDAT);
-	char name[] = "/tmp/test_listener_dkim.XXXXXX";
+	char name[] = "/tmp/test_common_dkim.XXXXXX";
 	size_t length = strlen(text), at, i, size;
 	int file = -1, fd;
 	bool ended;

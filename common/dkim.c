@@ -17,8 +17,8 @@
 
 #include "common/address.h"
 #include "common/base64.h"
-#include "smtpd/dkim.h"
-#include "smtpd/dkim_canonical.h"
+#include "common/dkim.h"
+#include "common/dkim_canonical.h"
 
 #define FIELDS_MAX   4096  /* of any name, in a header */
 #define NAMES_MAX    300   /* in h= */

@@ -2,8 +2,8 @@
  * The "relaxed" canonicalization of DKIM (RFC 6376 3.4.2, 3.4.4): what may happen to white space on
  * a message's way leaves no trace in what is hashed.
  */
-#ifndef SMTPD_DKIM_CANONICAL_H
-#define SMTPD_DKIM_CANONICAL_H
+#ifndef COMMON_DKIM_CANONICAL_H
+#define COMMON_DKIM_CANONICAL_H
 
 #include <stdbool.h>
 #include <stddef.h>

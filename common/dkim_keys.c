@@ -7,7 +7,7 @@
 #include "common/address.h"
 #include "common/log.h"
 #include "common/memory_file.h"
-#include "smtpd/dkim_keys.h"
+#include "common/dkim_keys.h"
 
 static int
 compare(const void *a, const void *b)

@@ -6,7 +6,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "smtpd/dkim_canonical.h"
+#include "common/dkim_canonical.h"
 
 #define PIECE 4096
 

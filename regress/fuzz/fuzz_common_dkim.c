@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "common/memory_file.h"
-#include "smtpd/dkim.h"
-#include "smtpd/dkim_canonical.h"
+#include "common/dkim.h"
+#include "common/dkim_canonical.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 

@@ -4,15 +4,15 @@
  * signatures' fields will be is known when the header is over; the signatures themselves are the
  * keeper's.
  */
-#ifndef SMTPD_DKIM_H
-#define SMTPD_DKIM_H
+#ifndef COMMON_DKIM_H
+#define COMMON_DKIM_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "common/ipc_keeper.h"
-#include "smtpd/dkim_keys.h"
+#include "common/dkim_keys.h"
 
 struct dkim;
 
