@@ -7,11 +7,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include <bsd/string.h>
 
 #include "common/log.h"
-#include "queue/commit.h"
 #include "queue/control.h"
 #include "queue/delivery.h"
 #include "queue/mail.h"
@@ -22,16 +22,37 @@
 #define LOOK_AT_MAX 20000 /* messages looked at for one portion */
 #define READ_MAX    2000  /* of which read from the journal */
 
-static void
-send_done(struct queue *queue, struct channel *channel, const struct imsg *imsg, int fd,
-    uint32_t exit_code, uint64_t count, const char *words)
+void
+control_send_done(struct queue *queue, const struct control_request *request, int fd, int exit_code,
+    uint64_t count, const char *words)
 {
-	struct ipc_result result = { exit_code, count, "" };
+	struct ipc_result result = { (uint32_t)exit_code, count, "" };
 
+	if (request->channel == NULL) {
+		if (fd != -1)
+			close(fd);
+		return;
+	}
 	strlcpy(result.words, words, sizeof(result.words));
 	buf_clear(&queue->payload);
 	ipc_result_encode(&queue->payload, &result);
-	channel_send(channel, CONTROL_DONE, imsg->id, imsg->peer, fd, &queue->payload);
+	channel_send(
+	    request->channel, CONTROL_DONE, request->id, request->peer, fd, &queue->payload);
+}
+
+static struct control_request
+request_of(struct channel *channel, const struct imsg *imsg)
+{
+	return (struct control_request){ channel, imsg->id, imsg->peer };
+}
+
+static void
+send_done(struct queue *queue, struct channel *channel, const struct imsg *imsg, int fd,
+    int exit_code, uint64_t count, const char *words)
+{
+	struct control_request request = request_of(channel, imsg);
+
+	control_send_done(queue, &request, fd, exit_code, count, words);
 }
 
 struct listing {
@@ -132,22 +153,16 @@ list(struct queue *queue, struct channel *channel, struct imsg *imsg)
 static void
 act(struct queue *queue, struct channel *channel, struct imsg *imsg)
 {
+	struct control_request request = request_of(channel, imsg);
 	struct ipc_act wanted;
 	struct buf_reader reader;
-	uint64_t count;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_act_decode(&reader, &wanted) || !buf_reader_done(&reader)) {
 		channel_reject(channel, imsg, "bad act");
 		return;
 	}
-	count = control_act(queue, &wanted);
-	queue_run_soon(queue);
-	if (commit_now(queue))
-		send_done(queue, channel, imsg, -1, EX_OK, count, "");
-	else
-		send_done(queue, channel, imsg, -1, EX_IOERR, count,
-		    "done, but not on disk: the spool can't be written");
+	control_acts_begin(queue, &request, &wanted);
 }
 
 static void

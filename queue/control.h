@@ -38,7 +38,37 @@ struct message *filter_next(const struct filter *, const struct index *, const s
 uint64_t control_destinations(
     struct queue *, struct channel *, const struct imsg *, const struct ipc_filter *);
 
-/* Carries an act out; the number of envelopes that it changed. */
-uint64_t control_act(struct queue *, const struct ipc_act *);
+/* The answer to a request of control's; `fd` -1: none. */
+struct control_request {
+	struct channel *channel; /* NULL: whoever asked is gone */
+	uint32_t id;
+	uint32_t peer;
+};
+void control_send_done(struct queue *, const struct control_request *, int fd, int exit_code,
+    uint64_t count, const char *words);
+
+/* An act on any number of envelopes: control_act.c. */
+struct act {
+	struct ipc_act wanted;
+	struct filter filter;
+	uint64_t next;    /* number of the envelope with which it goes on */
+	uint64_t end;     /* of the first that isn't meant any more */
+	uint64_t changed; /* envelopes so far */
+};
+void act_begin(struct queue *, struct act *, const struct ipc_act *);
+/* Acts on the next portion, a bounded number of envelopes within some milliseconds; false when it
+ * was the last. Between two calls anything may happen to the queue. */
+bool act_continue(struct queue *, struct act *);
+
+/*
+ * Acts under way: control_acts.c. Each goes on by itself, in turn with others, and its one answer is
+ * sent when all that it changed is durable, or at a stop of the queue with what was done by then.
+ * Whoever asked may be gone: it is carried out all the same.
+ */
+void control_acts_open(struct queue *);
+void control_acts_begin(struct queue *, const struct control_request *, const struct ipc_act *);
+void control_acts_forget(struct queue *, const struct channel *);
+void control_acts_stop(struct queue *);
+void control_acts_close(struct queue *);
 
 #endif

@@ -1,12 +1,12 @@
 /*
- * Acts: one pass over what matches, each change recorded and logged with the caller's uid. Messages
- * may go away under the pass when something is done, so that it goes on by number and not by
- * pointer from there.
+ * Acts: one pass over what matches, each change recorded and logged with the caller's uid. It is
+ * made in portions, since a queue may hold a million envelopes and mail is taken meanwhile. Messages
+ * may go away under it, by what it does and between two portions: so it goes on by number and not by
+ * pointer. What comes after its begin isn't meant.
  */
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/stats.h"
 #include "queue/bounce.h"
@@ -16,28 +16,37 @@
 #include "queue/relay.h"
 #include "queue/retry.h"
 
-struct matches {
-	const struct filter *filter;
-	uint64_t *ids;
-	size_t count;
-	size_t capacity;
+#define PORTION_ENVELOPES 1000  /* changed in one turn */
+#define PORTION_LOOK      20000 /* messages looked at in one turn */
+#define PORTION_MS        5     /* after which a turn looks at no further message */
+#define MESSAGE_MS        20    /* after which it is done with the one in hand */
+
+struct match {
+	uint64_t id;
+	uint64_t number;
 };
 
-static void
+/* Of one message, from act->next on. */
+struct matches {
+	const struct act *act;
+	uint64_t first; /* number of the message's first envelope */
+	struct match list[PORTION_ENVELOPES];
+	size_t count;
+	size_t most;
+};
+
+/* False when there is no room for more. */
+static bool
 add_match(struct matches *matches, struct entry *entry)
 {
-	size_t capacity;
-	uint64_t *ids;
+	uint64_t number = matches->first + entry->index;
 
-	if (matches->count == matches->capacity) {
-		capacity = matches->capacity == 0 ? 64 : 2 * matches->capacity;
-		ids = reallocarray(matches->ids, capacity, sizeof(*ids));
-		if (ids == NULL)
-			fatalx("out of memory");
-		matches->ids = ids;
-		matches->capacity = capacity;
-	}
-	matches->ids[matches->count++] = entry_id(entry);
+	if (number < matches->act->next)
+		return true;
+	if (matches->count == matches->most)
+		return false;
+	matches->list[matches->count++] = (struct match){ entry_id(entry), number };
+	return true;
 }
 
 static bool
@@ -45,26 +54,30 @@ match_envelope(void *arg, struct entry *entry, const struct transaction *transac
     const struct envelope *envelope)
 {
 	struct matches *matches = arg;
+	const struct filter *filter = &matches->act->filter;
 
 	(void)transaction;
-	if (filter_entry(matches->filter, entry) && filter_envelope(matches->filter, envelope))
-		add_match(matches, entry);
-	return true;
+	return !filter_entry(filter, entry) || !filter_envelope(filter, envelope) ||
+	    add_match(matches, entry);
 }
 
 static void
 find_matches(struct queue *queue, struct message *message, struct matches *matches)
 {
+	const struct filter *filter = &matches->act->filter;
+
 	matches->count = 0;
-	if (!filter_message(matches->filter, message))
+	matches->first = index_number(queue->index, message);
+	if (!filter_message(filter, message))
 		return;
-	if (filter_needs_envelope(matches->filter)) {
+	if (filter_needs_envelope(filter)) {
 		(void)mail_each(queue, message, match_envelope, matches);
 		return;
 	}
 	for (uint32_t i = 0; i < message->count; i++) {
-		if (filter_entry(matches->filter, &message->entries[i]))
-			add_match(matches, &message->entries[i]);
+		if (filter_entry(filter, &message->entries[i]) &&
+		    !add_match(matches, &message->entries[i]))
+			return;
 	}
 }
 
@@ -225,36 +238,64 @@ log_act(const struct ipc_act *act, uint64_t id, const char *from)
 	log_end(&line);
 }
 
-uint64_t
-control_act(struct queue *queue, const struct ipc_act *act)
+void
+act_begin(struct queue *queue, struct act *act, const struct ipc_act *wanted)
 {
-	struct filter filter;
-	struct matches matches = { .filter = &filter };
-	char from[ADDRESS_TEXT_MAX + 1];
-	struct message *message;
-	struct entry *entry;
-	uint64_t next, changed = 0, id;
+	memset(act, 0, sizeof(*act));
+	act->wanted = *wanted;
+	act->end = index_end(queue->index);
+	filter_prepare(&act->filter, &wanted->filter);
+}
 
-	filter_prepare(&filter, &act->filter);
-	message = filter_from(&filter, queue->index, 0);
-	while (message != NULL) {
+/* Acts on what matches in one message. */
+static void
+change_matches(struct queue *queue, struct act *act, const struct matches *matches,
+    const struct message *message)
+{
+	int64_t until_ms = clock_monotonic_ms() + MESSAGE_MS;
+	uint64_t behind = matches->first + message->count;
+	char from[ADDRESS_TEXT_MAX + 1];
+	struct entry *entry;
+
+	memcpy(from, message->sender->text, strlen(message->sender->text) + 1);
+	for (size_t i = 0; i < matches->count; i++) {
+		entry = index_find_entry(queue->index, matches->list[i].id);
+		act->next = matches->list[i].number + 1;
+		if (entry == NULL || !act_on(queue, act->wanted.action, entry))
+			continue;
+		log_act(&act->wanted, matches->list[i].id, from);
+		act->changed++;
+		if (clock_monotonic_ms() >= until_ms)
+			return;
+	}
+	if (matches->count < matches->most)
+		act->next = behind;
+}
+
+bool
+act_continue(struct queue *queue, struct act *act)
+{
+	int64_t until_ms = clock_monotonic_ms() + PORTION_MS;
+	struct matches matches = { .act = act, .most = PORTION_ENVELOPES };
+	struct message *message = filter_from(&act->filter, queue->index, act->next);
+
+	for (unsigned looked = 0; message != NULL; looked++) {
+		if (index_number(queue->index, message) >= act->end)
+			return false;
+		if (looked == PORTION_LOOK || matches.most == 0 ||
+		    (looked > 0 && clock_monotonic_ms() >= until_ms)) {
+			if (act->next < index_number(queue->index, message))
+				act->next = index_number(queue->index, message);
+			return true;
+		}
 		find_matches(queue, message, &matches);
 		if (matches.count == 0) {
-			message = filter_next(&filter, queue->index, message);
+			message = filter_next(&act->filter, queue->index, message);
 			continue;
 		}
-		next = index_number(queue->index, message) + message->count;
-		memcpy(from, message->sender->text, strlen(message->sender->text) + 1);
-		for (size_t i = 0; i < matches.count; i++) {
-			id = matches.ids[i];
-			entry = index_find_entry(queue->index, id);
-			if (entry == NULL || !act_on(queue, act->action, entry))
-				continue;
-			log_act(act, id, from);
-			changed++;
-		}
-		message = filter_from(&filter, queue->index, next);
+		change_matches(queue, act, &matches, message);
+		matches.most -= matches.count;
+		message = filter_from(&act->filter, queue->index, act->next);
 	}
-	free(matches.ids);
-	return changed;
+	return false;
 }

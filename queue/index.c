@@ -362,6 +362,12 @@ index_number(const struct index *index, const struct message *message)
 	return index->order[message->place].number;
 }
 
+uint64_t
+index_end(const struct index *index)
+{
+	return index->next_number;
+}
+
 struct message *
 index_from(const struct index *index, uint64_t number)
 {

@@ -102,6 +102,8 @@ uint64_t entry_id(struct entry *);
 /* Envelopes are numbered as they come, and no number is given twice: that of the message's first.
  */
 uint64_t index_number(const struct index *, const struct message *);
+/* The number that the next one gets. */
+uint64_t index_end(const struct index *);
 /* The first message whose last envelope's number is at least `number`, in the order in which they
  * came; NULL at the end. */
 struct message *index_from(const struct index *, uint64_t number);

@@ -561,8 +561,10 @@ mail_done(struct queue *queue, struct entry *entry, enum state_change change)
 	enum commit_when when = COMMIT_NOW;
 
 	/* A second delivery to a Maildir finds the first; anything else would be done twice. Of
-	 * what is relayed there is much at a time. */
-	if (change == STATE_DELIVERED && entry->kind != ENVELOPE_PIPE)
+	 * what is relayed there is much at a time. Whoever removes waits for a commit of his own. */
+	if (change == STATE_REMOVED)
+		when = COMMIT_LATER;
+	else if (change == STATE_DELIVERED && entry->kind != ENVELOPE_PIPE)
 		when = entry->kind == ENVELOPE_MAILDIR ? COMMIT_LATER : COMMIT_SOON;
 
 	/* In this order: a large message's file is removed after the batch that has the record. */

@@ -264,6 +264,7 @@ control_closed(struct channel *channel, const char *why, void *arg)
 
 	(void)why;
 	ipc_report_rejected(queue->supervisor, channel, PROGRAM_CONTROL, 0);
+	control_acts_forget(queue, channel);
 	channel_free(channel);
 	program.control = NULL;
 }
@@ -361,6 +362,7 @@ first_config(struct queue *queue)
 	commit_open(queue);
 	intake_open(queue);
 	mda_open(queue);
+	control_acts_open(queue);
 	queue->run_event = event_new(queue->base, -1, 0, run_event, queue);
 	program.run_wait = new_timer(queue, run_event);
 	queue->due_timer = new_timer(queue, due_event);
@@ -409,6 +411,7 @@ take_peer(const struct ipc_peer *peer, int fd)
 		    queue->base, "directory", fd, directory_received, directory_closed, queue);
 		return true;
 	case PROGRAM_CONTROL:
+		control_acts_forget(queue, program.control);
 		channel_free(program.control);
 		program.control = channel_new(
 		    queue->base, "control", fd, control_received, control_closed, queue);
@@ -471,6 +474,7 @@ stop(void)
 		return;
 	queue->phase = QUEUE_STOPPING;
 	relay_cancel_all(queue);
+	control_acts_stop(queue);
 	program.stop = new_timer(queue, stop_event);
 	program.stop_until_ms = clock_monotonic_ms() + STOP_MS;
 	set_ms(program.stop, STOP_LOOK_MS);
@@ -512,6 +516,7 @@ close_all(struct queue *queue)
 {
 	bool durable = commit_now(queue);
 
+	control_acts_close(queue);
 	channel_flush(queue->supervisor);
 	channel_free(program.control);
 	channel_free(queue->directory);

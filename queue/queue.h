@@ -30,6 +30,7 @@ struct mailboxes;
 struct mda_pool;
 struct relays;
 struct bounces;
+struct acts;
 
 enum queue_phase {
 	QUEUE_STARTING, /* no config yet */
@@ -54,6 +55,7 @@ struct queue {
 	struct mda_pool *mdas;
 	struct relays *relays;
 	struct bounces *bounces;
+	struct acts *acts; /* smtpctl's, under way */
 	struct channel *supervisor;
 	struct channel *directory; /* NULL while it is away */
 	struct pending *questions; /* to the directory; owners are struct question */

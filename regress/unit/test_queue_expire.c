@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 #include <malloc.h>
 
-#include "queue/control.h"
 #include "queue/retry.h"
 #include "test_queue_peers.h"
 
@@ -66,7 +65,7 @@ what_an_administrator_expires_is_told_in_its_turn(void **state)
 	(void)state;
 	put_many(MANY, queue.config->queue_ttl);
 	before = memory();
-	assert_int_equal(control_act(&queue, &act), MANY);
+	assert_int_equal(act_on_all(&act), MANY);
 	/* Twice: staged states are the journal's, and written now. */
 	assert_true(commit_now(&queue));
 	assert_true(memory() < before + 4 * 1024 * 1024 + 256 * MANY);
@@ -84,13 +83,13 @@ what_was_expired_by_an_administrator_expires_also_after_a_crash(void **state)
 
 	(void)state;
 	put_many(1, queue.config->queue_ttl);
-	assert_int_equal(control_act(&queue, &act), 1);
+	assert_int_equal(act_on_all(&act), 1);
 	assert_true(commit_now(&queue));
 	close_queue();
 	open_queue();
 	assert_true(index_find(queue.index, id_of(2))->entries[0].expires <= retry_now());
 	/* By an administrator once more: it isn't tried before, though an earlier run may have. */
-	assert_int_equal(control_act(&queue, &act), 1);
+	assert_int_equal(act_on_all(&act), 1);
 	delivery_due(&queue);
 	assert_int_equal(index_find(queue.index, id_of(2))->entries[0].state, ENTRY_BOUNCING);
 }

@@ -32,6 +32,7 @@
 #include "common/log.h"
 #include "queue/bounce.h"
 #include "queue/commit.h"
+#include "queue/control.h"
 #include "queue/delivery.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
@@ -287,6 +288,7 @@ open_queue(void)
 	commit_open(&queue);
 	intake_open(&queue);
 	mda_open(&queue);
+	control_acts_open(&queue);
 	queue.phase = QUEUE_RUNNING;
 	mail_recovered(&queue);
 }
@@ -297,6 +299,7 @@ close_queue(void)
 {
 	struct message *message;
 
+	control_acts_close(&queue);
 	intake_close(&queue);
 	mda_close(&queue);
 	relay_close(&queue);
@@ -555,6 +558,18 @@ add_message(uint32_t id, uint32_t count, uint32_t ttl)
 	item.head = head.data;
 	item.head_length = head.length;
 	commit_message(&queue, &item);
+}
+
+/* A whole act; the number of envelopes that it changed. */
+__attribute__((unused)) static uint64_t
+act_on_all(const struct ipc_act *wanted)
+{
+	struct act act;
+
+	act_begin(&queue, &act, wanted);
+	while (act_continue(&queue, &act))
+		;
+	return act.changed;
 }
 
 /* Whether a line of the log says so. */

@@ -570,7 +570,7 @@ act(enum queue_action action)
 {
 	struct ipc_act wanted = { .action = action };
 
-	return control_act(&queue, &wanted);
+	return act_on_all(&wanted);
 }
 
 static void
