@@ -1,9 +1,13 @@
 /*
  * The channel between the relay and the directory, which knows the tables that the relay's actions
  * name. The relay is the less trusted side: it learns what it asks for by a key, and only from the
- * tables of an action that relays.
+ * tables of an action that relays. The directory also keeps the policies of MTA-STS (RFC 8461) that
+ * the relay has fetched.
  *
  *	RELAY_DIRECTORY_LOOKUP             DIRECTORY_RELAY_FOUND
+ *	RELAY_DIRECTORY_POLICY_GET         DIRECTORY_RELAY_POLICY
+ *	RELAY_DIRECTORY_POLICY_DUE         DIRECTORY_RELAY_POLICY
+ *	RELAY_DIRECTORY_POLICY_PUT         (no answer)
  *
  * Answers carry their request's id.
  */
@@ -21,6 +25,11 @@
 enum ipc_relay_directory_type {
 	RELAY_DIRECTORY_LOOKUP = 1, /* struct ipc_relay_lookup */
 	DIRECTORY_RELAY_FOUND,      /* struct ipc_relay_found */
+	RELAY_DIRECTORY_POLICY_GET, /* struct ipc_sts_domain: its policy */
+	/* struct ipc_sts_domain: the next one behind it ("": the first) that should be fetched again */
+	RELAY_DIRECTORY_POLICY_DUE,
+	RELAY_DIRECTORY_POLICY_PUT, /* struct ipc_sts_policy: to be kept instead of the last one */
+	DIRECTORY_RELAY_POLICY,     /* struct ipc_sts_found */
 };
 
 enum relay_lookup {
@@ -52,5 +61,44 @@ struct ipc_relay_found {
 };
 void ipc_relay_found_encode(struct buf *, const struct ipc_relay_found *);
 bool ipc_relay_found_decode(struct buf_reader *, struct ipc_relay_found *);
+
+#define IPC_STS_ID_MAX      32 /* RFC 8461 3.1 */
+#define IPC_STS_MX_MAX      12288
+#define IPC_STS_MAX_AGE_MAX 31557600 /* seconds (RFC 8461 3.2) */
+
+struct ipc_sts_domain {
+	char domain[HOSTNAME_MAX + 1]; /* in lower case, A-labels */
+};
+void ipc_sts_domain_encode(struct buf *, const struct ipc_sts_domain *);
+bool ipc_sts_domain_decode(struct buf_reader *, struct ipc_sts_domain *);
+
+enum sts_mode {
+	STS_MODE_NONE,
+	STS_MODE_TESTING,
+	STS_MODE_ENFORCE,
+	STS_MODE_COUNT,
+};
+
+/* A policy of MTA-STS, of a domain whose name isn't "". */
+struct ipc_sts_policy {
+	char domain[HOSTNAME_MAX + 1];
+	char id[IPC_STS_ID_MAX + 1]; /* of the TXT record that it was fetched for */
+	enum sts_mode mode;
+	uint32_t max_age;            /* seconds from `fetched` that it is good for */
+	int64_t fetched;             /* wall clock */
+	char mx[IPC_STS_MX_MAX + 1]; /* patterns in lower case, each followed by a blank */
+};
+void ipc_sts_policy_encode(struct buf *, const struct ipc_sts_policy *);
+bool ipc_sts_policy_decode(struct buf_reader *, struct ipc_sts_policy *);
+
+/* RELAY_FOUND_NONE to …_DUE: none up to `after`, where the search may go on; "": none at all.
+ * RELAY_FOUND_BROKEN: nothing can be kept now. */
+struct ipc_sts_found {
+	enum relay_found status;
+	char after[HOSTNAME_MAX + 1];
+	struct ipc_sts_policy policy; /* of RELAY_FOUND */
+};
+void ipc_sts_found_encode(struct buf *, const struct ipc_sts_found *);
+bool ipc_sts_found_decode(struct buf_reader *, struct ipc_sts_found *);
 
 #endif

@@ -32,6 +32,7 @@
 #include "lookup/hourly.h"
 #include "lookup/mailbox.h"
 #include "lookup/outbound.h"
+#include "lookup/policies.h"
 #include "lookup/senders.h"
 #include "lookup/site.h"
 #include "lookup/usage.h"
@@ -75,6 +76,7 @@ static struct directory {
 	struct usage *usage;
 	struct auth *auth;
 	struct hourly *hourly;
+	struct policies *policies;
 	struct event *second;
 	struct peer listeners[LISTENERS_MAX];
 	struct peer queue;
@@ -485,7 +487,7 @@ receive_account(struct peer *peer, const struct imsg *imsg)
 }
 
 static void
-receive_relay(struct peer *peer, struct imsg *imsg)
+receive_lookup(struct peer *peer, struct imsg *imsg)
 {
 	struct ipc_relay_lookup lookup;
 	struct ipc_relay_found found;
@@ -493,7 +495,7 @@ receive_relay(struct peer *peer, struct imsg *imsg)
 	struct buf *frame;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (imsg->type != RELAY_DIRECTORY_LOOKUP || !ipc_relay_lookup_decode(&reader, &lookup)) {
+	if (!ipc_relay_lookup_decode(&reader, &lookup)) {
 		channel_reject(peer->channel, imsg, "not a question about a relay's table");
 		return;
 	}
@@ -503,6 +505,62 @@ receive_relay(struct peer *peer, struct imsg *imsg)
 	channel_send(peer->channel, DIRECTORY_RELAY_FOUND, imsg->id, 0, -1, frame);
 	explicit_bzero(&found, sizeof(found));
 	explicit_bzero(frame->data, frame->length);
+}
+
+static void
+receive_policy_question(struct peer *peer, const struct imsg *imsg)
+{
+	static struct ipc_sts_found found;
+	struct ipc_sts_domain domain;
+	struct buf_reader reader;
+	struct buf *frame;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_sts_domain_decode(&reader, &domain)) {
+		channel_reject(peer->channel, imsg, "not a question about a policy");
+		return;
+	}
+	if (imsg->type == RELAY_DIRECTORY_POLICY_GET)
+		policies_get(directory.policies, domain.domain, clock_wall(), &found);
+	else
+		policies_due(directory.policies, domain.domain, clock_wall(), &found);
+	frame = payload();
+	ipc_sts_found_encode(frame, &found);
+	channel_send(peer->channel, DIRECTORY_RELAY_POLICY, imsg->id, 0, -1, frame);
+}
+
+static void
+receive_policy(struct peer *peer, const struct imsg *imsg)
+{
+	static struct ipc_sts_policy policy;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (ipc_sts_policy_decode(&reader, &policy))
+		policies_put(directory.policies, &policy, clock_wall());
+	else
+		channel_reject(peer->channel, imsg, "not a policy");
+}
+
+static void
+receive_relay(struct peer *peer, struct imsg *imsg)
+{
+	switch ((enum ipc_relay_directory_type)imsg->type) {
+	case RELAY_DIRECTORY_LOOKUP:
+		receive_lookup(peer, imsg);
+		return;
+	case RELAY_DIRECTORY_POLICY_GET:
+	case RELAY_DIRECTORY_POLICY_DUE:
+		receive_policy_question(peer, imsg);
+		return;
+	case RELAY_DIRECTORY_POLICY_PUT:
+		receive_policy(peer, imsg);
+		return;
+	case DIRECTORY_RELAY_FOUND:
+	case DIRECTORY_RELAY_POLICY:
+		break;
+	}
+	channel_reject(peer->channel, imsg, "not a message of this channel");
 }
 
 /* Peers */
@@ -644,6 +702,10 @@ set_config(struct config *config)
 			fatal("out of memory");
 		directory.accounts = accounts_new(path);
 		free(path);
+		if (asprintf(&path, "%s/policies", config->state_directory) == -1)
+			fatal("out of memory");
+		directory.policies = policies_new(path);
+		free(path);
 	}
 	site = site_new(config, directory.accounts, directory.privileged);
 	auth_set_site(directory.auth, site);
@@ -672,6 +734,7 @@ stop(void)
 	auth_free(directory.auth);
 	hourly_free(directory.hourly);
 	accounts_free(directory.accounts);
+	policies_free(directory.policies);
 	exit(0);
 }
 

@@ -64,6 +64,9 @@ AGAIN(ipc_relay_result, struct ipc_relay_result)
 AGAIN(ipc_relay_done, struct ipc_relay_done)
 AGAIN(ipc_relay_lookup, struct ipc_relay_lookup)
 AGAIN(ipc_relay_found, struct ipc_relay_found)
+AGAIN(ipc_sts_domain, struct ipc_sts_domain)
+AGAIN(ipc_sts_policy, struct ipc_sts_policy)
+AGAIN(ipc_sts_found, struct ipc_sts_found)
 AGAIN(ipc_query, struct ipc_query)
 AGAIN(ipc_answer, struct ipc_answer)
 AGAIN(ipc_sign, struct ipc_sign)
@@ -156,6 +159,9 @@ static const again_fn decoders[] = {
 	ipc_forget_again,
 	ipc_dkim_key_again,
 	ipc_dkim_again,
+	ipc_sts_domain_again,
+	ipc_sts_policy_again,
+	ipc_sts_found_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 
