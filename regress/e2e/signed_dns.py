@@ -7,6 +7,7 @@
 DS records of those that are signed. The one server answers for all.
 """
 
+import contextlib
 import dataclasses
 import re
 import socket
@@ -41,11 +42,13 @@ def damage(text, owner):
 
 
 class SignedDns:
-    def __init__(self, tool, directory, zones):
+    def __init__(self, tool, directory, zones, *, address="127.0.0.1", port=None, host=None):
         self.tool = tool
+        self.address = address
+        self.host = host
         self.directory = directory / "dns"
         self.directory.mkdir()
-        self.port = free_port()
+        self.port = port or free_port()
         self.anchor = self.directory / "root.key"
         self.process = None
         self.log = None
@@ -54,12 +57,12 @@ class SignedDns:
         for name, zone in zones.items():
             text = zone.records
             if name == "example":
-                text += "\nns IN A 127.0.0.1\n"
+                text += f"\nns IN A {address}\n"
             signers = self.add_zone(name, zone, text)
             if zone.delegated:
                 delegations += f"{name}. IN NS ns.example.\n{signers}"
             configured.append(name)
-        root = self.add_zone("", Zone(), delegations + "ns.example. IN A 127.0.0.1\n")
+        root = self.add_zone("", Zone(), delegations + f"ns.example. IN A {address}\n")
         self.anchor.write_text(root)
         self.start([*configured, ""])
 
@@ -92,7 +95,7 @@ class SignedDns:
     def start(self, zones):
         config = self.directory / "nsd.conf"
         config.write_text(f"""server:
-    ip-address: 127.0.0.1@{self.port}
+    ip-address: {self.address}@{self.port}
     username: ""
     chroot: ""
     zonesdir: "{self.directory}"
@@ -108,7 +111,8 @@ remote-control:
 """ + "".join(f'zone:\n    name: "{name or "."}"\n    zonefile: "{self.path(name).name}"\n'
             for name in zones))
         self.log = open(self.directory / "log", "w+", encoding="utf-8")
-        self.process = subprocess.Popen([self.tool("nsd"), "-d", "-c", str(config)],
+        words = [self.tool("nsd"), "-d", "-c", str(config)]
+        self.process = subprocess.Popen(self.host.words(*words) if self.host else words,
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         try:
             wait_for(self.answers, what="nsd answers")
@@ -118,11 +122,13 @@ remote-control:
 
     def answers(self):
         assert self.process.poll() is None, (self.directory / "log").read_text()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        with self.host.inside() if self.host else contextlib.nullcontext():
+            probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with probe:
             probe.settimeout(0.2)
             try:
                 probe.sendto(struct.pack(">HHHHHH", 7, 0, 1, 0, 0, 0) + b"\0\0\6\0\1",
-                    ("127.0.0.1", self.port))
+                    (self.address, self.port))
                 return probe.recv(512)
             except OSError:
                 return None
