@@ -19,6 +19,8 @@
 #include "common/imsg.h"
 #include "common/ipc_queue_relay.h"
 #include "common/ipc_supervisor.h"
+#include "common/keeper_client.h"
+#include "common/keeper_provider.h"
 #include "common/log.h"
 #include "common/memory_file.h"
 #include "deliver/relay_destination.h"
@@ -31,6 +33,7 @@
 
 #define DNS_MS        60000 /* the resolver has its own limit, and keeps it */
 #define DIRECTORY_MS  10000
+#define KEEPER_MS     5000 /* for a signature */
 #define STOP_TICK_US  100000
 #define STOP_TICKS    80 /* for what is in hand */
 #define GOODBYE_TICKS 10
@@ -52,6 +55,7 @@ static struct {
 	struct config *config;
 	struct relay_dns *dns;
 	struct relay_directory *directory;
+	struct keeper_client *keeper;
 	struct tls_client *tls;
 	struct destinations *destinations;
 	struct pool *pool;
@@ -303,6 +307,10 @@ add_peer(const struct ipc_peer *peer, int fd)
 		relay_dns_set_channel(relay.dns, relay.resolver);
 		return true;
 	}
+	if (peer->program == PROGRAM_KEEPER) {
+		keeper_client_set_channel(relay.keeper, fd);
+		return true;
+	}
 	if (peer->program == PROGRAM_DIRECTORY) {
 		channel_free(relay.directory_channel);
 		relay.directory_channel = channel_new(
@@ -319,6 +327,7 @@ configure(struct config *config)
 	struct config *old = relay.config;
 
 	relay.config = config;
+	tls_client_keep_certificates(relay.tls, config);
 	pool_configure(relay.pool, config);
 	destinations_configure(relay.destinations, relay.pool, config);
 	config_free(old);
@@ -350,13 +359,37 @@ take_authorities(const struct imsg *imsg)
 	free(pem);
 }
 
+/* The certificate of a `pki`. */
+static void
+take_certificate(const struct imsg *imsg)
+{
+	struct ipc_certificate which;
+	struct buf_reader reader;
+	const char *name;
+	uint8_t *pem;
+	size_t length;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_certificate_decode(&reader, &which) || imsg->fd == -1 || relay.config == NULL ||
+	    which.index >= relay.config->pki_count)
+		return;
+	name = relay.config->pkis[which.index].name;
+	pem = memory_file_read(imsg->fd, PKI_FILE_MAX, &length);
+	if (pem == NULL || !tls_client_set_certificate(relay.tls, name, pem, length))
+		log_error("the certificate of pki %s can't be used", name);
+	free(pem);
+}
+
 static bool
 take_other(struct channel *channel, struct imsg *imsg)
 {
 	(void)channel;
-	if (imsg->type != SUPERVISOR_CHILD_AUTHORITIES)
+	if (imsg->type == SUPERVISOR_CHILD_AUTHORITIES)
+		take_authorities(imsg);
+	else if (imsg->type == SUPERVISOR_CHILD_CERTIFICATE)
+		take_certificate(imsg);
+	else
 		return false;
-	take_authorities(imsg);
 	return true;
 }
 
@@ -413,6 +446,8 @@ main(int argc, char **argv)
 	TAILQ_INIT(&relay.tasks);
 	relay.base = child_event_base();
 	relay.dns = relay_dns_new(relay.base, DNS_MS);
+	relay.keeper = keeper_client_new(relay.base, KEEPER_MS);
+	keeper_provider_start(relay.keeper);
 	relay.tls = tls_client_new();
 	relay.directory = relay_directory_new(relay.base, DIRECTORY_MS);
 	relay.destinations = destinations_new(relay.base, relay.dns, relay.directory);
@@ -435,6 +470,8 @@ main(int argc, char **argv)
 	while ((task = TAILQ_FIRST(&relay.tasks)) != NULL)
 		forget_task(task);
 	tls_client_free(relay.tls);
+	keeper_client_free(relay.keeper);
+	keeper_provider_stop();
 	child_supervisor_close(&relay.supervisor);
 	event_free(relay.stop_check);
 	config_free(relay.config);

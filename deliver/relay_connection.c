@@ -3,6 +3,9 @@
  * is tried at once, when it is flushed; the event for writing is only for what was left over.
  * Encrypted, the same calls go through OpenSSL, which may want to read in order to write and the
  * other way round: the socket being ready for either, both are tried.
+ *
+ * A handshake that shows a certificate waits for the keeper (common/keeper_provider.h). Meanwhile the
+ * socket isn't looked at: what it says is there when the handshake goes on.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -17,12 +20,14 @@
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
+#include "common/keeper_provider.h"
 #include "deliver/relay_connection.h"
 
 #define READ_SIZE     16384
 #define READS_AT_ONCE 4
 #define ROUNDS_MAX    8
 #define KEEP_OUTPUT   (256 * 1024) /* a larger buffer is given back when it is empty */
+#define RETRY_US      20000        /* too many handshakes wait for the keeper */
 
 enum state {
 	CLOSED,
@@ -40,8 +45,10 @@ struct connection {
 	struct event *readable;
 	struct event *writable;
 	SSL *ssl;
-	bool wants_read;  /* OpenSSL, to go on writing */
-	bool wants_write; /* and to go on reading */
+	struct keeper_wait keeper;
+	struct event *retry; /* of a handshake; NULL until one is needed */
+	bool wants_read;     /* OpenSSL, to go on writing */
+	bool wants_write;    /* and to go on reading */
 	bool is_flushing;
 	bool is_deaf; /* takes no more; what it said before may still come */
 	struct buf output;
@@ -49,6 +56,8 @@ struct connection {
 	uint64_t sent;
 	uint64_t opened; /* how often: a callback may have opened another */
 };
+
+static void on_keeper(void *);
 
 struct connection *
 connection_new(struct event_base *base, const struct connection_user *user)
@@ -60,8 +69,38 @@ connection_new(struct event_base *base, const struct connection_user *user)
 	connection->base = base;
 	connection->user = *user;
 	connection->fd = -1;
+	connection->keeper.ready = on_keeper;
+	connection->keeper.arg = connection;
 	buf_init(&connection->output, CONNECTION_OUTPUT_MAX);
 	return connection;
+}
+
+/* A step of the handshake. */
+static int
+connect_ssl(struct connection *connection)
+{
+	int result;
+
+	ERR_clear_error();
+	keeper_provider_use(&connection->keeper);
+	result = SSL_connect(connection->ssl);
+	keeper_provider_use(NULL);
+	return result;
+}
+
+/* A paused handshake stands on its SSL, and must come to its end before that does. */
+static void
+forget_keeper(struct connection *connection)
+{
+	if (connection->keeper.operation != NULL) {
+		keeper_provider_cancel(&connection->keeper);
+		(void)connect_ssl(connection);
+	}
+	free(connection->keeper.why);
+	connection->keeper.why = NULL;
+	if (connection->retry != NULL)
+		event_free(connection->retry);
+	connection->retry = NULL;
 }
 
 void
@@ -72,6 +111,7 @@ connection_close(struct connection *connection)
 	if (connection->writable != NULL)
 		event_free(connection->writable);
 	connection->readable = connection->writable = NULL;
+	forget_keeper(connection);
 	if (connection->state == SECURE) {
 		ERR_clear_error();
 		(void)SSL_shutdown(connection->ssl); /* its close_notify goes, or not */
@@ -98,13 +138,19 @@ connection_free(struct connection *connection)
 }
 
 static void
-tell_closed(struct connection *connection, const char *why)
+tell(struct connection *connection, enum connection_event event, const char *why)
 {
 	char words[256];
 
 	snprintf(words, sizeof(words), "%s", why); /* it may be OpenSSL's or errno's */
 	connection_close(connection);
-	connection->user.event(CONNECTION_CLOSED, words, connection->user.arg);
+	connection->user.event(event, words, connection->user.arg);
+}
+
+static void
+tell_closed(struct connection *connection, const char *why)
+{
+	tell(connection, CONNECTION_CLOSED, why);
 }
 
 static void
@@ -158,21 +204,53 @@ may_go_on(struct connection *connection, int result, bool *end)
 }
 
 static void
+on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	on_keeper(arg);
+}
+
+/* True when the handshake waits: for the keeper's answer, or that others get theirs. */
+static bool
+waits_for_keeper(struct connection *connection, int result)
+{
+	const struct timeval later = { .tv_usec = RETRY_US };
+	int error = SSL_get_error(connection->ssl, result);
+
+	if (error != SSL_ERROR_WANT_ASYNC && error != SSL_ERROR_WANT_ASYNC_JOB)
+		return false;
+	(void)event_del(connection->readable);
+	(void)event_del(connection->writable);
+	if (error == SSL_ERROR_WANT_ASYNC)
+		return true;
+	if (connection->retry == NULL)
+		connection->retry = evtimer_new(connection->base, on_retry, connection);
+	return connection->retry != NULL && event_add(connection->retry, &later) == 0;
+}
+
+static void
 shake_hands(struct connection *connection)
 {
 	char words[256];
 	bool end;
-	int result;
+	int result = connect_ssl(connection);
 
-	ERR_clear_error();
-	result = SSL_connect(connection->ssl);
 	if (result == 1) {
 		connection->state = SECURE;
+		SSL_clear_mode(connection->ssl, SSL_MODE_ASYNC);
 		connection->user.event(CONNECTION_SECURED, "", connection->user.arg);
 		return;
 	}
-	if (may_go_on(connection, result, &end))
+	if (waits_for_keeper(connection, result) || may_go_on(connection, result, &end))
 		return;
+	if (connection->keeper.why != NULL) {
+		snprintf(words, sizeof(words), "no signature by the key of our certificate: %s",
+		    connection->keeper.why);
+		ERR_clear_error();
+		tell(connection, CONNECTION_UNSIGNED, words);
+		return;
+	}
 	ssl_words(connection, words, sizeof(words));
 	tell_closed(connection, words);
 }
@@ -241,6 +319,21 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		connection->wants_read = false;
 		connection_flush(connection);
 	}
+}
+
+/* The handshake goes on. */
+static void
+on_keeper(void *arg)
+{
+	struct connection *connection = arg;
+
+	if (connection->state != HANDSHAKE)
+		return;
+	if (event_add(connection->readable, NULL) == -1) {
+		tell_closed(connection, "no memory");
+		return;
+	}
+	on_readable(connection->fd, 0, connection);
 }
 
 static void

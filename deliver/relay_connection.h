@@ -22,6 +22,8 @@ enum connection_event {
 	CONNECTION_SECURED, /* the handshake has succeeded */
 	CONNECTION_DRAINED, /* all that was to be sent is with the kernel */
 	CONNECTION_CLOSED,  /* or could not be opened, or secured; `why` says */
+	/* Closed, since the keeper has signed nothing for its certificate. */
+	CONNECTION_UNSIGNED,
 };
 
 struct connection_user {

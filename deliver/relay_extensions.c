@@ -42,6 +42,8 @@ static void
 add_mechanisms(struct extensions *extensions, const char *at)
 {
 	static const char *const names[AUTH_MECHANISM_COUNT] = {
+		[AUTH_SCRAM_SHA_256_PLUS] = "SCRAM-SHA-256-PLUS",
+		[AUTH_SCRAM_SHA_256] = "SCRAM-SHA-256",
 		[AUTH_PLAIN] = "PLAIN",
 		[AUTH_LOGIN] = "LOGIN",
 	};

@@ -5,7 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The preferred ones first. */
 enum auth_mechanism {
+	AUTH_SCRAM_SHA_256_PLUS,
+	AUTH_SCRAM_SHA_256,
 	AUTH_PLAIN,
 	AUTH_LOGIN,
 	AUTH_MECHANISM_COUNT

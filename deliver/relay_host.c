@@ -169,6 +169,7 @@ host_forget_credentials(struct host *host)
 	free(settings->user);
 	free(settings->password);
 	settings->user = settings->password = NULL;
+	explicit_bzero(&host->scram_keys, sizeof(host->scram_keys));
 }
 
 /* "user:password" */
@@ -577,11 +578,13 @@ set_up_session(struct host *host, const struct action_config *action)
 	    sizeof(settings->helo));
 	strlcpy(settings->mail_from, action->relay_mail_from, sizeof(settings->mail_from));
 	strlcpy(settings->ca, action->relay_ca, sizeof(settings->ca));
+	strlcpy(settings->pki, action->relay_pki, sizeof(settings->pki));
 	settings->lmtp = host->hop.scheme == SCHEME_LMTP;
 	settings->need = host->need;
 	host->usual_policy = policy_for(action, host->hop.scheme);
 	host_settle_policy(host, TLSA_NONE);
 	settings->tls = host->pool->tls;
+	settings->scram_keys = &host->scram_keys;
 	settings->messages = host->limits.messages;
 	settings->recipients = host->limits.recipients;
 	settings->pause_ms = host->limits.pause_ms;

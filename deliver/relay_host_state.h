@@ -14,6 +14,7 @@
 #include "deliver/relay_host.h"
 #include "deliver/relay_limits.h"
 #include "deliver/relay_map.h"
+#include "deliver/relay_scram.h"
 #include "deliver/relay_session.h"
 #include "deliver/relay_source.h"
 
@@ -57,6 +58,7 @@ struct host {
 
 	struct sources *sources; /* of its action; the pool's; NULL: any address */
 	bool needs_credentials;
+	struct scram_keys scram_keys; /* of the credentials */
 	uint32_t credentials_question; /* 0: none is open */
 	int64_t credentials_expire_ms;
 	char action[ACTION_NAME_MAX + 1];

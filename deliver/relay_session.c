@@ -15,7 +15,6 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "deliver/relay_auth.h"
 #include "deliver/relay_session_state.h"
 #include "deliver/relay_tls.h"
 
@@ -63,6 +62,7 @@ session_free(struct session *session)
 	if (session == NULL)
 		return;
 	connection_free(session->connection);
+	session_forget_auth(session);
 	if (session->pause != NULL)
 		event_free(session->pause);
 	buf_free(&session->mail.chunk);
@@ -104,6 +104,7 @@ static void
 end(struct session *session, const struct failure *failure)
 {
 	connection_close(session->connection);
+	session_forget_auth(session);
 	(void)event_del(session->pause);
 	session->state = SESSION_CLOSED;
 	session->deadline_ms = 0;
@@ -164,8 +165,8 @@ refused(struct session *session, const struct reply *reply)
 	session_fail(session, &failure);
 }
 
-static void
-become_ready(struct session *session)
+void
+session_become_ready(struct session *session)
 {
 	/* What nobody asked for would be taken for the reply to the next command, and so on: in the
 	 * end for the one that says that mail was taken. */
@@ -196,7 +197,7 @@ session_next(struct session *session, bool counts)
 	} else if (pause_ms > 0 && event_add(session->pause, &pause) == 0) {
 		session_expect(session, SESSION_PAUSE, 0);
 	} else {
-		become_ready(session);
+		session_become_ready(session);
 	}
 }
 
@@ -228,6 +229,11 @@ begin_handshake(struct session *session)
 	else if (settings->tls != NULL)
 		ssl = tls_client_ssl(settings->tls, settings->host,
 		    settings->policy.security == SECURITY_VERIFIED, settings->ca);
+	if (ssl != NULL && *settings->pki != '\0' &&
+	    !tls_client_show(settings->tls, ssl, settings->pki)) {
+		SSL_free(ssl);
+		ssl = NULL;
+	}
 	if (ssl == NULL) {
 		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.7.5",
 		    "TLS to %s can't be had here: the log says why", settings->host);
@@ -236,36 +242,6 @@ begin_handshake(struct session *session)
 	}
 	session_expect(session, SESSION_HANDSHAKE, settings->times->handshake_ms);
 	connection_secure(session->connection, ssl);
-}
-
-static void
-begin_auth(struct session *session)
-{
-	const struct session_settings *settings = session->settings;
-	struct failure failure;
-
-	if (connection_ssl(session->connection) == NULL) {
-		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.7.10",
-		    "%s offers no TLS, and the password isn't sent without", settings->host);
-		session_fail(session, &failure);
-		return;
-	}
-	if (!session->extensions.auth[AUTH_PLAIN] && !session->extensions.auth[AUTH_LOGIN]) {
-		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.7.0",
-		    "%s offers no AUTH by a mechanism that is known here", settings->host);
-		session_fail(session, &failure);
-		return;
-	}
-	session->mechanism = session->extensions.auth[AUTH_PLAIN] ? AUTH_PLAIN : AUTH_LOGIN;
-	session->auth_step = 0;
-	session_expect(session, SESSION_AUTH, settings->times->command_ms);
-	if (!auth_say(connection_output(session->connection), session->mechanism,
-	        &session->auth_step, settings->user, settings->password)) {
-		session_fail_words(session, "4.7.0", "the credentials for it can't be sent");
-		return;
-	}
-	dialogue_add(&session->dialogue, DIALOGUE_SENT, "AUTH ...", 8);
-	connection_flush(session->connection);
 }
 
 /* TLS can't be had, and must. */
@@ -299,9 +275,9 @@ secure_or_ready(struct session *session)
 		        ? "it offers no TLS, which its TLSA records promise"
 		        : "it offers no TLS, which is required");
 	} else if (session->settings->user != NULL) {
-		begin_auth(session);
+		session_begin_auth(session);
 	} else {
-		become_ready(session);
+		session_become_ready(session);
 	}
 }
 
@@ -317,38 +293,6 @@ starttls_answered(struct session *session, const struct reply *reply)
 		secure_or_ready(session);
 	} else
 		no_tls(session, "4.7.0", "it offers STARTTLS and refuses it");
-}
-
-static void
-auth_answered(struct session *session, const struct reply *reply)
-{
-	const struct session_settings *settings = session->settings;
-	struct failure failure;
-
-	if (reply->code == 334) {
-		if (!auth_say(connection_output(session->connection), session->mechanism,
-		        &session->auth_step, settings->user, settings->password)) {
-			session_fail_words(session, "4.7.0", "it asks for more than AUTH has");
-			return;
-		}
-		dialogue_add(&session->dialogue, DIALOGUE_SENT, "...", 3);
-		connection_flush(session->connection);
-		return;
-	}
-	if (reply_is_success(reply)) {
-		become_ready(session);
-		return;
-	}
-	/* The message can't help it: it waits until the administrator has put that right. */
-	session_failure_of_reply(session, reply, RELAY_FAULT_OURS, &failure);
-	if (reply_is_permanent(reply)) {
-		log_error(
-		    "%s refuses our credentials: %u %s", settings->host, reply->code, reply->text);
-		reply_set(&failure.reply, 454, "4.7.8", "%s refuses our credentials: %u %s",
-		    settings->host, reply->code, reply->text);
-		failure.remote = false;
-	}
-	session_fail(session, &failure);
 }
 
 static void
@@ -380,7 +324,7 @@ on_reply(struct session *session, const struct reply *reply)
 		starttls_answered(session, reply);
 		break;
 	case SESSION_AUTH:
-		auth_answered(session, reply);
+		session_auth_replied(session, reply);
 		break;
 	case SESSION_RSET:
 	case SESSION_MAIL:
@@ -413,6 +357,8 @@ on_line(unsigned code, const char *text, bool first, void *arg)
 	int length = snprintf(line, sizeof(line), "%u %s", code, text);
 
 	dialogue_add(&session->dialogue, DIALOGUE_RECEIVED, line, (size_t)length);
+	if (session->state == SESSION_AUTH && code == 334)
+		strlcpy(session->challenge, text, sizeof(session->challenge));
 	if (session->state == SESSION_EHLO && code / 100 == 2 && !first)
 		extensions_add_line(&session->extensions, text);
 }
@@ -467,8 +413,17 @@ secured(struct session *session)
 
 /* Without TLS, on a new connection, where that is allowed. */
 static void
-handshake_failed(struct session *session, const char *why)
+handshake_failed(struct session *session, const char *why, bool is_ours)
 {
+	struct failure failure;
+
+	if (is_ours) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0", "TLS to %s: %s",
+		    session->settings->host, why);
+		log_error("%s", failure.reply.text);
+		session_fail(session, &failure);
+		return;
+	}
 	if (session->settings->policy.security == SECURITY_OPPORTUNISTIC &&
 	    !session->settings->policy.implicit) {
 		log_info("%s (%s): %s: goes on without TLS", session->server.host,
@@ -506,10 +461,11 @@ on_event(enum connection_event event, const char *why, void *arg)
 			mail_drained(session);
 		return;
 	case CONNECTION_CLOSED:
+	case CONNECTION_UNSIGNED:
 		break;
 	}
 	if (session->state == SESSION_HANDSHAKE) {
-		handshake_failed(session, why);
+		handshake_failed(session, why, event == CONNECTION_UNSIGNED);
 		return;
 	}
 	if (session->state == SESSION_CONNECTING)
@@ -673,7 +629,7 @@ session_check(struct session *session, int64_t now_ms)
 	}
 	if (session->state == SESSION_HANDSHAKE) {
 		connection_close(session->connection);
-		handshake_failed(session, waits[SESSION_HANDSHAKE]);
+		handshake_failed(session, waits[SESSION_HANDSHAKE], false);
 		return;
 	}
 	snprintf(words, sizeof(words), "timed out: %s", waits[session->state]);

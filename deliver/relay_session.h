@@ -10,11 +10,13 @@
 #include <stdint.h>
 
 #include "common/envelope.h"
+#include "common/ipc_supervisor.h"
 #include "deliver/relay_policy.h"
 #include "deliver/relay_task.h"
 #include "deliver/relay_times.h"
 
 struct event_base;
+struct scram_keys;
 struct tls_client;
 struct session;
 
@@ -29,11 +31,13 @@ struct session_settings {
 	const struct dane *dane; /* for SECURITY_DANE; borrowed */
 	struct tls_client *tls;  /* NULL: no TLS to be had here */
 	char ca[ACTION_NAME_MAX + 1];
-	char *user; /* NULL: no AUTH; borrowed */
+	char pki[KEY_NAME_MAX + 1]; /* whose certificate is shown; "" none */
+	char *user;                 /* NULL: no AUTH; borrowed */
 	char *password;
-	uint32_t messages;   /* transactions at most */
-	uint32_t recipients; /* a transaction at most */
-	uint32_t pause_ms;   /* between two transactions */
+	struct scram_keys *scram_keys; /* of the password; borrowed, and changed */
+	uint32_t messages;             /* transactions at most */
+	uint32_t recipients;           /* a transaction at most */
+	uint32_t pause_ms;             /* between two transactions */
 	const struct relay_times *times;
 };
 

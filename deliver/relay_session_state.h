@@ -1,6 +1,6 @@
 /*
- * The inside of a session, and its two parts: relay_session.c leads to where mail can be sent,
- * relay_session_mail.c sends it.
+ * The inside of a session, and its parts: relay_session.c leads to where mail can be sent, by way of
+ * relay_session_auth.c where there are credentials; relay_session_mail.c sends it.
  */
 #ifndef DELIVER_RELAY_SESSION_STATE_H
 #define DELIVER_RELAY_SESSION_STATE_H
@@ -75,10 +75,10 @@ struct session {
 	bool was_ready;
 	bool plain_only; /* the handshake has failed, and needn't succeed */
 	bool needs_reset;
-	bool has_more; /* came in behind the reply that is being looked at */
-	unsigned auth_step;
-	enum auth_mechanism mechanism;
-	uint32_t sent; /* transactions */
+	bool has_more;                      /* came in behind the reply that is being looked at */
+	struct auth *auth;                  /* under way; NULL */
+	char challenge[REPLY_LINE_MAX + 1]; /* of it, as it came */
+	uint32_t sent;                      /* transactions */
 	int64_t deadline_ms;
 	int64_t transaction_until_ms;
 	int64_t ready_ms;
@@ -100,6 +100,16 @@ void session_failure_of_reply(
     const struct session *, const struct reply *, enum relay_fault, struct failure *);
 /* A transaction has ended (`counts`: it had begun): the next, or goodbye. */
 void session_next(struct session *, bool counts);
+
+/* Mail can be sent. */
+void session_become_ready(struct session *);
+
+/* relay_session_auth.c */
+
+void session_begin_auth(struct session *);
+/* The reply to the command, or to an answer; what a challenge says is in `challenge`. */
+void session_auth_replied(struct session *, const struct reply *);
+void session_forget_auth(struct session *);
 
 /* relay_session_mail.c */
 

@@ -19,14 +19,30 @@
 #include <openssl/x509v3.h>
 
 #include "common/envelope.h"
+#include "common/ipc_supervisor.h"
+#include "common/keeper_provider.h"
 #include "common/log.h"
 #include "deliver/relay_tls.h"
 
-#define BUNDLES_MAX 64
+#define BUNDLES_MAX      64
+#define CERTIFICATES_MAX 64
+#define CHAIN_MAX        16
+/* What the keeper signs with. */
+#define SIGNATURES                                                                      \
+	"ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:RSA-PSS+SHA256:RSA-PSS+SHA384:" \
+	"RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512"
 
 struct bundle {
 	char name[ACTION_NAME_MAX + 1];
 	SSL_CTX *context;
+};
+
+/* What is shown to servers. */
+struct certificate {
+	char name[KEY_NAME_MAX + 1];
+	X509 *leaf;
+	STACK_OF(X509) * chain;
+	EVP_PKEY *key; /* the keeper's */
 };
 
 struct tls_client {
@@ -34,12 +50,14 @@ struct tls_client {
 	SSL_CTX *dane;
 	struct bundle bundles[BUNDLES_MAX];
 	size_t bundle_count;
+	struct certificate certificates[CERTIFICATES_MAX];
+	size_t certificate_count;
 };
 
 static SSL_CTX *
 new_context(bool verified)
 {
-	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	SSL_CTX *context = SSL_CTX_new_ex(NULL, KEEPER_PROPERTIES, TLS_client_method());
 
 	if (context == NULL)
 		return NULL;
@@ -71,11 +89,22 @@ tls_client_new(void)
 	return client;
 }
 
+static void
+certificate_clear(struct certificate *certificate)
+{
+	X509_free(certificate->leaf);
+	sk_X509_pop_free(certificate->chain, X509_free);
+	EVP_PKEY_free(certificate->key);
+	*certificate = (struct certificate){ .leaf = NULL };
+}
+
 void
 tls_client_free(struct tls_client *client)
 {
 	if (client == NULL)
 		return;
+	for (size_t i = 0; i < client->certificate_count; i++)
+		certificate_clear(&client->certificates[i]);
 	for (size_t i = 0; i < client->bundle_count; i++)
 		SSL_CTX_free(client->bundles[i].context);
 	SSL_CTX_free(client->unverified);
@@ -127,6 +156,98 @@ tls_client_set_authorities(
 	}
 	SSL_CTX_free(bundle->context); /* connections that use it hold it */
 	bundle->context = context;
+	return true;
+}
+
+static struct certificate *
+find_certificate(struct tls_client *client, const char *pki)
+{
+	for (size_t i = 0; i < client->certificate_count; i++)
+		if (strcmp(client->certificates[i].name, pki) == 0)
+			return &client->certificates[i];
+	return NULL;
+}
+
+/* False when there is none, or no key can belong to it. */
+static bool
+read_certificate(struct certificate *certificate, const uint8_t *pem, size_t length)
+{
+	BIO *bio = BIO_new_mem_buf(pem, (int)length);
+	X509 *one;
+
+	certificate->chain = sk_X509_new_null();
+	while (bio != NULL && certificate->chain != NULL &&
+	    sk_X509_num(certificate->chain) < CHAIN_MAX &&
+	    (one = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+		if (certificate->leaf == NULL) {
+			certificate->leaf = one;
+		} else if (sk_X509_push(certificate->chain, one) == 0) {
+			X509_free(one);
+			break;
+		}
+	}
+	BIO_free(bio);
+	ERR_clear_error(); /* that no more of them follow is one */
+	if (certificate->leaf != NULL && X509_get0_pubkey(certificate->leaf) != NULL)
+		certificate->key = keeper_provider_key(X509_get0_pubkey(certificate->leaf));
+	return certificate->key != NULL;
+}
+
+bool
+tls_client_set_certificate(
+    struct tls_client *client, const char *pki, const uint8_t *pem, size_t length)
+{
+	struct certificate *place = find_certificate(client, pki);
+	struct certificate certificate = { .leaf = NULL };
+
+	if (!read_certificate(&certificate, pem, length) ||
+	    strlcpy(certificate.name, pki, sizeof(certificate.name)) >= sizeof(certificate.name) ||
+	    (place == NULL && client->certificate_count == CERTIFICATES_MAX)) {
+		certificate_clear(&certificate);
+		return false;
+	}
+	if (place == NULL)
+		place = &client->certificates[client->certificate_count++];
+	else
+		certificate_clear(place); /* connections that use it hold it */
+	*place = certificate;
+	return true;
+}
+
+void
+tls_client_keep_certificates(struct tls_client *client, const struct config *config)
+{
+	size_t i = 0;
+
+	while (i < client->certificate_count) {
+		if (config_find_pki(config, client->certificates[i].name) != NULL) {
+			i++;
+			continue;
+		}
+		certificate_clear(&client->certificates[i]);
+		client->certificates[i] = client->certificates[--client->certificate_count];
+	}
+}
+
+bool
+tls_client_show(struct tls_client *client, SSL *ssl, const char *pki)
+{
+	const struct certificate *certificate = find_certificate(client, pki);
+
+	if (certificate == NULL) {
+		log_error("no certificate of pki %s can be used", pki);
+		return false;
+	}
+	if (SSL_set_min_proto_version(ssl, TLS1_2_VERSION) != 1 ||
+	    SSL_set1_client_sigalgs_list(ssl, SIGNATURES) != 1 ||
+	    SSL_use_cert_and_key(ssl, certificate->leaf, certificate->key, certificate->chain, 1) !=
+	        1) {
+		log_error("the certificate of pki %s: %s", pki,
+		    ERR_error_string(ERR_peek_last_error(), NULL));
+		ERR_clear_error();
+		return false;
+	}
+	SSL_set_mode(ssl, SSL_MODE_ASYNC);
 	return true;
 }
 

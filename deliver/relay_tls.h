@@ -8,6 +8,7 @@
 
 #include <openssl/types.h>
 
+#include "common/config.h"
 #include "deliver/relay_dane.h"
 #include "deliver/relay_policy.h"
 
@@ -20,6 +21,16 @@ void tls_client_free(struct tls_client *);
  * False when they can't be used; those from before stay. */
 bool tls_client_set_authorities(struct tls_client *, const char *ca, const uint8_t *pem,
     size_t length) __attribute__((warn_unused_result));
+/* A certificate (PEM, with its chain behind it) of the config's `pki` of that name; the keeper has its
+ * key (common/keeper_provider.h). False when it can't be used; the one from before stays. */
+bool tls_client_set_certificate(struct tls_client *, const char *pki, const uint8_t *pem,
+    size_t length) __attribute__((warn_unused_result));
+/* Forgets those that the config doesn't name. */
+void tls_client_keep_certificates(struct tls_client *, const struct config *);
+/* Shows the certificate of that `pki` to a server that asks for one. The handshake may then wait for
+ * the keeper, and TLS is 1.2 or later. False, with the reason in the log, when there is none. */
+bool tls_client_show(struct tls_client *, SSL *, const char *pki)
+    __attribute__((warn_unused_result));
 /*
  * For a connection to that host. When `verified`, the handshake fails unless the certificate is
  * good by the authorities of `ca` and for the host's name or address. NULL, with the reason in the

@@ -106,6 +106,7 @@ given_option(const struct action_config *action)
 	    : action->relay_domains != NULL                ? "domain"
 	    : action->relay_auth != NULL                   ? "auth"
 	    : action->relay_tls != RELAY_TLS_OPPORTUNISTIC ? "tls"
+	    : action->relay_pki != NULL                    ? "pki"
 	    : action->relay_ca != NULL                     ? "ca"
 	    : action->relay_helo != NULL                   ? "helo"
 	    : action->relay_source != NULL                 ? "src"
@@ -173,8 +174,11 @@ relay_check(struct parse *parse)
 	const struct config *config = parse->config;
 
 	for (size_t i = 0; i < config->action_count; i++) {
-		const char *ca = config->actions[i].relay_ca;
+		const char *ca = config->actions[i].relay_ca, *pki = config->actions[i].relay_pki;
 
+		if (*pki != '\0' && config_find_pki(config, pki) == NULL)
+			problem_error(&parse->problems, parse->action_places[i],
+			    "there is no pki \"%.64s\"", pki);
 		if (*ca != '\0' && config_find_ca(config, ca) == NULL)
 			problem_error(&parse->problems, parse->action_places[i],
 			    "there is no ca \"%.64s\"", ca);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/channel_binding.h"
 #include "common/clock.h"
 #include "common/stats.h"
 #include "smtpd/session_state.h"
@@ -25,7 +26,7 @@ session_is_encrypted(const struct session *s)
 bool
 session_channel_binding(const struct session *s, const char *type, uint8_t *binding, size_t *length)
 {
-	_Static_assert(TLS_BINDING_MAX <= SESSION_BINDING_MAX, "a binding fits");
+	_Static_assert(CHANNEL_BINDING_MAX <= SESSION_BINDING_MAX, "a binding fits");
 	*length = 0;
 	if (s->tls == NULL)
 		return false;

@@ -104,25 +104,40 @@ send_authorities(struct child_slot *slot, bool only_new)
 	return true;
 }
 
-/* The same for a listener, which gets certificates too. */
+/* An action shows it to other servers. */
 static bool
-send_set(struct child_slot *listener, bool only_new)
+is_shown_by_relay(const struct config *config, const char *pki)
 {
-	const struct tls_set *set = listener->supervisor->tls;
+	size_t i;
+
+	for (i = 0; i < config->action_count; i++)
+		if (strcmp(config->actions[i].relay_pki, pki) == 0)
+			return true;
+	return false;
+}
+
+/* The same, and certificates: a listener gets all, the relay those that it shows. */
+static bool
+send_set(struct child_slot *slot, bool only_new)
+{
+	const struct supervisor *supervisor = slot->supervisor;
+	const struct tls_set *set = supervisor->tls;
 	size_t i;
 
 	for (i = 0; i < set->pair_count; i++)
 		if ((set->pairs[i].is_new || !only_new) &&
-		    !send_certificate(listener->channel, SUPERVISOR_CHILD_CERTIFICATE, (uint32_t)i,
+		    (slot->program != PROGRAM_RELAY ||
+		        is_shown_by_relay(supervisor->config, set->pairs[i].name)) &&
+		    !send_certificate(slot->channel, SUPERVISOR_CHILD_CERTIFICATE, (uint32_t)i,
 		        set->pairs[i].chain))
 			return false;
-	return send_authorities(listener, only_new);
+	return send_authorities(slot, only_new);
 }
 
 bool
-authorities_send_all(struct child_slot *relay)
+relay_certificates_send_all(struct child_slot *relay)
 {
-	return send_authorities(relay, false);
+	return send_set(relay, false);
 }
 
 bool
@@ -294,7 +309,7 @@ on_files_checked(struct supervisor *supervisor, struct tls_set *set, const char 
 		    slot->begun_ms != 0)
 			(void)send_set(slot, true);
 		if (slot->program == PROGRAM_RELAY && slot_is_running(slot))
-			(void)send_authorities(slot, true);
+			(void)send_set(slot, true);
 	}
 	for (i = 0; i < set->pair_count; i++)
 		set->pairs[i].is_new = false;

@@ -29,6 +29,7 @@ static const struct {
 	{ PROGRAM_QUEUE, PROGRAM_RELAY },
 	{ PROGRAM_RELAY, PROGRAM_DIRECTORY },
 	{ PROGRAM_RELAY, PROGRAM_RESOLVER },
+	{ PROGRAM_RELAY, PROGRAM_KEEPER },
 	{ PROGRAM_CONTROL, PROGRAM_QUEUE },
 	{ PROGRAM_CONTROL, PROGRAM_DIRECTORY },
 };
@@ -104,7 +105,7 @@ configure(struct child_slot *slot)
 	}
 	if (!send_config(slot->supervisor, slot->channel, slot->program))
 		return false;
-	return slot->program != PROGRAM_RELAY || authorities_send_all(slot);
+	return slot->program != PROGRAM_RELAY || relay_certificates_send_all(slot);
 }
 
 void

@@ -230,8 +230,8 @@ void keys_end(struct supervisor *);
 bool keys_send_all(struct child_slot *keeper) __attribute__((warn_unused_result));
 /* Certificates, authorities and tickets' keys, to a listener. */
 bool certificates_send_all(struct child_slot *listener) __attribute__((warn_unused_result));
-/* Authorities, to the relay. */
-bool authorities_send_all(struct child_slot *relay) __attribute__((warn_unused_result));
+/* Authorities, and the certificates that actions name, to the relay. */
+bool relay_certificates_send_all(struct child_slot *relay) __attribute__((warn_unused_result));
 /* Asks the keeper whether a set is good, and tells `checked`, perhaps at once. */
 void keys_check(struct supervisor *, struct tls_set *, bool lenient,
     void (*checked)(struct supervisor *, struct tls_set *, const char *why));

@@ -12,6 +12,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "common/channel_binding.h"
 #include "common/keeper_provider.h"
 #include "smtpd/tls.h"
 
@@ -287,41 +288,15 @@ tls_subject(const struct tls *tls, char *text, size_t size)
 bool
 tls_binding_exporter(const struct tls *tls, uint8_t *binding, size_t *length)
 {
-	static const char label[] = "EXPORTER-Channel-Binding";
-
-	/* RFC 9266 4.2: before TLS 1.3 only with the extended master secret. */
-	if (!tls->open ||
-	    (SSL_version(tls->ssl) < TLS1_3_VERSION && SSL_get_extms_support(tls->ssl) != 1))
-		return false;
-	*length = 32;
-	return SSL_export_keying_material(tls->ssl, binding, *length, label, sizeof(label) - 1,
-	           (const unsigned char *)"", 0, 1) == 1;
-}
-
-/* The hash that the certificate's signature names; for what has none of its own, and for those that
- * are too weak, SHA-256 (RFC 5929 4.1). */
-static const EVP_MD *
-digest_of(X509 *certificate)
-{
-	int digest = NID_undef;
-
-	if (X509_get_signature_info(certificate, &digest, NULL, NULL, NULL) != 1 ||
-	    digest == NID_undef || digest == NID_md5 || digest == NID_sha1)
-		return EVP_sha256();
-	return EVP_get_digestbynid(digest);
+	return tls->open && channel_binding_exporter(tls->ssl, binding, length);
 }
 
 bool
 tls_binding_certificate(const struct tls *tls, uint8_t *binding, size_t *length)
 {
 	X509 *certificate = tls->open ? SSL_get_certificate(tls->ssl) : NULL;
-	const EVP_MD *digest = certificate == NULL ? NULL : digest_of(certificate);
-	unsigned size = 0;
 
 	/* A resumed connection has sent none: which one the client has seen isn't known here. */
-	if (digest == NULL || tls_is_resumed(tls) || EVP_MD_get_size(digest) > TLS_BINDING_MAX ||
-	    X509_digest(certificate, digest, binding, &size) != 1)
-		return false;
-	*length = size;
-	return true;
+	return certificate != NULL && !tls_is_resumed(tls) &&
+	    channel_binding_end_point(certificate, binding, length);
 }

@@ -55,7 +55,7 @@ bool tls_is_resumed(const struct tls *);
  * has none. */
 bool tls_subject(const struct tls *, char *text, size_t size);
 
-#define TLS_BINDING_MAX 64
+/* The binding has room for CHANNEL_BINDING_MAX bytes (common/channel_binding.h). */
 bool tls_binding_exporter(const struct tls *, uint8_t *, size_t *length);    /* RFC 9266 */
 bool tls_binding_certificate(const struct tls *, uint8_t *, size_t *length); /* RFC 5929 4 */
 

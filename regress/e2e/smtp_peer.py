@@ -119,6 +119,7 @@ class Session:
     def secure(self):
         self.connection = self.peer.context.wrap_socket(self.connection, server_side=True)
         self.tls = self.connection.version()
+        self.certificate = self.connection.getpeercert()
         self.buffer = b""
         self.begin()
 

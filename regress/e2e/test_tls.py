@@ -623,7 +623,7 @@ def test_no_private_key_is_in_a_process_of_the_network(serve, rsa):
     """The key's primes and its file's text are in keeper's memory and in no listener's."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    instance = serve(rsa.statements("mx"), "tls pki mx")
+    instance = serve(rsa.statements("mx"), "tls pki mx", 'action "out" relay pki mx\n')
     with starttls(instance) as wire:
         send_message(wire)
     text = subprocess.run(["openssl", "rsa", "-in", rsa.key, "-noout", "-text"], check=True,

@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include "common/channel_binding.h"
 #include "common/config.h"
 #include "regress/unit/test_tls_fixture.h"
 #include "smtpd/tls.h"
@@ -507,7 +508,7 @@ a_listener_without_its_authorities_has_no_tls(void **state)
 static void
 both_sides_have_the_same_channel_bindings(void **state)
 {
-	uint8_t ours[TLS_BINDING_MAX], theirs[TLS_BINDING_MAX];
+	uint8_t ours[CHANNEL_BINDING_MAX], theirs[CHANNEL_BINDING_MAX];
 	unsigned digest_length;
 	size_t length;
 	int version;

@@ -55,9 +55,10 @@ options_reach_the_config(void **state)
 {
 	struct config *config =
 	    good("ca mine cert \"/etc/ca.pem\"\n"
+	         "pki ours cert \"/etc/ours.crt\"\npki ours key \"/etc/ours.key\"\n"
 	         "table secrets { work = \"me:pass:word\" }\n"
 	         "action a relay host \"smtps://work@b.org\" auth <secrets> tls "
-	         "ca mine mail-from \"x@example.org\"\n"
+	         "pki ours ca mine mail-from \"x@example.org\"\n"
 	         "action b relay backup mx mx2.example.org\n"
 	         "action c relay domain { \"*.x.org\" = \"smtp://y.org\", \"*\" "
 	         "= z.org }\n"
@@ -66,6 +67,7 @@ options_reach_the_config(void **state)
 	(void)state;
 	assert_string_equal(config->actions[0].relay_auth, "secrets");
 	assert_string_equal(config->actions[0].relay_ca, "mine");
+	assert_string_equal(config->actions[0].relay_pki, "ours");
 	assert_int_equal(config->actions[0].relay_tls, RELAY_TLS_REQUIRED);
 	assert_string_equal(config->actions[0].relay_mail_from, "x@example.org");
 	assert_true(config->actions[1].relay_backup);
@@ -116,6 +118,8 @@ what_makes_no_sense_is_refused(void **state)
 	bad("action a relay mail-from me\n", 1, "\"mail-from\"");
 	bad("action a relay mail-from \"<>\"\n", 1, "\"mail-from\"");
 	bad("action a relay ca nobody\n", 1, "no ca \"nobody\"");
+	bad("action a relay pki nobody\n", 1, "no pki \"nobody\"");
+	bad("pki a cert \"/a\"\npki a key \"/b\"\naction a maildir pki a\n", 3, "\"pki\"");
 	bad("action a relay auth { work = secret }\n", 1, "user:password");
 	bad("action a relay auth { work }\n", 1, "mapping");
 	bad("action a relay domain { \"x y\" = b.org }\n", 1, "x y");
