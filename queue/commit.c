@@ -317,6 +317,8 @@ commit_batch_done(void *arg, enum journal_head head, bool durable)
 	if (head != JOURNAL_FIRST || commit == NULL)
 		return;
 	begin_batch(commit);
+	if (journal_is_short(queue->journal))
+		queue_prepare_soon(queue);
 	commit_refusal(JOURNAL_BROKEN, &refusal);
 	for (i = 0; i < commit->item_count; i++) {
 		struct commit_item *item = &commit->items[i];

@@ -7,9 +7,7 @@
  * is unknown. States that were staged are carried over to another segment; for the messages there
  * is a RECORD_VOID, and only then are they refused.
  */
-#include <sys/stat.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,53 +76,6 @@ journal_segment_size(const struct journal *journal)
 	return (uint32_t)(size / SEGMENT_DATA * SEGMENT_DATA);
 }
 
-static bool
-create_segment(struct journal *journal)
-{
-	struct segment *segment = NULL;
-	char name[SEGMENT_NAME_SIZE];
-	uint32_t slot;
-	int error = 0;
-
-	for (unsigned tries = 0; tries < 100 && segment == NULL; tries++) {
-		snprintf(name, sizeof(name), "%08" PRIu32, ++journal->last_name % 100000000);
-		segment = segment_create(
-		    journal->spool->segments_fd, name, journal_segment_size(journal));
-		error = errno;
-		if (segment == NULL && error != EEXIST)
-			break;
-	}
-	if (segment == NULL) {
-		if (!journal->no_more)
-			log_error("spool: can't make another segment of %" PRIu32
-			          " bytes: %s; free or add disk space for the spool",
-			    journal_segment_size(journal), strerror(error));
-		journal->no_more = true;
-		return false;
-	}
-	if (!journal_add_segment(journal, segment, &slot)) {
-		unlinkat(journal->spool->segments_fd, segment->name, 0);
-		segment_free(segment);
-		return false;
-	}
-	journal->no_more = false;
-	return true;
-}
-
-static size_t
-count_empty(const struct journal *journal, uint32_t *slot)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < journal->segment_count; i++) {
-		if (journal->segments[i] != NULL && journal->segments[i]->state == SEGMENT_EMPTY) {
-			*slot = (uint32_t)i;
-			count++;
-		}
-	}
-	return count;
-}
-
 static void
 update_gauge(const struct journal *journal)
 {
@@ -146,14 +97,14 @@ take_segment(struct journal *journal, enum journal_head which, bool may_use_rese
 
 	if (clock_monotonic_ms() < journal->broken_until_ms)
 		return JOURNAL_BROKEN;
-	empty = count_empty(journal, &slot);
+	empty = journal_count_empty(journal, &slot);
 	if (empty == 0 || (empty == 1 && !may_use_reserve)) {
 		/* One to use, beside the one that stays. */
-		if (!create_segment(journal) && (empty == 0 || !may_use_reserve)) {
+		if (!journal_make_now(journal) && (empty == 0 || !may_use_reserve)) {
 			journal->full = true;
 			return JOURNAL_FULL;
 		}
-		count_empty(journal, &slot);
+		journal_count_empty(journal, &slot);
 	}
 	if (head->capacity < SEGMENT_DATA) {
 		head->data = malloc(STAGED_KEEP);
@@ -668,7 +619,7 @@ trim(struct journal *journal)
 
 	for (;;) {
 		journal_count(journal, &used, &all);
-		empty = count_empty(journal, &slot);
+		empty = journal_count_empty(journal, &slot);
 		if (empty <= 2 || empty <= used / 4)
 			return;
 		if (unlinkat(journal->spool->segments_fd, journal->segments[slot]->name, 0) == -1)
@@ -695,11 +646,11 @@ look_at_disk(struct journal *journal)
 }
 
 /* Mail is taken while there is room for it beside the reserve. */
-static void
-look_at_room(struct journal *journal)
+void
+journal_look_at_room(struct journal *journal)
 {
 	struct head *first = &journal->heads[JOURNAL_FIRST];
-	size_t empty = count_empty(journal, &(uint32_t){ 0 });
+	size_t empty = journal_count_empty(journal, &(uint32_t){ 0 });
 	bool full = empty < 2 &&
 	    (empty == 0 || first->segment == NULL || room(first) < first->segment->size / 4);
 
@@ -715,16 +666,12 @@ look_at_room(struct journal *journal)
 void
 journal_tick(struct journal *journal)
 {
-	uint32_t slot;
 	uint8_t *payload;
 
 	look_at_disk(journal);
 	trim(journal);
 	if (clock_monotonic_ms() >= journal->broken_until_ms) {
-		/* One that is taken next and one that stays. */
-		while (count_empty(journal, &slot) < 2 && create_segment(journal))
-			;
-		look_at_room(journal);
+		journal_look_at_room(journal);
 		/* Takes a segment where there is none, and stages what is carried. */
 		if (journal->carried_count > 0 &&
 		    journal_begin(journal, JOURNAL_FIRST, 0, true, &payload) == JOURNAL_OK)
@@ -749,7 +696,11 @@ journal_count(const struct journal *journal, size_t *used, size_t *all)
 void
 journal_set_options(struct journal *journal, const struct journal_options *options)
 {
+	uint32_t size = journal_segment_size(journal);
+
 	journal->options = *options;
+	if (journal_segment_size(journal) != size)
+		segment_make_cancel(&journal->maker);
 }
 
 bool
@@ -791,6 +742,9 @@ journal_open(struct journal **result, const struct spool *spool,
 		*result = NULL;
 		return opened;
 	}
+	/* Nobody waits yet. */
+	while (journal_is_short(journal) && journal_make_now(journal))
+		;
 	journal_tick(journal);
 	return JOURNAL_OPENED;
 }
@@ -800,6 +754,7 @@ journal_close(struct journal *journal)
 {
 	if (journal == NULL)
 		return;
+	segment_make_abandon(&journal->maker);
 	for (size_t i = 0; i < journal->segment_count; i++)
 		segment_free(journal->segments[i]);
 	free(journal->segments);

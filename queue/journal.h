@@ -155,10 +155,15 @@ uint8_t *journal_read_head(const struct journal *, const struct location *, size
 bool journal_read_state(const struct journal *, const struct location *, struct state *)
     __attribute__((warn_unused_result));
 
-/* Once a second: looks at the disk, keeps the reserve, tries again after failures. */
+/* Once a second: looks at the disk and tries again after failures. */
 void journal_tick(struct journal *);
 /* Does a part of the work of emptying segments; true when there is more. */
 bool journal_reclaim(struct journal *);
+/* Whether an empty segment more is wanted, and nothing done about it yet. */
+bool journal_is_short(const struct journal *);
+/* Does a part of the work of making it, some MiB; true when there is more. A disk that is full or
+ * fails is said once in the log, and tried again after a while. */
+bool journal_prepare(struct journal *);
 /* Segments in use and in all. */
 void journal_count(const struct journal *, size_t *used, size_t *all);
 

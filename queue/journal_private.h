@@ -1,9 +1,10 @@
-/* What the journal's three files share: appending (journal.c), recovery and reclaiming. */
+/* What the journal's files share: appending (journal.c), recovery, reclaiming and making segments. */
 #ifndef QUEUE_JOURNAL_PRIVATE_H
 #define QUEUE_JOURNAL_PRIVATE_H
 
 #include "queue/journal.h"
 #include "queue/segment.h"
+#include "queue/segment_make.h"
 
 #define RECLAIM_STEP_BYTES (2 * 1024 * 1024)
 
@@ -65,7 +66,9 @@ struct journal {
 	bool keep_wall;
 	uint32_t last_name;
 	bool damaged;
-	bool no_more;            /* no segment could be made */
+	struct segment_maker maker;
+	int64_t make_after_ms;   /* after a failure: no segment is begun before */
+	bool no_more;            /* no segment could be made; said */
 	bool full;               /* no room for mail beside the reserve */
 	bool low;                /* the disk's free share is below the floor */
 	int64_t broken_until_ms; /* after a failure: don't try again before */
@@ -85,6 +88,12 @@ bool journal_quarantine(const struct journal *, const struct segment *, uint32_t
 /* Of new segments; those of another size are removed when they are empty. */
 uint32_t journal_segment_size(const struct journal *);
 struct segment *journal_find_sequence(const struct journal *, uint64_t sequence);
+/* Empty segments, and the slot of the last one. */
+size_t journal_count_empty(const struct journal *, uint32_t *slot);
+/* Decides whether mail is taken: while there is room for it beside the reserve. */
+void journal_look_at_room(struct journal *);
+/* Makes an empty segment, at once; false when there is no room for it, or the disk fails. */
+bool journal_make_now(struct journal *);
 /* Puts a segment into the table. False when memory is out. */
 bool journal_add_segment(struct journal *, struct segment *, uint32_t *slot);
 /* The segment's records are needed no more: empties it for reuse, or removes its file. */

@@ -215,9 +215,7 @@ identify(struct recovery *recovery, struct segment *segment, const uint8_t *data
 			    segment->name);
 			segment->use = SEGMENT_FIRST;
 			recovery->damaged++;
-		} else if (segment_header_decode(data, &header) == SEGMENT_HEADER_BLANK)
-			segment->use = SEGMENT_FREE;
-		else
+		} else
 			*usable = false;
 		break;
 	}
@@ -225,6 +223,32 @@ identify(struct recovery *recovery, struct segment *segment, const uint8_t *data
 		journal->last_sequence = segment->key.sequence;
 	segment->state = segment->use == SEGMENT_FREE ? SEGMENT_EMPTY : SEGMENT_CLOSED;
 	return JOURNAL_OPENED;
+}
+
+/* One that a crash left unfinished. */
+static bool
+is_unmade(const uint8_t *data, uint32_t length)
+{
+	uint32_t i;
+
+	for (i = 0; i < length && data[i] == 0; i++)
+		;
+	return i == length;
+}
+
+/* What isn't a segment, or not any more. */
+static void
+put_aside(struct recovery *recovery, const char *name, const uint8_t *data, uint32_t length)
+{
+	const struct spool *spool = recovery->journal->spool;
+
+	if (!is_unmade(data, length)) {
+		spool_quarantine_file(
+		    spool, spool->segments_fd, name, "not a segment, or damaged beyond reading");
+		recovery->damaged++;
+	} else if (unlinkat(spool->segments_fd, name, 0) == -1)
+		log_warning("spool: can't remove segment %s, which was never finished: %s", name,
+		    strerror(errno));
 }
 
 /* One buffer for all segments: pages that are new for each cost more than the reading. */
@@ -255,11 +279,8 @@ recover_segment(struct recovery *recovery, struct segment *segment, uint32_t len
 	segment_read_blocks(segment, data, length, 0);
 	result = identify(recovery, segment, data, length, &usable);
 	if (result != JOURNAL_OPENED || !usable) {
-		if (result == JOURNAL_OPENED) {
-			spool_quarantine_file(journal->spool, journal->spool->segments_fd,
-			    segment->name, "not a segment, or damaged beyond reading");
-			recovery->damaged++;
-		}
+		if (result == JOURNAL_OPENED)
+			put_aside(recovery, segment->name, data, length);
 		segment_free(segment);
 		return result;
 	}

@@ -35,7 +35,7 @@
 #include "queue/retry.h"
 
 #define TICK_MS      1000
-#define RECLAIM_MS   20   /* between two steps of emptying segments */
+#define RECLAIM_MS   20   /* between two steps of emptying or making segments */
 #define STOP_MS      8000 /* for deliveries in hand */
 #define STOP_LOOK_MS 20
 #define RUN_WAIT_MS  20   /* deliveries begin, whatever else comes in */
@@ -153,10 +153,20 @@ static void
 reclaim_event(int fd, short what, void *arg)
 {
 	struct queue *queue = arg;
+	bool more;
 
 	(void)fd;
 	(void)what;
-	set_ms(program.reclaim, journal_reclaim(queue->journal) ? RECLAIM_MS : TICK_MS);
+	more = journal_reclaim(queue->journal);
+	more = journal_prepare(queue->journal) || more;
+	set_ms(program.reclaim, more ? RECLAIM_MS : TICK_MS);
+}
+
+void
+queue_prepare_soon(struct queue *queue)
+{
+	if (queue->phase == QUEUE_RUNNING)
+		set_ms(program.reclaim, 0);
 }
 
 /* The directory. */

@@ -80,6 +80,8 @@ void queue_ask_directory(
 
 /* Lets deliveries begin at the end of this turn of the loop. */
 void queue_run_soon(struct queue *);
+/* Lets the journal make a segment ahead of need. */
+void queue_prepare_soon(struct queue *);
 /* The due timer follows the scheduler. */
 void queue_set_timer(struct queue *);
 /* The gauges of envelopes and messages. */

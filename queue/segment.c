@@ -8,9 +8,7 @@
  * are damaged. If there is none but the bytes begin like a record of this segment, they are either
  * a cut batch that nobody was told about, or the damaged last record; both are reported.
  */
-#include <sys/stat.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,70 +119,14 @@ segment_free(struct segment *segment)
 	free(segment);
 }
 
-/*
- * Zeroes, really written: blocks that were only reserved are marked as written when they are first
- * used, by the file system's journal. Each sync then costs a journal commit, and if the journal was
- * given up meanwhile (a disk error), ext4's fdatasync() succeeds though the mark is missing and
- * the blocks read as zeroes again.
- */
-static int
-write_zeroes(int fd, uint32_t size)
-{
-	static const uint8_t zeroes[256 * 1024];
-	uint32_t offset = 0;
-
-	while (offset < size) {
-		uint32_t left = size - offset;
-		ssize_t written = pwrite(
-		    fd, zeroes, left < sizeof(zeroes) ? left : sizeof(zeroes), (off_t)offset);
-
-		if (written == -1 && errno == EINTR)
-			continue;
-		if (written == -1)
-			return errno;
-		offset += (uint32_t)written;
-	}
-	return 0;
-}
-
-struct segment *
-segment_create(int directory_fd, const char *name, uint32_t size)
-{
-	struct segment *segment = NULL;
-	int fd, error;
-
-	fd = openat(directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd == -1)
-		return NULL;
-	/* All blocks now, so that no append can find the disk full. */
-	error = posix_fallocate(fd, 0, size);
-	if (error == 0)
-		error = write_zeroes(fd, size);
-	if (error == 0 && (fsync(fd) == -1 || fsync(directory_fd) == -1))
-		error = errno;
-	if (error == 0) {
-		segment = segment_new(name, fd);
-		if (segment == NULL)
-			error = ENOMEM;
-	}
-	if (error != 0) {
-		unlinkat(directory_fd, name, 0);
-		close(fd);
-		errno = error;
-		return NULL;
-	}
-	segment->size = size;
-	return segment;
-}
-
 bool
 segment_release(struct segment *segment, uint64_t batch)
 {
-	struct segment_header header = { SEGMENT_VERSION, SEGMENT_FREE, segment->key, segment->size,
-		batch };
 	uint8_t block[SEGMENT_DATA];
 
-	segment_header_encode(block, &header);
+	segment_header_encode(block,
+	    &(struct segment_header){
+	        SEGMENT_VERSION, SEGMENT_FREE, segment->key, segment->size, batch });
 	if (!segment_write(segment, block, sizeof(block), 0) || fdatasync(segment->fd) == -1)
 		return false;
 	segment->state = SEGMENT_EMPTY;

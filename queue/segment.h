@@ -8,7 +8,7 @@
  *
  * A segment that holds nothing has SEGMENT_FREE there; when it is used again it gets the next
  * sequence number, which none had before, and a new salt, so its old records are no records any
- * more.
+ * more. One that is still being made (segment_make.h) has nothing but zeroes.
  */
 #ifndef QUEUE_SEGMENT_H
 #define QUEUE_SEGMENT_H
@@ -73,7 +73,7 @@ enum segment_header_result {
 	SEGMENT_HEADER_OK,
 	SEGMENT_HEADER_COPY, /* the first is damaged, this is from the second */
 	SEGMENT_HEADER_NEWER,
-	SEGMENT_HEADER_BLANK, /* all zero: just created */
+	SEGMENT_HEADER_BLANK, /* all zero: it isn't made yet */
 	SEGMENT_HEADER_BAD,
 };
 /* Of SEGMENT_DATA bytes (or fewer, of a cut file: zeroes then). */
@@ -82,8 +82,6 @@ enum segment_header_result segment_header_decode(const uint8_t *, struct segment
 struct segment *segment_new(const char *name, int fd);
 /* Closes and frees. */
 void segment_free(struct segment *);
-/* Creates and preallocates NAME in the directory, and syncs both; NULL with errno. */
-struct segment *segment_create(int directory_fd, const char *name, uint32_t size);
 /* Writes a header that says the segment is free, and syncs it; its records are gone then. */
 bool segment_release(struct segment *, uint64_t batch) __attribute__((warn_unused_result));
 /* States in this segment are about messages of that one. False when memory is out. */

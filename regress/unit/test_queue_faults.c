@@ -41,7 +41,7 @@ after_one_failed_sync_the_refused_do_not_come_back(void **state)
 	assert_false(commit());
 	disk.write_error = 0;
 	disk.seconds_ahead += 10;
-	journal_tick(fixture.journal);
+	tick();
 	assert_true(commit());
 	put_committed(4, 1000);
 	/* The failed segment is not written again. */
@@ -138,7 +138,7 @@ each_single_failing_sync_is_survived(void **state)
 			disk.sync_error = 0;
 			if (!acknowledged[i]) {
 				disk.seconds_ahead += 10;
-				journal_tick(fixture.journal);
+				tick();
 				assert_true(commit());
 			}
 		}
@@ -167,7 +167,7 @@ a_failed_segment_is_emptied_and_its_file_removed(void **state)
 	assert_false(commit());
 	disk.write_error = 0;
 	disk.seconds_ahead += 10;
-	journal_tick(fixture.journal);
+	tick();
 	reclaim_all();
 	assert_intact(1);
 	journal_count(fixture.journal, &in_use, &all);
@@ -197,7 +197,7 @@ a_dead_disk_refuses_everything_and_comes_back(void **state)
 	put(3, 1000, JOURNAL_BROKEN);
 	disk.write_error = 0;
 	disk.seconds_ahead += 10;
-	journal_tick(fixture.journal);
+	tick();
 	assert_int_equal(journal_accepts(fixture.journal), JOURNAL_OK);
 	put_committed(4, 1000);
 	crash();
@@ -296,7 +296,7 @@ run_model(unsigned seed)
 			settle(commit());
 			disk.write_error = 0;
 			disk.seconds_ahead += 10;
-			journal_tick(fixture.journal);
+			tick();
 			assert_true(commit());
 			settle(true);
 			break;
@@ -307,7 +307,7 @@ run_model(unsigned seed)
 			disk.seconds_ahead += 30;
 			for (unsigned i = random_below(5); i > 0; i--)
 				journal_reclaim(fixture.journal);
-			journal_tick(fixture.journal);
+			tick();
 			break;
 		case 4:
 		case 5:

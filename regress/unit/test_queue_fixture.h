@@ -41,6 +41,7 @@ static struct {
 	int allocate_error;
 	int64_t seconds_ahead; /* of the clocks */
 	unsigned syncs;
+	size_t written; /* bytes */
 } disk;
 
 int
@@ -64,6 +65,7 @@ pwrite(int fd, const void *data, size_t length, off_t offset)
 		errno = disk.write_error;
 		return -1;
 	}
+	disk.written += length;
 	return syscall(SYS_pwrite64, fd, data, length, offset);
 }
 
@@ -107,6 +109,7 @@ static struct {
 	bool files_fail; /* what the records tell of beside the journal */
 	unsigned refused;
 	unsigned committed;
+	uint64_t segment_size;
 	uint32_t uncopyable; /* a message whose copying forward fails */
 } fixture;
 
@@ -267,7 +270,7 @@ on_unreadable(void *arg, uint32_t slot)
 static enum journal_open_result
 try_open(void)
 {
-	struct journal_options options = { SEGMENT, 0 };
+	struct journal_options options = { fixture.segment_size, 0 };
 	struct journal_handler handler = { on_message, on_state, on_batch_files, on_batch_done,
 		on_survivor, on_message_moved, on_state_is_current, on_state_moved, on_unreadable,
 		NULL };
@@ -420,6 +423,15 @@ assert_intact(uint32_t id)
 	}
 }
 
+/* What the queue does every second and between. */
+__attribute__((unused)) static void
+tick(void)
+{
+	journal_tick(fixture.journal);
+	while (journal_prepare(fixture.journal))
+		;
+}
+
 __attribute__((unused)) static void
 reclaim_all(void)
 {
@@ -434,6 +446,7 @@ set_up(void **state)
 	(void)state;
 	memset(&disk, 0, sizeof(disk));
 	memset(&fixture, 0, sizeof(fixture));
+	fixture.segment_size = SEGMENT;
 	/* Memory where there is some: these tests are about bytes, not about disks. */
 	strcpy(fixture.path,
 	    access("/dev/shm", W_OK) == 0 ? "/dev/shm/test-queue-XXXXXX"

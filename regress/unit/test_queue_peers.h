@@ -106,6 +106,12 @@ queue_run_soon(struct queue *q)
 	(void)q;
 }
 
+void
+queue_prepare_soon(struct queue *q)
+{
+	(void)q;
+}
+
 /* Every recipient is an alias for one command, but for the sender's own. */
 __attribute__((unused)) static void
 answer_rcpt(struct queue *q, struct question *question)

@@ -30,7 +30,7 @@ empty_segments_are_used_again(void **state)
 	for (uint32_t round = 0; round < 20; round++) {
 		fill_with_done(1 + round * 20, 20);
 		reclaim_all();
-		journal_tick(fixture.journal);
+		tick();
 		used(&in_use, &all);
 		if (all > most)
 			most = all;
@@ -415,7 +415,7 @@ a_full_disk_refuses_new_mail_but_not_the_end_of_old(void **state)
 	while (journal_accepts(fixture.journal) == JOURNAL_OK) {
 		put_committed(id++, 100000);
 		disk.allocate_error = ENOSPC;
-		journal_tick(fixture.journal);
+		tick();
 		assert_true(id < 100);
 	}
 	assert_int_equal(journal_accepts(fixture.journal), JOURNAL_FULL);
@@ -430,7 +430,7 @@ a_full_disk_refuses_new_mail_but_not_the_end_of_old(void **state)
 		done(old);
 	assert_true(commit());
 	reclaim_all();
-	journal_tick(fixture.journal);
+	tick();
 	assert_int_equal(journal_accepts(fixture.journal), JOURNAL_OK);
 	put_committed(id, 100000);
 	crash();
