@@ -1,6 +1,6 @@
 /*
  * The channels between the keeper, which holds the private keys, and those that need signatures:
- * listeners, and relay for its client certificates.
+ * listeners, relay for its client certificates, and queue for the DKIM signatures of its reports.
  *
  *	peer -> keeper                     keeper -> peer
  *	KEEPER_SIGN                        KEEPER_SIGNED with the signature's bytes as payload, or

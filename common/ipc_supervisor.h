@@ -17,7 +17,7 @@
  *	STOP                           finish what is in hand, then exit 0
  *
  *	                               (listeners) CERTIFICATE, AUTHORITIES, TICKET_KEYS,
- *	                               DKIM_KEYS (memfd)
+ *	                               (listeners, queue) DKIM_KEYS (memfd)
  *
  *	supervisor -> keeper           keeper -> supervisor
  *	KEY (memfd)                    KEY_TAKEN with the key's id, or words why not
@@ -32,8 +32,8 @@
  *	DKIM                           CONTROL_LINE for each key to show, then CONTROL_DONE
  *
  * REJECTED comes from queue about listener, control and relay, from directory about listener,
- * control, queue and relay, from resolver and keeper about listener and relay. The process named is
- * killed, so that what comes in its place is connected to all again; it would live on with nobody
+ * control, queue and relay, from resolver and keeper about listener and relay, from keeper about
+ * queue. The process named is killed, so that what comes in its place is connected to all again; it would live on with nobody
  * to ask. No other pair is believed.
  *
  * An mda gets CONFIG and no PEER: its second channel (-q FD on its command line) is the queue's.

@@ -1,12 +1,13 @@
 /*
  * A job is one DSN in the making: it collects what happens to a message's envelopes within a
- * moment, asks the directory where its recipient's mail goes, and commits the DSN as one record
- * together with the end of the envelopes that it reports. Until that is durable they stay what they
+ * moment, asks the directory where its recipient's mail goes, has the DSN signed, and commits it as
+ * one record together with the end of the envelopes that it reports. Until that is durable they stay what they
  * were, so that a crash at any point tells the sender once more and never not at all.
  *
  * Only a bounded number of jobs asks or commits at once; the others wait their turn in order.
  */
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include "queue/intake.h"
 #include "queue/mail.h"
 #include "queue/retry.h"
+#include "queue/sign.h"
 
 #define COLLECT_MS   100
 #define ACTIVE_MAX   64
@@ -148,6 +150,8 @@ free_job(struct queue *queue, struct job *job)
 		bounces->last = job->previous;
 	if (job->state != JOB_COLLECTING)
 		bounces->active--;
+	sign_cancel(queue, &job->signing);
+	buf_free(&job->text);
 	free(job->members);
 	free(job->targets);
 	free(job);
@@ -408,6 +412,7 @@ put_off(struct queue *queue, struct job *job, const char *why)
 	if (job->state != JOB_COLLECTING)
 		queue->bounces->active--;
 	job->state = JOB_COLLECTING;
+	buf_free(&job->text); /* it is made anew, as things are then */
 	job->due_ms = clock_monotonic_ms() + pause;
 	trace_job(job, "bounce-put-off", "reason", why);
 	wake(queue, RETRY_MS);
@@ -549,16 +554,15 @@ commit_warning(struct queue *queue, struct job *job, const struct commit_item *i
 	free(ids);
 }
 
-/* Stages the DSN. */
+/* Stages the DSN, behind the fields that sign it. */
 static void
-stage(struct queue *queue, struct job *job)
+stage(struct queue *queue, struct job *job, const char *signature)
 {
 	struct report report;
 	struct commit_item item = { .fd = -1, .file = -1, .done = committed, .owner = job };
 	struct buf text, head;
 	enum journal_result result = JOURNAL_TOO_LARGE;
 	uint8_t *to;
-	bool full;
 
 	if (!report_load(queue, job, &report)) {
 		report_unload(&report);
@@ -567,15 +571,12 @@ stage(struct queue *queue, struct job *job)
 	}
 	buf_init(&text, 4 * 1024 * 1024);
 	buf_init(&head, 4 * 1024 * 1024);
-	job->dsn_id = intake_new_id(queue);
-	/* RFC 3461 4.3: the whole message only for failures, and only when asked for. RFC 8689 5:
-	 * and not of one that needs TLS. */
-	full = job->kind == DSN_FAILED && report.transaction.dsn_return == DSN_RETURN_FULL &&
-	    report.transaction.size <= FULL_MAX && !report.transaction.require_tls;
-	report_build(queue, &report, &text, full);
+	buf_add_text(&text, signature);
+	if (buf_ok(&job->text))
+		buf_add(&text, job->text.data, job->text.length);
 	/* A first begin makes sure that the effects' needs are noted in the segment that gets it.
 	 */
-	if (buf_ok(&text))
+	if (buf_ok(&job->text) && buf_ok(&text))
 		result = journal_begin(queue->journal, JOURNAL_FIRST,
 		    text.length + job->target_count * 3072 + job->member_count * 64 + 8192, true,
 		    &to);
@@ -609,11 +610,47 @@ stage(struct queue *queue, struct job *job)
 		return;
 	}
 	job->state = JOB_COMMITTING;
-	trace_job(job, "bounce-created", "returns", full ? "the whole message" : "its header");
+	buf_free(&job->text);
+	trace_job(job, "bounce-created", "signature", *signature == '\0' ? "none" : "DKIM");
 	if (job->kind == DSN_DELAYED)
 		commit_warning(queue, job, &item);
 	else
 		commit_message(queue, &item);
+}
+
+static void
+text_signed(struct queue *queue, struct signing *signing, const char *fields)
+{
+	struct job *job = (struct job *)((char *)signing - offsetof(struct job, signing));
+
+	stage(queue, job, fields == NULL ? "" : fields);
+}
+
+/* Builds the DSN. Members that leave the job while it is signed are still told of. */
+static void
+build(struct queue *queue, struct job *job)
+{
+	struct report report;
+	bool full;
+
+	if (!report_load(queue, job, &report)) {
+		report_unload(&report);
+		put_off(queue, job, "its message can't be read");
+		return;
+	}
+	buf_init(&job->text, 4 * 1024 * 1024);
+	job->dsn_id = intake_new_id(queue);
+	/* RFC 3461 4.3: the whole message only for failures, and only when asked for. RFC 8689 5:
+	 * and not of one that needs TLS. */
+	full = job->kind == DSN_FAILED && report.transaction.dsn_return == DSN_RETURN_FULL &&
+	    report.transaction.size <= FULL_MAX && !report.transaction.require_tls;
+	report_build(queue, &report, &job->text, full);
+	report_unload(&report);
+	trace_job(job, "bounce-built", "returns", full ? "the whole message" : "its header");
+	job->state = JOB_SIGNING;
+	job->signing.done = text_signed;
+	if (!buf_ok(&job->text) || !sign_begin(queue, &job->signing, job->dsn_id, &job->text))
+		stage(queue, job, "");
 }
 
 /* Where to. */
@@ -662,7 +699,7 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 		return;
 	}
 	if (reply_is_success(&reply) && job->target_count > 0) {
-		stage(queue, job);
+		build(queue, job);
 		return;
 	}
 	reply_format(&reply, text, sizeof(text));

@@ -7,10 +7,12 @@
 
 #include "queue/dsn.h"
 #include "queue/queue.h"
+#include "queue/sign.h"
 
 enum job_state {
 	JOB_COLLECTING, /* until due_ms; or put off until then */
 	JOB_ASKING,
+	JOB_SIGNING, /* the keeper makes the DSN's signature, or doesn't in time */
 	JOB_COMMITTING,
 };
 
@@ -44,6 +46,8 @@ struct job {
 	bool too_many;        /* more than TARGETS_MAX */
 	unsigned odd_answers; /* about job->to, in a row */
 	uint32_t dsn_id;
+	struct buf text; /* the DSN, from JOB_SIGNING until it is staged */
+	struct signing signing;
 };
 
 /* What a job tells of, as it is recorded now. */

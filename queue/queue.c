@@ -33,6 +33,7 @@
 #include "queue/queue.h"
 #include "queue/relay.h"
 #include "queue/retry.h"
+#include "queue/sign.h"
 
 #define TICK_MS      1000
 #define RECLAIM_MS   20   /* between two steps of emptying or making segments */
@@ -364,6 +365,7 @@ first_config(struct queue *queue)
 	if (queue->index == NULL || queue->scheduler == NULL || queue->questions == NULL)
 		fatalx("out of memory");
 	set_limits(queue);
+	sign_open(queue);
 	bounce_open(queue);
 	relay_open(queue);
 	open_spool(queue);
@@ -429,11 +431,13 @@ take_peer(const struct ipc_peer *peer, int fd)
 	case PROGRAM_RELAY:
 		relay_set_channel(queue, fd);
 		return true;
+	case PROGRAM_KEEPER:
+		sign_set_keeper(queue, fd);
+		return true;
 	case PROGRAM_SUPERVISOR:
 	case PROGRAM_QUEUE:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_MDA:
-	case PROGRAM_KEEPER:
 	case PROGRAM_COUNT:
 		break;
 	}
@@ -491,11 +495,14 @@ stop(void)
 }
 
 static bool
-take_mda(struct channel *channel, struct imsg *imsg)
+take_other(struct channel *channel, struct imsg *imsg)
 {
 	struct queue *queue = &program.queue;
 
 	(void)channel;
+	if (imsg->type == SUPERVISOR_CHILD_DKIM_KEYS)
+		return imsg->fd != -1 && queue->phase != QUEUE_STARTING &&
+		    sign_take_keys(queue, imsg->fd);
 	if (imsg->type != SUPERVISOR_QUEUE_MDA_STARTED)
 		return false;
 	if (queue->phase != QUEUE_STARTING)
@@ -516,7 +523,7 @@ static const struct child_orders orders = {
 	.peer = take_peer,
 	.start = start,
 	.stop = stop,
-	.other = take_mda,
+	.other = take_other,
 	.unusable = child_supervisor_fatal,
 	.gone = supervisor_gone,
 };
@@ -534,6 +541,7 @@ close_all(struct queue *queue)
 	mda_close(queue);
 	relay_close(queue);
 	bounce_close(queue);
+	sign_close(queue);
 	commit_close(queue);
 	journal_close(queue->journal);
 	spool_close(&queue->spool);

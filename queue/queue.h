@@ -4,7 +4,7 @@
  *
  * A mail's way: intake.c (a listener's envelopes and COMMIT) -> commit.c (one sync for all) ->
  * scheduler.c -> mailbox.c (where is it?) -> mda.c (a process for its owner) -> delivery.c (what
- * came of it) -> gone, or retry.c, or bounce.c. Mail to other hosts goes from scheduler.c to relay.c
+ * came of it) -> gone, or retry.c, or bounce.c (sign.c signs what that sends). Mail to other hosts goes from scheduler.c to relay.c
  * and from there to delivery.c; relay_memory.c knows which of them can't be reached.
  */
 #ifndef QUEUE_QUEUE_H
@@ -30,6 +30,7 @@ struct mailboxes;
 struct mda_pool;
 struct relays;
 struct bounces;
+struct signer;
 struct acts;
 
 enum queue_phase {
@@ -55,7 +56,8 @@ struct queue {
 	struct mda_pool *mdas;
 	struct relays *relays;
 	struct bounces *bounces;
-	struct acts *acts; /* smtpctl's, under way */
+	struct signer *signer; /* keys, and the keeper, of what the queue sends itself */
+	struct acts *acts;     /* smtpctl's, under way */
 	struct channel *supervisor;
 	struct channel *directory; /* NULL while it is away */
 	struct pending *questions; /* to the directory; owners are struct question */

@@ -54,6 +54,7 @@ refuse(struct channel *channel, const struct imsg *imsg, const char *words)
 static void
 on_peer(struct channel *channel, struct imsg *imsg, void *arg)
 {
+	const struct peer *peer = arg;
 	uint8_t signature[KEEPER_SIGNATURE_MAX];
 	struct buf_reader reader;
 	struct ipc_sign sign;
@@ -61,9 +62,10 @@ on_peer(struct channel *channel, struct imsg *imsg, void *arg)
 	const char *why;
 	size_t length;
 
-	(void)arg;
 	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (imsg->type != KEEPER_SIGN || imsg->fd != -1 || !ipc_sign_decode(&reader, &sign)) {
+	/* The queue speaks TLS with nobody. */
+	if (imsg->type != KEEPER_SIGN || imsg->fd != -1 || !ipc_sign_decode(&reader, &sign) ||
+	    (peer->program == PROGRAM_QUEUE && sign.kind != KEEPER_DKIM)) {
 		channel_reject(channel, imsg, "not a request for a signature");
 		return;
 	}
@@ -95,7 +97,8 @@ add_peer(const struct ipc_peer *who, int fd)
 	struct peer *peer = NULL;
 	size_t i;
 
-	if (who->program != PROGRAM_LISTENER && who->program != PROGRAM_RELAY)
+	if (who->program != PROGRAM_LISTENER && who->program != PROGRAM_RELAY &&
+	    who->program != PROGRAM_QUEUE)
 		return false;
 	for (i = 0; i < PEERS_MAX; i++) {
 		struct peer *place = &keeper.peers[i];

@@ -124,9 +124,9 @@ dkim_send_keys(struct child_slot *keeper)
 }
 
 bool
-dkim_send_list(struct child_slot *listener)
+dkim_send_list(struct child_slot *slot)
 {
-	struct dkim_store *store = listener->supervisor->dkim;
+	struct dkim_store *store = slot->supervisor->dkim;
 	int fd;
 
 	if (store->list == -1)
@@ -136,7 +136,7 @@ dkim_send_list(struct child_slot *listener)
 		log_error("can't hand out the list of DKIM keys: %m");
 		return false;
 	}
-	channel_send(listener->channel, SUPERVISOR_CHILD_DKIM_KEYS, 0, 0, fd, NULL);
+	channel_send(slot->channel, SUPERVISOR_CHILD_DKIM_KEYS, 0, 0, fd, NULL);
 	return true;
 }
 
@@ -270,8 +270,8 @@ settle(struct supervisor *supervisor)
 	for (i = 0; i < supervisor->child_count; i++) {
 		slot = &supervisor->children[i];
 		/* One that hasn't begun gets it when it does. */
-		if (slot->program == PROGRAM_LISTENER && slot_is_running(slot) &&
-		    slot->begun_ms != 0 && !dkim_send_list(slot))
+		if ((slot->program == PROGRAM_LISTENER || slot->program == PROGRAM_QUEUE) &&
+		    slot_is_running(slot) && slot->begun_ms != 0 && !dkim_send_list(slot))
 			(void)kill(slot->pid, SIGKILL); /* its next life has the list */
 	}
 	if (supervisor->dkim->change.state == CHANGE_SETTLES)

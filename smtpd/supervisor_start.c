@@ -25,6 +25,7 @@ static const struct {
 	{ PROGRAM_LISTENER, PROGRAM_DIRECTORY },
 	{ PROGRAM_LISTENER, PROGRAM_RESOLVER },
 	{ PROGRAM_LISTENER, PROGRAM_KEEPER },
+	{ PROGRAM_QUEUE, PROGRAM_KEEPER },
 	{ PROGRAM_QUEUE, PROGRAM_DIRECTORY },
 	{ PROGRAM_QUEUE, PROGRAM_RELAY },
 	{ PROGRAM_RELAY, PROGRAM_DIRECTORY },
@@ -232,6 +233,8 @@ send_begin(struct child_slot *slot)
 			channel_send(slot->channel, SUPERVISOR_CHILD_PAUSE, 0, 0, -1, NULL);
 	} else if (slot->program == PROGRAM_CONTROL) {
 		has_all = send_listen(slot->channel, 0, supervisor->control_socket);
+	} else if (slot->program == PROGRAM_QUEUE) {
+		has_all = dkim_send_list(slot);
 	}
 	if (!has_all) {
 		give_up_start(slot);

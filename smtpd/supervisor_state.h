@@ -248,7 +248,7 @@ void dkim_end(struct supervisor *);
 /* All keys, to the keeper. False without descriptors. */
 bool dkim_send_keys(struct child_slot *keeper) __attribute__((warn_unused_result));
 /* Those that sign, to a listener. */
-bool dkim_send_list(struct child_slot *listener) __attribute__((warn_unused_result));
+bool dkim_send_list(struct child_slot *) __attribute__((warn_unused_result));
 /* Reads the files again and hands out what is there. */
 void dkim_read_again(struct supervisor *);
 /* The keeper's answer about a key. False when it isn't one about these. */

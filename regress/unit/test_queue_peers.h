@@ -39,6 +39,7 @@
 #include "queue/mda.h"
 #include "queue/record.h"
 #include "queue/relay.h"
+#include "queue/sign.h"
 
 #define KEPT 8 /* messages that keep what their first try needs */
 #ifndef FRAMES
@@ -282,6 +283,7 @@ open_queue(void)
 
 	queue.index = index_new();
 	queue.scheduler = scheduler_new();
+	sign_open(&queue);
 	bounce_open(&queue);
 	relay_open(&queue);
 	assert_int_equal(spool_open(&queue.spool, path), SPOOL_OK);
@@ -317,6 +319,7 @@ close_queue(void)
 		index_remove(queue.index, message);
 	}
 	bounce_close(&queue);
+	sign_close(&queue);
 	scheduler_free(queue.scheduler);
 	index_free(queue.index);
 	journal_close(queue.journal);
