@@ -244,6 +244,17 @@ nobody_offered(struct session *session)
 	session_next(session, false);
 }
 
+/* What stands behind the last reply before the text would be taken for the reply to the text, and
+ * so mail for delivered that the server hasn't seen. */
+static bool
+speaks_ahead(struct session *session)
+{
+	if (!session->has_more)
+		return false;
+	session_fail_words(session, "4.5.0", "it speaks out of turn");
+	return true;
+}
+
 /* Says DATA, or begins with the chunks. */
 static void
 ask_for_text(struct session *session)
@@ -251,6 +262,8 @@ ask_for_text(struct session *session)
 	struct buf *output = connection_output(session->connection);
 	struct mail *mail = &session->mail;
 
+	if (speaks_ahead(session))
+		return;
 	mail->data_asked = true;
 	if (session->extensions.chunking) {
 		relay_text_begin(&mail->text, mail->task->fd, mail->task->message.size, false);
@@ -463,6 +476,8 @@ data_answered(struct session *session, const struct reply *reply)
 	struct mail *mail = &session->mail;
 
 	if (reply->code / 100 == 3) {
+		if (speaks_ahead(session))
+			return;
 		relay_text_begin(&mail->text, mail->task->fd, mail->task->message.size, true);
 		if (mail->taken > 0) {
 			session_expect(session, SESSION_TEXT, session->settings->times->block_ms);

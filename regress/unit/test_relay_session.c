@@ -136,6 +136,24 @@ test_who_speaks_out_of_turn_gets_no_more(void **state)
 }
 
 static void
+test_text_that_was_not_sent_is_not_answered(void **state)
+{
+	(void)state;
+	deliver(PIPELINE "C: MAIL *\nC: RCPT *\nC: DATA\nS: 250 ok\nS: 250 ok\n"
+	                 "S: 354 go|250 2.0.0 taken\nW:",
+	    451, "4.5.0");
+}
+
+static void
+test_chunks_that_were_not_sent_are_not_answered(void **state)
+{
+	(void)state;
+	deliver(GREETING "S: 250-mx\nS: 250-PIPELINING\nS: 250 CHUNKING\nC: MAIL *\nC: RCPT *\n"
+	                 "S: 250 ok\nS: 250 ok|250 2.0.0 taken\nW:",
+	    451, "4.5.0");
+}
+
+static void
 test_nobody_taken_but_data_is(void **state)
 {
 	static const char script[] = PIPELINE "C: MAIL *\nC: RCPT *\nC: DATA\nS: 250 ok\nS: 550 "
@@ -815,6 +833,8 @@ main(void)
 		TEST(the_connection_is_used_again),
 		TEST(a_connection_takes_its_number_of_messages),
 		TEST(who_speaks_out_of_turn_gets_no_more),
+		TEST(text_that_was_not_sent_is_not_answered),
+		TEST(chunks_that_were_not_sent_are_not_answered),
 		TEST(nobody_taken_but_data_is),
 		TEST(refused_data_needs_a_reset),
 		TEST(refused_mail_is_final),
