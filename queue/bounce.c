@@ -35,7 +35,8 @@
 #define RETRY_MAX_MS (5 * 60 * 1000)
 #define FULL_MAX     (512 * 1024)
 #define BUCKETS      1024 /* at first */
-#define JOBS_MAX     4096 /* beyond which nothing is expired */
+#define JOBS_MAX     4096 /* beyond which, or with so many members, others wait */
+#define TOLD_MAX     8192 /* members of all jobs */
 #define TARGETS_MAX  1000 /* of a DSN: it is one record */
 #define ODD_MAX      5    /* answers of the directory that can't be understood */
 #define MEMBERS_MAX  1000 /* of one DSN; more make another */
@@ -48,6 +49,7 @@ struct bounces {
 	struct job **buckets; /* by message */
 	size_t bucket_count;
 	size_t job_count;
+	size_t member_count; /* of all jobs */
 	unsigned active;
 	struct event *timer;
 	struct {
@@ -140,6 +142,7 @@ free_job(struct queue *queue, struct job *job)
 		at = &(*at)->hash_next;
 	*at = job->hash_next;
 	bounces->job_count--;
+	bounces->member_count -= job->member_count;
 	if (job->previous != NULL)
 		job->previous->next = job->next;
 	else
@@ -208,7 +211,7 @@ find_job(struct queue *queue, uint32_t message_id, enum dsn_kind kind)
 bool
 bounce_is_full(const struct queue *queue)
 {
-	return queue->bounces->job_count >= JOBS_MAX;
+	return queue->bounces->job_count >= JOBS_MAX || queue->bounces->member_count >= TOLD_MAX;
 }
 
 static void
@@ -228,6 +231,7 @@ add_member(
 		job->member_capacity = capacity;
 	}
 	job->members[job->member_count++] = *member;
+	queue->bounces->member_count++;
 	if (job->member_count == MEMBERS_MAX)
 		job->closed = true;
 	wake(queue, COLLECT_MS);
@@ -330,6 +334,10 @@ bounce_owed(struct queue *queue, struct entry *entry, const struct reply *reply,
 	struct member member = { .envelope_id = entry_id(entry), .change = STATE_DELIVERED };
 
 	entry->state = ENTRY_BOUNCING;
+	if (bounce_is_full(queue)) {
+		scheduler_watch(queue->scheduler, entry, retry_now() + BOUNCE_WAIT);
+		return;
+	}
 	member.reply = *reply;
 	strlcpy(member.host, host, sizeof(member.host));
 	add_member(queue, entry, success_kind(entry), &member);
@@ -396,6 +404,7 @@ bounce_forget(struct queue *queue, struct entry *entry)
 			if (job->state == JOB_COLLECTING)
 				trace_considered(entry, job->kind, "its envelope is gone");
 			job->members[i--] = job->members[--job->member_count];
+			queue->bounces->member_count--;
 		}
 	}
 }

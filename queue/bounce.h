@@ -8,6 +8,9 @@
 
 #include "queue/queue.h"
 
+/* Seconds that what is to be told waits, in the scheduler's heap, while bounce_is_full(). */
+#define BOUNCE_WAIT 5
+
 void bounce_open(struct queue *);
 void bounce_close(struct queue *);
 /*
@@ -19,9 +22,9 @@ void bounce_failed(
 /* Delivered, or relayed to `host`, and the sender asked to be told: recorded as such, until its DSN
  * is durable. False when there is nobody to tell. */
 bool bounce_succeeded(struct queue *, struct entry *, const struct reply *, const char *host);
-/* The same for one that was recorded before a restart. */
+/* The same for one that is recorded already, by an earlier run or when it had to wait. */
 void bounce_owed(struct queue *, struct entry *, const struct reply *, const char *host);
-/* As many are to be told as memory should be kept for: what can wait does. */
+/* As much is to be told as memory should be kept for: whoever has more waits with it. */
 bool bounce_is_full(const struct queue *);
 /* `warnings` of the warn intervals have passed. */
 void bounce_warn(struct queue *, struct entry *, uint32_t warnings);

@@ -20,9 +20,9 @@
 #include "queue/relay_memory.h"
 #include "queue/retry.h"
 
-#define BROKEN_OFF_MAX 3   /* times an envelope's mda may die before it is put off */
-#define DUE_MAX        512 /* envelopes looked at in one turn */
-#define EXPIRE_WAIT    5   /* seconds that an expired one waits for others to be told of */
+#define BROKEN_OFF_MAX 3    /* times an envelope's mda may die before it is put off */
+#define DUE_MAX        512  /* envelopes looked at in one turn */
+#define REFUSED_MAX    2000 /* envelopes of a line that is refused, in one turn */
 
 static bool
 may_run(const struct queue *queue, const struct line *line)
@@ -80,7 +80,7 @@ void
 delivery_line_refused(struct queue *queue, struct line *line, const struct reply *reply)
 {
 	struct entry *entry;
-	uint32_t count = line->waiting;
+	uint32_t count = line->waiting < REFUSED_MAX ? line->waiting : REFUSED_MAX;
 
 	while (count-- > 0 && (entry = scheduler_take_any(queue->scheduler, line)) != NULL)
 		delivery_failed(queue, entry, reply, "");
@@ -219,6 +219,27 @@ jitter(struct entry *entry)
 	return hash ^ hash >> 16;
 }
 
+/* Waits in the heap while as much is being told as memory is kept for. */
+static void
+wait_to_be_told(struct queue *queue, struct entry *entry)
+{
+	uint32_t due = retry_now() + BOUNCE_WAIT;
+
+	if (entry->state == ENTRY_READY || entry->state == ENTRY_BOUNCING)
+		scheduler_watch(queue->scheduler, entry, due);
+	else
+		scheduler_wait(queue->scheduler, entry, due);
+}
+
+static void
+expire_in_turn(struct queue *queue, struct entry *entry)
+{
+	if (bounce_is_full(queue))
+		wait_to_be_told(queue, entry);
+	else
+		delivery_expire(queue, entry);
+}
+
 static void
 defer(struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
 {
@@ -241,7 +262,7 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply, const
 	}
 	if (retry_now() >= entry->expires || entry->after == AFTER_EXPIRE) {
 		mail_update(queue, entry, reply, host);
-		delivery_expire(queue, entry);
+		expire_in_turn(queue, entry);
 		return;
 	}
 	mail_wait(queue, entry);
@@ -249,8 +270,23 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply, const
 	log_failure(queue, "delivery-deferred", entry, reply, host);
 	due = retry_warnings_due(
 	    mail_age(queue, message), config->bounce_warn, config->bounce_warn_count);
-	if (due > entry->warned)
+	/* Else it is found due for that once more. */
+	if (due > entry->warned && !bounce_is_full(queue))
 		bounce_warn(queue, entry, due);
+}
+
+/* It ends by the reply that is recorded of it, as one that expires now. */
+static void
+fail_in_turn(struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
+{
+	if (!bounce_is_full(queue)) {
+		bounce_failed(queue, entry, reply, host, STATE_BOUNCED);
+		return;
+	}
+	entry->expires = retry_now();
+	entry->after = AFTER_EXPIRE;
+	scheduler_wait(queue->scheduler, entry, retry_now() + BOUNCE_WAIT);
+	mail_update(queue, entry, reply, host);
 }
 
 void
@@ -272,7 +308,7 @@ delivery_failed(
 	stats_add(STATS_DELIVERY_PERMFAIL, 1);
 	scheduler_unset(queue->scheduler, entry);
 	log_failure(queue, "delivery-failed", entry, reply, host);
-	bounce_failed(queue, entry, reply, host, STATE_BOUNCED);
+	fail_in_turn(queue, entry, reply, host);
 }
 
 void
@@ -282,12 +318,19 @@ delivery_expire(struct queue *queue, struct entry *entry)
 	struct envelope envelope;
 	struct reply reply;
 	const char *host = "";
+	bool loaded = mail_load(queue, entry, &transaction, &envelope);
 
-	stats_add(STATS_ENVELOPE_EXPIRED, 1);
 	scheduler_unset(queue->scheduler, entry);
+	/* It failed for good before, and waited to be told of. */
+	if (loaded && reply_is_permanent(&envelope.last_reply)) {
+		bounce_failed(
+		    queue, entry, &envelope.last_reply, envelope.last_host, STATE_BOUNCED);
+		return;
+	}
+	stats_add(STATS_ENVELOPE_EXPIRED, 1);
 	/* RFC 3463 3.5: X.4.7 delivery time expired */
 	reply_set(&reply, 554, "5.4.7", "Could not be delivered in time");
-	if (mail_load(queue, entry, &transaction, &envelope) && envelope.last_reply.code != 0) {
+	if (loaded && envelope.last_reply.code != 0) {
 		host = envelope.last_host;
 		reply_set(&reply, 554, "5.4.7",
 		    "Could not be delivered in time; the last answer was: %u %s%s%s",
@@ -398,29 +441,54 @@ may_expire(const struct entry *entry)
 	    entry->after == AFTER_EXPIRE;
 }
 
-/* Or waits in the heap while as many are being told of as memory is kept for. */
-static void
-expire_in_turn(struct queue *queue, struct entry *entry)
+void
+delivery_owed(struct queue *queue, struct entry *entry)
 {
-	if (!bounce_is_full(queue))
-		delivery_expire(queue, entry);
-	else if (entry->state == ENTRY_READY)
-		scheduler_watch(queue->scheduler, entry, retry_now() + EXPIRE_WAIT);
+	struct transaction transaction;
+	struct envelope envelope;
+
+	if (bounce_is_full(queue))
+		wait_to_be_told(queue, entry);
+	else if (mail_load(queue, entry, &transaction, &envelope))
+		bounce_owed(queue, entry, &envelope.last_reply, envelope.last_host);
 	else
-		scheduler_wait(queue->scheduler, entry, retry_now() + EXPIRE_WAIT);
+		delivery_unreadable(queue, entry);
+}
+
+/* Its sender is warned, and it waits on; or it waits for that, too. */
+static void
+warn_in_turn(struct queue *queue, struct entry *entry)
+{
+	const struct config *config = queue->config;
+	uint32_t warnings = retry_warnings_due(
+	    mail_age(queue, entry_message(entry)), config->bounce_warn, config->bounce_warn_count);
+
+	if (warnings > entry->warned && bounce_is_full(queue)) {
+		wait_to_be_told(queue, entry);
+		return;
+	}
+	if (warnings > entry->warned)
+		bounce_warn(queue, entry, warnings);
+	if (entry->state == ENTRY_READY)
+		mail_watch(queue, entry);
+	else
+		mail_wait(queue, entry);
 }
 
 void
 delivery_due(struct queue *queue)
 {
-	const struct config *config = queue->config;
-	uint32_t now = retry_now(), warnings;
+	uint32_t now = retry_now();
 	struct entry *entry;
 
 	for (unsigned i = 0; i < DUE_MAX; i++) {
 		entry = scheduler_take_due(queue->scheduler, now);
 		if (entry == NULL)
 			break;
+		if (entry->state == ENTRY_BOUNCING) {
+			delivery_owed(queue, entry);
+			continue;
+		}
 		if (now >= entry->expires && may_expire(entry)) {
 			expire_in_turn(queue, entry);
 			continue;
@@ -431,14 +499,7 @@ delivery_due(struct queue *queue)
 			delivery_line_ready(queue, entry->line);
 			continue;
 		}
-		warnings = retry_warnings_due(mail_age(queue, entry_message(entry)),
-		    config->bounce_warn, config->bounce_warn_count);
-		if (warnings > entry->warned)
-			bounce_warn(queue, entry, warnings);
-		if (entry->state == ENTRY_READY)
-			mail_watch(queue, entry);
-		else
-			mail_wait(queue, entry);
+		warn_in_turn(queue, entry);
 	}
 	queue_set_timer(queue);
 }

@@ -10,7 +10,8 @@
 
 /* A line has work: at the end of this turn it is routed, and served when it may be. */
 void delivery_line_ready(struct queue *, struct line *);
-/* The line's mailbox is known, or why it isn't to be had. */
+/* The line's mailbox is known, or why it isn't to be had: then the first of what waits in it fails,
+ * and the rest when it is asked for again. */
 void delivery_line_routed(struct queue *, struct line *);
 void delivery_line_refused(struct queue *, struct line *, const struct reply *);
 /* Everything that may begin now (the run event). */
@@ -37,6 +38,8 @@ void delivery_given_back(struct queue *, struct entry *);
 void delivery_failed(struct queue *, struct entry *, const struct reply *, const char *host);
 /* Its record can't be read: held, and said. */
 void delivery_unreadable(struct queue *, struct entry *);
+/* Delivered, as is recorded, and its sender is to be told. */
+void delivery_owed(struct queue *, struct entry *);
 /* Ends it now with a DSN that says so (expiry, smtpctl expire). */
 void delivery_expire(struct queue *, struct entry *);
 

@@ -63,8 +63,9 @@ struct journal_handler {
 	 * written to `head`. */
 	bool (*survivor)(
 	    void *arg, const struct location *, struct message_head *, struct buf *head);
-	void (*message_moved)(
-	    void *arg, uint32_t message_id, const struct location *from, const struct location *to);
+	/* Its durable copy, whose payload begins with `head`, lent, takes its place. */
+	void (*message_moved)(void *arg, uint32_t message_id, const struct location *from,
+	    const struct location *to, const uint8_t *head, size_t length);
 	/* Whether this STATE_UPDATE is the envelope's latest. */
 	bool (*state_is_current)(void *arg, const struct state *, const struct location *);
 	/* It stands elsewhere now; nowhere (offset 0) while the disk fails. */

@@ -26,6 +26,7 @@ struct copy {
 	uint32_t message_id;
 	struct location from;
 	struct location to;
+	struct buf head; /* of the copy; not read back, which could fail */
 };
 
 /* A segment that is being emptied, from `offset` on. */

@@ -61,39 +61,13 @@ journal_retire(struct journal *journal, uint32_t slot)
 	}
 }
 
-static bool
-copy_message(struct journal *journal, const struct record *record, const uint8_t *payload)
+/* Takes over `head`. */
+static void
+note_copy(struct reclaim *reclaim, const struct copy *copy)
 {
-	struct reclaim *reclaim = &journal->reclaim;
-	struct location from = { reclaim->slot, record->offset, record->length };
-	struct message_head head;
-	struct copy *copies, copy;
-	size_t body, length, capacity;
-	struct buf buf;
-	uint8_t *to;
-	bool copied = false;
+	struct copy *copies;
+	size_t capacity;
 
-	if (!message_decode(payload, record->length, &head))
-		return true;
-	buf_init(&buf, SEGMENT_SIZE_MAX);
-	if (!journal->handler.survivor(journal->handler.arg, &from, &head, &buf)) {
-		buf_free(&buf);
-		return true;
-	}
-	body = record->length - head.length;
-	length = buf.length + body;
-	if (buf_ok(&buf) &&
-	    journal_begin(journal, JOURNAL_SECOND, length, true, &to) == JOURNAL_OK) {
-		memcpy(to, buf.data, buf.length);
-		memcpy(to + buf.length, payload + head.length, body);
-		copy.message_id = head.transaction.message_id;
-		copy.from = from;
-		journal_end(journal, JOURNAL_SECOND, RECORD_MESSAGE, length, &copy.to);
-		copied = true;
-	}
-	buf_free(&buf);
-	if (!copied)
-		return false;
 	if (reclaim->copy_count == reclaim->copy_capacity) {
 		capacity = reclaim->copy_capacity == 0 ? 64 : 2 * reclaim->copy_capacity;
 		copies = reallocarray(reclaim->copies, capacity, sizeof(*copies));
@@ -102,7 +76,38 @@ copy_message(struct journal *journal, const struct record *record, const uint8_t
 		reclaim->copies = copies;
 		reclaim->copy_capacity = capacity;
 	}
-	reclaim->copies[reclaim->copy_count++] = copy;
+	reclaim->copies[reclaim->copy_count++] = *copy;
+}
+
+static bool
+copy_message(struct journal *journal, const struct record *record, const uint8_t *payload)
+{
+	struct reclaim *reclaim = &journal->reclaim;
+	struct location from = { reclaim->slot, record->offset, record->length };
+	struct copy copy = { .from = from };
+	struct message_head head;
+	size_t body, length;
+	uint8_t *to;
+
+	if (!message_decode(payload, record->length, &head))
+		return true;
+	buf_init(&copy.head, SEGMENT_SIZE_MAX);
+	if (!journal->handler.survivor(journal->handler.arg, &from, &head, &copy.head)) {
+		buf_free(&copy.head);
+		return true;
+	}
+	body = record->length - head.length;
+	length = copy.head.length + body;
+	if (!buf_ok(&copy.head) ||
+	    journal_begin(journal, JOURNAL_SECOND, length, true, &to) != JOURNAL_OK) {
+		buf_free(&copy.head);
+		return false;
+	}
+	memcpy(to, copy.head.data, copy.head.length);
+	memcpy(to + copy.head.length, payload + head.length, body);
+	copy.message_id = head.transaction.message_id;
+	journal_end(journal, JOURNAL_SECOND, RECORD_MESSAGE, length, &copy.to);
+	note_copy(reclaim, &copy);
 	return true;
 }
 
@@ -349,12 +354,13 @@ move_copies(struct journal *journal)
 	struct reclaim *reclaim = &journal->reclaim;
 
 	for (size_t i = 0; i < reclaim->copy_count; i++) {
-		const struct copy *copy = &reclaim->copies[i];
+		struct copy *copy = &reclaim->copies[i];
 
 		/* A batch that failed stands behind the end. */
 		if (copy->to.offset < journal->segments[copy->to.slot]->end)
-			journal->handler.message_moved(
-			    journal->handler.arg, copy->message_id, &copy->from, &copy->to);
+			journal->handler.message_moved(journal->handler.arg, copy->message_id,
+			    &copy->from, &copy->to, copy->head.data, copy->head.length);
+		buf_free(&copy->head);
 	}
 	reclaim->copy_count = 0;
 }
@@ -454,7 +460,6 @@ journal_reclaim(struct journal *journal)
 	}
 	ok = journal_commit(journal, JOURNAL_FIRST);
 	failures = journal->failures;
-	reclaim->copy_count = 0;
 	ok = ok && copy_part(journal);
 	/* Also after a failure: nothing stays staged that a later commit would make durable. */
 	ok = journal_commit(journal, JOURNAL_SECOND) && ok && failures == journal->failures;

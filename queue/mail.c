@@ -288,9 +288,6 @@ recovered_state(void *arg, const struct state *state, const struct location *loc
 static void
 resume_entry(struct queue *queue, struct entry *entry)
 {
-	struct transaction transaction;
-	struct envelope envelope;
-
 	set_times(queue, entry, queue->lost);
 	switch ((enum entry_state)entry->state) {
 	case ENTRY_NEW:
@@ -303,10 +300,7 @@ resume_entry(struct queue *queue, struct entry *entry)
 			mail_update(queue, entry, NULL, NULL);
 		return;
 	case ENTRY_BOUNCING:
-		if (mail_load(queue, entry, &transaction, &envelope))
-			bounce_owed(queue, entry, &envelope.last_reply, envelope.last_host);
-		else
-			delivery_unreadable(queue, entry);
+		delivery_owed(queue, entry);
 		return;
 	case ENTRY_WAITING:
 	case ENTRY_READY:
@@ -412,8 +406,8 @@ survivor(void *arg, const struct location *location, struct message_head *head, 
 }
 
 static void
-message_moved(
-    void *arg, uint32_t message_id, const struct location *from, const struct location *to)
+message_moved(void *arg, uint32_t message_id, const struct location *from,
+    const struct location *to, const uint8_t *data, size_t length)
 {
 	struct queue *queue = arg;
 	struct message *message = index_find(queue->index, message_id);
@@ -421,17 +415,11 @@ message_moved(
 	struct envelope envelope;
 	uint32_t warned, offset;
 	struct entry *entry;
-	uint8_t *data;
-	size_t length;
 
 	if (!is_here(message, from))
 		return;
-	data = journal_read_head(queue->journal, to, &length);
-	if (data == NULL || !message_decode(data, length, &head)) {
-		/* It stays where it was, which then isn't emptied. */
-		free(data);
-		return;
-	}
+	if (!message_decode(data, length, &head))
+		fatalx("a copy that was just made can't be decoded");
 	mail_drop_first_try(message);
 	journal_supersede(queue->journal, from);
 	journal_hold(queue->journal, to);
@@ -444,7 +432,6 @@ message_moved(
 		entry->offset = offset;
 		entry->update_offset = 0;
 	}
-	free(data);
 }
 
 static bool

@@ -221,12 +221,16 @@ on_survivor(void *arg, const struct location *location, struct message_head *hea
 }
 
 static void
-on_message_moved(void *arg, uint32_t id, const struct location *from, const struct location *to)
+on_message_moved(void *arg, uint32_t id, const struct location *from, const struct location *to,
+    const uint8_t *data, size_t length)
 {
+	struct message_head head;
 	struct known *known = find_known(id);
 
 	(void)arg;
 	assert_true(known->queued && same(&known->location, from));
+	assert_true(message_decode(data, length, &head));
+	assert_int_equal(head.transaction.message_id, id);
 	journal_supersede(fixture.journal, from);
 	journal_hold(fixture.journal, to);
 	known->location = *to;
