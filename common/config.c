@@ -130,6 +130,7 @@ static const struct field listener_fields[] = {
 	STRING(listener_config, ca),
 	STRING(listener_config, tls_ciphers),
 	BOOL(listener_config, tls_1_3_only),
+	BOOL(listener_config, tls_no_tickets),
 	ENUM(listener_config, auth, LISTEN_AUTH_COUNT),
 	STRING(listener_config, auth_table),
 	BOOL(listener_config, auth_without_tls),

@@ -62,11 +62,12 @@ struct listener_config {
 	bool no_dsn;
 	bool mask_source; /* "mask-src": no client address in Received */
 	enum listener_tls tls;
-	bool tls_verify;   /* "verify": a client certificate is asked for, and must be good */
-	char *pkis;        /* names, separated by spaces; "" those whose name is the hostname */
-	char *ca;          /* for tls_verify; "" the system's */
-	char *tls_ciphers; /* OpenSSL's list for TLS 1.2; "" the default */
-	bool tls_1_3_only; /* "protocols tlsv1.3" */
+	bool tls_verify;     /* "verify": a client certificate is asked for, and must be good */
+	char *pkis;          /* names, separated by spaces; "" those whose name is the hostname */
+	char *ca;            /* for tls_verify; "" the system's */
+	char *tls_ciphers;   /* OpenSSL's list for TLS 1.2; "" the default */
+	bool tls_1_3_only;   /* "protocols tlsv1.3" */
+	bool tls_no_tickets; /* "no-tickets": each session begins with a whole handshake */
 	enum listener_auth auth;
 	char *auth_table;      /* of credentials; "accounts" the database */
 	bool auth_without_tls; /* "auth-cleartext": AUTH is offered before STARTTLS too */
@@ -133,7 +134,7 @@ struct action_config {
 	char *relay_source;      /* table of own addresses to connect from; "" any */
 	bool relay_backup;       /* "backup": only MXs preferred to us */
 	char *relay_backup_name; /* as which we stand among them; "" the config's hostname */
-	char *relay_mail_from;   /* "mail-from": sender to use instead; "" the envelope's */
+	char *relay_mail_from;   /* "mail-from": sender, or "@domain", to use instead; "" none */
 };
 
 /* A certificate chain and its key (`pki NAME cert PATH`, `pki NAME key PATH`). */

@@ -58,7 +58,7 @@ struct host {
 
 	struct sources *sources; /* of its action; the pool's; NULL: any address */
 	bool needs_credentials;
-	struct scram_keys scram_keys; /* of the credentials */
+	struct scram_keys scram_keys;  /* of the credentials */
 	uint32_t credentials_question; /* 0: none is open */
 	int64_t credentials_expire_ms;
 	char action[ACTION_NAME_MAX + 1];

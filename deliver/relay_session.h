@@ -24,7 +24,8 @@ struct session;
 struct session_settings {
 	char host[HOSTNAME_MAX + 1]; /* its name, for the certificate and for words */
 	char helo[HOSTNAME_MAX + 1];
-	char mail_from[ADDRESS_TEXT_MAX + 1]; /* instead of each sender but the null one; "" */
+	char mail_from[ADDRESS_TEXT_MAX + 1]; /* instead of each sender but the null one, "@" and a
+	                                       * domain: of its domain; "" */
 	bool lmtp;
 	struct policy policy;
 	enum tls_need need;      /* of the mail */

@@ -122,6 +122,19 @@ wire_address(const struct session *session, const char *address, char *text, siz
 	return strlcat(text, key, size) < size;
 }
 
+/* The sender that this session says: the action may have another, or another domain. */
+static void
+choose_sender(const struct session *session, const char *sender, char *text, size_t size)
+{
+	const char *instead = session->settings->mail_from, *at = strrchr(sender, '@');
+	size_t local = at == NULL ? strlen(sender) : (size_t)(at - sender);
+
+	strlcpy(text, *instead == '\0' || *instead == '@' || *sender == '\0' ? sender : instead,
+	    size);
+	if (*instead == '@' && *sender != '\0' && local < size)
+		strlcpy(text + local, instead, size - local);
+}
+
 /* RFC 3461 4: bytes that aren't plain as "+" and two digits. */
 static void
 add_xtext(struct buf *output, const char *text)
@@ -293,15 +306,13 @@ say_envelope(struct session *session, bool with_reset)
 	const struct relay_times *times = session->settings->times;
 	struct mail *mail = &session->mail;
 	const struct ipc_relay_message *message = &mail->task->message;
-	const char *from = *session->settings->mail_from != '\0' && *mail->task->sender != '\0'
-	    ? session->settings->mail_from
-	    : mail->task->sender;
 	size_t start = output->length;
-	char sender[ADDRESS_TEXT_MAX + 1];
+	char from[ADDRESS_TEXT_MAX + 1], sender[ADDRESS_TEXT_MAX + 1];
 	bool utf8 = message->smtputf8;
 
 	for (uint32_t i = 0; i < mail->offered && !utf8; i++)
 		utf8 = session->extensions.smtputf8 && !is_ascii(offered_rcpt(mail, i)->dest);
+	choose_sender(session, mail->task->sender, from, sizeof(from));
 	(void)wire_address(session, from, sender, sizeof(sender));
 	if (with_reset)
 		buf_add_text(output, "RSET\r\n");
@@ -327,7 +338,7 @@ mail_begin(struct session *session, struct task *task)
 	const struct ipc_relay_message *message = &task->message;
 	const struct extensions *extensions = &session->extensions;
 	struct mail *mail = &session->mail;
-	char sender[ADDRESS_TEXT_MAX + 1];
+	char from[ADDRESS_TEXT_MAX + 1], sender[ADDRESS_TEXT_MAX + 1];
 	bool utf8 = message->smtputf8, with_reset = session->needs_reset;
 	char words[100];
 
@@ -336,7 +347,8 @@ mail_begin(struct session *session, struct task *task)
 	mail->mail_taken = mail->has_replied = mail->has_failed = false;
 	mail->data_asked = mail->text_done = mail->is_unsure = false;
 	task->state = TASK_SENDING;
-	utf8 |= !wire_address(session, task->sender, sender, sizeof(sender));
+	choose_sender(session, task->sender, from, sizeof(from));
+	utf8 |= !wire_address(session, from, sender, sizeof(sender));
 	if (utf8 && !extensions->smtputf8) {
 		does_not_fit(session, 550, "5.6.7",
 		    "doesn't take international mail (SMTPUTF8), which this is");

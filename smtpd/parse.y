@@ -57,7 +57,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token STATE "state" SUB_ADDR_DELIM "sub-addr-delim" TABLE "table" TAG "tag" TTL "ttl" USER "user"
 %token USERBASE "userbase" VIRTUAL "virtual" WARN_INTERVAL "warn-interval"
 %token CA "ca" CIPHERS "ciphers" PKI "pki" PROTOCOLS "protocols" SMTPS "smtps" TLS "tls"
-%token TLS_REQUIRE "tls-require" VERIFY "verify"
+%token TLS_REQUIRE "tls-require" VERIFY "verify" NO_TICKETS "no-tickets"
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
 %token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
@@ -236,6 +236,9 @@ listen_option:
 	| CA STRING { option_string(parse, @2, "ca", &parse->draft.listener.ca, $2); }
 	| CIPHERS STRING { listen_ciphers(parse, @2, $2); }
 	| PROTOCOLS STRING { listen_protocols(parse, @2, $2); }
+	| NO_TICKETS {
+		option_flag(parse, @1, "no-tickets", &parse->draft.listener.tls_no_tickets);
+	}
 	| AUTH { listen_auth(parse, @1, LISTEN_AUTH_REQUIRED, NULL); }
 	| AUTH table_use { listen_auth(parse, @1, LISTEN_AUTH_REQUIRED, $2); }
 	| AUTH_OPTIONAL { listen_auth(parse, @1, LISTEN_AUTH_OPTIONAL, NULL); }
@@ -547,6 +550,7 @@ static const struct keyword keywords[] = {
 	{ "mta", MTA, 0 },
 	{ "nameserver", NAMESERVER, RESOLVER },
 	{ "no-dsn", NO_DSN, 0 },
+	{ "no-tickets", NO_TICKETS, 0 },
 	{ "no-verify", NO_VERIFY, TLS },
 	{ "on", ON, 0 },
 	{ "pipes", PIPES, 0 },

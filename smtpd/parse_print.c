@@ -117,6 +117,8 @@ print_tls(FILE *file, const struct listener_config *listener)
 	print_option(file, "ciphers", listener->tls_ciphers);
 	if (listener->tls_1_3_only)
 		fputs(" protocols tlsv1.3", file);
+	if (listener->tls_no_tickets)
+		fputs(" no-tickets", file);
 }
 
 static void

@@ -158,11 +158,15 @@ relay_fits(struct parse *parse)
 		    action->relay_helo);
 		return false;
 	}
+	if (action->relay_mail_from != NULL && *action->relay_mail_from == '@' &&
+	    address_domain_is_valid(action->relay_mail_from + 1, false))
+		return true;
 	if (action->relay_mail_from != NULL &&
 	    (address_parse(action->relay_mail_from, 0, &sender) != ADDRESS_OK ||
 	        address_is_null(&sender))) {
 		problem_error(problems, draft->place,
-		    "\"mail-from\" wants a mail address, not \"%.100s\"", action->relay_mail_from);
+		    "\"mail-from\" wants a mail address, or @ and a domain, not \"%.100s\"",
+		    action->relay_mail_from);
 		return false;
 	}
 	return true;

@@ -202,6 +202,7 @@ listen_tls_fits(struct parse *parse)
 	    : listener->ca != NULL                ? "ca"
 	    : listener->tls_ciphers != NULL       ? "ciphers"
 	    : listener->tls_1_3_only              ? "protocols"
+	    : listener->tls_no_tickets            ? "no-tickets"
 	                                          : NULL;
 
 	if (listener->tls == LISTEN_TLS_NONE && word != NULL) {

@@ -322,7 +322,7 @@ make_context(const struct tls_contexts *contexts, const struct listener_config *
 	SSL_CTX_set_app_data(context, (void *)contexts->tickets);
 	SSL_CTX_set_options(context,
 	    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-	        SSL_OP_PRIORITIZE_CHACHA);
+	        SSL_OP_PRIORITIZE_CHACHA | (listener->tls_no_tickets ? SSL_OP_NO_TICKET : 0));
 	SSL_CTX_set_mode(context,
 	    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 	        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ASYNC);
@@ -337,7 +337,7 @@ make_context(const struct tls_contexts *contexts, const struct listener_config *
 	        context, listener->tls_1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION) != 1 ||
 	    SSL_CTX_set1_groups_list(context, GROUPS) != 1 ||
 	    SSL_CTX_set1_sigalgs_list(context, SIGNATURES) != 1 ||
-	    SSL_CTX_set_num_tickets(context, 1) != 1 ||
+	    SSL_CTX_set_num_tickets(context, listener->tls_no_tickets ? 0 : 1) != 1 ||
 	    SSL_CTX_set_tlsext_ticket_key_evp_cb(context, on_ticket) != 1 ||
 	    !set_session_context(context, listener) ||
 	    (listener->tls_verify && !ask_for_certificate(context, contexts, listener))) {

@@ -382,3 +382,16 @@ def test_two_hundred_go_to_smtp_sink(make, names, tool):
     finally:
         sink.kill()
         sink.wait()
+
+
+@pytest.mark.parametrize("option, sender", [("bounces@example.net", "bounces@example.net"),
+    ("@example.net", "alice+x@example.net")], ids=["address", "domain"])
+def test_another_sender_is_said_but_for_reports(make, names, option, sender):
+    with Peer() as peer:
+        names.set(*mx("far.test", peer))
+        postern = make(rules=RULES.replace('"out" relay', f'"out" relay mail-from "{option}"'))
+        send(postern, "x@far.test", sender="alice+x@example.test")
+        send(postern, "y@far.test", sender="")
+        messages = {message.recipients[0]: message for message in peer.wait_messages(2)}
+        assert messages["x@far.test"].sender == sender
+        assert messages["y@far.test"].sender == ""

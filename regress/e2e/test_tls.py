@@ -369,6 +369,34 @@ def test_a_session_is_resumed_by_its_ticket_on_any_listener_process(serve, rsa):
                     pass
 
 
+def test_a_listener_gives_no_tickets_when_told_so(serve, rsa):
+    def tickets(port, version):
+        answer = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-starttls",
+            "smtp", "-crlf", "-nocommands", "-ign_eof", version], input="QUIT\n", text=True,
+            capture_output=True, check=True, timeout=20).stdout
+        assert "221 2.0.0" in answer
+        return answer.count("TLS session ticket:")
+
+    def session(port, context, given=None):
+        wire = instance.wire(port)
+        wire.hello()
+        wire.command("STARTTLS", 220)
+        wire.socket = context.wrap_socket(wire.socket, server_hostname=NAME, session=given)
+        with wire:
+            return wire.socket.session, wire.socket.session_reused
+    port = free_port()
+    instance = serve(rsa.statements("mx"), "tls pki mx",
+        f"listen on 127.0.0.1 port {port} tls pki mx no-tickets\n")
+    for version in ("-tls1_2", "-tls1_3"):
+        assert tickets(instance.tls_port, version) == 1
+        assert tickets(port, version) == 0
+    # And those that other listeners gave aren't taken here.
+    context = client_context(rsa, version=ssl.TLSVersion.TLSv1_2)
+    given, _ = session(instance.tls_port, context)
+    assert session(instance.tls_port, context, given)[1]
+    assert not session(port, context, given)[1]
+
+
 def test_tickets_outlive_one_change_of_their_keys(serve, rsa, faults):
     instance = serve(rsa.statements("mx"), "smtps pki mx", environment=faults.environment,
         verbose=True)

@@ -62,7 +62,8 @@ options_reach_the_config(void **state)
 	         "action b relay backup mx mx2.example.org\n"
 	         "action c relay domain { \"*.x.org\" = \"smtp://y.org\", \"*\" "
 	         "= z.org }\n"
-	         "action d relay backup\n");
+	         "action d relay backup\n"
+	         "action e relay mail-from \"@example.net\"\n");
 
 	(void)state;
 	assert_string_equal(config->actions[0].relay_auth, "secrets");
@@ -75,6 +76,7 @@ options_reach_the_config(void **state)
 	assert_string_not_equal(config->actions[2].relay_domains, "");
 	assert_true(config->actions[3].relay_backup);
 	assert_string_equal(config->actions[3].relay_backup_name, "");
+	assert_string_equal(config->actions[4].relay_mail_from, "@example.net");
 	config_free(config);
 }
 
@@ -117,6 +119,9 @@ what_makes_no_sense_is_refused(void **state)
 	bad("action a relay helo \"a b\"\n", 1, "\"helo\"");
 	bad("action a relay mail-from me\n", 1, "\"mail-from\"");
 	bad("action a relay mail-from \"<>\"\n", 1, "\"mail-from\"");
+	bad("action a relay mail-from \"@\"\n", 1, "\"mail-from\"");
+	bad("action a relay mail-from \"@a b\"\n", 1, "\"mail-from\"");
+	bad("action a relay mail-from \"@a@b\"\n", 1, "\"mail-from\"");
 	bad("action a relay ca nobody\n", 1, "no ca \"nobody\"");
 	bad("action a relay pki nobody\n", 1, "no pki \"nobody\"");
 	bad("pki a cert \"/a\"\npki a key \"/b\"\naction a maildir pki a\n", 3, "\"pki\"");

@@ -16,12 +16,13 @@ static void
 listeners_say_when_and_how_they_encrypt(void **state)
 {
 	const struct listener_config *listeners;
-	struct config *config = good(PKIS
-	    "listen on 127.0.0.1 port 10025 tls pki mx pki mx-ec\n"
-	    "listen on 127.0.0.1 port 10587 tls-require verify ca inside pki mx\n"
-	    "listen on 127.0.0.1 smtps pki mx ciphers \"ECDHE+AESGCM\" protocols tlsv1.3\n"
-	    "listen on 127.0.0.1 port 10026 smtps verify pki mx protocols \"tlsv1.2,tlsv1.3\"\n"
-	    "listen on 127.0.0.1 port 10027\n");
+	struct config *config = good(
+	    PKIS "listen on 127.0.0.1 port 10025 tls pki mx pki mx-ec\n"
+	         "listen on 127.0.0.1 port 10587 tls-require verify ca inside pki mx\n"
+	         "listen on 127.0.0.1 smtps pki mx ciphers \"ECDHE+AESGCM\" protocols tlsv1.3\n"
+	         "listen on 127.0.0.1 port 10026 smtps verify pki mx protocols \"tlsv1.2,tlsv1.3\" "
+	         "no-tickets\n"
+	         "listen on 127.0.0.1 port 10027\n");
 
 	(void)state;
 	assert_int_equal(config->pki_count, 2);
@@ -43,6 +44,7 @@ listeners_say_when_and_how_they_encrypt(void **state)
 	assert_true(listeners[2].tls_1_3_only);
 	assert_true(listeners[3].tls_verify);
 	assert_false(listeners[3].tls_1_3_only);
+	assert_true(listeners[3].tls_no_tickets && !listeners[2].tls_no_tickets);
 	assert_int_equal(listeners[4].tls, LISTEN_TLS_NONE);
 	config_free(config);
 }
@@ -66,6 +68,7 @@ what_would_not_encrypt_is_refused(void **state)
 	bad("listen on 127.0.0.1 tls pki mx\n", 1, "pki \"mx\" is not defined");
 	bad(PKIS "listen on 127.0.0.1 pki mx\n", 6, "\"pki\" without \"tls\"");
 	bad(PKIS "listen on 127.0.0.1 ciphers HIGH\n", 6, "\"ciphers\" without");
+	bad(PKIS "listen on 127.0.0.1 no-tickets\n", 6, "\"no-tickets\" without");
 	bad(PKIS "listen on 127.0.0.1 tls smtps pki mx\n", 6, "one of them");
 	bad(PKIS "listen on 127.0.0.1 tls pki mx ca none verify\n", 6, "\"verify\"");
 	bad(PKIS "listen on 127.0.0.1 tls verify pki mx ca none\n", 6, "ca \"none\" is not");
@@ -110,7 +113,8 @@ what_is_printed_means_the_same(void **state)
 {
 	struct config *config = good(PKIS
 	    "listen on 127.0.0.1 port 10587 tls-require verify ca inside pki mx pki \"mx-ec\"\n"
-	    "listen on 127.0.0.1 smtps pki mx ciphers \"ECDHE+AESGCM\" protocols tlsv1.3\n"
+	    "listen on 127.0.0.1 smtps pki mx ciphers \"ECDHE+AESGCM\" protocols tlsv1.3 "
+	    "no-tickets\n"
 	    "smtp limit handshake-time 5s\n");
 	char *first = print(config), *second;
 
@@ -118,8 +122,8 @@ what_is_printed_means_the_same(void **state)
 	config_free(config);
 	assert_non_null(
 	    strstr(first, "port 10587 tls-require verify pki \"mx\" pki \"mx-ec\" ca \"inside\""));
-	assert_non_null(
-	    strstr(first, " smtps pki \"mx\" ciphers \"ECDHE+AESGCM\" protocols tlsv1.3"));
+	assert_non_null(strstr(
+	    first, " smtps pki \"mx\" ciphers \"ECDHE+AESGCM\" protocols tlsv1.3 no-tickets"));
 	assert_non_null(strstr(first, "smtp limit handshake-time 5s\n"));
 	config = good(first);
 	second = print(config);
