@@ -1,6 +1,6 @@
 """Several hosts on a network of their own: each a network namespace with an address, joined by a
-bridge, so that every one of them has port 25. Nothing of them is seen outside, and all ends with the
-test's process.
+bridge, so that every one of them has port 25. Nothing of them is seen outside, and all ends with
+the test's process.
 
 	with Lan(tool) as lan:                          # 10.25.0.1, where the tests' clients are
 	    host = Host(lan, "far", "10.25.0.20")
@@ -167,8 +167,8 @@ class Root:
     def __init__(self, host, package, nameserver, authority):
         self.path = host.lan.folder / host.name
         unpacked = TOP / "build/tools" / package / "usr"
-        for name in ("usr", "proc", "dev", "etc/ssl/certs", "root", "run", "tmp", "var/log", "var/spool",
-                "var/vmail"):
+        for name in ("usr", "proc", "dev", "etc/ssl/certs", "root", "run", "tmp", "var/log",
+                "var/spool", "var/vmail"):
             (self.path / name).mkdir(parents=True)
         (self.path / "tmp").chmod(0o1777)
         os.chown(self.path / "var/vmail", 5000, 5000)

@@ -1,10 +1,12 @@
-"""The mail servers of others on the hosts of hosts.py: Postfix, Exim and OpenSMTPD of Debian's packages.
+"""The mail servers of others on the hosts of hosts.py: Postfix, Exim and OpenSMTPD of Debian's
+packages.
 
-Each has the mailboxes ann@, ben@ and cat@ in the domains NAME.signed, NAME.open, NAME-plain.open and
-NAME-smart.open, offers STARTTLS on its first address and no TLS on its second, relays for all hosts here
-by MX, and hands mail for `smart.test` to our port 587 with a password, and for `lmtp.test` to our port 24.
-Mail for forward@ goes on to ann@ours.signed. Postfix keeps mail for shadow.open until we take it; Exim is
-backup.open. Theirs is whatever else the packages' defaults are.
+Each has the mailboxes ann@, ben@ and cat@ in the domains NAME.signed, NAME.open, NAME-plain.open
+and NAME-smart.open, offers STARTTLS on its first address and no TLS on its second, relays for all
+hosts here by MX, and hands mail for `smart.test` to our port 587 with a password, and for
+`lmtp.test` to our port 24. Mail for forward@ goes on to ann@ours.signed. Postfix keeps mail for
+shadow.open until we take it; Exim is backup.open. half.open, down.open and fresh.open belong to
+whom the MX records name.
 """
 
 import os
@@ -29,7 +31,8 @@ class PeerHost(Host):
             pytest.skip(f"{self.package} isn't unpacked (make test-deps)")
         self.address, self.plain_address = f"10.25.0.{number}", f"10.25.0.{number + 1}"
         self.mx = f"mx.{self.name}.signed"
-        self.domains = [f"{self.name}{end}" for end in (".signed", ".open", "-plain.open", "-smart.open")]
+        self.domains = [f"{self.name}{end}" for end in (".signed", ".open", "-plain.open",
+            "-smart.open")] + ["half.open", "down.open", "fresh.open"]
         super().__init__(lan, self.name, self.address, self.plain_address)
         Root(self, self.package, "10.25.0.2", authority.file)
         authority.context(self.mx)
@@ -89,8 +92,8 @@ class Postfix(PeerHost):
         lines = []
         for line in master:
             words = line.split()
-            if not words or line.startswith(("#", " ")) or len(words) < 8 or words[0] == "smtp" and \
-                    words[1] == "inet" or words[0] == "postlog":
+            if len(words) < 8 or line.startswith(("#", " ")) or words[0] == "postlog" or \
+                    words[:2] == ["smtp", "inet"]:
                 continue
             words[4] = "n"  # no chroot
             lines.append(" ".join(words))
@@ -158,7 +161,8 @@ class Exim(PeerHost):
     package = "exim4-daemon-light"
     user = 5002
     login = "exim@ours.signed"
-    # Its greeting shows when it is ready; what follows RCPT shows what it does to the impatient.
+    # grey@ is taken once there is a file "known" in its spool, slow@ after a while; with a file
+    # "no-certificate" there it refuses STARTTLS.
     CONFIG = """\
 primary_hostname = @MX@
 daemon_smtp_ports = 25 : 587
@@ -185,7 +189,7 @@ recipient:
     condition = ${if !exists{/var/spool/exim4/known}}
     message = 4.2.0 greylisted
   warn local_parts = slow
-    delay = 1s
+    delay = 3s
   accept domains = +ours
     local_parts = slow : grey
   require message = 5.1.1 unknown user
@@ -268,7 +272,8 @@ plain:
     def configure(self):
         root = self.root.path
         (root / "etc/exim4").mkdir()
-        self.root.write("etc/exim4/exim4.conf", self.configured(self.CONFIG).replace("@LOGIN@", self.login))
+        self.root.write("etc/exim4/exim4.conf",
+            self.configured(self.CONFIG).replace("@LOGIN@", self.login))
         for name in ("var/spool/exim4", "var/log/exim4"):
             (root / name).mkdir(parents=True)
             os.chown(root / name, self.user, self.user)
@@ -276,18 +281,27 @@ plain:
             os.chown(root / name, self.user, self.user)
         self.begin()
 
+    def sign(self, name, there=True):
+        """Makes or removes a file by which it decides."""
+        path = self.root.path / "var/spool/exim4" / name
+        if there:
+            path.touch()
+        else:
+            path.unlink()
+
     def begin(self):
-        self.process = self.start("/usr/sbin/exim4", "-bdf", "-q1s", log=self.lan.folder / "exim.out")
+        self.process = self.start("/usr/sbin/exim4", "-bdf", "-q1s",
+            log=self.lan.folder / "exim.out")
 
     def pause(self):
-        """Ends it, until begin()."""
+        """Ends it and its connections, until begin()."""
         self.run("pkill", "-KILL", "exim4")
         self.process.wait(10)
 
 
 class OpenSMTPD(PeerHost):
-    """Debian 12's version offers STARTTLS, but each handshake as a server ends with an alert: it isn't
-    made for OpenSSL 3. As a client it has TLS."""
+    """Debian 12's version offers STARTTLS, but each handshake as a server ends with an alert: it
+    isn't made for OpenSSL 3. As a client it has TLS."""
     name = "opensmtpd"
     package = "opensmtpd"
     login = "opensmtpd@ours.signed"

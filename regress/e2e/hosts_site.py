@@ -1,9 +1,10 @@
-"""A whole site on the hosts of hosts.py: this suite, Postfix, Exim and OpenSMTPD, a DNS with a signed
-zone and one that isn't, a resolver that validates for those that can't themselves, and a CA.
+"""A whole site on the hosts of hosts.py: this suite, Postfix, Exim and OpenSMTPD, a DNS with a
+signed zone and one that isn't, a resolver that validates for those that can't themselves, and a
+CA.
 
-The zone `signed` has the domains ours, postfix, exim and opensmtpd with TLSA records of their hosts; `open`
-has the same without, and a domain NAME-plain for each host's address without TLS. Mail of ours for
-NAME-smart.open goes by that host, with TLS and, where it wants one, a password.
+The zone `signed` has the domains ours, postfix, exim and opensmtpd with TLSA records of their
+hosts; `open` has the same without, and a domain NAME-plain for each host's address without TLS.
+Mail of ours for NAME-smart.open goes by that host, with TLS and, where it wants one, a password.
 """
 
 import contextlib
@@ -147,11 +148,12 @@ class Site:
         self.dns = self.stack.enter_context(SignedDns(tool, self.lan.folder, {"example": Zone(),
             "signed": Zone(signed), "open": Zone(unsigned + MORE + records, signed=False)},
             address="10.25.0.1", port=53, host=self.lan))
+        self.zones = ["example", "signed", "open", ""]
         self.dns.directory.chmod(0o755)
         self.dns.anchor.chmod(0o644)
         anchor = next(path for path in self.dns.directory.glob("K.*.ds")).read_text().split()
-        self.lan.start(tool("dnsmasq"), "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
-            "--user=root", "--pid-file=", "--listen-address=10.25.0.2", "--bind-interfaces",
+        self.lan.start(tool("dnsmasq"), "--no-daemon", "--conf-file=/dev/null", "--no-resolv",
+            "--no-hosts", "--user=root", "--pid-file=", "--listen-address=10.25.0.2", "--bind-interfaces",
             "--server=10.25.0.1", "--dnssec", f"--trust-anchor=.,{','.join(anchor[-4:])}",
             log=self.lan.folder / "dnsmasq.out")
 

@@ -1,6 +1,6 @@
-"""Mail between this suite, Postfix, Exim and OpenSMTPD, each on a host of its own (see hosts_site.py):
-to each and from each, in plain text, with TLS where it is offered, and with TLS by DANE; with passwords,
-by LMTP and by backups; and signed mail that comes back by a way over others."""
+"""Mail between this suite, Postfix, Exim and OpenSMTPD, each on a host of its own (see
+hosts_site.py): to each and from each, in plain text, with TLS where it is offered, and with TLS by
+DANE; with passwords, by LMTP and by backups; and signed mail that comes back by a way over others."""
 
 import re
 import smtplib
@@ -163,8 +163,8 @@ def published(site):
 def test_signatures_hold_after_a_way_over_others(site, published, tool, tmp_path, name):
     context = ssl.create_default_context(cafile=site.authority.file)
     context.check_hostname = False
-    text = ("From: Ann <ann@ours.signed>\r\nTo: forward@others\r\nSubject:  two  blanks\r\n\tand ü\r\n"
-        f"\r\nby {name}\r\n" + LINES)
+    text = ("From: Ann <ann@ours.signed>\r\nTo: forward@others\r\nSubject:  two  blanks\r\n"
+        f"\tand ü\r\n\r\nby {name}\r\n" + LINES)
     with site.client(site.ours.address, 465, smtplib.SMTP_SSL, context=context) as client:
         client.ehlo()
         client.login("ann@ours.signed", PASSWORD)
