@@ -26,9 +26,12 @@ struct maildir {
 	char lock_host[65]; /* gethostname()'s, which Dovecot writes into its locks */
 	struct quota_limits limits;
 	int watch;           /* inotify; -1 where there is none */
-	bool watch_lost;     /* events were lost: every folder may have changed */
 	struct folder *open; /* list */
 	uint64_t unique;     /* counts names given out */
+	uint64_t *expected;  /* the watch's events to come that are our own doing */
+	size_t expected_first;
+	size_t expected_count;
+	size_t expected_capacity;
 };
 
 /*
