@@ -18,7 +18,9 @@
  * All frames of a message carry the request's id in `id` (the listener's, from pending_add()), and
  * the message id in `peer`. An id is used up by COMMIT, whatever the answer. Up to 64 messages of
  * one listener may be between their first ENVELOPE and COMMIT; the frames of different messages may
- * mix. A SPOOL_FILE beyond 256 that are not committed or aborted yet is refused.
+ * mix. A SPOOL_FILE beyond 256 that are not committed or aborted yet is refused. A spool file must be
+ * closed before its COMMIT is sent, soon after an ABORT, and never be larger than a message may be:
+ * whoever keeps one open, or lets it grow, loses the channel.
  */
 #ifndef COMMON_IPC_LISTENER_QUEUE_H
 #define COMMON_IPC_LISTENER_QUEUE_H

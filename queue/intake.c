@@ -4,8 +4,8 @@
  * has. COMMIT then needs only the transaction before them and the bytes behind.
  *
  * The bytes come in a memfd that must be sealed against every change; only then does its size mean
- * anything. A spool file can be written by the listener as long as it likes: its size and checksum
- * are taken once it is synced, and recorded.
+ * anything. A spool file must have been closed: then its size and checksum are taken, and recorded.
+ * How large one grows before is looked at each second (intake_files.h).
  */
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -25,6 +25,7 @@
 #include "common/log.h"
 #include "queue/commit.h"
 #include "queue/intake.h"
+#include "queue/intake_files.h"
 
 #define DRAFTS_MAX     65536       /* ids given to one listener and not used */
 #define OWN_FIELDS_MAX (64 * 1024) /* that the listener puts before a text of the largest size */
@@ -56,13 +57,17 @@ struct listener {
 	struct draft *buckets[BUCKETS];
 	size_t draft_count;
 	size_t open_count;
-	size_t file_count;
+	size_t file_count; /* being written, by drafts */
+	struct lingering lingering;
 };
 
 struct intake {
 	struct listener *listeners[LISTENERS_MAX];
 	struct reply state; /* as last told */
 	struct buf head;    /* of the record in the making */
+	uint64_t
+	    size_max; /* of a spool file, since the start: a reload may lower the limit while one
+	                     * is written */
 };
 
 void
@@ -102,7 +107,7 @@ static void
 reset_draft(struct listener *listener, struct draft *draft)
 {
 	if (draft->has_file)
-		spool_large_remove(&listener->queue->spool, draft->id);
+		lingering_remove_file(&listener->lingering, &listener->queue->spool, draft->id);
 	set_file(listener, draft, false);
 	if (draft->state == DRAFT_OPEN)
 		listener->open_count--;
@@ -128,17 +133,24 @@ remove_draft(struct listener *listener, struct draft **at)
 }
 
 static void
-free_listener(struct listener *listener)
+drop_drafts(struct listener *listener)
 {
-	struct queue *queue = listener->queue;
-
-	channel_free(listener->channel);
 	for (size_t i = 0; i < BUCKETS; i++) {
 		while (listener->buckets[i] != NULL) {
 			reset_draft(listener, listener->buckets[i]);
 			remove_draft(listener, &listener->buckets[i]);
 		}
 	}
+}
+
+static void
+free_listener(struct listener *listener)
+{
+	struct queue *queue = listener->queue;
+
+	channel_free(listener->channel);
+	drop_drafts(listener);
+	lingering_free(&listener->lingering);
 	for (size_t i = 0; i < LISTENERS_MAX; i++) {
 		if (queue->intake->listeners[i] == listener)
 			queue->intake->listeners[i] = NULL;
@@ -239,7 +251,7 @@ receive_spool_file(struct listener *listener, struct imsg *imsg)
 		return;
 	}
 	commit_refusal(journal_accepts(listener->queue->journal), &reply);
-	if (reply.code == 250 && listener->file_count >= FILES_MAX)
+	if (reply.code == 250 && listener->file_count + listener->lingering.count >= FILES_MAX)
 		reply_set(&reply, 452, "4.3.1", "Too many large messages at once, try again later");
 	fd = reply.code == 250 ? spool_large_create(&listener->queue->spool, draft->id) : -1;
 	if (fd == -1) {
@@ -325,7 +337,7 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 }
 
 /* Opens a spool file, begins to write it out, and takes its checksum; -1 with errno when the disk
- * fails, EINVAL when the file isn't as long as the listener says. */
+ * fails, EINVAL when the file isn't as long as the listener says, or not closed. */
 static int
 open_file(struct queue *queue, struct transaction *transaction)
 {
@@ -341,7 +353,7 @@ open_file(struct queue *queue, struct transaction *transaction)
 	data = malloc(65536);
 	if (data == NULL || fstat(fd, &status) == -1)
 		error = errno;
-	else if ((uint64_t)status.st_size != transaction->size)
+	else if ((uint64_t)status.st_size != transaction->size || spool_file_is_written(fd))
 		error = EINVAL;
 	/* Only a hint: a failure shows in the sync itself. */
 	if (error == 0)
@@ -588,6 +600,11 @@ closed(struct channel *channel, const char *why, void *arg)
 	log_debug("%s %u: %s", channel_name(channel), listener->instance, why);
 	ipc_report_rejected(
 	    listener->queue->supervisor, channel, PROGRAM_LISTENER, listener->instance);
+	/* One that lives on and keeps files open would go on writing. */
+	drop_drafts(listener);
+	(void)lingering_look(&listener->lingering, UINT64_MAX);
+	if (listener->lingering.count > 0 && !channel_was_rejected(channel))
+		ipc_report(listener->queue->supervisor, PROGRAM_LISTENER, listener->instance);
 	free_listener(listener);
 }
 
@@ -611,6 +628,44 @@ intake_set_listener(struct queue *queue, unsigned instance, int fd)
 	listener->channel = channel_new(queue->base, "listener", fd, received, closed, listener);
 	queue->intake->listeners[instance] = listener;
 	send_reply(listener, QUEUE_LISTENER_STATE, 0, 0, &queue->intake->state);
+}
+
+/* What is wrong with the files that it has, or NULL. */
+static const char *
+look_at_files(struct listener *listener)
+{
+	uint64_t size_max = listener->queue->intake->size_max;
+	const struct draft *draft;
+	struct stat status;
+
+	for (size_t i = 0; i < BUCKETS && listener->file_count > 0; i++) {
+		for (draft = listener->buckets[i]; draft != NULL; draft = draft->next) {
+			if (draft->has_file &&
+			    spool_large_stat(&listener->queue->spool, draft->id, &status) &&
+			    (uint64_t)status.st_size > size_max)
+				return "a spool file larger than messages may be";
+		}
+	}
+	return lingering_look(&listener->lingering, size_max);
+}
+
+void
+intake_tick(struct queue *queue)
+{
+	struct imsg imsg = { .type = LISTENER_QUEUE_SPOOL_FILE, .fd = -1 };
+	struct intake *intake = queue->intake;
+	const char *why;
+
+	if (queue->config->max_message_size + OWN_FIELDS_MAX > intake->size_max)
+		intake->size_max = queue->config->max_message_size + OWN_FIELDS_MAX;
+	for (size_t i = 0; i < LISTENERS_MAX; i++) {
+		if (intake->listeners[i] == NULL)
+			continue;
+		why = look_at_files(intake->listeners[i]);
+		if (why != NULL)
+			channel_reject(intake->listeners[i]->channel, &imsg, why);
+	}
+	intake_tell_state(queue);
 }
 
 void

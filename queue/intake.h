@@ -11,6 +11,8 @@ void intake_open(struct queue *);
 void intake_close(struct queue *);
 /* A channel to a listener; an earlier one of that instance is replaced. */
 void intake_set_listener(struct queue *, unsigned instance, int fd);
+/* Once a second: looks at the files that listeners write, and tells them whether mail is taken. */
+void intake_tick(struct queue *);
 /* Tells all listeners whether mail is taken, when that has changed. */
 void intake_tell_state(struct queue *);
 /* Whether a listener was given this id and hasn't used it up. */

@@ -139,7 +139,7 @@ tick_event(int fd, short what, void *arg)
 	journal_tick(queue->journal);
 	if (journal_staged(queue->journal, JOURNAL_FIRST) > 0)
 		commit_states(queue, COMMIT_LATER);
-	intake_tell_state(queue);
+	intake_tick(queue);
 	mda_tick(queue);
 	relay_tick(queue);
 	bounce_tick(queue);

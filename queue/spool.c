@@ -253,6 +253,15 @@ spool_large_remove(const struct spool *spool, uint32_t message_id)
 	return unlinkat(spool->large_fd, name, 0) == 0;
 }
 
+bool
+spool_large_stat(const struct spool *spool, uint32_t message_id, struct stat *status)
+{
+	char name[16];
+
+	large_name(name, sizeof(name), message_id);
+	return fstatat(spool->large_fd, name, status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 void
 spool_large_quarantine(const struct spool *spool, uint32_t message_id)
 {

@@ -17,6 +17,8 @@
 
 #define SPOOL_NAME_MAX 64
 
+struct stat;
+
 struct spool {
 	int fd;
 	int lock_fd;
@@ -55,6 +57,7 @@ bool spool_quarantine_bytes(
 int spool_large_create(const struct spool *, uint32_t message_id); /* write-only, exclusive */
 int spool_large_open(const struct spool *, uint32_t message_id);   /* read-only */
 bool spool_large_remove(const struct spool *, uint32_t message_id);
+bool spool_large_stat(const struct spool *, uint32_t message_id, struct stat *);
 /* Syncs the directory, so that the names of synced files are durable. */
 bool spool_large_sync(const struct spool *) __attribute__((warn_unused_result));
 /* Moves it into quarantine/ and says so. */

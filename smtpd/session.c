@@ -244,6 +244,9 @@ session_drop_mail(struct session *s)
 	if (s->mail == NULL)
 		return;
 	session_forget_signing(s);
+	/* Its file is closed before the queue hears that it isn't wanted. */
+	message_free(s->mail->message);
+	s->mail->message = NULL;
 	upstream_return_id(s->service->upstream, s->mail);
 	mail_free(s->mail);
 	s->mail = NULL;

@@ -287,13 +287,23 @@ static int
 ask_file(uint32_t id)
 {
 	struct frame *frame;
+	int fd;
 
 	channel_send(listener.channel, LISTENER_QUEUE_SPOOL_FILE, 9, id, -1, NULL);
 	frame = find_frame(&listener, QUEUE_LISTENER_SPOOL_FILE, 9);
 	assert_non_null(frame);
 	assert_true(frame->fd != -1);
 	frame->type = 0;
-	return frame->fd;
+	fd = frame->fd;
+	frame->fd = -1;
+	return fd;
+}
+
+static void
+write_and_close(int fd, const char *text)
+{
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	assert_int_equal(close(fd), 0);
 }
 
 static unsigned
@@ -320,7 +330,7 @@ a_large_message_is_what_was_in_its_file_at_commit(void **state)
 	fd = ask_file(ids[0]);
 	/* It can write there and no more. */
 	assert_int_equal(pread(fd, &byte, 1, 0), -1);
-	assert_int_equal(write(fd, "hello", 5), 5);
+	write_and_close(fd, "hello");
 	send_envelope(ids[0], 1);
 	send_commit(ids[0], 5, -1);
 	assert_non_null(find_frame(&listener, QUEUE_LISTENER_COMMITTED, 7));
@@ -341,7 +351,7 @@ large_messages_that_come_together_are_committed_together(void **state)
 	assert_non_null(counters);
 	stats_attach(page);
 	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(write(ask_file(ids[i]), "hello", 5), 5);
+		write_and_close(ask_file(ids[i]), "hello");
 		send_envelope(ids[i], 1);
 	}
 	turn();
@@ -357,11 +367,8 @@ large_messages_that_come_together_are_committed_together(void **state)
 static void
 a_file_of_another_size_is_refused_and_removed(void **state)
 {
-	int fd;
-
 	(void)state;
-	fd = ask_file(ids[0]);
-	assert_int_equal(write(fd, "hello", 5), 5);
+	write_and_close(ask_file(ids[0]), "hello");
 	send_envelope(ids[0], 1);
 	send_commit(ids[0], 500, -1);
 	assert_rejected();
@@ -372,7 +379,7 @@ static void
 an_abort_gives_the_id_back_and_drops_the_rest(void **state)
 {
 	(void)state;
-	ask_file(ids[0]);
+	close(ask_file(ids[0]));
 	send_envelope(ids[0], 1);
 	send_envelope(ids[0], 2);
 	channel_send(listener.channel, LISTENER_QUEUE_ABORT, 7, ids[0], -1, NULL);
@@ -388,7 +395,7 @@ static void
 a_listener_s_death_drops_what_it_had_not_committed(void **state)
 {
 	(void)state;
-	ask_file(ids[0]);
+	close(ask_file(ids[0]));
 	send_envelope(ids[1], 1);
 	turn();
 	drop_end(&listener);
@@ -396,6 +403,134 @@ a_listener_s_death_drops_what_it_had_not_committed(void **state)
 	assert_int_equal(count_large(), 0);
 	assert_null(find_frame(&supervisor, CHILD_SUPERVISOR_REJECTED, 0));
 	intake_set_listener(&queue, 0, connect_end(&listener));
+}
+
+/* Files that are kept open. */
+
+static void
+abort_message(uint32_t id)
+{
+	channel_send(listener.channel, LISTENER_QUEUE_ABORT, 7, id, -1, NULL);
+	turn();
+}
+
+static void
+a_file_that_could_still_be_written_is_not_committed(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = ask_file(ids[0]);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	send_envelope(ids[0], 1);
+	send_commit(ids[0], 5, -1);
+	assert_rejected();
+	assert_int_equal(count_large(), 0);
+	close(fd);
+}
+
+static void
+a_file_given_up_and_closed_a_little_later_is_forgotten(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = ask_file(ids[0]);
+	abort_message(ids[0]);
+	intake_tick(&queue);
+	monotonic_ahead += 5;
+	intake_tick(&queue);
+	close(fd);
+	monotonic_ahead += 60;
+	intake_tick(&queue);
+	assert_null(find_frame(&supervisor, CHILD_SUPERVISOR_REJECTED, 0));
+	assert_true(gets_file(ids[1]));
+}
+
+static void
+a_listener_that_keeps_a_file_it_gave_up_loses_its_channel(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = ask_file(ids[0]);
+	abort_message(ids[0]);
+	intake_tick(&queue);
+	assert_null(find_frame(&supervisor, CHILD_SUPERVISOR_REJECTED, 0));
+	monotonic_ahead += 11;
+	intake_tick(&queue);
+	assert_rejected();
+	close(fd);
+}
+
+static void
+files_given_up_and_kept_open_count_among_those_it_may_have(void **state)
+{
+	int fds[256];
+
+	(void)state;
+	for (unsigned i = 0; i < 256; i++) {
+		fds[i] = ask_file(ids[0]);
+		abort_message(ids[0]);
+		listener.count = 0;
+	}
+	assert_false(gets_file(ids[0]));
+	for (unsigned i = 0; i < 256; i++)
+		close(fds[i]);
+	intake_tick(&queue);
+	assert_true(gets_file(ids[0]));
+}
+
+static void
+make_large(int fd)
+{
+	assert_int_equal(
+	    ftruncate(fd, (off_t)queue.config->max_message_size + 10 * 1024 * 1024), 0);
+}
+
+static void
+a_file_larger_than_messages_may_be_costs_the_channel(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = ask_file(ids[0]);
+	intake_tick(&queue);
+	make_large(fd);
+	intake_tick(&queue);
+	assert_rejected();
+	assert_int_equal(count_large(), 0);
+	close(fd);
+}
+
+static void
+one_that_grows_after_it_was_given_up_as_well(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = ask_file(ids[0]);
+	abort_message(ids[0]);
+	make_large(fd);
+	intake_tick(&queue);
+	assert_rejected();
+	close(fd);
+}
+
+/* It lives on without the channel. */
+static void
+a_listener_that_hangs_up_and_keeps_a_file_is_named(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = ask_file(ids[0]);
+	drop_end(&listener);
+	turn();
+	assert_int_equal(count_large(), 0);
+	assert_non_null(find_frame(&supervisor, CHILD_SUPERVISOR_REJECTED, 0));
+	intake_set_listener(&queue, 0, connect_end(&listener));
+	close(fd);
 }
 
 int
@@ -420,6 +555,13 @@ main(void)
 		TEST(large_messages_that_come_together_are_committed_together),
 		TEST(a_file_of_another_size_is_refused_and_removed),
 		TEST(an_abort_gives_the_id_back_and_drops_the_rest),
+		TEST(a_file_that_could_still_be_written_is_not_committed),
+		TEST(a_file_given_up_and_closed_a_little_later_is_forgotten),
+		TEST(a_listener_that_keeps_a_file_it_gave_up_loses_its_channel),
+		TEST(files_given_up_and_kept_open_count_among_those_it_may_have),
+		TEST(a_file_larger_than_messages_may_be_costs_the_channel),
+		TEST(one_that_grows_after_it_was_given_up_as_well),
+		TEST(a_listener_that_hangs_up_and_keeps_a_file_is_named),
 		TEST(a_listener_s_death_drops_what_it_had_not_committed),
 	};
 
