@@ -4,6 +4,11 @@
  * A batch that is large enough or WAIT_MS old goes earlier, by a timer of the high priority:
  * libevent serves the low one only in turns that bring nothing else, so steady input would put it
  * off.
+ *
+ * Where several clients send at once, a batch waits for about as many messages as the one before
+ * had, WAIT_MS at most: their next ones are on the way, and the fewer flushes and turns are worth
+ * more than the wait for one that doesn't come, after which fewer are expected. Few messages at a
+ * time wait for nobody.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,6 +29,8 @@
 #define STATES_MS       900
 #define SOON_MS         20
 #define WAIT_MS         5
+#define GATHER_LEAST    6 /* messages of a batch: from here on the next one waits for as many, */
+#define GATHER_MOST     16
 
 struct commit {
 	struct event *turn;   /* at the end of this turn */
@@ -32,10 +39,12 @@ struct commit {
 	bool states_waiting;
 	bool soon_waiting; /* the same timer, for SOON_MS */
 	bool turn_waiting;
+	bool wait_set;
 	struct commit_item *items;
 	size_t item_count;
 	size_t item_capacity;
-	uint32_t *kept; /* a ring: ids of the messages whose first try is kept */
+	size_t expected; /* messages of this batch */
+	uint32_t *kept;  /* a ring: ids of the messages whose first try is kept */
 	size_t kept_size;
 	size_t kept_next;
 	uint64_t file_bytes; /* of the items' files */
@@ -59,6 +68,7 @@ static void
 begin_batch(struct commit *commit)
 {
 	commit->turn_waiting = commit->states_waiting = commit->soon_waiting = false;
+	commit->wait_set = false;
 	event_del(commit->turn);
 	evtimer_del(commit->wait);
 	evtimer_del(commit->states);
@@ -112,16 +122,45 @@ commit_close(struct queue *queue)
 }
 
 static void
-at_end_of_turn(struct queue *queue)
+within_wait(struct commit *commit)
 {
 	static const struct timeval later = { 0, WAIT_MS * 1000 };
+
+	if (!commit->wait_set)
+		(void)evtimer_add(commit->wait, &later);
+	commit->wait_set = true;
+}
+
+static void
+at_end_of_turn(struct queue *queue)
+{
 	struct commit *commit = queue->commit;
 
 	if (commit->turn_waiting)
 		return;
 	commit->turn_waiting = true;
 	event_active(commit->turn, EV_TIMEOUT, 0);
-	(void)evtimer_add(commit->wait, &later);
+	within_wait(commit);
+}
+
+/* At the end of the turn that brings as many messages as are expected, or when they don't come. */
+static void
+when_gathered(struct queue *queue)
+{
+	struct commit *commit = queue->commit;
+
+	if (commit->item_count >= commit->expected)
+		at_end_of_turn(queue);
+	else
+		within_wait(commit);
+}
+
+static void
+expect_as_many(struct commit *commit)
+{
+	commit->expected = commit->item_count < GATHER_LEAST ? 0
+	    : commit->item_count < GATHER_MOST               ? commit->item_count
+	                                                     : GATHER_MOST;
 }
 
 void
@@ -167,7 +206,7 @@ commit_message(struct queue *queue, const struct commit_item *item)
 	    journal_staged(queue->journal, JOURNAL_FIRST) >= BATCH_BYTES_MAX)
 		(void)commit_now(queue);
 	else
-		at_end_of_turn(queue);
+		when_gathered(queue);
 }
 
 void
@@ -317,8 +356,6 @@ commit_batch_done(void *arg, enum journal_head head, bool durable)
 	if (head != JOURNAL_FIRST || commit == NULL)
 		return;
 	begin_batch(commit);
-	if (journal_is_short(queue->journal))
-		queue_prepare_soon(queue);
 	commit_refusal(JOURNAL_BROKEN, &refusal);
 	for (i = 0; i < commit->item_count; i++) {
 		struct commit_item *item = &commit->items[i];
@@ -335,6 +372,7 @@ commit_batch_done(void *arg, enum journal_head head, bool durable)
 		free(item->head);
 	}
 	if (commit->item_count > 0) {
+		expect_as_many(commit);
 		commit->item_count = 0;
 		commit->file_bytes = 0;
 		queue_run_soon(queue);
