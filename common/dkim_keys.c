@@ -63,23 +63,35 @@ dkim_keys_clear(struct dkim_keys *keys)
 	keys->count = 0;
 }
 
-size_t
-dkim_keys_find(const struct dkim_keys *keys, const char *domain, const struct ipc_dkim_key **first)
+static size_t
+find(const struct dkim_keys *keys, const char *domain, const struct ipc_dkim_key **first)
 {
 	size_t low = 0, high = keys->count, middle, count = 0;
-	char key[ADDRESS_DOMAIN_MAX + 1];
 
-	if (keys->count == 0 || *domain == '\0' || !address_domain_key(domain, key, sizeof(key)))
-		return 0;
 	while (low < high) {
 		middle = low + (high - low) / 2;
-		if (strcmp(keys->keys[middle].domain, key) < 0)
+		if (strcmp(keys->keys[middle].domain, domain) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	*first = &keys->keys[low];
-	while (low + count < keys->count && strcmp(keys->keys[low + count].domain, key) == 0)
+	while (low + count < keys->count && strcmp(keys->keys[low + count].domain, domain) == 0)
 		count++;
+	return count;
+}
+
+size_t
+dkim_keys_find(const struct dkim_keys *keys, const char *domain, const struct ipc_dkim_key **first)
+{
+	char key[ADDRESS_DOMAIN_MAX + 1];
+	const char *at = key;
+	size_t count;
+
+	if (keys->count == 0 || *domain == '\0' || !address_domain_key(domain, key, sizeof(key)))
+		return 0;
+	/* RFC 7489 3.1.1: a parent's signature is aligned, unless the policy is a strict one. */
+	while ((count = find(keys, at, first)) == 0 && (at = strchr(at, '.')) != NULL)
+		at++;
 	return count;
 }

@@ -17,7 +17,8 @@ struct dkim_keys {
  * be read, and then nothing changes. `fd` stays the caller's. */
 bool dkim_keys_take(struct dkim_keys *, int fd) __attribute__((warn_unused_result));
 void dkim_keys_clear(struct dkim_keys *);
-/* The keys of a domain as mail writes it (A-labels or not); how many, and the first of them. */
+/* The keys of a domain as mail writes it (A-labels or not), or else of the nearest one above it that has
+ * any; how many, and the first of them. */
 size_t dkim_keys_find(
     const struct dkim_keys *, const char *domain, const struct ipc_dkim_key **first);
 

@@ -187,6 +187,19 @@ def test_only_what_users_send_is_signed(signing):
     assert not any("dkim" in line for line in signing.log_lines("message-accepted"))
 
 
+def test_a_domain_without_a_key_is_signed_for_by_the_nearest_above(signing):
+    published = records(signing, "add", "example.test")
+    published.update(records(signing, "add", "own.example.test"))
+    for domain in ("sub.example.test", "a.b.sub.example.test", "x.own.example.test"):
+        submit(signing, named(HEADER, domain).replace("alice@example.test", f"alice@{domain}") +
+            "\r\nhello\r\n", sender=f"alice@{domain}")
+    mails = by_name(signing.wait_mail("bob@example.test", count=3))
+    for domain, mail in mails.items():
+        assert verify(mail, published) == 1
+        signer = "own.example.test" if "own" in domain else "example.test"
+        assert re.search(rf"\bd={re.escape(signer)};", signatures(mail)[0])
+
+
 def test_a_user_is_signed_for_by_the_domain_he_sends_as(signing):
     """Not by that of an author he claims to be."""
     published = records(signing, "add", "example.test")

@@ -306,6 +306,19 @@ free_keys(void **state)
 }
 
 static void
+keys_of_the_nearest_domain_above_are_found(void **state)
+{
+	const struct ipc_dkim_key *first;
+
+	(void)state;
+	assert_int_equal(dkim_keys_find(&keys, "sub.example.org", &first), 2);
+	assert_string_equal(first->domain, "example.org");
+	assert_int_equal(dkim_keys_find(&keys, "a.b.c.Sub.Example.ORG", &first), 2);
+	assert_int_equal(dkim_keys_find(&keys, "x.zebra.test", &first), 1);
+	assert_string_equal(first->domain, "zebra.test");
+}
+
+static void
 keys_are_found_by_any_form_of_their_domain(void **state)
 {
 	const struct ipc_dkim_key *first;
@@ -319,7 +332,8 @@ keys_are_found_by_any_form_of_their_domain(void **state)
 	                     &first),
 	    1);
 	assert_int_equal(dkim_keys_find(&keys, "zebra.test", &first), 1);
-	assert_int_equal(dkim_keys_find(&keys, "sub.example.org", &first), 0);
+	assert_int_equal(dkim_keys_find(&keys, "notexample.org", &first), 0);
+	assert_int_equal(dkim_keys_find(&keys, "org", &first), 0);
 	assert_int_equal(dkim_keys_find(&keys, "a.test", &first), 0);
 	assert_int_equal(dkim_keys_find(&keys, "zz.test", &first), 0);
 	assert_int_equal(dkim_keys_find(&keys, "", &first), 0);
@@ -619,6 +633,7 @@ main(void)
 		cmocka_unit_test(fields_are_unfolded),
 		cmocka_unit_test(the_rfcs_signed_message_verifies),
 		cmocka_unit_test(an_author_has_the_domain_that_a_reader_sees),
+		cmocka_unit_test(keys_of_the_nearest_domain_above_are_found),
 		cmocka_unit_test(keys_are_found_by_any_form_of_their_domain),
 		cmocka_unit_test(a_list_of_keys_that_is_cut_changes_nothing),
 		cmocka_unit_test(who_is_signed_for),
