@@ -19,12 +19,11 @@
 #include "common/log.h"
 #include "deliver/relay_host_state.h"
 
-#define ADDRESSES_TTL_MS   (5 * 60000) /* at most, whatever DNS says */
-#define ADDRESSES_LEAST_MS 5000
-#define FAILED_FIRST_MS    30000        /* a host that has failed is tried last for that long, */
-#define FAILED_LAST_MS     (10 * 60000) /* twice as long each time, up to this */
-#define HOLD_MS            5000
-#define CREDENTIALS_MS     10000 /* then they are asked for again, before a connection */
+#define ADDRESSES_TTL_MS (5 * 60000)  /* at most, whatever DNS says */
+#define FAILED_FIRST_MS  30000        /* a host that has failed is tried last for that long, */
+#define FAILED_LAST_MS   (10 * 60000) /* twice as long each time, up to this */
+#define HOLD_MS          5000
+#define CREDENTIALS_MS   10000 /* then they are asked for again, before a connection */
 
 /* Addresses */
 
@@ -69,6 +68,12 @@ void
 host_has_no_addresses(struct host *host, const struct failure *failure)
 {
 	host->addresses_state = ADDRESSES_UNKNOWN;
+	/* Its connections are as good as they were. */
+	if (host->established > 0) {
+		host->addresses_pause_ms = clock_monotonic_ms() + host->pool->times.addresses_ms;
+		log_info("%s: no new connections for now", failure->reply.text);
+		return;
+	}
 	if (failure->fault != RELAY_FAULT_OURS)
 		note_host_failure(host);
 	fail_waiting(host, failure, NULL);
@@ -101,8 +106,8 @@ host_addresses_known(struct host *host, uint32_t ttl)
 	if (ttl_ms > ADDRESSES_TTL_MS)
 		ttl_ms = ADDRESSES_TTL_MS;
 	/* A TTL of 0 is good for what it was asked for (RFC 1035 3.2.1). */
-	if (ttl_ms < ADDRESSES_LEAST_MS)
-		ttl_ms = ADDRESSES_LEAST_MS;
+	if (ttl_ms < host->pool->times.addresses_ms)
+		ttl_ms = host->pool->times.addresses_ms;
 	host->addresses_state = ADDRESSES_KNOWN;
 	host->addresses_expire_ms = clock_monotonic_ms() + ttl_ms;
 	host_pump(host);
@@ -137,16 +142,19 @@ on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 static bool
 has_addresses(struct host *host)
 {
+	int64_t now = clock_monotonic_ms();
+
 	if (host->hop.is_address && host->addresses_state == ADDRESSES_UNKNOWN) {
 		(void)addresses_add_text(&host->addresses, host->hop.host, host->hop.port);
 		host->addresses_state = ADDRESSES_KNOWN;
 		host->addresses_expire_ms = INT64_MAX;
 	}
-	/* What is connected right now is good enough as it is. */
-	if (host->addresses_state == ADDRESSES_KNOWN &&
-	    (clock_monotonic_ms() < host->addresses_expire_ms ||
-	        host->established + host->connecting > 0))
+	if (host->addresses_state == ADDRESSES_KNOWN && now < host->addresses_expire_ms)
 		return true;
+	/* Those that are being connected know their address by its place among the old ones, and how
+	 * it is secured: they come to an end first, and call this. */
+	if (host->connecting > 0 || (host->established > 0 && now < host->addresses_pause_ms))
+		return false;
 	if (host->addresses_state != ADDRESSES_ASKED) {
 		host->addresses_state = ADDRESSES_ASKED;
 		host->question = relay_dns_ask(

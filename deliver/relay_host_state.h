@@ -42,6 +42,7 @@ struct host {
 	enum addresses_state addresses_state;
 	uint32_t question;
 	int64_t addresses_expire_ms;
+	int64_t addresses_pause_ms; /* when that failed while there were connections */
 	uint32_t addresses_ttl;
 	struct addresses addresses;
 

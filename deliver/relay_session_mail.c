@@ -129,8 +129,8 @@ choose_sender(const struct session *session, const char *sender, char *text, siz
 	const char *instead = session->settings->mail_from, *at = strrchr(sender, '@');
 	size_t local = at == NULL ? strlen(sender) : (size_t)(at - sender);
 
-	strlcpy(text, *instead == '\0' || *instead == '@' || *sender == '\0' ? sender : instead,
-	    size);
+	strlcpy(
+	    text, *instead == '\0' || *instead == '@' || *sender == '\0' ? sender : instead, size);
 	if (*instead == '@' && *sender != '\0' && local < size)
 		strlcpy(text + local, instead, size - local);
 }

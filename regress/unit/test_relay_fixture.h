@@ -90,6 +90,9 @@ struct world {
 	struct outcome outcomes[TASKS_MAX];
 	unsigned task_count;
 	unsigned questions;
+	uint8_t last;           /* of the hosts' address 127.0.0.x, and of servers that are added */
+	uint16_t port_wanted;   /* of those; 0: any */
+	bool is_broken;         /* no address can be looked up */
 	bool is_signed;         /* what DNS says of addresses */
 	struct ipc_answer tlsa; /* of mx1.test; others have none */
 	bool is_mute;           /* nothing comes of TLSA */
@@ -345,7 +348,8 @@ static struct server *
 add_server(const char *first, ...)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		.sin_port = htons(w.port_wanted),
+		.sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xffU) | w.last) };
 	socklen_t length = sizeof(address);
 	struct server *server = &w.servers[w.server_count++];
 	unsigned count = 0;
@@ -405,7 +409,7 @@ on_task_done(struct task *task, const struct ipc_relay_done *done, void *arg)
 static void
 on_question(struct channel *channel, struct imsg *imsg, void *arg)
 {
-	static const uint8_t loopback[4] = { 127, 0, 0, 1 };
+	const uint8_t loopback[4] = { 127, 0, 0, w.last };
 	struct ipc_answer answer = { .status = ANSWER_FOUND, .ttl = 0 };
 	struct ipc_query query;
 	struct buf_reader reader;
@@ -425,7 +429,7 @@ on_question(struct channel *channel, struct imsg *imsg, void *arg)
 			answer = w.tlsa;
 	} else if (strncmp(query.name, "none", 4) == 0) {
 		answer.status = ANSWER_NO_DATA;
-	} else if (strncmp(query.name, "broken", 6) == 0) {
+	} else if (strncmp(query.name, "broken", 6) == 0 || w.is_broken) {
 		answer.status = ANSWER_FAILED;
 		strlcpy(answer.why, "SERVFAIL", sizeof(answer.why));
 	} else if (query.kind == QUERY_MX) {
@@ -475,12 +479,14 @@ set_up(void **state)
 		.end_ms = 300,
 		.quit_ms = 300,
 		.idle_ms = 60000,
+		.addresses_ms = 100,
 		.tick_ms = 20 };
 	struct pool_owner owner;
 	int ends[2];
 
 	(void)state;
 	memset(&w, 0, sizeof(w));
+	w.last = 1;
 	(void)signal(SIGPIPE, SIG_IGN); /* as child_start() does */
 	w.base = event_base_new();
 	assert_int_equal(event_base_priority_init(w.base, 2), 0);

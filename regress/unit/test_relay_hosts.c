@@ -212,6 +212,70 @@ a_new_configuration_leaves_what_is_under_way(void **state)
 	check_server(server, 2);
 }
 
+#define SLOW                                                                                  \
+	"C: MAIL *\nC: RCPT *\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nT:\n?: 250\nS: 250 " \
+	"2.0.0 "                                                                              \
+	"ok\n"
+
+static void
+new_connections_go_to_the_addresses_of_now(void **state)
+{
+	struct server *old = add_parallel(GREETING SLOW SLOW SLOW "W:"), *new;
+
+	(void)state;
+	use_servers("smtp+notls");
+	(void)submit(1);
+	run_for(150); /* longer than the addresses are good, while the text is being taken */
+	assert_int_equal(w.questions, 1);
+	w.last = 2;
+	w.port_wanted = (uint16_t)old->port;
+	new = add_parallel(GREETING SLOW SLOW SLOW "W:");
+	(void)submit(1);
+	wait_all();
+	assert_int_equal(w.questions, 2);
+	assert_int_equal(old->connections, 1);
+	assert_int_equal(new->connections, 1);
+	for (unsigned i = 0; i < w.task_count; i++)
+		check_result(i, 1, 250, "2.0.0");
+}
+
+static void
+connections_are_used_while_addresses_cannot_be_looked_up(void **state)
+{
+	struct server *server = add_parallel(GREETING SLOW SLOW SLOW "W:");
+
+	(void)state;
+	use_servers("smtp+notls");
+	(void)submit(1);
+	run_for(150);
+	w.is_broken = true;
+	(void)submit(1);
+	(void)submit(1);
+	wait_all();
+	assert_true(w.questions >= 2);
+	assert_int_equal(server->connections, 1);
+	for (unsigned i = 0; i < w.task_count; i++)
+		check_result(i, 1, 250, "2.0.0");
+}
+
+/* The last of them is gone, with mail that still waits. */
+static void
+without_connections_addresses_that_are_not_found_fail_the_mail(void **state)
+{
+	struct server *server = add_parallel(GREETING SLOW "X:");
+
+	(void)state;
+	use_servers("smtp+notls");
+	(void)submit(1);
+	run_for(150);
+	w.is_broken = true;
+	(void)submit(1);
+	wait_all();
+	assert_int_equal(server->connections, 1);
+	check_result(0, 1, 250, "2.0.0");
+	check_result(1, 1, 451, "4.4.3");
+}
+
 int
 main(void)
 {
@@ -226,6 +290,9 @@ main(void)
 		TEST(idle_connections_say_goodbye),
 		TEST(without_credentials_nothing_is_sent),
 		TEST(a_new_configuration_leaves_what_is_under_way),
+		TEST(new_connections_go_to_the_addresses_of_now),
+		TEST(connections_are_used_while_addresses_cannot_be_looked_up),
+		TEST(without_connections_addresses_that_are_not_found_fail_the_mail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
