@@ -110,6 +110,7 @@ static const struct field config_fields[] = {
 	U32(config, mta_recipients),
 	U32(config, mta_connect_time),
 	U32(config, mta_idle_time),
+	BOOL(config, mta_no_sts),
 	U32(config, auth_failures),
 	U32(config, user_mails_per_hour),
 	BOOL(config, user_mails_hold),

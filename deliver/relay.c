@@ -27,6 +27,8 @@
 #include "deliver/relay_directory.h"
 #include "deliver/relay_dns.h"
 #include "deliver/relay_host.h"
+#include "deliver/relay_https.h"
+#include "deliver/relay_sts.h"
 #include "deliver/relay_task.h"
 #include "deliver/relay_times.h"
 #include "deliver/relay_tls.h"
@@ -57,6 +59,8 @@ static struct {
 	struct relay_directory *directory;
 	struct keeper_client *keeper;
 	struct tls_client *tls;
+	struct https *https;
+	struct sts *sts;
 	struct destinations *destinations;
 	struct pool *pool;
 	struct event *stop_check;
@@ -328,6 +332,7 @@ configure(struct config *config)
 
 	relay.config = config;
 	tls_client_keep_certificates(relay.tls, config);
+	sts_enable(relay.sts, !config->mta_no_sts);
 	pool_configure(relay.pool, config);
 	destinations_configure(relay.destinations, relay.pool, config);
 	config_free(old);
@@ -439,6 +444,7 @@ int
 main(int argc, char **argv)
 {
 	const struct relay_times times = RELAY_TIMES_DEFAULT;
+	const struct sts_times sts_times = STS_TIMES_DEFAULT;
 	struct pool_owner owner;
 	struct task *task;
 
@@ -450,7 +456,10 @@ main(int argc, char **argv)
 	keeper_provider_start(relay.keeper);
 	relay.tls = tls_client_new();
 	relay.directory = relay_directory_new(relay.base, DIRECTORY_MS);
+	relay.https = https_new(relay.base, relay.dns, relay.tls);
+	relay.sts = sts_new(relay.base, relay.dns, relay.directory, relay.https, &sts_times);
 	relay.destinations = destinations_new(relay.base, relay.dns, relay.directory);
+	destinations_set_sts(relay.destinations, relay.sts);
 	owner = destinations_pool_owner(relay.destinations);
 	relay.pool = pool_new(relay.base, relay.dns, relay.directory, relay.tls, &times, &owner);
 	relay.stop_check = event_new(relay.base, -1, EV_PERSIST, on_stop_check, NULL);
@@ -465,6 +474,8 @@ main(int argc, char **argv)
 	channel_free(relay.directory_channel);
 	pool_free(relay.pool);
 	destinations_free(relay.destinations);
+	sts_free(relay.sts);
+	https_free(relay.https);
 	relay_dns_free(relay.dns);
 	relay_directory_free(relay.directory);
 	while ((task = TAILQ_FIRST(&relay.tasks)) != NULL)

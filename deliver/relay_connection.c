@@ -7,6 +7,7 @@
  * A handshake that shows a certificate waits for the keeper (common/keeper_provider.h). Meanwhile the
  * socket isn't looked at: what it says is there when the handshake goes on.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -565,6 +566,26 @@ uint64_t
 connection_sent(const struct connection *connection)
 {
 	return connection->sent;
+}
+
+void
+connection_own_address(const struct connection *connection, char text[CLIENT_TEXT_MAX + 1])
+{
+	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
+	socklen_t length = sizeof(address);
+	const void *bytes;
+
+	*text = '\0';
+	if (connection->fd == -1 ||
+	    getsockname(connection->fd, (struct sockaddr *)&address, &length) == -1)
+		return;
+	if (address.ss_family == AF_INET6)
+		bytes = &((const struct sockaddr_in6 *)&address)->sin6_addr;
+	else if (address.ss_family == AF_INET)
+		bytes = &((const struct sockaddr_in *)&address)->sin_addr;
+	else
+		return;
+	(void)inet_ntop(address.ss_family, bytes, text, CLIENT_TEXT_MAX + 1);
 }
 
 bool

@@ -13,6 +13,7 @@
 #include <openssl/types.h>
 
 #include "common/buf.h"
+#include "common/envelope.h"
 
 struct event_base;
 struct connection;
@@ -60,6 +61,8 @@ void connection_flush(struct connection *);
 size_t connection_waiting(const struct connection *);
 /* Bytes that the other side has taken so far, to see progress. */
 uint64_t connection_sent(const struct connection *);
+/* The address that it comes from, as text; "" while it is closed. */
+void connection_own_address(const struct connection *, char text[CLIENT_TEXT_MAX + 1]);
 bool connection_is_open(const struct connection *);
 /* The other side had closed, or closes it now, when something was to be sent: that is lost. */
 bool connection_is_deaf(const struct connection *);

@@ -29,8 +29,13 @@ struct destination {
 	char domain[ADDRESS_DOMAIN_MAX + 1];
 	char action[ACTION_NAME_MAX + 1];
 	struct route *route; /* NULL: not known */
-	uint32_t question;   /* to DNS; 0: none is open */
-	uint32_t lookup;     /* to the directory */
+	struct route *found; /* waits for the domain's policy */
+	uint32_t found_ttl;
+	struct sts_question *policy_question; /* NULL: none is open */
+	bool has_policy;                      /* or knows that there is none, */
+	struct sts_policy *policy;            /* then NULL; held */
+	uint32_t question;                    /* to DNS; 0: none is open */
+	uint32_t lookup;                      /* to the directory */
 	struct task_list waiting;
 	size_t waiting_count;
 };
@@ -38,6 +43,7 @@ struct destination {
 struct destinations {
 	struct relay_dns *dns;
 	struct relay_directory *directory;
+	struct sts *sts; /* NULL: no policies are looked for */
 	struct pool *pool;
 	const struct config *config;
 	struct map *map;
@@ -94,6 +100,10 @@ on_done(struct task *task, void *arg)
 static void
 on_failed(struct task *task, const struct failure *failure, void *arg)
 {
+	/* RFC 8461 5: the next attempt asks for a newer policy first. */
+	if (task->route != NULL && task->route->sts != NULL &&
+	    task->route->sts->mode == STS_MODE_ENFORCE)
+		task->route->expires_ms = 0;
 	task_note_failure(task, failure);
 	next_host(arg, task);
 }
@@ -151,6 +161,8 @@ log_route(const struct destination *destination)
 	log_text(&line, "domain", destination->domain);
 	log_text(&line, "action", destination->action);
 	log_text(&line, "hosts", hosts);
+	if (destination->route->sts != NULL)
+		log_text(&line, "sts", sts_mode_name(destination->route->sts->mode));
 	log_end(&line);
 }
 
@@ -162,6 +174,71 @@ set_route(struct destination *destination, struct route *route, uint32_t ttl)
 	route->expires_ms = clock_monotonic_ms() + route_lifetime(ttl);
 	log_route(destination);
 	release(destination, NULL);
+}
+
+static void on_mx(const struct ipc_answer *, bool, void *);
+
+static void
+forget_policy(struct destination *destination)
+{
+	if (destination->policy_question != NULL)
+		sts_forget(destination->policy_question);
+	destination->policy_question = NULL;
+	destination->has_policy = false;
+	sts_policy_drop(destination->policy);
+	destination->policy = NULL;
+	route_drop(destination->found);
+	destination->found = NULL;
+}
+
+/* When its hosts and its policy are known, the route is. */
+static void
+join_route(struct destination *destination)
+{
+	struct route *route = destination->found;
+
+	if (route == NULL || !destination->has_policy)
+		return;
+	destination->found = NULL;
+	route->sts = sts_policy_hold(destination->policy);
+	forget_policy(destination);
+	set_route(destination, route, destination->found_ttl);
+}
+
+static void
+on_policy(struct sts_policy *policy, bool is_unsure, void *arg)
+{
+	struct destination *destination = arg;
+	struct failure failure;
+
+	destination->policy_question = NULL;
+	if (is_unsure) {
+		if (destination->question != 0)
+			relay_dns_forget(destination->all->dns, destination->question);
+		destination->question = 0;
+		forget_policy(destination);
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0",
+		    "it can't be looked up now which MTA-STS policy of %s is kept here",
+		    destination->domain);
+		release(destination, &failure);
+		return;
+	}
+	destination->has_policy = true;
+	destination->policy = sts_policy_hold(policy);
+	join_route(destination);
+}
+
+/* What the domain says of itself in DNS: its mail servers, and its policy. */
+static void
+ask_domain(struct destination *destination, const char *name)
+{
+	struct destinations *all = destination->all;
+
+	forget_policy(destination);
+	destination->has_policy = all->sts == NULL || !sts_is_enabled(all->sts);
+	if (!destination->has_policy)
+		destination->policy_question = sts_ask(all->sts, name, on_policy, destination);
+	destination->question = relay_dns_ask(all->dns, QUERY_MX, name, 0, on_mx, destination);
 }
 
 static void
@@ -181,14 +258,18 @@ on_mx(const struct ipc_answer *answer, bool ours, void *arg)
 		own[1] = action->relay_backup_name;
 	if (route == NULL) {
 		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0", "no memory");
+		forget_policy(destination);
 		release(destination, &failure);
 	} else if (!route_add_mx(route, destination->domain, answer, own, &failure)) {
 		route_drop(route);
 		if (ours)
 			failure.fault = RELAY_FAULT_OURS;
+		forget_policy(destination);
 		release(destination, &failure);
 	} else {
-		set_route(destination, route, answer->ttl);
+		destination->found = route;
+		destination->found_ttl = answer->ttl;
+		join_route(destination);
 	}
 }
 
@@ -245,8 +326,7 @@ find_usual_route(struct destination *destination, const struct action_config *ac
 		    "the domain of the recipient isn't a name that DNS could have");
 		release(destination, &failure);
 	} else {
-		destination->question =
-		    relay_dns_ask(destination->all->dns, QUERY_MX, name, 0, on_mx, destination);
+		ask_domain(destination, name);
 	}
 }
 
@@ -320,6 +400,13 @@ get_destination(struct destinations *all, const struct ipc_relay_message *messag
 	return destination;
 }
 
+static bool
+is_asking(const struct destination *destination)
+{
+	return destination->question != 0 || destination->lookup != 0 ||
+	    destination->policy_question != NULL;
+}
+
 void
 destinations_submit(struct destinations *all, struct task *task)
 {
@@ -338,7 +425,7 @@ destinations_submit(struct destinations *all, struct task *task)
 	}
 	task->state = TASK_ROUTING;
 	task_wait(task, &destination->waiting, &destination->waiting_count, false);
-	if (destination->question == 0 && destination->lookup == 0)
+	if (!is_asking(destination))
 		find_route(destination);
 }
 
@@ -349,6 +436,7 @@ free_destination(struct destination *destination)
 		relay_dns_forget(destination->all->dns, destination->question);
 	if (destination->lookup != 0)
 		relay_directory_forget(destination->all->directory, destination->lookup);
+	forget_policy(destination);
 	route_drop(destination->route);
 	map_remove(destination->all->map, destination->key);
 	free(destination);
@@ -363,7 +451,7 @@ sweep(struct destinations *all, bool any)
 	int64_t now = clock_monotonic_ms();
 
 	for (size_t i = 0; i < count; i++) {
-		if (list[i]->waiting_count > 0 || list[i]->question != 0 || list[i]->lookup != 0)
+		if (list[i]->waiting_count > 0 || is_asking(list[i]))
 			continue;
 		if (any || list[i]->route == NULL || list[i]->route->expires_ms <= now)
 			free_destination(list[i]);
@@ -414,6 +502,12 @@ struct pool_owner
 destinations_pool_owner(struct destinations *all)
 {
 	return (struct pool_owner){ .done = on_done, .failed = on_failed, .arg = all };
+}
+
+void
+destinations_set_sts(struct destinations *all, struct sts *sts)
+{
+	all->sts = sts;
 }
 
 void

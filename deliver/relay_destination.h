@@ -10,6 +10,7 @@
 #include "deliver/relay_directory.h"
 #include "deliver/relay_dns.h"
 #include "deliver/relay_host.h"
+#include "deliver/relay_sts.h"
 #include "deliver/relay_task.h"
 
 struct destinations;
@@ -17,6 +18,8 @@ struct destinations;
 /* Never NULL. The pool is made after it, with destinations_pool_owner(). */
 struct destinations *destinations_new(
     struct event_base *, struct relay_dns *, struct relay_directory *);
+/* Where policies of MTA-STS come from; NULL, as at first: there are none. */
+void destinations_set_sts(struct destinations *, struct sts *);
 void destinations_free(struct destinations *);
 struct pool_owner destinations_pool_owner(struct destinations *);
 /* Borrowed until the next. Before the first, no task can be submitted. */

@@ -342,6 +342,8 @@ log_session(const struct session *session, enum log_level level, const char *eve
 	log_text(&line, "address", server->address);
 	if (*server->tls != '\0')
 		log_text(&line, "tls", server->tls);
+	if (*host_policy_words(session_link(session)->host) != '\0')
+		log_text(&line, "policy", host_policy_words(session_link(session)->host));
 	if (failure != NULL)
 		log_text(&line, "reason", failure->reply.text);
 	log_end(&line);
@@ -420,6 +422,7 @@ host_session_closed(struct session *session, const struct failure *failure, void
 			if (failure->fault != RELAY_FAULT_OURS)
 				note_host_failure(host);
 			session_dialogue(session, dialogue);
+			host_note_failed_session(session);
 			fail_waiting(host, failure, dialogue);
 		}
 	} else if (!link->is_dead) {
@@ -565,6 +568,7 @@ host_pump(struct host *host)
 			break;
 		task = TAILQ_FIRST(&host->waiting);
 		task_wait_no_more(task);
+		host_note_session(session, task);
 		session_give(session, task);
 	}
 	while (host->waiting_count > host->connecting && ready_session(host) == NULL &&
@@ -638,14 +642,17 @@ get_host(struct pool *pool, const struct hop *hop, const struct action_config *a
 {
 	const char *domain = task->message.domain;
 	enum tls_need need = policy_need(&task->message);
+	enum sts_verdict sts = route_verdict(task->route, hop);
 	struct limits limits;
 	struct host *host;
 	char key[HOST_KEY_MAX];
 
 	limits_for(&limits, pool->config, domain, hop->host);
-	of_domain |= limits.of_domain;
-	snprintf(key, sizeof(key), "%s %d %s@%s:%u %d%d %s", action->name, (int)hop->scheme,
-	    hop->label, hop->host, hop->port, (int)need, hop->is_secure, of_domain ? domain : "");
+	/* What it isn't to be used for is told with the domain's name. */
+	of_domain |= limits.of_domain || sts == STS_VERDICT_ENFORCED_OTHER;
+	snprintf(key, sizeof(key), "%s %d %s@%s:%u %d%d%d %s", action->name, (int)hop->scheme,
+	    hop->label, hop->host, hop->port, (int)need, hop->is_secure, (int)sts,
+	    of_domain ? domain : "");
 	host = map_get(pool->hosts, key);
 	if (host != NULL)
 		return host;
@@ -657,6 +664,7 @@ get_host(struct pool *pool, const struct hop *hop, const struct action_config *a
 		return NULL;
 	}
 	host->need = need;
+	host->sts = sts;
 	strlcpy(host->key, key, sizeof(host->key));
 	strlcpy(host->action, action->name, sizeof(host->action));
 	set_up_session(host, action);

@@ -13,6 +13,7 @@
 #include "common/config.h"
 #include "deliver/relay_directory.h"
 #include "deliver/relay_dns.h"
+#include "deliver/relay_outcome.h"
 #include "deliver/relay_route.h"
 #include "deliver/relay_task.h"
 #include "deliver/relay_times.h"
@@ -39,6 +40,8 @@ void pool_configure(struct pool *, const struct config *);
 /* The host of that hop, for that task by that action. NULL without memory. */
 struct host *pool_host(
     struct pool *, const struct hop *, const struct action_config *, const struct task *);
+/* Who hears what came of TLS and of policies. NULL: nobody. */
+void pool_observe(struct pool *, outcome_fn, void *arg);
 /* It could not be reached lately. */
 bool host_has_failed(const struct host *);
 void host_submit(struct host *, struct task *);

@@ -41,8 +41,8 @@ void
 host_settle_policy(struct host *host, enum tlsa_kind tlsa)
 {
 	host->settings.policy = host->usual_policy;
-	host->is_refused =
-	    !policy_with_tlsa(&host->settings.policy, host->need, host->hop.is_secure, tlsa);
+	host->fit =
+	    policy_settle(&host->settings.policy, host->need, host->hop.is_secure, tlsa, host->sts);
 }
 
 bool
@@ -50,14 +50,28 @@ host_refuses(struct host *host)
 {
 	struct failure failure;
 
-	if (!host->is_refused)
+	if (host->fit == POLICY_FITS)
 		return false;
+	if (host->fit == POLICY_NOT_NAMED) {
+		bool is_final = host->need == TLS_NEED_REQUIRED;
+
+		/* RFC 8461 8.4: as if it could not be reached. RFC 8689 4.2.1: such mail isn't kept. */
+		failure_set(&failure, RELAY_FAULT_DESTINATION, is_final ? 550 : 451,
+		    is_final ? "5.7.10" : "4.7.0",
+		    "%s isn't one of the mail servers that the MTA-STS policy of %s names",
+		    host->hop.host, host->domain);
+		strlcpy(failure.server.host, host->hop.host, sizeof(failure.server.host));
+		host_note_failure(host, POLICY_TYPE_STS, TLS_RESULT_VALIDATION_FAILURE,
+		    "the policy doesn't name this host");
+		host_fail_waiting(host, &failure);
+		return true;
+	}
 	/* RFC 8689 4.2.1 */
 	failure_set(&failure, RELAY_FAULT_NONE, 550, "5.7.10",
 	    host->hop.is_secure ? "%s is used without verified TLS, which this message requires"
 	                        : "nothing vouches that %s is the right mail server (its domain's "
-	                          "MX records aren't "
-	                          "signed), which this message requires",
+	                          "MX records aren't signed, and no MTA-STS policy names it), "
+	                          "which this message requires",
 	    host->hop.host);
 	strlcpy(failure.server.host, host->hop.host, sizeof(failure.server.host));
 	host_fail_waiting(host, &failure);
@@ -184,6 +198,9 @@ on_tlsa(const struct ipc_answer *answer, bool ours, void *arg)
 		    "4.7.5", "the TLSA records of %s can't be looked up: %s", host->tlsa_name,
 		    answer->why);
 		strlcpy(failure.server.host, host->hop.host, sizeof(failure.server.host));
+		if (!ours)
+			host_note_failure(
+			    host, POLICY_TYPE_TLSA, TLS_RESULT_DNSSEC_INVALID, failure.reply.text);
 		host_has_no_addresses(host, &failure);
 	} else if (answer->status == ANSWER_FOUND && answer->secure) {
 		if (take_records(host, answer))

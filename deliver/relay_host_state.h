@@ -3,6 +3,7 @@
  *
  *	relay_host.c  a host: its addresses, credentials, sessions and the tasks that wait for it
  *	relay_host_dane.c  what DNS says of its certificate, and what the mail needs
+ *	relay_host_outcome.c  what came of all that, for reports and the log
  *	relay_pool.c  all of them: limits over all, time, configuration
  */
 #ifndef DELIVER_RELAY_HOST_STATE_H
@@ -49,7 +50,8 @@ struct host {
 	/* How mail is secured there: by the configuration, and with what DNS says (in `settings`). */
 	struct policy usual_policy;
 	enum tls_need need; /* of all of its mail */
-	bool is_refused;    /* that can't be had there */
+	enum sts_verdict sts; /* of all of its mail's domains */
+	enum policy_fit fit;  /* whether that can be had there */
 	bool is_split;      /* into hosts of one domain each */
 	char *domain;       /* the only one whose mail it gets; NULL: all may */
 	char *domain_canonical;
@@ -85,6 +87,7 @@ struct link {
 	bool is_established;
 	bool is_counted;
 	bool is_dead;
+	struct map *noted; /* domains that heard of its outcome; NULL: none */
 	int64_t began_ms;
 };
 
@@ -108,6 +111,8 @@ struct pool {
 	size_t session_count;
 	uint32_t *rule_sessions; /* connections that each of the config's mta_limits counts */
 	struct own_addresses *own;
+	outcome_fn observer; /* NULL: nobody */
+	void *observer_arg;
 };
 
 /* relay_host.c */
@@ -138,6 +143,19 @@ void host_settle_policy(struct host *, enum tlsa_kind);
 /* It can't have the mail that waits for it, which is then sent back. */
 bool host_refuses(struct host *);
 void host_dane_free(struct host *);
+
+/* relay_host_outcome.c */
+
+/* The session takes the task up. */
+void host_note_session(const struct session *, const struct task *);
+/* The domains of all that wait hear that the session has failed, if it was because of TLS; */
+void host_note_failed_session(const struct session *);
+/* or that there can be none. `type` is what decided. */
+void host_note_failure(const struct host *, enum policy_type, enum tls_result, const char *reason);
+/* What holds for the host, besides the configuration: "dane", "sts", "sts-testing" or "". */
+const char *host_policy_words(const struct host *);
+/* The link of a session that is freed. */
+void link_free(struct link *);
 
 /* relay_pool.c */
 

@@ -14,7 +14,6 @@
 #include <event2/event.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
-#include <openssl/x509v3.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -187,7 +186,7 @@ static void
 address_failed(struct https_exchange *exchange, enum https_status status, const char *why)
 {
 	exchange->failure = status;
-	snprintf(exchange->why, sizeof(exchange->why), "%s: %s", exchange->host, why);
+	strlcpy(exchange->why, why, sizeof(exchange->why));
 	try_next_address(exchange);
 }
 
@@ -200,9 +199,7 @@ secure(struct https_exchange *exchange)
 		answer(exchange, HTTPS_OURS, "TLS can't be had here: the log says why");
 		return;
 	}
-	/* RFC 8461 3.3: DNS-IDs only. */
-	SSL_set_hostflags(
-	    ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	tls_client_dns_ids_only(ssl);
 	SSL_free(exchange->ssl);
 	exchange->ssl = SSL_up_ref(ssl) == 1 ? ssl : NULL;
 	connection_secure(exchange->connection, ssl);
@@ -269,7 +266,11 @@ closed(struct https_exchange *exchange, const char *why)
 
 	if (exchange->state == EXCHANGE_CONNECTING) {
 		is_bad = exchange->ssl != NULL && SSL_get_verify_result(exchange->ssl) != X509_V_OK;
-		address_failed(exchange, is_bad ? HTTPS_BAD_CERTIFICATE : HTTPS_NO_CONNECTION, why);
+		snprintf(words, sizeof(words),
+		    exchange->ssl == NULL ? "can't connect to %s: %s" : "%s: %s", exchange->host,
+		    why);
+		address_failed(
+		    exchange, is_bad ? HTTPS_BAD_CERTIFICATE : HTTPS_NO_CONNECTION, words);
 		return;
 	}
 	if (has_ended_well(exchange) && exchange->response.state == HTTP_UNTIL_END) {

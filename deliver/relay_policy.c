@@ -1,7 +1,7 @@
 /*
  * As in OpenSMTPD: mail to a domain's MXs is encrypted when they offer it; the action's `tls` asks
  * for a good certificate, `tls no-verify` for encryption, and so do the schemes of smarthosts. Where
- * the configuration asks for nothing, DANE (RFC 7672) and REQUIRETLS (RFC 8689) may.
+ * the configuration asks for nothing, DANE (RFC 7672), MTA-STS (RFC 8461) and REQUIRETLS (RFC 8689) may.
  */
 #include "deliver/relay_policy.h"
 
@@ -71,21 +71,69 @@ policy_wants_tlsa(const struct policy *policy, enum tls_need need, bool is_known
 	return false;
 }
 
-bool
-policy_with_tlsa(struct policy *policy, enum tls_need need, bool is_known, enum tlsa_kind tlsa)
+/* Where the configuration leaves TLS open, or wants no less itself. */
+static bool
+wants_sts(enum security security, enum tls_need need)
 {
-	bool wanted = policy_wants_tlsa(policy, need, is_known);
+	switch (need) {
+	case TLS_NEED_OPTIONAL: /* RFC 8689 3 */
+		return false;
+	case TLS_NEED_USUAL:
+		return security == SECURITY_OPPORTUNISTIC || security == SECURITY_VERIFIED;
+	case TLS_NEED_REQUIRED:
+		break;
+	}
+	return security != SECURITY_NONE;
+}
 
-	if (wanted && tlsa == TLSA_USABLE)
-		policy->security = SECURITY_DANE;
-	else if (wanted && tlsa == TLSA_UNUSABLE) /* RFC 7672 2.2 */
-		policy->security = SECURITY_ENCRYPTED;
-	if (need != TLS_NEED_REQUIRED)
+/* False: the policy forbids the host. *is_known becomes true when it names it. */
+static bool
+apply_sts(struct policy *policy, enum sts_verdict sts, bool *is_known)
+{
+	switch (sts) {
+	case STS_VERDICT_NONE:
 		return true;
-	/* RFC 8689 4.2.1: the name that the certificate is for must be known, too. */
+	case STS_VERDICT_TESTING:
+	case STS_VERDICT_TESTING_OTHER:
+		policy->is_watched = true;
+		policy->is_other = sts == STS_VERDICT_TESTING_OTHER;
+		*is_known |= sts == STS_VERDICT_TESTING;
+		break;
+	case STS_VERDICT_ENFORCED:
+		policy->security = SECURITY_VERIFIED;
+		*is_known = true;
+		break;
+	case STS_VERDICT_ENFORCED_OTHER:
+		break;
+	}
+	policy->is_dns_id = true;
+	policy->type = POLICY_TYPE_STS;
+	return sts != STS_VERDICT_ENFORCED_OTHER;
+}
+
+enum policy_fit
+policy_settle(struct policy *policy, enum tls_need need, bool is_known, enum tlsa_kind tlsa,
+    enum sts_verdict sts)
+{
+	bool wants_tlsa = policy_wants_tlsa(policy, need, is_known);
+	bool may_sts = wants_sts(policy->security, need);
+
+	if (wants_tlsa && tlsa == TLSA_USABLE) {
+		policy->security = SECURITY_DANE;
+		policy->type = POLICY_TYPE_TLSA;
+	} else if (wants_tlsa && tlsa == TLSA_UNUSABLE) { /* RFC 7672 2.2 */
+		policy->security = SECURITY_ENCRYPTED;
+		policy->type = POLICY_TYPE_TLSA;
+	}
+	if (policy->security != SECURITY_DANE && may_sts && !apply_sts(policy, sts, &is_known))
+		return POLICY_NOT_NAMED;
+	if (need != TLS_NEED_REQUIRED)
+		return POLICY_FITS;
+	/* RFC 8689 4.2.1: the name that the certificate is for must be known, too, by a signed MX
+	 * record or by a policy. */
 	if (policy->security == SECURITY_OPPORTUNISTIC || policy->security == SECURITY_ENCRYPTED)
 		policy->security = SECURITY_VERIFIED;
-	return is_known && policy_is_verified(policy);
+	return is_known && policy_is_verified(policy) ? POLICY_FITS : POLICY_NOT_HAD;
 }
 
 bool

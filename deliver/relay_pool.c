@@ -47,7 +47,7 @@ on_reaper(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	while ((session = TAILQ_FIRST(&pool->dead)) != NULL) {
 		session_list_remove(&pool->dead, session);
-		free(session_link(session));
+		link_free(session_link(session));
 		session_free(session);
 		starving++;
 	}
@@ -258,7 +258,7 @@ free_hosts(struct map *map)
 	for (size_t i = 0; i < count; i++) {
 		while ((session = TAILQ_FIRST(&hosts[i]->sessions)) != NULL) {
 			session_list_remove(&hosts[i]->sessions, session);
-			free(session_link(session));
+			link_free(session_link(session));
 			session_free(session);
 		}
 		free_host(hosts[i]);
@@ -275,7 +275,7 @@ pool_free(struct pool *pool)
 		return;
 	while ((session = TAILQ_FIRST(&pool->dead)) != NULL) {
 		session_list_remove(&pool->dead, session);
-		free(session_link(session));
+		link_free(session_link(session));
 		session_free(session);
 	}
 	free_hosts(pool->hosts);
@@ -336,6 +336,13 @@ abandon_hosts(const struct map *map)
 	}
 	free(hosts);
 	return all;
+}
+
+void
+pool_observe(struct pool *pool, outcome_fn observer, void *arg)
+{
+	pool->observer = observer;
+	pool->observer_arg = arg;
 }
 
 bool

@@ -14,6 +14,7 @@
 #include <bsd/string.h>
 
 #include "deliver/relay_route.h"
+#include "deliver/relay_sts_policy.h"
 
 #define PORT_SMTP  25
 #define PORT_SMTPS 465
@@ -51,7 +52,29 @@ route_drop(struct route *route)
 	if (route == NULL || --route->holders > 0)
 		return;
 	free(route->canonical);
+	sts_policy_drop(route->sts);
 	free(route);
+}
+
+/* RFC 8461 4.1 and 5 */
+enum sts_verdict
+route_verdict(const struct route *route, const struct hop *hop)
+{
+	bool is_named;
+
+	if (route == NULL || route->sts == NULL || !hop->is_mx)
+		return STS_VERDICT_NONE;
+	is_named = sts_mx_has(route->sts->mx, hop->host);
+	switch (route->sts->mode) {
+	case STS_MODE_NONE:
+	case STS_MODE_COUNT:
+		break;
+	case STS_MODE_TESTING:
+		return is_named ? STS_VERDICT_TESTING : STS_VERDICT_TESTING_OTHER;
+	case STS_MODE_ENFORCE:
+		return is_named ? STS_VERDICT_ENFORCED : STS_VERDICT_ENFORCED_OTHER;
+	}
+	return STS_VERDICT_NONE;
 }
 
 static const struct {

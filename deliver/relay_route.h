@@ -14,6 +14,7 @@
 #include "common/envelope.h"
 #include "common/ipc_relay_resolver.h"
 #include "deliver/relay_policy.h"
+#include "deliver/relay_sts.h"
 #include "deliver/relay_task.h"
 
 #define ROUTE_HOPS_MAX 32 /* more MXs than that aren't tried in one attempt */
@@ -33,7 +34,8 @@ struct hop {
 struct route {
 	unsigned holders;
 	int64_t expires_ms;
-	char *canonical; /* the domain's name after CNAMEs; NULL: the same */
+	char *canonical;        /* the domain's name after CNAMEs; NULL: the same */
+	struct sts_policy *sts; /* of the domain, held; NULL: none */
 	size_t count;
 	struct hop hops[]; /* room for ROUTE_HOPS_MAX, until it is trimmed */
 };
@@ -58,5 +60,8 @@ bool route_add_literal(struct route *, const char *literal) __attribute__((warn_
  */
 bool route_add_mx(struct route *, const char *domain, const struct ipc_answer *,
     const char *const own[2], struct failure *) __attribute__((warn_unused_result));
+
+/* What the domain's policy says of that host; nothing when the domain didn't choose it. */
+enum sts_verdict route_verdict(const struct route *, const struct hop *);
 
 #endif

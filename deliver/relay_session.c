@@ -12,6 +12,7 @@
 #include <bsd/string.h>
 #include <event2/event.h>
 #include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -63,6 +64,7 @@ session_free(struct session *session)
 		return;
 	connection_free(session->connection);
 	session_forget_auth(session);
+	SSL_free(session->handshake);
 	if (session->pause != NULL)
 		event_free(session->pause);
 	buf_free(&session->mail.chunk);
@@ -226,9 +228,14 @@ begin_handshake(struct session *session)
 
 	if (settings->tls != NULL && settings->policy.security == SECURITY_DANE)
 		ssl = tls_client_dane_ssl(settings->tls, settings->dane);
+	else if (settings->tls != NULL && settings->policy.is_watched &&
+	    settings->policy.security == SECURITY_OPPORTUNISTIC)
+		ssl = tls_client_watched_ssl(settings->tls, settings->host, settings->ca);
 	else if (settings->tls != NULL)
 		ssl = tls_client_ssl(settings->tls, settings->host,
 		    settings->policy.security == SECURITY_VERIFIED, settings->ca);
+	if (ssl != NULL && settings->policy.is_dns_id)
+		tls_client_dns_ids_only(ssl);
 	if (ssl != NULL && *settings->pki != '\0' &&
 	    !tls_client_show(settings->tls, ssl, settings->pki)) {
 		SSL_free(ssl);
@@ -240,8 +247,29 @@ begin_handshake(struct session *session)
 		session_fail(session, &failure);
 		return;
 	}
+	SSL_free(session->handshake);
+	session->handshake = SSL_up_ref(ssl) == 1 ? ssl : NULL;
 	session_expect(session, SESSION_HANDSHAKE, settings->times->handshake_ms);
 	connection_secure(session->connection, ssl);
+}
+
+/* What came of TLS, when not all is well. */
+static void
+note_tls(struct session *session, enum tls_result result, const char *why)
+{
+	session->tls_result = result;
+	strlcpy(session->tls_reason, why, sizeof(session->tls_reason));
+}
+
+/* How the certificate failed; or that the rest did. */
+static enum tls_result
+handshake_result(const struct session *session)
+{
+	enum tls_result result = TLS_RESULT_SUCCESS;
+
+	if (session->handshake != NULL)
+		result = tls_result_of_certificate(SSL_get_verify_result(session->handshake));
+	return result != TLS_RESULT_SUCCESS ? result : TLS_RESULT_VALIDATION_FAILURE;
 }
 
 /* TLS can't be had, and must. */
@@ -249,11 +277,14 @@ static void
 no_tls(struct session *session, const char *enhanced, const char *words)
 {
 	bool is_final = session->settings->need == TLS_NEED_REQUIRED;
+	bool is_sts = session->settings->policy.type == POLICY_TYPE_STS &&
+	    session->settings->policy.security == SECURITY_VERIFIED;
 	struct failure failure;
 
 	/* RFC 8689 4.2.1: such mail isn't kept until it can be. */
 	failure_set(&failure, RELAY_FAULT_DESTINATION, is_final ? 550 : 451,
-	    is_final ? "5.7.10" : enhanced, "%s: %s", session->settings->host, words);
+	    is_final ? "5.7.10" : enhanced, "%s: %s%s", session->settings->host, words,
+	    is_sts ? " (the domain's MTA-STS policy asks for TLS with a good certificate)" : "");
 	failure.server = session->server;
 	session_fail(session, &failure);
 }
@@ -269,7 +300,11 @@ secure_or_ready(struct session *session)
 	if (!is_secure && wanted && session->extensions.starttls) {
 		session_expect(session, SESSION_STARTTLS, session->settings->times->command_ms);
 		say(session, "STARTTLS");
-	} else if (!is_secure && policy_needs_tls(policy)) {
+		return;
+	}
+	if (!is_secure && policy->security != SECURITY_NONE && !session->plain_only)
+		note_tls(session, TLS_RESULT_STARTTLS_NOT_SUPPORTED, "it doesn't offer STARTTLS");
+	if (!is_secure && policy_needs_tls(policy)) {
 		no_tls(session, "4.7.10",
 		    policy->security == SECURITY_DANE
 		        ? "it offers no TLS, which its TLSA records promise"
@@ -288,11 +323,16 @@ starttls_answered(struct session *session, const struct reply *reply)
 		begin_handshake(session);
 	else if (reply->code == 421)
 		refused(session, reply);
-	else if (session->settings->policy.security == SECURITY_OPPORTUNISTIC) {
-		session->plain_only = true;
-		secure_or_ready(session);
-	} else
-		no_tls(session, "4.7.0", "it offers STARTTLS and refuses it");
+	else {
+		note_tls(session, TLS_RESULT_STARTTLS_NOT_SUPPORTED,
+		    "it offers STARTTLS and refuses it");
+		if (session->settings->policy.security == SECURITY_OPPORTUNISTIC) {
+			session->plain_only = true;
+			secure_or_ready(session);
+		} else {
+			no_tls(session, "4.7.0", "it offers STARTTLS and refuses it");
+		}
+	}
 }
 
 static void
@@ -397,6 +437,20 @@ on_input(const uint8_t *data, size_t length, void *arg)
 	}
 }
 
+/* A policy of mode testing: would it have been kept? (RFC 8461 5) */
+static void
+watch(struct session *session)
+{
+	long verified = SSL_get_verify_result(connection_ssl(session->connection));
+
+	if (session->settings->policy.security == SECURITY_OPPORTUNISTIC && verified != X509_V_OK)
+		note_tls(session, tls_result_of_certificate(verified),
+		    X509_verify_cert_error_string(verified));
+	else if (session->settings->policy.is_other)
+		note_tls(
+		    session, TLS_RESULT_VALIDATION_FAILURE, "the policy doesn't name this host");
+}
+
 static void
 secured(struct session *session)
 {
@@ -404,6 +458,8 @@ secured(struct session *session)
 	    session->server.tls, sizeof(session->server.tls));
 	dialogue_add(
 	    &session->dialogue, DIALOGUE_NOTE, session->server.tls, strlen(session->server.tls));
+	if (session->settings->policy.is_watched)
+		watch(session);
 	reply_parser_init(&session->parser, on_line, session);
 	if (session->settings->policy.implicit)
 		session_expect(session, SESSION_GREETING, session->settings->times->greeting_ms);
@@ -415,6 +471,7 @@ secured(struct session *session)
 static void
 handshake_failed(struct session *session, const char *why, bool is_ours)
 {
+	enum tls_result result;
 	struct failure failure;
 
 	if (is_ours) {
@@ -424,6 +481,8 @@ handshake_failed(struct session *session, const char *why, bool is_ours)
 		session_fail(session, &failure);
 		return;
 	}
+	result = handshake_result(session);
+	note_tls(session, result, why);
 	if (session->settings->policy.security == SECURITY_OPPORTUNISTIC &&
 	    !session->settings->policy.implicit) {
 		log_info("%s (%s): %s: goes on without TLS", session->server.host,
@@ -433,6 +492,7 @@ handshake_failed(struct session *session, const char *why, bool is_ours)
 		    session->source_length == 0 ? NULL : (const struct sockaddr *)&session->source,
 		    session->source_length);
 		session->plain_only = true;
+		note_tls(session, result, why);
 		return;
 	}
 	no_tls(session, "4.7.5", why);
@@ -446,6 +506,7 @@ on_event(enum connection_event event, const char *why, void *arg)
 
 	switch (event) {
 	case CONNECTION_OPENED:
+		connection_own_address(session->connection, session->own_address);
 		dialogue_add(&session->dialogue, DIALOGUE_NOTE, "connected", 9);
 		if (session->settings->policy.implicit)
 			begin_handshake(session);
@@ -513,6 +574,8 @@ session_connect(struct session *session, const struct sockaddr *address, socklen
 	memset(&session->extensions, 0, sizeof(session->extensions));
 	session->was_ready = session->plain_only = session->needs_reset = false;
 	session->has_more = false;
+	session->tls_result = TLS_RESULT_SUCCESS;
+	*session->own_address = '\0';
 	session->sent = 0;
 	session_expect(session, SESSION_CONNECTING, session->settings->times->connect_ms);
 	if (connection_open(session->connection, (const struct sockaddr *)&session->address,
@@ -671,6 +734,19 @@ const struct server_words *
 session_server(const struct session *session)
 {
 	return &session->server;
+}
+
+enum tls_result
+session_tls_result(const struct session *session, const char **reason)
+{
+	*reason = session->tls_result == TLS_RESULT_SUCCESS ? "" : session->tls_reason;
+	return session->tls_result;
+}
+
+const char *
+session_own_address(const struct session *session)
+{
+	return session->own_address;
 }
 
 void

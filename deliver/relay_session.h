@@ -93,6 +93,11 @@ int64_t session_idle_since(const struct session *);
 void session_dialogue(const struct session *, char text[IPC_RELAY_DIALOGUE_MAX + 1]);
 /* Who is spoken with. */
 const struct server_words *session_server(const struct session *);
+/* What came of TLS on the connection, and why: TLS_RESULT_SUCCESS, and "", when all is well, or nothing
+ * has come yet. */
+enum tls_result session_tls_result(const struct session *, const char **reason);
+/* Its own address as text; "" while it isn't connected. */
+const char *session_own_address(const struct session *);
 /* For its owner's lists. */
 TAILQ_HEAD(session_list, session);
 void session_list_add(struct session_list *, struct session *);

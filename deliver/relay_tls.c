@@ -287,6 +287,31 @@ tls_client_ssl(struct tls_client *client, const char *host, bool verified, const
 	return ssl;
 }
 
+void
+tls_client_dns_ids_only(SSL *ssl)
+{
+	SSL_set_hostflags(
+	    ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+}
+
+SSL *
+tls_client_watched_ssl(struct tls_client *client, const char *host, const char *ca)
+{
+	struct bundle *bundle = find_bundle(client, ca);
+	SSL *ssl = tls_client_ssl(client, host, false, ca);
+
+	if (ssl == NULL)
+		return NULL;
+	/* With SSL_VERIFY_NONE it is verified all the same, and the result kept. */
+	if ((bundle != NULL &&
+	        SSL_set1_verify_cert_store(ssl, SSL_CTX_get_cert_store(bundle->context)) != 1) ||
+	    SSL_set1_host(ssl, host) != 1) {
+		log_error("TLS to %s: %s", host, ERR_error_string(ERR_peek_last_error(), NULL));
+		ERR_clear_error();
+	}
+	return ssl;
+}
+
 /* Those that OpenSSL takes, which are compared with the digests that it knows (RFC 7671 9). */
 static size_t
 add_records(SSL *ssl, const struct dane *dane, size_t *anchors)

@@ -37,6 +37,11 @@ bool tls_client_show(struct tls_client *, SSL *, const char *pki)
  * log, when there are no such authorities or no memory.
  */
 SSL *tls_client_ssl(struct tls_client *, const char *host, bool verified, const char *ca);
+/* As without `verified`, and SSL_get_verify_result() says afterwards how that would have ended. Without
+ * such authorities it says nothing good. */
+SSL *tls_client_watched_ssl(struct tls_client *, const char *host, const char *ca);
+/* The certificate must have the name as a DNS-ID (RFC 8461 3.3 and 4.2). */
+void tls_client_dns_ids_only(SSL *);
 /* How many of the records OpenSSL can use; `anchors`: of them, those that name an authority. */
 size_t tls_client_usable_records(struct tls_client *, const struct dane *, size_t *anchors);
 /* The handshake fails unless the certificate is what one of the records says, for the names of

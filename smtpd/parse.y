@@ -459,14 +459,7 @@ mda:
 	;
 
 mta:
-	  MTA STRING STRING {
-		char name[64];
-
-		strlcpy(name, "mta ", sizeof(name));
-		strlcat(name, $2, sizeof(name));
-		free($2);
-		setting_set(parse, @2, name, $3);
-	}
+	  MTA STRING STRING { setting_set_mta(parse, @2, $2, @3, $3); }
 	| MTA LIMIT STRING STRING { mta_limit(parse, @3, false, NULL, $3, $4); }
 	| MTA LIMIT FOR DOMAIN STRING STRING STRING { mta_limit(parse, @5, true, $5, $6, $7); }
 	| MTA LIMIT FOR STRING STRING STRING STRING {

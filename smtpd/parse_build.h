@@ -103,6 +103,8 @@ void parse_free(struct parse *);
 void setting_set(struct parse *, struct place, const char *name, char *value);
 void setting_set_limit(struct parse *, struct place, char *name, char *value);
 /* The word behind the value of the limit called `name` (lent): "hold". */
+void setting_set_mta(
+    struct parse *, struct place, char *word, struct place value_place, char *value);
 void setting_set_limit_option(struct parse *, struct place, const char *name, char *word);
 /* Where it was set; line 0 when it wasn't. */
 struct place setting_place(const struct parse *, const char *name);

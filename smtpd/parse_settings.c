@@ -503,6 +503,28 @@ setting_set_limit(struct parse *parse, struct place place, char *name, char *val
 	setting_set(parse, place, full, value);
 }
 
+/* "mta KEYWORD VALUE", or "mta no KEYWORD". */
+void
+setting_set_mta(
+    struct parse *parse, struct place place, char *word, struct place value_place, char *value)
+{
+	char name[64];
+
+	if (strcmp(word, "no") != 0) {
+		strlcpy(name, "mta ", sizeof(name));
+		strlcat(name, word, sizeof(name));
+		setting_set(parse, place, name, value);
+	} else if (strcmp(value, "mta-sts") == 0) {
+		parse->config->mta_no_sts = true;
+		free(value);
+	} else {
+		problem_error(&parse->problems, value_place,
+		    "\"mta no\" wants \"mta-sts\", not \"%.40s\"", value);
+		free(value);
+	}
+	free(word);
+}
+
 void
 setting_set_limit_option(struct parse *parse, struct place place, const char *name, char *word)
 {
@@ -556,4 +578,6 @@ settings_print(FILE *file, const struct config *config)
 		}
 		fputc('\n', file);
 	}
+	if (config->mta_no_sts)
+		fputs("mta no mta-sts\n", file);
 }

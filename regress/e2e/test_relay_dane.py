@@ -52,8 +52,9 @@ class Network:
         self.peers.append(peer)
         return peer
 
-    def start(self, *tlsa, options="ca test", extra="", damaged=()):
-        """tlsa[i]: of the i-th MX, records' data."""
+    def start(self, *tlsa, options="ca test", extra="", damaged=(), open_extra="", config=""):
+        """tlsa[i]: of the i-th MX, records' data; `open_extra`: records of the zone that isn't
+        signed; `config`: more of it."""
         records, mx = "", ""
         for number, data in enumerate(tlsa):
             mx += f"far IN MX {10 * (number + 1)} mx{number}.hosts.signed.\n"
@@ -61,7 +62,7 @@ class Network:
             for one in [data] if isinstance(data, str) else data or []:
                 records += f"_25._tcp.mx{number}.hosts IN TLSA {one}\n"
         zones = {"example": Zone(), "signed": Zone(records + mx + extra, damaged=damaged),
-            "open": Zone(mx, signed=False)}
+            "open": Zone(mx + open_extra, signed=False)}
         self.dns = SignedDns(self.tool, self.folder, zones)
         for path in (self.folder, self.dns.directory):
             path.chmod(0o755)
@@ -74,7 +75,7 @@ class Network:
             f"resolver trust-anchor {self.dns.anchor}\n"
             f'ca test cert "{self.authority.file}"\n{ours.statements("mx")}'
             f"listen on 127.0.0.1 port {self.port} tls pki mx\n"
-            'queue retry-first 1s\nqueue retry-max 2s\n')
+            f'queue retry-first 1s\nqueue retry-max 2s\n{config}')
         postern.smtpctl("trace", "mta")
         return postern
 

@@ -67,10 +67,80 @@ test_policy_by_what_dns_says(void **state)
 		print_message("row %zu\n", i);
 		assert_int_equal(policy_wants_tlsa(&policy, table[i].need, table[i].is_known),
 		    table[i].is_asked);
-		assert_int_equal(
-		    policy_with_tlsa(&policy, table[i].need, table[i].is_known, table[i].tlsa),
-		    table[i].is_possible);
+		assert_int_equal(policy_settle(&policy, table[i].need, table[i].is_known,
+		                     table[i].tlsa, STS_VERDICT_NONE),
+		    table[i].is_possible ? POLICY_FITS : POLICY_NOT_HAD);
 		assert_int_equal(policy.security, table[i].then);
+	}
+}
+
+static void
+test_policy_by_what_the_domain_publishes(void **state)
+{
+	static const struct {
+		enum security usual;
+		enum tls_need need;
+		bool is_known;
+		enum tlsa_kind tlsa;
+		enum sts_verdict sts;
+		enum policy_fit fit;
+		enum security then;
+		enum policy_type type;
+	} table[] = {
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_USUAL, false, TLSA_NONE, STS_VERDICT_ENFORCED,
+		    POLICY_FITS, SECURITY_VERIFIED, POLICY_TYPE_STS },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_USUAL, false, TLSA_NONE,
+		    STS_VERDICT_ENFORCED_OTHER, POLICY_NOT_NAMED, SECURITY_OPPORTUNISTIC,
+		    POLICY_TYPE_STS },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_USUAL, false, TLSA_NONE, STS_VERDICT_TESTING,
+		    POLICY_FITS, SECURITY_OPPORTUNISTIC, POLICY_TYPE_STS },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_USUAL, false, TLSA_NONE,
+		    STS_VERDICT_TESTING_OTHER, POLICY_FITS, SECURITY_OPPORTUNISTIC,
+		    POLICY_TYPE_STS },
+		/* RFC 8461 2: DANE decides, where there is any. */
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_USUAL, true, TLSA_USABLE, STS_VERDICT_ENFORCED,
+		    POLICY_FITS, SECURITY_DANE, POLICY_TYPE_TLSA },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_USUAL, true, TLSA_USABLE,
+		    STS_VERDICT_ENFORCED_OTHER, POLICY_FITS, SECURITY_DANE, POLICY_TYPE_TLSA },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_USUAL, true, TLSA_UNUSABLE, STS_VERDICT_ENFORCED,
+		    POLICY_FITS, SECURITY_VERIFIED, POLICY_TYPE_STS },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_USUAL, true, TLSA_UNUSABLE, STS_VERDICT_TESTING,
+		    POLICY_FITS, SECURITY_ENCRYPTED, POLICY_TYPE_STS },
+		/* The configuration: no less than it wants, and none where it says so. */
+		{ SECURITY_VERIFIED, TLS_NEED_USUAL, false, TLSA_NONE, STS_VERDICT_ENFORCED_OTHER,
+		    POLICY_NOT_NAMED, SECURITY_VERIFIED, POLICY_TYPE_STS },
+		{ SECURITY_VERIFIED, TLS_NEED_USUAL, false, TLSA_NONE, STS_VERDICT_TESTING_OTHER,
+		    POLICY_FITS, SECURITY_VERIFIED, POLICY_TYPE_STS },
+		{ SECURITY_ENCRYPTED, TLS_NEED_USUAL, false, TLSA_NONE, STS_VERDICT_ENFORCED_OTHER,
+		    POLICY_FITS, SECURITY_ENCRYPTED, POLICY_TYPE_NONE },
+		{ SECURITY_NONE, TLS_NEED_USUAL, false, TLSA_NONE, STS_VERDICT_ENFORCED,
+		    POLICY_FITS, SECURITY_NONE, POLICY_TYPE_NONE },
+		/* TLS-Required: No (RFC 8689 3) */
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_OPTIONAL, false, TLSA_NONE,
+		    STS_VERDICT_ENFORCED_OTHER, POLICY_FITS, SECURITY_OPPORTUNISTIC,
+		    POLICY_TYPE_NONE },
+		/* REQUIRETLS: a policy that names the host vouches for it (RFC 8689 4.2.1). */
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_REQUIRED, false, TLSA_NONE, STS_VERDICT_ENFORCED,
+		    POLICY_FITS, SECURITY_VERIFIED, POLICY_TYPE_STS },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_REQUIRED, false, TLSA_NONE, STS_VERDICT_TESTING,
+		    POLICY_FITS, SECURITY_VERIFIED, POLICY_TYPE_STS },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_REQUIRED, false, TLSA_NONE,
+		    STS_VERDICT_TESTING_OTHER, POLICY_NOT_HAD, SECURITY_VERIFIED, POLICY_TYPE_STS },
+		{ SECURITY_OPPORTUNISTIC, TLS_NEED_REQUIRED, true, TLSA_NONE,
+		    STS_VERDICT_ENFORCED_OTHER, POLICY_NOT_NAMED, SECURITY_OPPORTUNISTIC,
+		    POLICY_TYPE_STS },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct policy policy = { .security = table[i].usual };
+
+		print_message("row %zu\n", i);
+		assert_int_equal(policy_settle(&policy, table[i].need, table[i].is_known,
+		                     table[i].tlsa, table[i].sts),
+		    table[i].fit);
+		assert_int_equal(policy.security, table[i].then);
+		assert_int_equal(policy.type, table[i].type);
 	}
 }
 
@@ -299,6 +369,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(policy_by_what_dns_says),
+		TEST(policy_by_what_the_domain_publishes),
 		TEST(need_of_a_message),
 		TEST(usable_records),
 		TEST(records_make_tls_a_must),

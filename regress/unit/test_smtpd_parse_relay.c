@@ -86,7 +86,7 @@ limits_of_destinations(void **state)
 	struct config *config =
 	    good("mta sessions 20\nmta sessions-per-host 3\n"
 	         "mta messages-per-session 5\nmta recipients 50\n"
-	         "mta connect-time 10s\nmta idle-time 2s\n"
+	         "mta connect-time 10s\nmta idle-time 2s\nmta no mta-sts\n"
 	         "mta limit sessions 7\n"
 	         "mta limit for domain \"*.example.org\" messages-per-minute 60\n"
 	         "mta limit for mx mx.example.net pause-ms 500\n");
@@ -98,6 +98,7 @@ limits_of_destinations(void **state)
 	assert_int_equal(config->mta_recipients, 50);
 	assert_int_equal(config->mta_connect_time, 10);
 	assert_int_equal(config->mta_idle_time, 2);
+	assert_true(config->mta_no_sts);
 	assert_int_equal(config->mta_limit_count, 3);
 	assert_int_equal(config->mta_limits[0].sessions, 7);
 	assert_string_equal(config->mta_limits[0].mx, "");
@@ -113,6 +114,7 @@ what_makes_no_sense_is_refused(void **state)
 {
 	(void)state;
 	bad("action a relay host \"smtps://me@b.org\"\n", 1, "auth <table>");
+	bad("mta no sts\n", 1, "mta-sts");
 	bad("action a relay backup host b.org\n", 1, "backup");
 	bad("action a relay backup of x\n", 1, "mx");
 	bad("action a relay tls tls\n", 1, "twice");
