@@ -16,7 +16,7 @@ demo="$build python3"
 # libgnutls-dane0 libidn12: Exim
 test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace
 	dnsmasq-base python3-dkim opendkim-tools ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
-	libfstrm0 libprotobuf-c1 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
+	libfstrm0 libprotobuf-c1 liblz4-1 libsodium23 libunwind8 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
 	git git-email libauthen-sasl-perl libmailtools-perl mutt s-nail"
 
 bench="$test debootstrap"
@@ -78,6 +78,26 @@ unpack() {
 	touch "$root/complete"
 }
 
+# build/tools/bin/dovecot CONFIGURATION doveadm|imap ARGUMENT...: as if its master had started it.
+dovecot_starter() {
+	local library=usr/lib/dovecot
+	[ -e build/tools/dovecot-imapd/complete ] || return 0
+	cat >build/tools/bin/dovecot <<-END
+		#!/bin/sh
+		tools=\$(dirname "\$(readlink -f "\$0")")/..
+		export LD_LIBRARY_PATH=\$tools/dovecot-core/$library
+		conf=\$1 program=\$2
+		shift 2
+		case \$program in
+		imap) file=\$tools/dovecot-imapd/$library/imap ;;
+		*) file=\$tools/dovecot-core/usr/bin/\$program ;;
+		esac
+		exec "\$tools/dovecot-core/usr/bin/doveconf" -c "\$conf" -f service="\$program" \\
+			-e "\$file" "\$@"
+	END
+	chmod 755 build/tools/bin/dovecot
+}
+
 case ${1:-} in
 build) install $build ;;
 demo) install $demo ;;
@@ -88,6 +108,9 @@ test | bench)
 	unpack fail2ban fail2ban-regex
 	unpack exim4-daemon-light
 	unpack opensmtpd
+	unpack dovecot-core
+	unpack dovecot-imapd
+	dovecot_starter
 	;;
 *)
 	sed -n '2,3s/^# //p' "$0" >&2
