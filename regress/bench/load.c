@@ -71,7 +71,7 @@ static struct {
 	/* options */
 	const char *host, *to;
 	uint16_t port;
-	unsigned sessions, messages, recipients, mailboxes;
+	unsigned sessions, messages, recipients, mailboxes, domains;
 	size_t size; /* 0: mixed */
 	uint32_t run, seed;
 	unsigned duration_ms, limit_ms;
@@ -224,6 +224,9 @@ session_say(struct session *s, const char *words, size_t length)
 static size_t
 put_recipient(char *at, const struct session *s, unsigned number)
 {
+	if (load.domains > 1)
+		return (size_t)sprintf(
+		    at, "RCPT TO:<u@d%u.%s>\r\n", s->id % load.domains, strchr(load.to, '@') + 1);
 	if (load.mailboxes > 1)
 		number = s->id % load.mailboxes;
 	if (number > 0)
@@ -669,6 +672,7 @@ usage(void)
 	      "  -l N|mix  bytes of a message's body (4096), or sizes as in real mail\n"
 	      "  -r N      recipients of each: ADDRESS, 2ADDRESS, 3ADDRESS, ... (1)\n"
 	      "  -u N      mailboxes in turn: ADDRESS, 2ADDRESS, 3ADDRESS, ... (1)\n"
+	      "  -D N      domains in turn: u@d0.DOMAIN, u@d1.DOMAIN, ... of ADDRESS (1)\n"
 	      "  -t ADDR   ADDRESS (u@example.test)\n"
 	      "  -c        a new connection for each message\n"
 	      "  -n        one command at a time, even where the server offers PIPELINING\n"
@@ -699,7 +703,7 @@ read_options(int argc, char *argv[])
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "s:m:d:l:r:u:t:b:R:S:T:h:cniB")) != -1) {
+	while ((option = getopt(argc, argv, "s:m:d:l:r:u:D:t:b:R:S:T:h:cniB")) != -1) {
 		switch (option) {
 		case 's':
 			load.sessions = number(optarg);
@@ -718,6 +722,9 @@ read_options(int argc, char *argv[])
 			break;
 		case 'u':
 			load.mailboxes = number(optarg);
+			break;
+		case 'D':
+			load.domains = number(optarg);
 			break;
 		case 't':
 			load.to = optarg;
@@ -754,7 +761,8 @@ read_options(int argc, char *argv[])
 		}
 	}
 	if (optind + 1 != argc || load.sessions == 0 || load.recipients == 0 ||
-	    load.mailboxes == 0 || strlen(load.to) > 60 || load.size > TEXT_LARGEST ||
+	    load.mailboxes == 0 || load.domains == 0 || strlen(load.to) > 60 ||
+	    strchr(load.to, '@') == NULL || load.size > TEXT_LARGEST ||
 	    (load.size > 0 && load.size < TEXT_SMALLEST))
 		usage();
 	load.port = (uint16_t)number(argv[optind]);
@@ -765,7 +773,7 @@ main(int argc, char *argv[])
 {
 	load.host = "127.0.0.1";
 	load.to = "u@example.test";
-	load.sessions = load.messages = load.recipients = load.mailboxes = 1;
+	load.sessions = load.messages = load.recipients = load.mailboxes = load.domains = 1;
 	load.size = 4096;
 	load.run = load.seed = 1;
 	load.limit_ms = 600000;

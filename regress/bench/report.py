@@ -19,7 +19,9 @@ COLUMNS = ["time", "repetition", "server", "case", "client", "sessions", "size",
     "processes", "client_cpu_ms", "p50_ms", "p99_ms", "stored_p50_ms", "stored_p99_ms",
     "flood_per_s", "held", "refused", "lost", "duplicates", "damaged", "note"]
 TEXT = {"time", "server", "case", "client", "size", "note"}
-CLIENTS = {"source": "smtp-source", "load": "load.c", "plain": "load.c without pipelining"}
+CLIENTS = {"source": "smtp-source", "load": "load.c", "plain": "load.c without pipelining",
+    "sink.c": "load.c to sink.c", "smtp-sink": "load.c to smtp-sink", "handshakes": "handshakes.c"}
+APART = ("idle", "alone", "beside 100", "in turn")  # cases with tables of their own
 TABLE = [("taken/s", "taken_per_s", ".0f"), ("stored/s", "stored_per_s", ".0f"),
     ("MB/s", "mb_per_s", ".1f"), ("cpu ms", "cpu_ms", ".3f"), ("flushes", "flushes", ".3f"),
     ("PSS MiB", "pss_mib", ".1f"), ("proc.", "processes", ".0f"),
@@ -93,6 +95,9 @@ class Figures:
         return [row[name] for row in self.rows if row["server"] == server and
             row["case"] == case and row["client"] == client and name in row]
 
+    def relay_cases(self):
+        return [case for case, _client in self.cases if "destinations" in case]
+
     def median(self, *key):
         values = self.values(*key)
         return statistics.median(values) if values else None
@@ -106,7 +111,7 @@ def table(figures, clients):
     """A line for each case and server: medians; where repeated, the least and most stored/s."""
     lines = []
     for case, client in figures.cases:
-        if client not in clients or case in ("idle", "alone", "beside 100"):
+        if client not in clients or case in APART or is_relayed(case):
             continue
         if not lines:
             lines.append(f"{'case':<24} {'server':<9} " +
@@ -152,16 +157,63 @@ def fairness_table(figures):
 
 
 def agreement(figures):
-    """The two clients at low load, working alike."""
+    """The two clients in turn at the same instance, with one session and a command at a time: the
+    median of the ratios of neighbours, and the least and the most."""
     lines = []
     for server in figures.servers:
-        theirs = figures.median(server, "1 session", "source", "taken_per_s")
-        ours = figures.median(server, "1 session", "plain", "taken_per_s")
-        if theirs and ours:
-            lines.append(f"{server:<9} smtp-source {theirs:.0f}/s, load.c {ours:.0f}/s: "
-                f"{ours / theirs:.2f} times; the client's CPU a message "
-                f"{figures.median(server, '1 session', 'source', 'client_cpu_ms'):.3f} and "
-                f"{figures.median(server, '1 session', 'plain', 'client_cpu_ms'):.3f} ms")
+        theirs, ours = (figures.values(server, "in turn", client, "taken_per_s")
+            for client in ("source", "plain"))
+        ratios = [our / their for our, their in zip(ours, theirs) if their]
+        if not ratios:
+            continue
+        costs = [figures.median(server, "in turn", client, name) for name in
+            ("cpu_ms", "client_cpu_ms") for client in ("source", "plain")]
+        lines.append(f"{server:<9} smtp-source {statistics.median(theirs):.0f}/s, load.c "
+            f"{statistics.median(ours):.0f}/s: {statistics.median(ratios):.2f} times "
+            f"({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds); CPU ms a message of "
+            "the server {:.3f} and {:.3f}, of the client {:.3f} and {:.3f}".format(*costs))
+    return lines
+
+
+def relay_table(figures):
+    """To one destination by each sink, and to many."""
+    names = [("taken/s", "taken_per_s", ".0f"), ("relayed/s", "stored_per_s", ".0f"),
+        ("cpu ms", "cpu_ms", ".3f"), ("flushes", "flushes", ".3f"),
+        ("client+sink ms", "client_cpu_ms", ".3f"), ("lost", "lost", ".0f"),
+        ("double", "duplicates", ".0f"), ("damaged", "damaged", ".0f")]
+    lines = []
+    for case, client in figures.cases:
+        if not is_relayed(case):
+            continue
+        for server in figures.servers:
+            if figures.median(server, case, client, "stored_per_s") is None:
+                continue
+            if not lines:
+                lines.append(f"{'destinations':<30} {'sink':<10} {'server':<9} " +
+                    " ".join(f"{title:>14}" for title, _name, _form in names))
+            lines.append(f"{'one' if case == 'relay' else case:<30} "
+                f"{client if client in ('sink.c', 'smtp-sink') else 'sink.c':<10} {server:<9} " +
+                " ".join(f"{show(figures.median(server, case, client, name), form):>14}"
+                    for _title, name, form in names))
+    return lines
+
+
+def is_relayed(case):
+    return case == "relay" or "destinations" in case
+
+
+def tls_table(figures):
+    lines = []
+    for case, client in figures.cases:
+        for server in figures.servers:
+            rate = figures.median(server, case, client, "taken_per_s")
+            if client != "handshakes" or rate is None:
+                continue
+            lines.append(f"{case.removeprefix('TLS, '):<12} {server:<9} {rate:.0f} handshakes/s, "
+                f"CPU ms a handshake {figures.median(server, case, client, 'cpu_ms'):.3f}, of the "
+                f"client {figures.median(server, case, client, 'client_cpu_ms'):.3f}, failed "
+                f"{figures.median(server, case, client, 'refused'):.0f} "
+                f"({figures.notes(server, case, client)})")
     return lines
 
 
@@ -201,9 +253,9 @@ def verdicts(figures):
                 client, "cpu_ms", 0.2, False, ".3f", "ms"))
         lines.append(limit(figures, "at most 0.2 flushes a message", "100 sessions", client,
             "flushes", 0.2, ".3f", "flushes"))
-    for case, client in (("1 session", "source"), ("1 session", "plain"), ("1 session", "load")):
+    for case, client in (("1 session", "source"), ("1 session", "load"), ("in turn", "plain")):
         lines.append(beside_postfix(figures, "not slower than Postfix", case, client,
-            "stored_per_s", 1, True, ".0f", "/s"))
+            "taken_per_s" if case == "in turn" else "stored_per_s", 1, True, ".0f", "/s"))
     for client in ("source", "load"):
         lines.append(beside_postfix(figures, "bytes/s at least 2 times Postfix's", "1 MB", client,
             "mb_per_s", 2, True, ".1f", "MB/s"))
@@ -214,12 +266,34 @@ def verdicts(figures):
     lines.append(verdict("at most 160 MiB PSS with 10,000 idle sessions", memory, 160, False,
         f"{show(memory, '.1f')} MiB" + idle_words(figures, "postfix", "Postfix")))
     lines.append(fairness_verdict(figures))
+    lines += relay_verdicts(figures)
     ours = [row for row in figures.rows if row["server"] == "postern"]
     bad = sum(row.get(name, 0) for row in ours for name in ("lost", "duplicates", "damaged"))
     lines.append(verdict("nothing lost, double or damaged", bad if ours else None, 0, False,
         f"{bad:.0f} of {sum(row.get('messages', 0) for row in ours):.0f} messages"))
     # smtp-source is what the targets are measured with; load.c's lines are told where measured.
     return [line for line in lines if not line.startswith("not measured") or "load.c" not in line]
+
+
+def relay_verdicts(figures):
+    lines = []
+    for client in ("sink.c", "smtp-sink"):
+        lines.append(beside_postfix(figures, "messages/s at least 4 times Postfix's", "relay",
+            client, "stored_per_s", 4, True, ".0f", "/s"))
+        lines.append(beside_postfix(figures, "CPU a message at most 0.25 of Postfix's", "relay",
+            client, "cpu_ms", 0.25, False, ".3f", "ms"))
+        lines.append(limit(figures, "at most 0.1 flushes a message", "relay", client, "flushes",
+            0.1, ".3f", "flushes"))
+    alone, beside = ([figures.median("postern", case, "load", "stored_per_s") for case in
+        figures.relay_cases() if ("silent" in case) is silent] for silent in (False, True))
+    slower = alone[0] / beside[0] if alone and beside and alone[0] and beside[0] else None
+    lines.append(verdict("300 destinations that never answer slow 700 others by at most 10%",
+        slower, 1.1, False, "" if slower is None else
+        f"{alone[0]:.0f}/s without, {beside[0]:.0f}/s with them ({slower:.2f} times as long)"))
+    for case in ("TLS, RSA 2048", "TLS, ECDSA P-256"):
+        lines.append(beside_postfix(figures, "handshakes/s at least Postfix's", case, "handshakes",
+            "taken_per_s", 1, True, ".0f", "/s"))
+    return lines
 
 
 def idle_words(figures, server, title):
@@ -245,7 +319,7 @@ def fairness_verdict(figures):
 
 def write_text(directory, figures, versions):
     words = [f"{name}: {value}" for name, value in versions.items() if name != "servers"]
-    lines = ["Mail in over SMTP, until all of it is in Maildirs", "",
+    lines = ["Mail in over SMTP, until all of it is in Maildirs or at the next server", "",
         *versions["servers"].values(), *words, ""]
     sections = [
         ("Client: smtp-source", table(figures, ("source",))),
@@ -254,7 +328,10 @@ def write_text(directory, figures, versions):
         ("10,000 idle sessions", idle_table(figures)),
         ("A client with one session, alone and beside a client with 100 (stored: from MAIL until "
             "in the Maildir)", fairness_table(figures)),
-        ("The two clients with one session, a command at a time", agreement(figures)),
+        ("The two clients in turn, with one session, a command at a time", agreement(figures)),
+        ("Relayed: from the first connection until the sink has all; to many destinations, from "
+            "when the relay is let go until those that answer have theirs", relay_table(figures)),
+        ("TLS handshakes: STARTTLS on a new connection each time", tls_table(figures)),
         ("Targets", verdicts(figures) if "postern" in figures.servers else []),
     ]
     for title, part in sections:
@@ -291,15 +368,24 @@ def write_plots(directory, figures, versions):
         f"{versions['cores']} cores", f"fresh {versions['file system']}",
         "bars: median; lines: least and most of the repetitions"]
     keys = [(f"{case}, {CLIENTS[client]}", case, client) for case, client in figures.cases
-        if case not in ("idle", "alone", "beside 100")]
+        if case not in APART and client in ("source", "load", "plain") and not is_relayed(case)]
     busy = [(f"busy, {case}", case, client) for _title, case, client in keys]
     idle = [("10,000 idle sessions", "idle", "load")]
+    out = [(f"one destination, {CLIENTS[client]}" if case == "relay" else case, case, client)
+        for case, client in figures.cases if is_relayed(case)]
+    tls = [(case.removeprefix("TLS, "), case, client) for case, client in figures.cases
+        if client == "handshakes"]
     alone = [("one session alone", "alone", "load"),
         ("one session beside 100", "beside 100", "load")]
     large = [key for key in keys if key[1] in ("1 MB", "mixed sizes")]
     for file, title, unit, name, chosen in (
             ("throughput", "From first connect until in Maildirs", "messages/s", "stored_per_s",
                 keys),
+            ("relay", "From first connect, or let go, until at the next server", "messages/s",
+                "stored_per_s", out),
+            ("relay-cpu", "CPU time of all of the server's processes, relaying", "ms a message",
+                "cpu_ms", out),
+            ("tls", "TLS handshakes, STARTTLS, none resumed", "handshakes/s", "taken_per_s", tls),
             ("bytes", "From first connect until in Maildirs", "MB/s", "mb_per_s", large),
             ("cpu", "CPU time of all of the server's processes", "ms a message", "cpu_ms", keys),
             ("flushes", "Disk flushes", "flushes a message", "flushes", keys),

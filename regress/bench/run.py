@@ -9,21 +9,19 @@ server and nothing else, with the server's processes counted by the same preload
 import argparse
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 
+import handshakes
+import network
+import relay
 import report
-from measure import HERE, TOP, WORK, Cgroup, Disk, command, last_stored, mail_count, wait_for_mail
+from measure import HERE, TOP, WORK, command, last_stored, mail_count, wait_for_mail
+from running import CLIENT_SECONDS, SETTLE, Running, load, load_words, source
 from servers import SERVERS
 
-TOOLS = TOP / "build/tools/postfix/usr"
-CLIENT_SECONDS = 180  # then a client is ended, and the run has failed
-WARM_UP = 20
-WARM_UP_RUN = 999999
-SETTLE = 0.3  # seconds after the last message that still count as its CPU time and flushes
 IDLE_SESSIONS = 10000
 FLOOD_SESSIONS = 100
 
@@ -58,91 +56,34 @@ CASES = {f"{case.name}/{case.client}": case for case in [
     Case("mixed sizes", "load", 20, size="mix"),
 ]}
 
-# What a profile measures: repetitions, messages of each case, seconds of the fairness runs.
+@dataclasses.dataclass
+class Profile:
+    repetitions: int
+    cases: dict  # messages of each case
+    seconds: int  # of a fairness run, and of handshakes
+    agreement: tuple  # rounds, messages of each
+    relay: dict  # messages for each server
+
+
 PROFILES = {
-    "quick": (1, {"20 sessions/source": 800, "100 sessions/source": 800, "20 sessions/load": 800,
-        "1 MB/source": 20, "mixed sizes/load": 100}, 5),
-    "default": (1, {"1 session/source": 1500, "20 sessions/source": 5000,
+    "quick": Profile(1, {"20 sessions/source": 800, "100 sessions/source": 800,
+        "20 sessions/load": 800, "1 MB/source": 20, "mixed sizes/load": 100}, 3, (3, 100),
+        {"postern": 3000, "postfix": 1000}),
+    "default": Profile(1, {"1 session/source": 1500, "20 sessions/source": 5000,
         "100 sessions/source": 5000, "1 MB/source": 200, "new connection/source": 1500,
-        "50 recipients/source": 150, "1 session/plain": 1500, "20 sessions/load": 5000,
-        "100 sessions/load": 5000, "100 mailboxes/load": 2000, "mixed sizes/load": 500}, 8),
-    "full": (3, {"1 session/source": 3000, "20 sessions/source": 10000,
+        "50 recipients/source": 150, "20 sessions/load": 5000, "100 sessions/load": 5000,
+        "100 mailboxes/load": 2000, "mixed sizes/load": 500}, 8, (8, 300),
+        {"postern": 10000, "postfix": 5000, "opensmtpd": 150}),
+    "full": Profile(3, {"1 session/source": 3000, "20 sessions/source": 10000,
         "100 sessions/source": 10000, "1 MB/source": 500, "new connection/source": 3000,
-        "50 recipients/source": 300, "1 session/plain": 3000, "1 session/load": 3000,
-        "20 sessions/load": 10000, "100 sessions/load": 10000, "100 mailboxes/load": 5000,
-        "1 MB/load": 500, "new connection/load": 3000, "50 recipients/load": 300,
-        "mixed sizes/load": 2000}, 15),
+        "50 recipients/source": 300, "1 session/load": 3000, "20 sessions/load": 10000,
+        "100 sessions/load": 10000, "100 mailboxes/load": 5000, "1 MB/load": 500,
+        "new connection/load": 3000, "50 recipients/load": 300, "mixed sizes/load": 2000}, 15,
+        (12, 500), {"postern": 20000, "postfix": 10000, "opensmtpd": 300}),
 }
-
-
-class Running:
-    """A server that runs on a fresh disk, until the end of the block."""
-
-    def __init__(self, server, delay_us=0):
-        self.server = server
-        self.delay_us = delay_us
-
-    def __enter__(self):
-        self.cgroup = Cgroup(f"bench-{self.server.name}")
-        self.disk = Disk(self.server.name, self.delay_us)
-        self.started = False
-        try:
-            self.server.start(self.disk, self.cgroup)
-            self.started = True
-            load(self.server, "-m", WARM_UP, "-s", 2, "-R", WARM_UP_RUN)
-            if wait_for_mail(self.server.maildirs(), WARM_UP) < WARM_UP:
-                raise RuntimeError(f"delivers nothing; logs are in {WORK}")
-        except BaseException:
-            self.__exit__()
-            raise
-        self.disk.settle()
-        return self
-
-    def __exit__(self, *_exception):
-        try:
-            if self.started:
-                self.server.stop()
-        finally:
-            self.cgroup.end()
-            self.disk.remove()
-
-
-def load_words(server, *words):
-    return [str(word) for word in [WORK / "load", *words, server.port]]
-
-
-def load(server, *words):
-    """The C client's own report."""
-    result = subprocess.run(load_words(server, *words), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, timeout=CLIENT_SECONDS + 30, text=True)
-    return json.loads(result.stdout)
-
-
-def source(server, case, messages):
-    """The same from smtp-source, which says nothing itself."""
-    words = ["timeout", CLIENT_SECONDS, TOOLS / "sbin/smtp-source", "-s", case.sessions, "-m",
-        messages, "-l", case.size, "-f", "s@client.test", "-t", "u@example.test"]
-    if not case.reconnect:
-        words.append("-d")
-    if case.recipients > 1:
-        words += ["-r", case.recipients]
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(TOOLS / "lib/postfix")}
-    with open(WORK / "smtp-source.log", "wb") as log:
-        began = time.time()
-        process = subprocess.Popen([str(word) for word in [*words, f"127.0.0.1:{server.port}"]],
-            env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            _pid, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.terminate()
-            raise
-        process.returncode = status
-        seconds = time.time() - began
-    trouble = (WORK / "smtp-source.log").read_text(errors="replace").strip()
-    return {"acknowledged": messages if status == 0 else 0, "refused": 0, "began": began,
-        "seconds": seconds, "client_cpu_ms": (usage.ru_utime + usage.ru_stime) * 1e3,
-        "refusal": trouble.splitlines()[-1] if trouble else "" if status == 0 else "ended",
-        "latency_ms": None}
+PARTS = ("cases", "agreement", "idle", "fairness", "relay", "silent", "tls")
+RELAY_SESSIONS = 20
+HANDSHAKE_SESSIONS = 20
 
 
 def send(server, case, messages, run):
@@ -264,11 +205,33 @@ def measure_fairness(server, seconds):
     return rows
 
 
+def measure_agreement(server, rounds, messages):
+    """smtp-source and load.c in turn, sending alike by one session to the same instance, so that what
+    the disk does meanwhile meets both: two rows for each round."""
+    rows = []
+    case = Case("in turn", "source", 1)
+    with Running(server) as running:
+        maildirs = server.maildirs()
+        for number in range(2 * rounds):
+            name = "plain" if number % 4 in (1, 2) else "source"  # A B B A
+            base, cpu = mail_count(maildirs), running.cgroup.cpu_ms()
+            sent = send(server, dataclasses.replace(case, client=name), messages, number + 1)
+            wait_for_mail(maildirs, base + messages)
+            running.disk.settle()
+            rows.append({"server": server.name, "case": case.name, "client": name, "sessions": 1,
+                "size": case.size, "messages": messages, "refused": sent["refused"],
+                "taken_per_s": sent["acknowledged"] / sent["seconds"],
+                "cpu_ms": (running.cgroup.cpu_ms() - cpu) / messages,
+                "client_cpu_ms": sent["client_cpu_ms"] / messages, "note": sent["refusal"]})
+    return rows
+
+
 def build_tools():
     strict = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{TOP}"]
     command("gcc", *strict, "-shared", "-fPIC", "-o", WORK / "syncshim.so", HERE / "syncshim.c",
         "-ldl")
-    for name in ("load", "verify"):
+    command("gcc", *strict, "-o", WORK / "handshakes", HERE / "handshakes.c", "-lssl", "-lcrypto")
+    for name in ("load", "verify", "sink"):
         command("gcc", *strict, "-D_GNU_SOURCE", "-o", WORK / name, HERE / f"{name}.c",
             HERE / "text.c", TOP / "common/crc32c.c", "-lm")
 
@@ -276,9 +239,10 @@ def build_tools():
 class Results:
     """Rows as they come, into results.tsv and onto the terminal."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, add):
         self.path = directory / "results.tsv"
-        self.path.write_text("\t".join(report.COLUMNS) + "\n")
+        if not add or not self.path.exists():
+            self.path.write_text("\t".join(report.COLUMNS) + "\n")
         self.run = 0
         print(report.progress_head(), flush=True)
 
@@ -305,7 +269,40 @@ def rotated(items, by):
     return items[by:] + items[:by]
 
 
-def run_all(options, cases, repetitions, fairness_seconds):
+def run_parts(options, profile, results, repetition, servers):
+    """All that isn't a case."""
+    parts = options.part
+    if "agreement" in parts:
+        for server in servers:
+            results.take(repetition, measure_agreement, server, None, *profile.agreement)
+    if "idle" in parts:
+        for server in servers:
+            results.take(repetition, measure_idle, server, None)
+    pair = [server for server in servers if server.name in ("postern", "postfix")]
+    if "fairness" in parts:
+        for server in pair:
+            results.take(repetition, measure_fairness, server, None, profile.seconds)
+    if "relay" in parts:
+        for sink in relay.SINKS:
+            for server in servers:
+                # With smtp-sink to show that the two sinks agree, or which is the limit.
+                if server.name in profile.relay and (sink == "sink.c" or server in pair):
+                    results.take(repetition, relay.measure_relay, server, None, sink,
+                        RELAY_SESSIONS, options.messages or profile.relay[server.name],
+                        results.run + 1, options.delay_us)
+    if "silent" in parts:
+        for server in servers:
+            for silent in (0, relay.SILENT) if server.name == "postern" else ():
+                results.take(repetition, relay.measure_silent, server, None, silent,
+                    results.run + 1, options.delay_us)
+    if "tls" in parts:
+        for name in handshakes.KEYS:
+            for server in pair:
+                results.take(repetition, handshakes.measure_handshakes, server, None, name,
+                    HANDSHAKE_SESSIONS, profile.seconds)
+
+
+def run_all(options, profile, cases, repetitions):
     servers = [SERVERS[name]() for name in options.servers]
     directory = WORK / "report"
     directory.mkdir(exist_ok=True)
@@ -313,40 +310,35 @@ def run_all(options, cases, repetitions, fairness_seconds):
         server.prepare()
     report.write_versions(directory, [(server.name, server.version()) for server in servers],
         options)
-    results = Results(directory)
+    results = Results(directory, options.add)
     for repetition in range(repetitions):
-        for number, (case, messages) in enumerate(cases):
-            for server in rotated(servers, repetition + number):
-                results.take(repetition, measure, server, case, case, messages, results.run + 1,
-                    options.delay_us)
-        if options.only_cases:
-            continue
-        for server in rotated(servers, repetition):
-            results.take(repetition, measure_idle, server, None)
-        for server in rotated(servers, repetition):
-            if server.name in ("postern", "postfix"):
-                results.take(repetition, measure_fairness, server, None, fairness_seconds)
+        if "cases" in options.part:
+            for number, (case, messages) in enumerate(cases):
+                for server in rotated(servers, repetition + number):
+                    results.take(repetition, measure, server, case, case, messages,
+                        results.run + 1, options.delay_us)
+        run_parts(options, profile, results, repetition, rotated(servers, repetition))
     report.write_all(directory)
 
 
 def chosen_cases(options):
-    """What to run: [(case, messages)], repetitions, seconds of the fairness runs."""
-    repetitions, cases, seconds = PROFILES[options.profile]
+    """[(case, messages)], and what else to run is set in the options."""
+    cases = PROFILES[options.profile].cases
     chosen = [(CASES[name], options.messages or messages) for name, messages in cases.items()]
     if options.sessions or options.size:
         chosen = [(Case(f"{sessions} sessions, {size} bytes", options.client, int(sessions), size,
             reconnect=options.reconnect, memory=True), options.messages or 5000)
             for size in (options.size or "4096").split(",")
             for sessions in (options.sessions or "1,20,100").split(",")]
-        options.only_cases = True
+        options.part = ["cases"]
     elif options.case:
         unknown = set(options.case) - set(CASES)
         if unknown:
             raise SystemExit(f"bench: no case {', '.join(unknown)}; there are: {', '.join(CASES)}")
-        messages = PROFILES["full"][1]
+        messages = PROFILES["full"].cases | {"1 session/plain": 3000}
         chosen = [(CASES[name], options.messages or messages[name]) for name in options.case]
-        options.only_cases = True
-    return chosen, options.repeat or repetitions, seconds
+        options.part = ["cases"]
+    return chosen
 
 
 def main():
@@ -358,6 +350,8 @@ def main():
     parser.add_argument("-m", "--messages", type=int, help="instead of the profile's numbers")
     parser.add_argument("-c", "--case", action="append", metavar="CASE/CLIENT",
         help="instead of the profile's cases, one or more of: " + ", ".join(CASES))
+    parser.add_argument("--part", action="append", choices=PARTS, help="instead of all parts")
+    parser.add_argument("--add", action="store_true", help="to the last results, not anew")
     parser.add_argument("-s", "--sessions", help="other cases: numbers, with commas between")
     parser.add_argument("-l", "--size", help="other cases: bytes or mix, with commas between")
     parser.add_argument("--client", choices=("source", "load"), default="source")
@@ -365,8 +359,10 @@ def main():
     parser.add_argument("--delay-us", type=int, default=0, help="a slow disk: after each flush")
     parser.add_argument("--report", action="store_true",
         help="measure nothing: table and plots again, from the last results")
+    parser.add_argument("--set-up", action="store_true",
+        help="measure nothing: get the peers' packages")
     options = parser.parse_args()
-    options.only_cases = False
+    options.part = options.part or list(PARTS)
     unknown = set(options.servers) - set(SERVERS)
     if unknown:
         raise SystemExit(f"bench: no server {', '.join(unknown)}")
@@ -376,8 +372,14 @@ def main():
     WORK.mkdir(parents=True, exist_ok=True)
     # So that what runs is stopped and unmounted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by a signal"))
+    if options.set_up:
+        for name in options.servers:
+            SERVERS[name]().prepare()
+        return 0
+    network.set_up()
     build_tools()
-    run_all(options, *chosen_cases(options))
+    profile = PROFILES[options.profile]
+    run_all(options, profile, chosen_cases(options), options.repeat or profile.repetitions)
     return 0
 
 

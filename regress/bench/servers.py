@@ -1,8 +1,9 @@
 """The servers that the bench measures. Postern comes from the build tree; the others are Debian's
 packages, each in a root of its own below build/bench, which is made once.
 
-Each has the mailboxes u@example.test and 2u to 100u@example.test, listens on a port of 127.0.0.1,
-asks no DNS, offers no TLS, and has its limits on clients lifted; the rest is as it comes.
+Each has the mailboxes u@example.test and 2u to 100u@example.test, relays to other domains what comes
+from 127.0.0.1, listens on a port there, asks network.py's DNS, offers no TLS unless it is given a
+certificate, and has its limits on clients lifted; the rest is as it comes.
 """
 
 import os
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import time
 
+import network
 from measure import TOP, WORK, command
 
 BUILD = TOP / os.environ.get("BUILD", "build")
@@ -24,6 +26,7 @@ class Server:
 
     name = ""
     port = 0
+    certificate = None  # (certificate, key): offers STARTTLS with it when it starts
 
     def prepare(self):
         """What is made once."""
@@ -59,8 +62,16 @@ class Postern(Server):
             stdout=subprocess.PIPE, text=True)
         return f"Postern {result.stdout.strip()}"
 
+    def control(self, *words):
+        command(BUILD / "bin/smtpctl", "-s", self.socket, *words, stdout=subprocess.DEVNULL)
+
     def start(self, disk, cgroup):
         config = disk.root / "smtpd.conf"
+        self.socket = disk.root / "run/smtpd.sock"
+        pki = "" if self.certificate is None else (f"""\
+pki bench cert "{self.certificate[0]}"
+pki bench key "{self.certificate[1]}"
+""")
         config.write_text(f"""\
 directory spool "{disk.root}/spool"
 directory state "{disk.root}/state"
@@ -68,9 +79,13 @@ directory run "{disk.root}/run"
 mail directory "{disk.root}/mail"
 smtp hostname mx.example.test
 smtp limit max-mails 1000000
-listen on 127.0.0.1 port {self.port}
+resolver nameserver {network.NAMESERVER}
+resolver trust-anchor none
+{pki}listen on 127.0.0.1 port {self.port}{" tls pki bench" if pki else ""}
 action "in" maildir virtual <accounts>
+action "out" relay
 match from any for domain <accounts> action "in"
+match from local for any action "out"
 """)
         self.mail = disk.root / "mail/example.test"
         # The accounts of an earlier start, where there was one.
@@ -85,15 +100,13 @@ match from any for domain <accounts> action "in"
                 preexec_fn=cgroup.enter, start_new_session=True)
         self.wait_until_it_answers()
         if not known.exists():
-            self.make_accounts(disk)
+            self.make_accounts()
             command("cp", "-a", disk.root / "state", known)
 
-    def make_accounts(self, disk):
-        control = [BUILD / "bin/smtpctl", "-s", disk.root / "run/smtpd.sock"]
-        command(*control, "domain", "add", "example.test", stdout=subprocess.DEVNULL)
+    def make_accounts(self):
+        self.control("domain", "add", "example.test")
         for user in MAILBOXES:
-            command(*control, "user", "add", f"{user}@example.test", "no-password",
-                stdout=subprocess.DEVNULL)
+            self.control("user", "add", f"{user}@example.test", "no-password")
 
     def stop(self):
         self.process.terminate()
@@ -129,10 +142,9 @@ class Peer(Server):
                 command("mount", *(["-t", "proc"] if source == "proc" else ["--bind"]), source,
                     self.root / target)
         (self.root / "etc/hosts").write_text("127.0.0.1 localhost mx.example.test\n")
-        # No name server answers there.
-        (self.root / "etc/resolv.conf").write_text("nameserver 127.0.0.253\noptions attempts:1\n")
+        (self.root / "etc/resolv.conf").write_text(
+            f"nameserver {network.NAMESERVER}\noptions attempts:1\n")
         self.mail.mkdir(exist_ok=True)
-        self.configure()
 
     def version(self):
         result = self.within("dpkg-query", "-W", "-f", "${Version}", self.package,
@@ -143,6 +155,7 @@ class Peer(Server):
         return command("chroot", self.root, *words, **options)
 
     def start(self, disk, cgroup):
+        self.configure()
         command("cp", "-a", self.root / "var/spool", disk.root / "spool")
         (disk.root / "vmail").mkdir()
         os.chown(disk.root / "vmail", MAIL_UID, MAIL_UID)
@@ -194,9 +207,8 @@ smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 default_process_limit = 100
 maillog_file = /var/log/postfix.log
-smtpd_tls_security_level = none
 smtp_tls_security_level = none
-""")
+""" + self.tls_lines())
         master = (etc / "master.cf").read_text().splitlines()
         port = f"127.0.0.1:{self.port}"
         # More processes for SMTP than the other limit, so that the 101st session is served as well.
@@ -218,6 +230,15 @@ smtp_tls_security_level = none
                 shutil.copy(source, spool)
 
 
+    def tls_lines(self):
+        if self.certificate is None:
+            return "smtpd_tls_security_level = none\n"
+        files = [shutil.copy(path, self.root / "etc/postfix") for path in self.certificate]
+        names = [f"/etc/postfix/{pathlib.Path(path).name}" for path in files]
+        return (f"smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {names[0]}\n"
+            f"smtpd_tls_key_file = {names[1]}\n")
+
+
 class OpenSMTPD(Peer):
     """A virtual table and a userbase; in front, so that it logs to a file as the others do."""
 
@@ -235,7 +256,9 @@ table homes file:/etc/bench-homes
 smtp limit max-mails 10000000
 listen on 127.0.0.1 port {self.port} hostname mx.example.test
 action "in" maildir "/var/vmail/%{{dest.user}}" virtual <users> userbase <homes>
+action "out" relay
 match from any for domain "example.test" action "in"
+match from local for any action "out"
 """)
         (etc / "bench-users").write_text("".join(f"{user}@example.test {user}\n"
             for user in MAILBOXES))

@@ -129,3 +129,64 @@ text_mixed_size(uint32_t seed, uint32_t id)
 	share = (double)(next_random(&state) >> 11) / (double)(UINT64_C(1) << 53);
 	return large ? between(1e6, 10e6, share) : between(2048, 20480, share);
 }
+
+/* The next line and what follows it; false at the end. A CR before the LF isn't part of it. */
+static bool
+next_line(const char **at, const char *end, const char **line, size_t *length)
+{
+	const char *newline;
+
+	if (*at == end)
+		return false;
+	newline = memchr(*at, '\n', (size_t)(end - *at));
+	*line = *at;
+	*length = (size_t)((newline == NULL ? end : newline) - *at);
+	*at = newline == NULL ? end : newline + 1;
+	if (*length > 0 && (*line)[*length - 1] == '\r')
+		--*length;
+	return true;
+}
+
+bool
+text_read_header(const char **at, const char *end, struct text_stamp *stamp)
+{
+	const char *line;
+	size_t length;
+	char copy[160];
+	bool found = false;
+
+	while (next_line(at, end, &line, &length) && length > 0) {
+		if (length >= sizeof(copy) || length < 9 || memcmp(line, "X-Bench: ", 9) != 0)
+			continue;
+		memcpy(copy, line, length);
+		copy[length] = '\0';
+		found = sscanf(copy, "X-Bench: %x %u %zu %llx %llu", &stamp->run, &stamp->id,
+		            &stamp->lines, &stamp->sum, &stamp->sent_ns) == 5;
+	}
+	return found;
+}
+
+bool
+text_is_whole(const char *at, const char *end, const struct text_stamp *stamp)
+{
+	const char *line = "";
+	size_t length = 0, lines = 0;
+	unsigned run = 0, id = 0;
+	uint64_t sum = 0;
+	char copy[32];
+
+	while (next_line(&at, end, &line, &length)) {
+		/* No line of the text has two dots of its own. */
+		if (length > 1 && line[0] == '.' && line[1] == '.') {
+			line++;
+			length--;
+		}
+		sum = text_sum(sum, line, length);
+		lines++;
+	}
+	length = length < sizeof(copy) ? length : sizeof(copy) - 1;
+	memcpy(copy, line, length);
+	copy[length] = '\0';
+	return sscanf(copy, "end %x %x ", &run, &id) == 2 && run == stamp->run && id == stamp->id &&
+	    lines == stamp->lines && sum == stamp->sum;
+}

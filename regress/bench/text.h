@@ -1,5 +1,5 @@
 /*
- * The messages that load.c sends and verify.c knows again. Each has a header line
+ * The messages that load.c sends, and that verify.c and sink.c know again. Each has a header line
  *
  *	X-Bench: RUN ID LINES SUM SENT
  *
@@ -11,6 +11,7 @@
 #define BENCH_TEXT_H
 
 #include <sys/uio.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,5 +37,21 @@ size_t text_mixed_size(uint32_t seed, uint32_t id);
 
 /* The checksum of a body's lines so far, followed by this one (no line end, no dot stuffing). */
 uint64_t text_sum(uint64_t sum, const char *line, size_t length);
+
+/* What a message says of itself. */
+struct text_stamp {
+	uint32_t run;
+	uint32_t id;
+	size_t lines;
+	unsigned long long sum;
+	unsigned long long sent_ns;
+};
+
+/* Reads the header, up to its empty line; false where it has no stamp, then it is none of load.c's
+ * messages. Lines may end in CRLF or LF. */
+bool text_read_header(const char **at, const char *end, struct text_stamp *);
+/* The rest is the body that the stamp is of; lines that begin with a dot have one (as stored) or two
+ * (as they travel). */
+bool text_is_whole(const char *at, const char *end, const struct text_stamp *);
 
 #endif

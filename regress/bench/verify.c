@@ -30,87 +30,22 @@ static struct {
 	unsigned long long files, damaged, strange, bytes;
 } state;
 
-struct stamp {
-	uint32_t run;
-	uint32_t id;
-	size_t lines;
-	unsigned long long sum;
-	unsigned long long sent_ns;
-};
-
-/* The next line and what follows it; false at the end. A CR before the LF isn't part of it. */
-static bool
-next_line(const char **at, const char *end, const char **line, size_t *length)
-{
-	const char *newline;
-
-	if (*at == end)
-		return false;
-	newline = memchr(*at, '\n', (size_t)(end - *at));
-	*line = *at;
-	*length = (size_t)((newline == NULL ? end : newline) - *at);
-	*at = newline == NULL ? end : newline + 1;
-	if (*length > 0 && (*line)[*length - 1] == '\r')
-		--*length;
-	return true;
-}
-
-/* Reads the header; false where it has no stamp, then it is none of load.c's messages. */
-static bool
-read_header(const char **at, const char *end, struct stamp *stamp)
-{
-	const char *line;
-	size_t length;
-	char copy[160];
-	bool found = false;
-
-	while (next_line(at, end, &line, &length) && length > 0) {
-		if (length >= sizeof(copy) || length < 9 || memcmp(line, "X-Bench: ", 9) != 0)
-			continue;
-		memcpy(copy, line, length);
-		copy[length] = '\0';
-		found = sscanf(copy, "X-Bench: %x %u %zu %llx %llu", &stamp->run, &stamp->id,
-		            &stamp->lines, &stamp->sum, &stamp->sent_ns) == 5;
-	}
-	return found;
-}
-
-static bool
-body_is_whole(const char *at, const char *end, const struct stamp *stamp)
-{
-	const char *line = "";
-	size_t length = 0, lines = 0;
-	unsigned run = 0, id = 0;
-	uint64_t sum = 0;
-	char copy[32];
-
-	while (next_line(&at, end, &line, &length)) {
-		sum = text_sum(sum, line, length);
-		lines++;
-	}
-	length = length < sizeof(copy) ? length : sizeof(copy) - 1;
-	memcpy(copy, line, length);
-	copy[length] = '\0';
-	return sscanf(copy, "end %x %x ", &run, &id) == 2 && run == stamp->run && id == stamp->id &&
-	    lines == stamp->lines && sum == stamp->sum;
-}
-
 static void
 account(const char *text, size_t length, const struct stat *status)
 {
 	const char *at = text, *end = text + length;
-	struct stamp stamp;
+	struct text_stamp stamp;
 	double ctime_ns;
 
 	state.files++;
 	state.bytes += length;
-	if (!read_header(&at, end, &stamp)) {
+	if (!text_read_header(&at, end, &stamp)) {
 		state.strange++;
 		return;
 	}
 	if (stamp.run != state.run)
 		return;
-	if (stamp.id >= state.messages || !body_is_whole(at, end, &stamp)) {
+	if (stamp.id >= state.messages || !text_is_whole(at, end, &stamp)) {
 		state.damaged++;
 		return;
 	}
