@@ -84,63 +84,10 @@ struct sts {
 static void decide(struct entry *);
 static void walk_on(struct sts *);
 
-/* Policies */
-
-static struct sts_policy *
-make_policy(const struct ipc_sts_policy *from)
-{
-	size_t length = strlen(from->mx);
-	struct sts_policy *policy = calloc(1, sizeof(*policy) + length + 1);
-
-	if (policy == NULL)
-		fatal("policy");
-	policy->holders = 1;
-	strlcpy(policy->domain, from->domain, sizeof(policy->domain));
-	strlcpy(policy->id, from->id, sizeof(policy->id));
-	policy->mode = from->mode;
-	policy->max_age = from->max_age;
-	policy->fetched = from->fetched;
-	memcpy(policy->mx, from->mx, length + 1);
-	return policy;
-}
-
-struct sts_policy *
-sts_policy_hold(struct sts_policy *policy)
-{
-	if (policy != NULL)
-		policy->holders++;
-	return policy;
-}
-
-void
-sts_policy_drop(struct sts_policy *policy)
-{
-	if (policy != NULL && --policy->holders == 0)
-		free(policy);
-}
-
-const char *
-sts_mode_name(enum sts_mode mode)
-{
-	static const char *const names[] = { "none", "testing", "enforce" };
-
-	_Static_assert(sizeof(names) / sizeof(names[0]) == STS_MODE_COUNT, "each mode has a name");
-	return mode < STS_MODE_COUNT ? names[mode] : "none";
-}
-
-/* Seconds that it is still good for. */
-static int64_t
-time_left(const struct sts_policy *policy)
-{
-	int64_t left = policy == NULL ? 0 : policy->fetched + policy->max_age - clock_wall();
-
-	return left > 0 ? left : 0;
-}
-
 static struct sts_policy *
 in_force(const struct entry *entry)
 {
-	return time_left(entry->policy) > 0 ? entry->policy : NULL;
+	return sts_policy_time_left(entry->policy) > 0 ? entry->policy : NULL;
 }
 
 /* Answers */
@@ -253,7 +200,7 @@ fetch_failed(struct entry *entry, enum tls_result result, const char *why)
 		log_text(&line, "reason", why);
 		log_text(&line, "in_force", policy == NULL ? "none" : sts_mode_name(policy->mode));
 		if (policy != NULL)
-			log_number(&line, "good_for_s", time_left(policy));
+			log_number(&line, "good_for_s", sts_policy_time_left(policy));
 		log_end(&line);
 		note_failure(entry, result, why);
 	}
@@ -290,7 +237,7 @@ take_policy(struct entry *entry, const struct https_answer *got)
 	strlcpy(policy.id, entry->tried_id, sizeof(policy.id));
 	policy.fetched = clock_wall();
 	sts_policy_drop(entry->policy);
-	entry->policy = make_policy(&policy);
+	entry->policy = sts_policy_new(&policy);
 	entry->has_failed = false;
 	entry->fetch_after_ms = clock_monotonic_ms() + entry->sts->times.same_ms;
 	log_policy(entry->policy);
@@ -378,7 +325,7 @@ on_kept(const struct ipc_sts_found *found, bool is_away, void *arg)
 	}
 	entry->is_known = true;
 	if (found->status == RELAY_FOUND && entry->policy == NULL)
-		entry->policy = make_policy(&found->policy);
+		entry->policy = sts_policy_new(&found->policy);
 	decide(entry);
 }
 
@@ -525,7 +472,7 @@ refresh(struct sts *sts, const struct ipc_sts_policy *due)
 		return;
 	}
 	if (entry->policy == NULL)
-		entry->policy = make_policy(due);
+		entry->policy = sts_policy_new(due);
 	entry->is_known = true;
 	entry->is_refresh = true;
 	sts->refreshes++;

@@ -11,6 +11,7 @@
 
 #include "common/ipc_relay_directory.h"
 #include "deliver/relay_outcome.h"
+#include "deliver/relay_sts_policy.h"
 
 struct event_base;
 struct https;
@@ -18,22 +19,6 @@ struct relay_directory;
 struct relay_dns;
 struct sts;
 struct sts_question;
-
-/* A policy as it was fetched. Not changed while it is held. */
-struct sts_policy {
-	unsigned holders;
-	char domain[HOSTNAME_MAX + 1];
-	char id[IPC_STS_ID_MAX + 1];
-	enum sts_mode mode;
-	uint32_t max_age; /* seconds */
-	int64_t fetched;  /* wall clock */
-	char mx[];        /* patterns, each followed by a blank */
-};
-
-struct sts_policy *sts_policy_hold(struct sts_policy *); /* NULL is allowed */
-void sts_policy_drop(struct sts_policy *);               /* likewise */
-/* "enforce" */
-const char *sts_mode_name(enum sts_mode);
 
 struct sts_times {
 	unsigned wait_ms;    /* that mail waits for DNS and the web server, at most */

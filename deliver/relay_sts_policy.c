@@ -4,11 +4,14 @@
  */
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include <bsd/string.h>
 
+#include "common/clock.h"
+#include "common/log.h"
 #include "deliver/relay_sts_policy.h"
 
 #define VERSION     "STSv1"
@@ -321,4 +324,56 @@ sts_mx_has(const char *mx, const char *host)
 			return true;
 	}
 	return false;
+}
+
+/* A policy that is held */
+
+struct sts_policy *
+sts_policy_new(const struct ipc_sts_policy *from)
+{
+	size_t length = strlen(from->mx);
+	struct sts_policy *policy = calloc(1, sizeof(*policy) + length + 1);
+
+	if (policy == NULL)
+		fatal("policy");
+	policy->holders = 1;
+	strlcpy(policy->domain, from->domain, sizeof(policy->domain));
+	strlcpy(policy->id, from->id, sizeof(policy->id));
+	policy->mode = from->mode;
+	policy->max_age = from->max_age;
+	policy->fetched = from->fetched;
+	memcpy(policy->mx, from->mx, length + 1);
+	return policy;
+}
+
+struct sts_policy *
+sts_policy_hold(struct sts_policy *policy)
+{
+	if (policy != NULL)
+		policy->holders++;
+	return policy;
+}
+
+void
+sts_policy_drop(struct sts_policy *policy)
+{
+	if (policy != NULL && --policy->holders == 0)
+		free(policy);
+}
+
+const char *
+sts_mode_name(enum sts_mode mode)
+{
+	static const char *const names[] = { "none", "testing", "enforce" };
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == STS_MODE_COUNT, "each mode has a name");
+	return mode < STS_MODE_COUNT ? names[mode] : "none";
+}
+
+int64_t
+sts_policy_time_left(const struct sts_policy *policy)
+{
+	int64_t left = policy == NULL ? 0 : policy->fetched + policy->max_age - clock_wall();
+
+	return left > 0 ? left : 0;
 }

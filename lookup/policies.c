@@ -118,7 +118,6 @@ decode(const char *key, const void *data, size_t length, struct ipc_sts_policy *
 	return false;
 }
 
-/* A clock that was set back doesn't make a policy last longer than it may. */
 static bool
 has_run_out(const struct ipc_sts_policy *policy, int64_t now)
 {
@@ -162,8 +161,10 @@ is_due(const struct ipc_sts_policy *policy, int64_t now)
 {
 	int64_t half = policy->max_age / 2;
 
+	/* One from the future was fetched when the clock was wrong. */
 	return policy->mode != STS_MODE_NONE &&
-	    now >= policy->fetched + (half < REFRESH ? half : REFRESH);
+	    (now >= policy->fetched + (half < REFRESH ? half : REFRESH) ||
+	        now < policy->fetched - REFRESH);
 }
 
 static bool

@@ -135,6 +135,17 @@ test_policies_are_due_after_a_day_or_half_of_their_time(void **state)
 }
 
 static void
+test_policy_from_the_future_is_due(void **state)
+{
+	(void)state;
+	put("a.test", "1", STS_MODE_ENFORCE, 864000, NOW);
+	policies_due(policies, "", NOW - 3600, &found);
+	assert_int_equal(found.status, RELAY_FOUND_NONE);
+	policies_due(policies, "", NOW - 100000, &found);
+	assert_int_equal(found.status, RELAY_FOUND);
+}
+
+static void
 test_one_question_looks_at_a_portion(void **state)
 {
 	char name[32];
@@ -230,6 +241,8 @@ main(void)
 		    test_same_policy_is_written_again_when_an_hour_has_passed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_policies_are_due_after_a_day_or_half_of_their_time, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_policy_from_the_future_is_due, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_one_question_looks_at_a_portion, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_flood_is_not_kept, set_up, tear_down),
