@@ -224,6 +224,51 @@ test_a_certificate_of_its_own_is_not_verified(void **state)
 	    shake_hands(tls_client_ssl(w.client, "mx.a.test", true, ""), &w.server, NULL, NULL));
 }
 
+static void
+test_name_by_a_dns_id_only(void **state)
+{
+	SSL *ssl = tls_client_ssl(w.client, "mx.a.test", true, "");
+
+	(void)state;
+	w.server = make_pair("mx.a.test", NULL, &w.root, -DAY, DAY);
+	tls_client_dns_ids_only(ssl);
+	assert_false(shake_hands(ssl, &w.server, NULL, NULL));
+	free_pair(&w.server);
+	w.server = make_pair("x", "DNS:mx.a.test", &w.root, -DAY, DAY);
+	ssl = tls_client_ssl(w.client, "mx.a.test", true, "");
+	tls_client_dns_ids_only(ssl);
+	assert_true(shake_hands(ssl, &w.server, NULL, "mx.a.test"));
+}
+
+/* How the verification of a handshake that needn't be verified has ended. */
+static long
+watch(const char *names, long until, const char *ca)
+{
+	SSL *ssl = tls_client_watched_ssl(w.client, "mx.a.test", ca);
+	long result;
+
+	assert_int_equal(SSL_up_ref(ssl), 1);
+	tls_client_dns_ids_only(ssl);
+	w.server = make_pair("mx.a.test", names, &w.root, -DAY, until);
+	assert_true(shake_hands(ssl, &w.server, NULL, "mx.a.test"));
+	result = SSL_get_verify_result(ssl);
+	SSL_free(ssl);
+	free_pair(&w.server);
+	return result;
+}
+
+static void
+test_what_verification_would_have_come_to(void **state)
+{
+	(void)state;
+	assert_int_equal(watch("DNS:mx.a.test", DAY, ""), X509_V_OK);
+	assert_int_equal(watch("DNS:mx.b.test", DAY, ""), X509_V_ERR_HOSTNAME_MISMATCH);
+	assert_int_equal(watch(NULL, DAY, ""), X509_V_ERR_HOSTNAME_MISMATCH);
+	assert_int_equal(watch("DNS:mx.a.test", -3600, ""), X509_V_ERR_CERT_HAS_EXPIRED);
+	assert_int_not_equal(watch("DNS:mx.a.test", DAY, "other"), X509_V_OK);
+	assert_int_not_equal(watch("DNS:mx.a.test", DAY, "missing"), X509_V_OK);
+}
+
 /* The record's data for a certificate. */
 static size_t
 record_data(const X509 *certificate, int selector, int matching, uint8_t *data, size_t size)
@@ -321,6 +366,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(verified_certificates),
 		TEST(a_certificate_of_its_own_is_not_verified),
+		TEST(name_by_a_dns_id_only),
+		TEST(what_verification_would_have_come_to),
 		TEST(certificates_that_records_name),
 	};
 
