@@ -21,11 +21,9 @@
 
 #include "common/log.h"
 #include "smtpd/keeper_keys.h"
+#include "smtpd/keeper_pair.h"
 
-#define RSA_BITS_MIN  2048
-#define RSA_BITS_MAX  8192
-#define AGE_MAX       2 /* changes that a key outlives */
-#define DAYS_LEFT_MIN 7
+#define AGE_MAX 2 /* changes that a key outlives */
 
 struct key {
 	LIST_ENTRY(key) link;
@@ -87,90 +85,17 @@ keys_count(const struct keys *keys)
 
 /* Taking in */
 
-static int
-no_passphrase(char *text, int size, int writing, void *asked)
-{
-	(void)text;
-	(void)size;
-	(void)writing;
-	*(bool *)asked = true;
-	return -1;
-}
-
-static EVP_PKEY *
-read_key(const uint8_t *text, size_t length, const char **why)
-{
-	BIO *bio = BIO_new_mem_buf(text, (int)length);
-	EVP_PKEY *private = NULL;
-	bool encrypted = false;
-
-	if (bio != NULL)
-	private = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &encrypted);
-	BIO_free(bio);
-	ERR_clear_error();
-	if (private == NULL)
-		*why = encrypted ? "the key is encrypted: nobody is there to ask for its passphrase"
-		                 : "no private key in PEM is in the key's file";
-	return private;
-}
-
-static bool
-is_good_kind(EVP_PKEY *private, enum keeper_kind kind, const char **why)
-{
-	char group[32] = "";
-
-	*why = "the key is neither RSA, EC nor Ed25519";
-	if (EVP_PKEY_is_a(private, "RSA")) {
-		*why = "the RSA key isn't of 2048 to 8192 bits";
-		return EVP_PKEY_get_bits(private) >= RSA_BITS_MIN &&
-		    EVP_PKEY_get_bits(private) <= RSA_BITS_MAX;
-	}
-	if (EVP_PKEY_is_a(private, "EC") && kind == KEEPER_DKIM) {
-		*why = "the key is neither RSA nor Ed25519";
-		return false;
-	}
-	if (EVP_PKEY_is_a(private, "EC")) {
-		*why = "the EC key is on none of the curves P-256, P-384, P-521";
-		return EVP_PKEY_get_group_name(private, group, sizeof(group), NULL) == 1 &&
-		    (strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0 ||
-		        strcmp(group, "secp521r1") == 0);
-	}
-	return EVP_PKEY_is_a(private, "ED25519");
-}
-
-/* Clients that look at it would refuse it; those that don't go on. */
-static void
-warn_of_time(const char *name, const X509 *certificate)
-{
-	int days, seconds;
-
-	if (X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0)
-		log_warning("the certificate of pki %s isn't valid yet", name);
-	if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate)) != 1)
-		return;
-	if (days < 0 || seconds < 0)
-		log_warning("the certificate of pki %s has expired: renew it", name);
-	else if ((days += seconds > 0) <= DAYS_LEFT_MIN)
-		log_warning("the certificate of pki %s expires within %d day%s", name, days,
-		    days == 1 ? "" : "s");
-}
-
 static bool
 belongs_to(
     EVP_PKEY *private, const char *name, const uint8_t *text, size_t length, const char **why)
 {
-	BIO *bio = BIO_new_mem_buf(text, (int)length);
-	X509 *certificate = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	bool belongs;
+	X509 *certificate = pair_read_certificate(text, length, why);
+	bool belongs = certificate != NULL && pair_belongs(private, certificate, why);
+	char words[PAIR_TIME_WORDS];
 
-	BIO_free(bio);
-	belongs = certificate != NULL && X509_check_private_key(certificate, private) == 1;
-	*why = certificate == NULL ? "no certificate in PEM is in the certificate's file"
-	                           : "the key isn't the one of the certificate";
-	if (belongs)
-		warn_of_time(name, certificate);
+	if (belongs && pair_time_words(certificate, words))
+		log_warning("the certificate of pki %s %s", name, words);
 	X509_free(certificate);
-	ERR_clear_error();
 	return belongs;
 }
 
@@ -228,10 +153,10 @@ keys_take(struct keys *keys, const struct ipc_key *request, const uint8_t *text,
     uint8_t id[KEEPER_ID_SIZE], char *why, size_t size)
 {
 	const char *words = "";
-	EVP_PKEY *private = read_key(text, request->key_length, &words);
+	EVP_PKEY *private = pair_read_key(text, request->key_length, request->kind, &words);
 	struct key *key = NULL;
 
-	if (private == NULL || !is_good_kind(private, request->kind, &words) ||
+	if (private == NULL ||
 	    (request->kind == KEEPER_TLS &&
 	        !belongs_to(private, request->name, text + request->key_length,
 	            request->certificate_length, &words)))
@@ -337,7 +262,7 @@ keys_generate(enum dkim_algorithm algorithm, size_t *length)
 {
 	EVP_PKEY *private = algorithm == DKIM_ED25519_SHA256
 	    ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
-	    : EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)RSA_BITS_MIN);
+	    : EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)PAIR_RSA_BITS_MIN);
 	BIO *bio = private == NULL ? NULL : BIO_new(BIO_s_secmem());
 	char *text, *copy = NULL;
 	long size;

@@ -23,6 +23,8 @@ typedef void (*parse_report_fn)(bool is_error, const char *text, void *arg);
  * The config is the caller's to free with config_free(). Not reentrant: one parse at a time.
  */
 struct config *parse_config_file(const char *path, parse_report_fn, void *arg);
+/* The same, and all that the files of `pki` and `ca` statements hold is looked at too. */
+struct config *parse_config_and_files(const char *path, parse_report_fn, void *arg);
 /* The same from memory; `name` stands for the file in reports, and includes are allowed. */
 struct config *parse_config_text(
     const char *name, const char *text, size_t length, parse_report_fn, void *arg);

@@ -759,7 +759,7 @@ yyreport_syntax_error(const yypcontext_t *context, struct parse *parse)
 }
 
 static struct config *
-parse_run(struct parse *parse, bool opened)
+parse_run(struct parse *parse, bool opened, bool with_files)
 {
 	struct config *config;
 
@@ -769,6 +769,8 @@ parse_run(struct parse *parse, bool opened)
 			fatalx("parse: out of memory");
 		if (!problem_too_many(&parse->problems))
 			parse_check(parse);
+		if (with_files && parse->problems.errors == 0)
+			files_check(parse);
 	}
 	config = parse->config;
 	parse_free(parse);
@@ -786,7 +788,17 @@ parse_config_file(const char *path, parse_report_fn report, void *arg)
 
 	parse_init(&parse, report, arg);
 	parse.last_token = NEWLINE;
-	return parse_run(&parse, lexer_open_file(parse.lexer, path));
+	return parse_run(&parse, lexer_open_file(parse.lexer, path), false);
+}
+
+struct config *
+parse_config_and_files(const char *path, parse_report_fn report, void *arg)
+{
+	struct parse parse;
+
+	parse_init(&parse, report, arg);
+	parse.last_token = NEWLINE;
+	return parse_run(&parse, lexer_open_file(parse.lexer, path), true);
 }
 
 struct config *
@@ -797,7 +809,7 @@ parse_config_text(
 
 	parse_init(&parse, report, arg);
 	parse.last_token = NEWLINE;
-	return parse_run(&parse, lexer_open_text(parse.lexer, name, text, length));
+	return parse_run(&parse, lexer_open_text(parse.lexer, name, text, length), false);
 }
 
 void

@@ -73,6 +73,7 @@ parse_free(struct parse *parse)
 	free(parse->rule_places);
 	free(parse->listener_places);
 	free(parse->pki_places);
+	files_forget(parse);
 	lexer_free(parse->lexer);
 }
 

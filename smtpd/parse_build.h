@@ -71,6 +71,20 @@ struct draft {
 
 #define PARSE_SETTING_MAX 64
 
+/* A file of a pki or ca, where the configuration names it. */
+enum parse_file_kind {
+	PARSE_FILE_KEY,
+	PARSE_FILE_CERTIFICATE,
+	PARSE_FILE_AUTHORITIES,
+};
+
+struct parse_file {
+	enum parse_file_kind kind;
+	struct place place;
+	char *name; /* of the pki or ca */
+	char *path;
+};
+
 struct parse {
 	struct problems problems;
 	struct lexer *lexer;
@@ -83,6 +97,8 @@ struct parse {
 	struct place *rule_places;     /* one for each of config->rules */
 	struct place *listener_places; /* and so on */
 	struct place *pki_places;
+	struct parse_file *files;
+	size_t file_count;
 	struct place settings[PARSE_SETTING_MAX]; /* where each was set; line 0: not yet */
 	struct place bounce_place;
 	size_t anonymous_count;
@@ -143,6 +159,12 @@ void listen_ciphers(struct parse *, struct place, char *);
 void listen_protocols(struct parse *, struct place, char *);
 bool listen_tls_fits(struct parse *);
 void tls_check(struct parse *);
+
+/* parse_files.c: notes a file, and looks at all that were noted. */
+void files_note(
+    struct parse *, enum parse_file_kind, struct place, const char *name, const char *path);
+void files_check(struct parse *);
+void files_forget(struct parse *);
 
 /* parse_relay.c: options of actions that relay, `mta limit`, and checks. */
 void relay_host(struct parse *, struct place, char *url);

@@ -89,6 +89,8 @@ pki_set(struct parse *parse, struct place place, char *name, char *word, char *p
 		free(path);
 	else {
 		pki = pki_of(parse, place, name);
+		files_note(parse, *word == 'c' ? PARSE_FILE_CERTIFICATE : PARSE_FILE_KEY, place,
+		    name, path);
 		set_file(
 		    parse, place, "pki", word, *word == 'c' ? &pki->certificate : &pki->key, path);
 	}
@@ -103,6 +105,7 @@ ca_set(struct parse *parse, struct place place, char *name, char *word, char *pa
 	struct ca_config *ca;
 
 	if (strcmp(word, "cert") == 0 && strcmp(name, "default") == 0) {
+		files_note(parse, PARSE_FILE_AUTHORITIES, place, name, path);
 		setting_set(parse, place, "ca default cert", path);
 		path = NULL;
 	} else if (strcmp(word, "cert") != 0)
@@ -111,6 +114,7 @@ ca_set(struct parse *parse, struct place place, char *name, char *word, char *pa
 	else if (config_find_ca(config, name) != NULL)
 		problem_error(&parse->problems, place, "ca \"%.40s\" is defined twice", name);
 	else if (name_fits(parse, place, name) && path_fits(parse, place, path)) {
+		files_note(parse, PARSE_FILE_AUTHORITIES, place, name, path);
 		config->cas = parse_grow(config->cas, config->ca_count, sizeof(*config->cas));
 		ca = &config->cas[config->ca_count++];
 		ca->name = name;

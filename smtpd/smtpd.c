@@ -332,7 +332,8 @@ main(int argc, char **argv)
 	if (state.verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
 	make_config_file_absolute();
-	supervisor->config = parse_config_file(state.config_file, parse_report_to_file, stderr);
+	supervisor->config = (state.only_check ? parse_config_and_files : parse_config_file)(
+	    state.config_file, parse_report_to_file, stderr);
 	if (supervisor->config == NULL)
 		return EX_CONFIG;
 	if (state.only_check)

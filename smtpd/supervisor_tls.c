@@ -113,10 +113,10 @@ is_private(const char *path, const struct stat *status, char *why, size_t size)
 	return false;
 }
 
-/* NULL, and why. A FIFO in a file's place isn't waited for. */
-static uint8_t *
-read_file(const char *path, bool private, size_t limit, struct file_stamp *stamp, size_t *length,
-    char *why, size_t size)
+/* A FIFO in a file's place isn't waited for. */
+uint8_t *
+tls_read_file(const char *path, bool private, size_t limit, struct file_stamp *stamp,
+    size_t *length, char *why, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat status;
@@ -167,9 +167,10 @@ read_pair(struct tls_pair *pair, char *why, size_t size)
 	char reason[400];
 
 	/* Both are looked at in any case: each fault is told once, not at each look. */
-	key = read_file(pair->key, true, PKI_FILE_MAX, &pair->key_stamp, &key_length, why, size);
-	certificate = read_file(pair->certificate, false, PKI_FILE_MAX, &pair->certificate_stamp,
-	    &certificate_length, reason, sizeof(reason));
+	key =
+	    tls_read_file(pair->key, true, PKI_FILE_MAX, &pair->key_stamp, &key_length, why, size);
+	certificate = tls_read_file(pair->certificate, false, PKI_FILE_MAX,
+	    &pair->certificate_stamp, &certificate_length, reason, sizeof(reason));
 	if (certificate == NULL && key != NULL)
 		strlcpy(why, reason, size);
 	if (key != NULL && certificate != NULL) {
@@ -281,7 +282,7 @@ load_authorities(struct tls_authorities *authorities, const char *path,
 
 	authorities->path = copy(path);
 	authorities->fd = -1;
-	data = read_file(path, false, CA_FILE_MAX, &authorities->stamp, &length, why, size);
+	data = tls_read_file(path, false, CA_FILE_MAX, &authorities->stamp, &length, why, size);
 	if (data != NULL) {
 		authorities->fd = memory_file_make("authorities", data, length);
 		free(data);

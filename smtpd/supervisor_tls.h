@@ -45,6 +45,10 @@ struct tls_set {
 	size_t authorities_count;
 };
 
+/* A file of up to `limit` bytes, as memory for free(); `private`: nobody but us may read it. NULL, and
+ * why. */
+uint8_t *tls_read_file(const char *path, bool private, size_t limit, struct file_stamp *,
+    size_t *length, char *why, size_t size);
 /*
  * Reads all that the config names; what `old` (or NULL) has of the same files, unchanged, is taken
  * from there. NULL, and why, when something can't be had. With `lenient` that is logged, and what
