@@ -62,10 +62,10 @@ is_stale(int directory, const char *name, const char *host, const struct stat *s
 static void
 break_stale(int directory, const char *name, const struct stat *seen)
 {
-	char aside[80];
+	char aside[96];
 	struct stat st;
 
-	snprintf(aside, sizeof(aside), "%s.%d", name, (int)getpid());
+	snprintf(aside, sizeof(aside), "%s.stale.%d", name, (int)getpid());
 	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == -1 || st.st_ino != seen->st_ino ||
 	    st.st_dev != seen->st_dev || renameat(directory, name, directory, aside) == -1)
 		return;
@@ -76,29 +76,42 @@ break_stale(int directory, const char *name, const struct stat *seen)
 	(void)unlinkat(directory, aside, 0);
 }
 
+/* Under a name of its own first, with the pid in it: a lock never lacks its holder's. */
 static bool
 try(struct lock *lock, const char *host)
 {
-	char text[128];
+	char text[128], made[96];
 	struct stat st;
 	ssize_t written;
 	int length, error, fd;
+	bool good;
 
-	fd = openat(lock->directory, lock->name,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fstatat(lock->directory, lock->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return false;
+	}
+	snprintf(made, sizeof(made), "%s.%d", lock->name, (int)getpid());
+	fd = openat(
+	    lock->directory, made, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return false;
 	/* On a full disk it stays empty, and is a lock nevertheless: mail can still be removed. */
 	length = snprintf(text, sizeof(text), "%d:%s", (int)getpid(), host);
 	written = write(fd, text, (size_t)length);
-	if ((written == -1 && errno != ENOSPC && errno != EDQUOT) || fstat(fd, &st) == -1) {
-		error = errno;
-		(void)unlinkat(lock->directory, lock->name, 0);
-		close(fd);
+	good = (written != -1 || errno == ENOSPC || errno == EDQUOT) && fstat(fd, &st) == 0;
+	if (good &&
+	    renameat2(lock->directory, made, lock->directory, lock->name, RENAME_NOREPLACE) == -1)
+		/* Some file systems can't do that. */
+		good = errno == EINVAL &&
+		    linkat(lock->directory, made, lock->directory, lock->name, 0) == 0 &&
+		    unlinkat(lock->directory, made, 0) == 0;
+	error = errno;
+	(void)close(fd);
+	if (!good) {
+		(void)unlinkat(lock->directory, made, 0);
 		errno = error;
 		return false;
 	}
-	close(fd);
 	lock->device = st.st_dev;
 	lock->inode = st.st_ino;
 	return true;

@@ -1,5 +1,5 @@
 /*
- * Dovecot's dotlocks: a file NAME.lock, made with O_EXCL, that holds "pid:host". Held for
+ * Dovecot's dotlocks: a file NAME.lock that holds "pid:host", never put over another. Held for
  * milliseconds at a time while uids are given out, files renamed or directories scanned, by us and
  * by Dovecot.
  *
