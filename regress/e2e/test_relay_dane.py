@@ -196,6 +196,37 @@ def test_bogus_records_keep_the_mail(net):
     assert not peer.sessions
 
 
+def test_an_address_with_a_wrong_signature_is_none(net):
+    peer = net.peer()
+    postern = net.start(None, damaged=["mx0.hosts"])
+    check_kept(postern, peer, r"validation failure.*mx0\.hosts\.signed")
+    assert not peer.sessions
+
+
+def test_signed_absence_of_records_is_no_reason_to_wait(net):
+    peer = net.peer(name="")
+    postern = net.start(None)
+    send(postern, "x@far.signed")
+    (message,) = peer.wait_messages(1)
+    assert message.session.tls is None
+
+
+def test_signed_alias_of_an_unsigned_host_has_records_of_its_own(net):
+    """RFC 7672 2.2.2. All of it unsigned means nothing."""
+    peer = net.peer()
+    wrong = f"IN TLSA 3 1 1 {'0' * 64}\n"
+    postern = net.start(
+        extra=f"by-alias IN MX 1 alias.signed.\nalias IN CNAME mx.open.\n_25._tcp.alias {wrong}",
+        open_extra="by-alias IN MX 1 alias.open.\nalias IN CNAME mx.open.\n"
+        f"mx IN A {peer.address}\n_25._tcp.alias {wrong}_25._tcp.mx {wrong}")
+    send(postern, "x@by-alias.signed")
+    postern.wait_log("delivery-deferred", to="x@by-alias.signed", reply=re.compile("4.7.5.*TLSA"))
+    assert not peer.messages
+    send(postern, "x@by-alias.open")
+    (message,) = peer.wait_messages(1)
+    assert message.recipients == ["x@by-alias.open"]
+
+
 def test_unsigned_mx_records_mean_no_dane(net):
     peer = net.peer(name="")
     postern = net.start(f"3 1 1 {'0' * 64}")
