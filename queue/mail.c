@@ -105,7 +105,7 @@ fill_entry(struct queue *queue, struct entry *entry, const struct envelope *enve
 	if (envelope->kind != ENVELOPE_RELAY)
 		return scheduler_attach(
 		    queue->scheduler, entry, envelope->kind, &envelope->dest, envelope->action);
-	relay_line_text(queue->config, envelope, text, sizeof(text));
+	relay_line_text(queue, envelope->action, envelope->dest.domain, text, sizeof(text));
 	return scheduler_attach_text(
 	    queue->scheduler, entry, envelope->kind, text, envelope->action);
 }

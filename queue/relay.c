@@ -67,6 +67,7 @@ struct relays {
 	struct ipc_relay_rcpt *rcpts;
 	size_t rcpt_count;
 	size_t rcpt_capacity;
+	bool has_paused;            /* a recipient's domain is paused, and isn't among them */
 	struct ipc_relay_done done; /* too large for the stack of every call */
 };
 
@@ -94,18 +95,6 @@ relay_open(struct queue *queue)
 	scheduler_on_line_gone(queue->scheduler, line_gone, relays);
 }
 
-void
-relay_line_text(
-    const struct config *config, const struct envelope *envelope, char *text, size_t size)
-{
-	const struct action_config *action = config_find_action(config, envelope->action);
-
-	if (action != NULL && *action->relay_hosts != '\0' && *action->relay_domains == '\0')
-		snprintf(text, size, VIA "%s", action->relay_hosts);
-	else
-		strlcpy(text, envelope->dest.domain, size);
-}
-
 static bool
 is_via_hosts(const struct line *line)
 {
@@ -114,9 +103,16 @@ is_via_hosts(const struct line *line)
 
 /* Which may run. */
 
+/* Domains are compared as A-labels. */
 static bool
 is_paused(const struct relays *relays, const char *domain)
 {
+	char key[ADDRESS_DOMAIN_MAX + 1];
+
+	if (relays == NULL || relays->paused_count == 0)
+		return false;
+	if (address_domain_key(domain, key, sizeof(key)))
+		domain = key;
 	for (size_t i = 0; i < relays->paused_count; i++) {
 		if (strcmp(relays->paused[i], domain) == 0)
 			return true;
@@ -124,12 +120,27 @@ is_paused(const struct relays *relays, const char *domain)
 	return false;
 }
 
+void
+relay_line_text(
+    const struct queue *queue, const char *action_name, const char *domain, char *text, size_t size)
+{
+	const struct action_config *action = config_find_action(queue->config, action_name);
+
+	if (action != NULL && *action->relay_hosts != '\0' && *action->relay_domains == '\0' &&
+	    !is_paused(queue->relays, domain))
+		snprintf(text, size, VIA "%s", action->relay_hosts);
+	else
+		strlcpy(text, domain, size);
+}
+
 bool
 relay_pause_domain(struct queue *queue, const char *domain, bool paused)
 {
 	struct relays *relays = queue->relays;
-	char *copy;
+	char key[ADDRESS_DOMAIN_MAX + 1], *copy;
 
+	if (address_domain_key(domain, key, sizeof(key)))
+		domain = key;
 	if (paused) {
 		if (is_paused(relays, domain))
 			return true;
@@ -161,6 +172,20 @@ relay_line_stop(const struct queue *queue, const struct line *line)
 	if (destination_is_put_off(line))
 		return RELAY_STOP_PUT_OFF;
 	return line->in_flight < line->window ? RELAY_STOP_NOT : RELAY_STOP_WINDOW;
+}
+
+enum relay_stop
+relay_domain_stop(const struct queue *queue, const char *domain, const struct line *line)
+{
+	const struct relays *relays = queue->relays;
+
+	if (relays->channel == NULL)
+		return RELAY_STOP_AWAY;
+	if (queue->mta_paused)
+		return RELAY_STOP_PAUSED;
+	if (is_paused(relays, domain))
+		return RELAY_STOP_DOMAIN_PAUSED;
+	return line == NULL ? RELAY_STOP_NOT : relay_line_stop(queue, line);
 }
 
 const char *
@@ -204,6 +229,17 @@ relay_retry(struct queue *queue, struct line *line)
 
 /* Tasks going out. */
 
+/* Out of the line of its smarthosts, which goes on, into one of its own that waits. */
+static void
+set_aside(struct queue *queue, struct entry *entry, const struct envelope *envelope)
+{
+	scheduler_detach(queue->scheduler, entry);
+	if (!scheduler_attach_text(
+	        queue->scheduler, entry, ENVELOPE_RELAY, envelope->dest.domain, envelope->action))
+		fatalx("out of memory");
+	mail_ready(queue, entry);
+}
+
 static bool
 add_rcpt(void *arg, struct entry *entry, const struct transaction *transaction,
     const struct envelope *envelope)
@@ -212,7 +248,11 @@ add_rcpt(void *arg, struct entry *entry, const struct transaction *transaction,
 	struct ipc_relay_message *message = &relays->message;
 	struct ipc_relay_rcpt *rcpt = &relays->rcpts[relays->rcpt_count];
 
-	(void)entry;
+	if (is_via_hosts(entry->line) && is_paused(relays, envelope->dest.domain)) {
+		set_aside(relays->queue, entry, envelope);
+		relays->has_paused = true;
+		return true;
+	}
 	if (relays->rcpt_count++ == 0) {
 		memset(message, 0, sizeof(*message));
 		message->message_id = transaction->message_id;
@@ -319,19 +359,37 @@ hold_back(struct queue *queue, struct task *task)
 		delivery_unreadable(queue, task->entries[i]);
 }
 
+/* Leaves those that were set aside. */
+static void
+forget_paused(struct relays *relays, struct task *task)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < task->count; i++) {
+		if (task->entries[i]->line == task->line)
+			task->entries[kept++] = task->entries[i];
+	}
+	task->count = kept;
+	relays->has_paused = false;
+}
+
 /* Loads what was gathered and opens the message. False when nothing can be given out now. */
 static bool
 prepare(struct queue *queue, struct task *task, int *fd)
 {
 	struct message *message = entry_message(task->entries[0]);
 	struct relays *relays = queue->relays;
+	bool ok;
 
 	*fd = -1;
 	relays->rcpt_count = 0;
-	if (!mail_load_each(queue, message, task->entries, task->count, add_rcpt, relays)) {
+	ok = mail_load_each(queue, message, task->entries, task->count, add_rcpt, relays);
+	if (relays->has_paused)
+		forget_paused(relays, task);
+	if (!ok)
 		hold_back(queue, task);
+	if (!ok || task->count == 0)
 		return true;
-	}
 	*fd = mail_open(queue, message, message->left == task->count);
 	if (*fd != -1)
 		return true;

@@ -14,9 +14,10 @@ void relay_close(struct queue *);
 /* The relay's new channel. */
 void relay_set_channel(struct queue *, int fd);
 
-/* The line that an envelope stands in: its domain, or for an action with smarthosts "via" and these
- * (one line for all its domains). */
-void relay_line_text(const struct config *, const struct envelope *, char *text, size_t size);
+/* The line that mail to a domain stands in by an action: the domain; or, for an action with
+ * smarthosts, "via" and these (one line for all its domains), unless the domain is paused. */
+void relay_line_text(
+    const struct queue *, const char *action, const char *domain, char *text, size_t size);
 /* Whether something of the line may be given out now. */
 bool relay_may_run(const struct queue *, const struct line *);
 /* What keeps it from that. */
@@ -29,6 +30,9 @@ enum relay_stop {
 	RELAY_STOP_WINDOW,
 };
 enum relay_stop relay_line_stop(const struct queue *, const struct line *);
+/* The same of mail to that domain, which would stand in `line`; NULL: there is none yet. */
+enum relay_stop relay_domain_stop(
+    const struct queue *, const char *domain, const struct line *line);
 const char *relay_stop_words(enum relay_stop);
 /* A line with work waits for its turn. */
 void relay_add_line(struct queue *, struct line *);
@@ -40,7 +44,9 @@ void relay_tick(struct queue *);
 void relay_cancel_all(struct queue *);
 /* The line's destination may be tried at once. */
 void relay_retry(struct queue *, struct line *);
-/* Mail to a domain isn't relayed until it is resumed. False when too many are paused. */
+/* Mail to a domain isn't relayed until it is resumed, whichever way it goes: of what waits for
+ * smarthosts, it is put into a line of its own when its turn comes. False when too many are paused.
+ */
 bool relay_pause_domain(struct queue *, const char *domain, bool paused);
 
 #endif

@@ -166,27 +166,59 @@ scheduler_attach(struct scheduler *scheduler, struct entry *entry, enum envelope
 	return scheduler_attach_text(scheduler, entry, kind, text, action);
 }
 
-bool
-scheduler_attach_text(struct scheduler *scheduler, struct entry *entry, enum envelope_kind kind,
-    const char *destination, const char *action)
+/* "destination", NUL, "action", NUL: its length; 0 when it is too long. */
+#define LINE_KEY_MAX (ADDRESS_TEXT_MAX + 1 + ACTION_NAME_MAX + 1)
+
+static size_t
+line_key(char text[LINE_KEY_MAX], const char *destination, const char *action)
 {
-	char text[ADDRESS_TEXT_MAX + 1 + ACTION_NAME_MAX + 1];
-	size_t length, bucket;
-	struct line *line;
-	uint32_t hash;
+	size_t length;
 
 	strlcpy(text, destination, ADDRESS_TEXT_MAX + 1);
 	length = strlen(text) + 1;
 	length += strlcpy(text + length, action, ACTION_NAME_MAX + 1) + 1;
-	if (length > sizeof(text))
-		return false;
-	hash = hash_bytes(text, length) ^ (uint32_t)kind;
-	bucket = hash & (scheduler->line_buckets - 1);
-	for (line = scheduler->lines[bucket]; line != NULL; line = line->next) {
+	return length > LINE_KEY_MAX ? 0 : length;
+}
+
+static struct line *
+find_line(
+    const struct scheduler *scheduler, enum envelope_kind kind, const char *text, uint32_t hash)
+{
+	struct line *line = scheduler->lines[hash & (scheduler->line_buckets - 1)];
+
+	for (; line != NULL; line = line->next) {
 		if (line->hash == hash && line->kind == kind && strcmp(line->text, text) == 0 &&
 		    strcmp(line->action, text + strlen(text) + 1) == 0)
 			break;
 	}
+	return line;
+}
+
+struct line *
+scheduler_find_line(struct scheduler *scheduler, enum envelope_kind kind, const char *destination,
+    const char *action)
+{
+	char text[LINE_KEY_MAX];
+	size_t length = line_key(text, destination, action);
+
+	return length == 0
+	    ? NULL
+	    : find_line(scheduler, kind, text, hash_bytes(text, length) ^ (uint32_t)kind);
+}
+
+bool
+scheduler_attach_text(struct scheduler *scheduler, struct entry *entry, enum envelope_kind kind,
+    const char *destination, const char *action)
+{
+	char text[LINE_KEY_MAX];
+	size_t length = line_key(text, destination, action), bucket;
+	struct line *line;
+	uint32_t hash;
+
+	if (length == 0)
+		return false;
+	hash = hash_bytes(text, length) ^ (uint32_t)kind;
+	line = find_line(scheduler, kind, text, hash);
 	if (line == NULL) {
 		line = calloc(1, sizeof(*line) + length);
 		if (line == NULL)
@@ -196,10 +228,9 @@ scheduler_attach_text(struct scheduler *scheduler, struct entry *entry, enum env
 		line->hash = hash;
 		line->kind = kind;
 		line->window = kind == ENVELOPE_RELAY ? RELAY_WINDOW_FIRST : LINE_WINDOW_FIRST;
-		if (++scheduler->line_count > scheduler->line_buckets) {
+		if (++scheduler->line_count > scheduler->line_buckets)
 			grow_lines(scheduler);
-			bucket = hash & (scheduler->line_buckets - 1);
-		}
+		bucket = hash & (scheduler->line_buckets - 1);
 		line->next = scheduler->lines[bucket];
 		scheduler->lines[bucket] = line;
 	}

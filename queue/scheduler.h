@@ -78,6 +78,9 @@ bool scheduler_attach(struct scheduler *, struct entry *, enum envelope_kind,
 /* The same by the line's text. */
 bool scheduler_attach_text(struct scheduler *, struct entry *, enum envelope_kind, const char *text,
     const char *action) __attribute__((warn_unused_result));
+/* The line that they would stand in; NULL: there is none. */
+struct line *scheduler_find_line(
+    struct scheduler *, enum envelope_kind, const char *text, const char *action);
 /* Takes it out of line, lane and heap. */
 void scheduler_detach(struct scheduler *, struct entry *);
 

@@ -188,3 +188,22 @@ def test_nothing_is_lost_when_the_queue_is_killed(relay):
             for message in list(peer.messages)}) == 150, 30)
         wait_for(lambda: postern.smtpctl("show", "queue", check=False).returncode == 0)
         postern.wait_queue_empty()
+
+
+def test_pausing_a_domain_holds_its_mail_by_smarthosts_too(make_postern):
+    with Peer() as smarthost:
+        postern = make_postern(rules=RULES.replace('"out" relay',
+            f'"out" relay host "smtp://{smarthost.address}"'))
+        postern.smtpctl("pause", "mta")
+        send(postern, "before@far.test", "before@other.test")
+        postern.smtpctl("pause", "mta", "for", "Far.Test")
+        send(postern, "after@far.test", "after@other.test")
+        postern.smtpctl("resume", "mta")
+        smarthost.wait_messages(2)
+        sent = sorted(rcpt for message in smarthost.messages for rcpt in message.recipients)
+        assert sent == ["after@other.test", "before@other.test"]
+        line = relays(postern, "for", "far.test")["far.test"]
+        assert (line["state"], line["queued"]) == ("paused", 2)
+        postern.smtpctl("resume", "mta", "for", "far.test")
+        smarthost.wait_messages(4)
+        postern.wait_queue_empty()
