@@ -15,6 +15,15 @@
  *	                                   again
  *	DESTINATION_LIST (filter)          DESTINATION …, in portions like ENVELOPEs; then DONE
  *	STATUS                             DONE; words are three lines, "MDA running\nMTA …\nSMTP …"
+ *	EXPLAIN (struct ipc_rcpt)          the directory's EXPLAIN_STEPs; then for each different
+ *	                                   EXPLAIN_RELAY among them (EXPLAIN_ROUTES_MAX at most) an
+ *	                                   EXPLAIN_RELAY; the relay's EXPLAIN_ROUTE, an EXPLAIN_HOST
+ *	                                   for each of its hosts, HOSTs that it knows of them; the
+ *	                                   queue's DESTINATIONs and EXPLAIN_QUEUEs; a LINE in the
+ *	                                   place of what a process doesn't tell; then DONE, whose
+ *	                                   words are what a client would be answered to RCPT
+ *	HOST_LIST                          HOST …, in portions; then DONE
+ *	HOSTSTAT_LIST                      HOSTSTAT …, in portions; then DONE
  *
  * The fields of a LINE are separated by tabs: of DOMAIN_LIST the domain; of USER_LIST the address
  * and the quota in bytes and in messages (decimal, 0 none); of ALIAS_LIST the address and each
@@ -25,7 +34,10 @@
  * Control asks the queue in portions: QUEUE_LIST carries a cursor; the queue answers with at most
  * `portion` ENVELOPEs and QUEUE_LIST_MORE (the next cursor) or DONE. Control asks for the next
  * portion only when its client has read the last, so that a client that stops reading costs one
- * portion.
+ * portion. HOST_LIST and HOSTSTAT_LIST (struct ipc_relay_list) and EXPLAIN_RELAY go the same way.
+ *
+ * The relay is less trusted than control: its frames are decoded and counted before they are passed
+ * on, and one that isn't as this says costs it the channel.
  */
 #ifndef COMMON_IPC_CONTROL_H
 #define COMMON_IPC_CONTROL_H
@@ -36,6 +48,7 @@
 #include "common/buf.h"
 #include "common/envelope.h"
 #include "common/imsg.h"
+#include "common/ipc_explain.h"
 #include "common/ipc_supervisor.h"
 #include "common/stats.h"
 
@@ -58,8 +71,21 @@ enum ipc_control_type {
 	CONTROL_DESTINATION_LIST, /* struct ipc_filter: `to` is "" or "@domain", and the cursor's */
 	CONTROL_DESTINATION,      /* struct ipc_destination */
 	CONTROL_DKIM,             /* struct ipc_dkim */
+	CONTROL_EXPLAIN,          /* struct ipc_rcpt: who asks, for whom */
+	CONTROL_EXPLAIN_STEP,     /* struct ipc_explain_step */
+	CONTROL_EXPLAIN_RELAY,    /* struct ipc_explain_relay */
+	CONTROL_EXPLAIN_ROUTE,    /* struct ipc_explain_route */
+	CONTROL_EXPLAIN_HOST,     /* struct ipc_explain_host */
+	CONTROL_EXPLAIN_QUEUE,    /* struct ipc_explain_queue */
+	CONTROL_HOST_LIST,        /* no payload; to the relay: struct ipc_relay_list */
+	CONTROL_HOST,             /* struct ipc_host */
+	CONTROL_HOSTSTAT_LIST,    /* no payload; to the relay: struct ipc_relay_list */
+	CONTROL_HOSTSTAT,         /* struct ipc_hoststat */
 	CONTROL_TYPE_END,
 };
+
+/* Destinations that one answer to EXPLAIN tells of. */
+#define EXPLAIN_ROUTES_MAX 16
 
 struct ipc_filter {
 	uint64_t id;                     /* 0 any; an envelope id, or a message id (upper half 0) */

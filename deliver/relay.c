@@ -23,10 +23,12 @@
 #include "common/keeper_provider.h"
 #include "common/log.h"
 #include "common/memory_file.h"
+#include "deliver/relay_control.h"
 #include "deliver/relay_destination.h"
 #include "deliver/relay_directory.h"
 #include "deliver/relay_dns.h"
 #include "deliver/relay_host.h"
+#include "deliver/relay_hoststat.h"
 #include "deliver/relay_https.h"
 #include "deliver/relay_sts.h"
 #include "deliver/relay_task.h"
@@ -54,6 +56,7 @@ static struct {
 	struct channel *queue;    /* NULL while there is none */
 	struct channel *resolver; /* likewise */
 	struct channel *directory_channel;
+	struct channel *control_channel;
 	struct config *config;
 	struct relay_dns *dns;
 	struct relay_directory *directory;
@@ -63,6 +66,8 @@ static struct {
 	struct sts *sts;
 	struct destinations *destinations;
 	struct pool *pool;
+	struct hoststats *hoststats;
+	struct relay_control *control;
 	struct event *stop_check;
 	unsigned stop_ticks;
 	struct task_list tasks;  /* all */
@@ -75,6 +80,7 @@ on_result(struct task *task, const struct ipc_relay_result *result, void *arg)
 	struct buf payload;
 
 	(void)arg;
+	hoststats_note(relay.hoststats, task->message.domain, result);
 	if (relay.queue == NULL)
 		return;
 	buf_init(&payload, IMSG_PAYLOAD_MAX);
@@ -294,6 +300,24 @@ on_directory_closed(struct channel *channel, const char *why, void *arg)
 	relay_directory_set_channel(relay.directory, NULL);
 }
 
+static void
+on_control(struct channel *channel, struct imsg *imsg, void *arg)
+{
+	(void)arg;
+	if (!relay_control_receive(relay.control, imsg))
+		channel_reject(channel, imsg, "not a request");
+}
+
+static void
+on_control_closed(struct channel *channel, const char *why, void *arg)
+{
+	(void)arg;
+	peer_closed(channel, why);
+	relay_control_set_channel(relay.control, NULL);
+	channel_free(channel);
+	relay.control_channel = NULL;
+}
+
 static bool
 add_peer(const struct ipc_peer *peer, int fd)
 {
@@ -320,6 +344,13 @@ add_peer(const struct ipc_peer *peer, int fd)
 		relay.directory_channel = channel_new(
 		    relay.base, "directory", fd, on_directory, on_directory_closed, NULL);
 		relay_directory_set_channel(relay.directory, relay.directory_channel);
+		return true;
+	}
+	if (peer->program == PROGRAM_CONTROL) {
+		channel_free(relay.control_channel);
+		relay.control_channel =
+		    channel_new(relay.base, "control", fd, on_control, on_control_closed, NULL);
+		relay_control_set_channel(relay.control, relay.control_channel);
 		return true;
 	}
 	return false;
@@ -462,6 +493,9 @@ main(int argc, char **argv)
 	destinations_set_sts(relay.destinations, relay.sts);
 	owner = destinations_pool_owner(relay.destinations);
 	relay.pool = pool_new(relay.base, relay.dns, relay.directory, relay.tls, &times, &owner);
+	relay.hoststats = hoststats_new();
+	relay.control =
+	    relay_control_new(relay.base, relay.destinations, relay.pool, relay.hoststats);
 	relay.stop_check = event_new(relay.base, -1, EV_PERSIST, on_stop_check, NULL);
 	if (relay.stop_check == NULL)
 		fatalx("no memory for events");
@@ -472,6 +506,8 @@ main(int argc, char **argv)
 	channel_free(relay.queue);
 	channel_free(relay.resolver);
 	channel_free(relay.directory_channel);
+	channel_free(relay.control_channel);
+	relay_control_free(relay.control);
 	pool_free(relay.pool);
 	destinations_free(relay.destinations);
 	sts_free(relay.sts);
@@ -480,6 +516,7 @@ main(int argc, char **argv)
 	relay_directory_free(relay.directory);
 	while ((task = TAILQ_FIRST(&relay.tasks)) != NULL)
 		forget_task(task);
+	hoststats_free(relay.hoststats);
 	tls_client_free(relay.tls);
 	keeper_client_free(relay.keeper);
 	keeper_provider_stop();

@@ -10,6 +10,20 @@
 
 #include "deliver/relay_dane.h"
 
+size_t
+dane_names_to_ask(const struct ipc_answer *addresses, const char *host, const char *names[2])
+{
+	bool is_alias = *addresses->canonical != '\0';
+
+	if (is_alias && addresses->secure) {
+		names[0] = addresses->canonical;
+		names[1] = host;
+		return 2;
+	}
+	names[0] = host;
+	return addresses->secure || (is_alias && addresses->canonical_secure) ? 1 : 0;
+}
+
 struct dane *
 dane_new(const struct ipc_answer *answer)
 {

@@ -30,6 +30,11 @@ struct dane {
 	struct dane_record records[];
 };
 
+/* By which names a host's TLSA records are asked for, one after the other, until there are some (RFC
+ * 7672 2.2.2); they point into what is given. 0: nothing vouches for its addresses, and records don't
+ * matter. */
+size_t dane_names_to_ask(
+    const struct ipc_answer *addresses, const char *host, const char *names[2]);
 /* Of an answer's records those that mean something for SMTP: none, perhaps (RFC 7672 3.1.3). NULL
  * without memory. */
 struct dane *dane_new(const struct ipc_answer *);

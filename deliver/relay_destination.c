@@ -38,6 +38,7 @@ struct destination {
 	uint32_t lookup;                      /* to the directory */
 	struct task_list waiting;
 	size_t waiting_count;
+	TAILQ_HEAD(, route_watch) watches;
 };
 
 struct destinations {
@@ -118,6 +119,19 @@ route_lifetime(uint32_t ttl)
 	return ms > ROUTE_MOST_MS ? ROUTE_MOST_MS : ms;
 }
 
+static void
+tell_watches(struct destination *destination, const struct failure *failure)
+{
+	struct route *route = failure == NULL ? route_hold(destination->route) : NULL;
+	struct route_watch *watch;
+
+	while ((watch = TAILQ_FIRST(&destination->watches)) != NULL) {
+		destinations_unwatch(watch);
+		watch->known(route, failure, watch->arg);
+	}
+	route_drop(route);
+}
+
 /* All that wait for the route go on; or end, without one. */
 static void
 release(struct destination *destination, const struct failure *failure)
@@ -142,6 +156,7 @@ release(struct destination *destination, const struct failure *failure)
 		next_host(all, task);
 	}
 	route_drop(route);
+	tell_watches(destination, failure);
 }
 
 static void
@@ -374,17 +389,17 @@ find_route(struct destination *destination)
 }
 
 static struct destination *
-get_destination(struct destinations *all, const struct ipc_relay_message *message)
+get_destination(struct destinations *all, const char *action_name, const char *domain)
 {
-	const struct action_config *action = config_find_action(all->config, message->action);
+	const struct action_config *action = config_find_action(all->config, action_name);
 	struct destination *destination;
 	char key[KEY_MAX];
 
 	/* Smarthosts get the mail of all domains. */
-	snprintf(key, sizeof(key), "%s %s", message->action,
+	snprintf(key, sizeof(key), "%s %s", action_name,
 	    action != NULL && *action->relay_hosts != '\0' && *action->relay_domains == '\0'
 	        ? ""
-	        : message->domain);
+	        : domain);
 	destination = map_get(all->map, key);
 	if (destination != NULL)
 		return destination;
@@ -393,9 +408,10 @@ get_destination(struct destinations *all, const struct ipc_relay_message *messag
 		return NULL;
 	destination->all = all;
 	strlcpy(destination->key, key, sizeof(destination->key));
-	strlcpy(destination->domain, message->domain, sizeof(destination->domain));
-	strlcpy(destination->action, message->action, sizeof(destination->action));
+	strlcpy(destination->domain, domain, sizeof(destination->domain));
+	strlcpy(destination->action, action_name, sizeof(destination->action));
 	TAILQ_INIT(&destination->waiting);
+	TAILQ_INIT(&destination->watches);
 	map_add(all->map, key, destination);
 	return destination;
 }
@@ -410,7 +426,8 @@ is_asking(const struct destination *destination)
 void
 destinations_submit(struct destinations *all, struct task *task)
 {
-	struct destination *destination = get_destination(all, &task->message);
+	struct destination *destination =
+	    get_destination(all, task->message.action, task->message.domain);
 	struct failure failure;
 
 	if (destination == NULL) {
@@ -429,9 +446,42 @@ destinations_submit(struct destinations *all, struct task *task)
 		find_route(destination);
 }
 
+void
+destinations_watch(
+    struct destinations *all, const char *action, const char *domain, struct route_watch *watch)
+{
+	struct destination *destination = get_destination(all, action, domain);
+	struct failure failure;
+
+	watch->destination = NULL;
+	if (destination == NULL) {
+		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0", "no memory");
+		watch->known(NULL, &failure, watch->arg);
+		return;
+	}
+	watch->destination = destination;
+	TAILQ_INSERT_TAIL(&destination->watches, watch, entry);
+	if (destination->route != NULL && clock_monotonic_ms() < destination->route->expires_ms)
+		tell_watches(destination, NULL);
+	else if (!is_asking(destination))
+		find_route(destination);
+}
+
+void
+destinations_unwatch(struct route_watch *watch)
+{
+	if (watch->destination != NULL)
+		TAILQ_REMOVE(&watch->destination->watches, watch, entry);
+	watch->destination = NULL;
+}
+
 static void
 free_destination(struct destination *destination)
 {
+	struct route_watch *watch;
+
+	while ((watch = TAILQ_FIRST(&destination->watches)) != NULL)
+		destinations_unwatch(watch);
 	if (destination->question != 0)
 		relay_dns_forget(destination->all->dns, destination->question);
 	if (destination->lookup != 0)
@@ -451,7 +501,8 @@ sweep(struct destinations *all, bool any)
 	int64_t now = clock_monotonic_ms();
 
 	for (size_t i = 0; i < count; i++) {
-		if (list[i]->waiting_count > 0 || is_asking(list[i]))
+		if (list[i]->waiting_count > 0 || is_asking(list[i]) ||
+		    !TAILQ_EMPTY(&list[i]->watches))
 			continue;
 		if (any || list[i]->route == NULL || list[i]->route->expires_ms <= now)
 			free_destination(list[i]);

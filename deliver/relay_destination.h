@@ -24,6 +24,18 @@ void destinations_free(struct destinations *);
 struct pool_owner destinations_pool_owner(struct destinations *);
 /* Borrowed until the next. Before the first, no task can be submitted. */
 void destinations_configure(struct destinations *, struct pool *, const struct config *);
+/* Somebody who wants to know a destination's route, and has no mail for it. */
+struct route_watch {
+	TAILQ_ENTRY(route_watch) entry;
+	struct destination *destination; /* NULL: it waits for nothing */
+	/* `route` is borrowed for the call; NULL: `failure` says why there is none. */
+	void (*known)(const struct route *, const struct failure *, void *arg);
+	void *arg;
+};
+/* `known` is called once, perhaps at once. The route is found as for mail. */
+void destinations_watch(
+    struct destinations *, const char *action, const char *domain, struct route_watch *);
+void destinations_unwatch(struct route_watch *);
 /* The task is finished by task_finish(), at once or later. */
 void destinations_submit(struct destinations *, struct task *);
 

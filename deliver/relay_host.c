@@ -68,6 +68,7 @@ void
 host_has_no_addresses(struct host *host, const struct failure *failure)
 {
 	host->addresses_state = ADDRESSES_UNKNOWN;
+	record_failure(&host->record, failure);
 	/* Its connections are as good as they were. */
 	if (host->established > 0) {
 		host->addresses_pause_ms = clock_monotonic_ms() + host->pool->times.addresses_ms;
@@ -364,6 +365,7 @@ host_session_ready(struct session *session, void *arg)
 		host->failures = 0;
 		host->failed_until_ms = 0;
 		host->addresses.all[link->address].failed_until_ms = 0;
+		record_connection(&host->record, session);
 		log_session(session, LOG_LEVEL_INFO, "relay-connected", NULL);
 	}
 	host_pump(host);
@@ -378,6 +380,8 @@ host_session_finished(struct session *session, struct task *task, enum transacti
 
 	(void)arg;
 	task->state = TASK_WAITING;
+	if (outcome != TRANSACTION_AGAIN)
+		record_transaction(&host->record, outcome == TRANSACTION_HOST ? failure : NULL);
 	if (task->left == 0) {
 		pool->owner.done(task, pool->owner.arg);
 		return;
@@ -407,6 +411,7 @@ host_session_closed(struct session *session, const struct failure *failure, void
 
 	(void)arg;
 	if (failure != NULL && !link->is_established) {
+		record_failure(&host->record, failure);
 		log_session(session, LOG_LEVEL_INFO, "relay-not-connected", failure);
 		host->addresses.all[link->address].failed_until_ms =
 		    clock_monotonic_ms() + FAILED_FIRST_MS;
@@ -672,6 +677,7 @@ get_host(struct pool *pool, const struct hop *hop, const struct action_config *a
 	if (host->sources != NULL)
 		sources_hold(host->sources);
 	map_add(pool->hosts, key, host);
+	pool_list_host(host);
 	return host;
 }
 

@@ -88,23 +88,22 @@ ask(struct host *host)
 bool
 host_ask_tlsa(struct host *host, const struct ipc_answer *addresses)
 {
-	const char *canonical = addresses->canonical;
-	bool is_alias = *canonical != '\0';
+	const char *names[2];
+	size_t count = dane_names_to_ask(addresses, host->hop.host, names);
 
 	drop_records(host);
-	/* RFC 7672 2.2.2 */
 	if (!policy_wants_tlsa(&host->usual_policy, host->need, host->hop.is_secure) ||
-	    (!addresses->secure && !(is_alias && addresses->canonical_secure))) {
+	    count == 0) {
 		host_settle_policy(host, TLSA_NONE);
 		return false;
 	}
 	free(host->tlsa_name);
 	free(host->tlsa_next);
 	host->tlsa_next = NULL;
-	host->tlsa_name = strdup(is_alias && addresses->secure ? canonical : host->hop.host);
-	if (is_alias && addresses->secure)
-		host->tlsa_next = strdup(host->hop.host);
-	if (host->tlsa_name == NULL || (is_alias && addresses->secure && host->tlsa_next == NULL))
+	host->tlsa_name = strdup(names[0]);
+	if (count > 1)
+		host->tlsa_next = strdup(names[1]);
+	if (host->tlsa_name == NULL || (count > 1 && host->tlsa_next == NULL))
 		fatal("host");
 	ask(host);
 	return true;

@@ -15,6 +15,7 @@
 #include "deliver/relay_host.h"
 #include "deliver/relay_limits.h"
 #include "deliver/relay_map.h"
+#include "deliver/relay_report.h"
 #include "deliver/relay_scram.h"
 #include "deliver/relay_session.h"
 #include "deliver/relay_source.h"
@@ -31,6 +32,9 @@ enum addresses_state {
 
 struct host {
 	struct pool *pool;
+	TAILQ_ENTRY(host) listed;
+	uint64_t id;
+	struct host_record record;
 	char key[HOST_KEY_MAX];
 	struct hop hop;
 	struct session_settings settings;
@@ -101,8 +105,10 @@ struct pool {
 	struct pool_owner owner;
 	struct session_owner session_owner;
 	struct map *hosts;
-	struct map *stale;   /* by their address as text */
-	struct map *sources; /* by action */
+	struct map *stale;         /* by their address as text */
+	struct map *sources;       /* by action */
+	TAILQ_HEAD(, host) listed; /* all, by their ids */
+	uint64_t last_id;
 	TAILQ_HEAD(, host) starving;
 	struct session_list dead; /* to be freed */
 	struct event *reaper;

@@ -72,6 +72,7 @@ free_host(struct host *host)
 	host_forget_credentials(host);
 	sources_drop(host->sources);
 	host_dane_free(host);
+	pool_unlist_host(host);
 	if (host->is_starving)
 		TAILQ_REMOVE(&pool->starving, host, starving);
 	snprintf(stale_key, sizeof(stale_key), "%p", (void *)host);
@@ -187,6 +188,7 @@ pool_new(struct event_base *base, struct relay_dns *dns, struct relay_directory 
 	pool->hosts = map_new();
 	pool->stale = map_new();
 	pool->sources = map_new();
+	TAILQ_INIT(&pool->listed);
 	TAILQ_INIT(&pool->starving);
 	TAILQ_INIT(&pool->dead);
 	pool->reaper = event_new(base, -1, 0, on_reaper, pool);

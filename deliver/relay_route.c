@@ -157,6 +157,12 @@ hop_parse(struct hop *hop, const char *url)
 	return *hop->host != '\0' && (hop->is_address || address_domain_is_valid(hop->host, false));
 }
 
+const char *
+hop_scheme(const struct hop *hop)
+{
+	return schemes[hop->scheme].name;
+}
+
 bool
 route_add_smarthosts(struct route *route, const char *urls)
 {

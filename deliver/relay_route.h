@@ -49,6 +49,8 @@ void route_drop(struct route *); /* NULL is allowed */
 
 /* A smarthost: HOST, or SCHEME://[LABEL@]HOST[:PORT]. */
 bool hop_parse(struct hop *, const char *url) __attribute__((warn_unused_result));
+/* "smtp", "smtps", … */
+const char *hop_scheme(const struct hop *);
 /* All of a list that spaces separate. False when one of them can't be understood. */
 bool route_add_smarthosts(struct route *, const char *urls) __attribute__((warn_unused_result));
 /* An address literal with its brackets, [192.0.2.1] or [IPv6:…]. */

@@ -29,6 +29,7 @@
 #include "lookup/accounts_admin.h"
 #include "lookup/auth.h"
 #include "lookup/expand.h"
+#include "lookup/explain.h"
 #include "lookup/hourly.h"
 #include "lookup/mailbox.h"
 #include "lookup/outbound.h"
@@ -487,6 +488,34 @@ receive_account(struct peer *peer, const struct imsg *imsg)
 }
 
 static void
+send_step(const struct ipc_explain_step *step, void *arg)
+{
+	const struct imsg *imsg = arg;
+	struct buf *frame = payload();
+
+	ipc_explain_step_encode(frame, step);
+	channel_send(
+	    directory.control.channel, CONTROL_EXPLAIN_STEP, imsg->id, imsg->peer, -1, frame);
+}
+
+/* Where mail would go, without any. */
+static void
+receive_explain(struct peer *peer, struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_result result;
+	struct ipc_rcpt rcpt;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_rcpt_decode(&reader, &rcpt) || !buf_reader_done(&reader)) {
+		channel_reject(peer->channel, imsg, "a recipient to explain that can't be decoded");
+		return;
+	}
+	explain_recipient(directory.site, &rcpt, send_step, imsg, &result);
+	send_result(imsg->id, imsg->peer, &result);
+}
+
+static void
 receive_lookup(struct peer *peer, struct imsg *imsg)
 {
 	struct ipc_relay_lookup lookup;
@@ -588,6 +617,8 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 		receive_relay(peer, imsg);
 	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_ACCOUNT)
 		receive_account(peer, imsg);
+	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_EXPLAIN)
+		receive_explain(peer, imsg);
 	else if (peer->program != PROGRAM_CONTROL && imsg->type == DIRECTORY_RCPT)
 		receive_recipient(peer, imsg);
 	else if (peer->program == PROGRAM_LISTENER && imsg->type == DIRECTORY_AUTH)

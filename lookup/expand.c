@@ -48,6 +48,7 @@ struct expansion {
 	uint32_t at; /* the node in work */
 	struct table_map *seen;
 	struct expanded *out;
+	struct explain_watch *watch; /* NULL: nobody does */
 	size_t target_capacity;
 	struct reply why; /* of the first thing that is dead; code 0: none */
 	struct reply error_target;
@@ -97,8 +98,9 @@ dead(struct expansion *x, const char *what, unsigned code, const char *enhanced,
 	if (x->why.code == 0)
 		reply_set(&x->why, code, enhanced, "%s", words);
 	trace(x, "dead", what, words);
+	explain_tell(x->watch, EXPLAIN_DEAD, &x->nodes[x->at].address, 0, NULL, what, words);
 	/* Of the recipient itself the listener logs the reply. */
-	if (x->node_count > 1 || what != NULL) {
+	if (x->watch == NULL && (x->node_count > 1 || what != NULL)) {
 		if (x->dead++ < DEAD_LOGGED_MAX) {
 			address_format(&x->rcpt->rcpt, original, sizeof(original));
 			address_format(&x->nodes[x->at].address, alias, sizeof(alias));
@@ -193,13 +195,15 @@ append_node(struct expansion *x, struct node *node)
 }
 
 static void
-trace_node(const struct expansion *x, const char *step, const struct node *node)
+tell_node(
+    const struct expansion *x, enum explain_step told, const char *step, const struct node *node)
 {
 	char text[ADDRESS_TEXT_MAX + 1];
 
-	if (!log_is_traced(LOG_TRACE_EXPAND))
+	if (x->watch == NULL && !log_is_traced(LOG_TRACE_EXPAND))
 		return;
 	address_format(&node->address, text, sizeof(text));
+	explain_tell(x->watch, told, &x->nodes[x->at].address, 0, NULL, text, NULL);
 	trace(x, step, text,
 	    node->kind == NODE_ADDRESS ? "an address: the rules are asked"
 	        : node->final          ? "itself: the mailbox below"
@@ -225,13 +229,13 @@ add_node(struct expansion *x, enum node_kind kind, const struct action *action, 
 	node.final = same_node(current, &node);
 	node_key(&node, key, sizeof(key));
 	if (is_new(x, key)) {
-		trace_node(x, "leads-to", &node);
+		tell_node(x, EXPLAIN_LEADS_TO, "leads-to", &node);
 		append_node(x, &node);
 	} else if (is_ancestor(x, &node)) {
-		trace_node(x, "leads-back-to", &node);
+		tell_node(x, EXPLAIN_LEADS_BACK, "leads-back-to", &node);
 		x->loop = true;
 	} else
-		trace_node(x, "leads-again-to", &node);
+		tell_node(x, EXPLAIN_LEADS_AGAIN, "leads-again-to", &node);
 }
 
 static void
@@ -303,6 +307,8 @@ add_mailbox(struct expansion *x, const struct action *action, const struct addre
 		add_target(x, ENVELOPE_MAILDIR, action, dest, "");
 		if (!x->too_many && !x->broken)
 			x->out->targets[x->out->count - 1].mailbox = mailbox_number(&mailbox);
+		explain_tell(x->watch, EXPLAIN_MAILBOX, dest, 0, action->config->name, mailbox.path,
+		    mailbox.user);
 		x->out->mailbox = mailbox;
 	}
 	return true;
@@ -318,8 +324,11 @@ add_pipe(struct expansion *x, const struct action *action, const char *command)
 		return;
 	}
 	snprintf(key, sizeof(key), "p %s", command);
-	if (is_new(x, key))
-		add_target(x, ENVELOPE_PIPE, action, &x->nodes[x->at].address, command);
+	if (!is_new(x, key))
+		return;
+	add_target(x, ENVELOPE_PIPE, action, &x->nodes[x->at].address, command);
+	explain_tell(x->watch, EXPLAIN_COMMAND, &x->nodes[x->at].address, 0, action->config->name,
+	    command, NULL);
 }
 
 /* "error:550 words", "error:450 words"; without a code it is 550. */
@@ -335,6 +344,7 @@ set_error_target(struct expansion *x, const char *text)
 		text += strspn(text, " ");
 	}
 	trace(x, "error", NULL, text);
+	explain_tell(x->watch, EXPLAIN_ERROR, &x->nodes[x->at].address, 0, NULL, NULL, text);
 	if (x->error_target.code == 0)
 		reply_set(&x->error_target, code, code < 500 ? "4.7.1" : "5.7.1", "%s",
 		    *text == '\0' ? "not accepted" : text);
@@ -533,8 +543,11 @@ expand_relay(struct expansion *x, const struct action *action, const struct node
 	copy.action = action;
 	node_key(&copy, key, sizeof(key));
 	key[0] = 'r';
-	if (is_new(x, key))
-		add_target(x, ENVELOPE_RELAY, action, &node->address, "");
+	if (!is_new(x, key))
+		return;
+	add_target(x, ENVELOPE_RELAY, action, &node->address, "");
+	explain_tell(x->watch, EXPLAIN_RELAY, &node->address, 0, action->config->name,
+	    node->address.domain, NULL);
 }
 
 static void
@@ -546,11 +559,16 @@ expand_address(struct expansion *x, const struct node *node)
 
 	switch (rules_match(x->site, x->rcpt, &node->address, internal, &rule)) {
 	case RULES_ACTION:
+		explain_tell(x->watch, EXPLAIN_RULE, &node->address, rule->config->line,
+		    rule->config->action, NULL, NULL);
 		break;
 	case RULES_REJECT:
+		explain_tell(
+		    x->watch, EXPLAIN_RULE, &node->address, rule->config->line, NULL, NULL, NULL);
 		dead(x, NULL, 550, "5.7.1", "this recipient is not accepted from you");
 		return;
 	case RULES_NONE:
+		explain_tell(x->watch, EXPLAIN_NO_RULE, &node->address, 0, NULL, NULL, NULL);
 		dead(x, NULL, 550, "5.7.1", "foreign domain: relaying denied");
 		return;
 	case RULES_BROKEN:
@@ -602,15 +620,17 @@ set_reply(struct expansion *x)
 		*reply = x->why;
 	else
 		reply_set(reply, 550, "5.1.1", "no mailbox behind this alias");
-	if (x->dead > DEAD_LOGGED_MAX)
+	if (x->watch == NULL && x->dead > DEAD_LOGGED_MAX)
 		log_warning("%u more targets of that alias are dead", x->dead - DEAD_LOGGED_MAX);
 }
 
 static void
 expand(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address, bool internal,
-    struct expanded *out)
+    struct explain_watch *watch, struct expanded *out)
 {
-	struct expansion x = { .site = site, .rcpt = rcpt, .internal = internal, .out = out };
+	struct expansion x = {
+		.site = site, .rcpt = rcpt, .internal = internal, .watch = watch, .out = out
+	};
 	struct node node = { .kind = NODE_ADDRESS, .address = *address };
 	char key[2 * TABLE_KEY_MAX];
 
@@ -651,7 +671,8 @@ expanded_free(struct expanded *out)
 
 /* Whom the administrator named for the postmaster's mail, if that leads anywhere. */
 static void
-try_configured_postmaster(struct site *site, const struct ipc_rcpt *rcpt, struct expanded *out)
+try_configured_postmaster(struct site *site, const struct ipc_rcpt *rcpt,
+    struct explain_watch *watch, struct expanded *out)
 {
 	struct address address;
 
@@ -662,11 +683,11 @@ try_configured_postmaster(struct site *site, const struct ipc_rcpt *rcpt, struct
 	if (*address.domain == '\0')
 		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
 	expanded_free(out);
-	expand(site, rcpt, &address, true, out);
+	expand(site, rcpt, &address, true, watch, out);
 }
 
 static void
-keep_for_postmaster(struct site *site, struct expanded *out)
+keep_for_postmaster(struct site *site, struct explain_watch *watch, struct expanded *out)
 {
 	struct ipc_mailbox mailbox;
 
@@ -686,6 +707,8 @@ keep_for_postmaster(struct site *site, struct expanded *out)
 	strlcpy(out->targets->dest.local, MAILBOX_POSTMASTER, sizeof(out->targets->dest.local));
 	strlcpy(
 	    out->targets->dest.domain, site->config->hostname, sizeof(out->targets->dest.domain));
+	explain_tell(
+	    watch, EXPLAIN_MAILBOX, &out->targets->dest, 0, NULL, mailbox.path, mailbox.user);
 }
 
 /* RFC 5321 4.5.1: the postmaster of each domain that we serve, and of the host itself; and whoever
@@ -706,16 +729,17 @@ is_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct addre
 /* What the rules refuse a client is taken for the postmaster all the same. */
 static void
 expand_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address,
-    struct expanded *out)
+    struct explain_watch *watch, struct expanded *out)
 {
+	explain_tell(watch, EXPLAIN_POSTMASTER, address, 0, NULL, NULL, NULL);
 	if (rcpt->client_family != CLIENT_INTERNAL) {
 		expanded_free(out);
-		expand(site, rcpt, address, true, out);
+		expand(site, rcpt, address, true, watch, out);
 	}
 	if (reply_is_permanent(&out->reply))
-		try_configured_postmaster(site, rcpt, out);
+		try_configured_postmaster(site, rcpt, watch, out);
 	if (reply_is_permanent(&out->reply))
-		keep_for_postmaster(site, out);
+		keep_for_postmaster(site, watch, out);
 }
 
 static void
@@ -746,13 +770,20 @@ trace_result(const struct address *address, const struct expanded *out)
 void
 expand_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct expanded *out)
 {
+	expand_watched(site, rcpt, NULL, out);
+}
+
+void
+expand_watched(struct site *site, const struct ipc_rcpt *rcpt, struct explain_watch *watch,
+    struct expanded *out)
+{
 	struct address address = rcpt->rcpt;
 
 	if (*address.domain == '\0')
 		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
-	expand(site, rcpt, &address, rcpt->client_family == CLIENT_INTERNAL, out);
+	expand(site, rcpt, &address, rcpt->client_family == CLIENT_INTERNAL, watch, out);
 	if (reply_is_permanent(&out->reply) && is_postmaster(site, rcpt, &address))
-		expand_postmaster(site, rcpt, &address, out);
+		expand_postmaster(site, rcpt, &address, watch, out);
 	if (log_is_traced(LOG_TRACE_EXPAND))
 		trace_result(&address, out);
 }

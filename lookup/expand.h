@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 
+#include "lookup/explain.h"
 #include "lookup/site.h"
 
 struct expanded {
@@ -24,6 +25,9 @@ struct expanded {
  * a domain of ours is always taken.
  */
 void expand_recipient(struct site *, const struct ipc_rcpt *, struct expanded *);
+/* The same for somebody who only wants to know: each step is told, and the log isn't. */
+void expand_watched(
+    struct site *, const struct ipc_rcpt *, struct explain_watch *, struct expanded *);
 void expanded_free(struct expanded *);
 
 #endif

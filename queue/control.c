@@ -239,6 +239,19 @@ status(struct queue *queue, struct channel *channel, struct imsg *imsg)
 	send_done(queue, channel, imsg, -1, EX_OK, 0, words);
 }
 
+/* `next`: the cursor of the next portion; 0: there is none. */
+static void
+end_portion(struct queue *queue, struct channel *channel, const struct imsg *imsg, uint64_t next)
+{
+	if (next == 0) {
+		send_done(queue, channel, imsg, -1, EX_OK, 0, "");
+		return;
+	}
+	buf_clear(&queue->payload);
+	buf_add_u64(&queue->payload, next);
+	channel_send(channel, CONTROL_QUEUE_LIST_MORE, imsg->id, imsg->peer, -1, &queue->payload);
+}
+
 static void
 list_destinations(struct queue *queue, struct channel *channel, struct imsg *imsg)
 {
@@ -254,13 +267,18 @@ list_destinations(struct queue *queue, struct channel *channel, struct imsg *ims
 	if (filter.portion == 0 || filter.portion > PORTION_MAX)
 		filter.portion = PORTION_MAX;
 	next = control_destinations(queue, channel, imsg, &filter);
-	if (next == 0) {
-		send_done(queue, channel, imsg, -1, EX_OK, 0, "");
-		return;
-	}
-	buf_clear(&queue->payload);
-	buf_add_u64(&queue->payload, next);
-	channel_send(channel, CONTROL_QUEUE_LIST_MORE, imsg->id, imsg->peer, -1, &queue->payload);
+	end_portion(queue, channel, imsg, next);
+}
+
+static void
+explain(struct queue *queue, struct channel *channel, struct imsg *imsg)
+{
+	uint64_t next;
+
+	if (control_explain(queue, channel, imsg, &next))
+		end_portion(queue, channel, imsg, next);
+	else
+		channel_reject(channel, imsg, "bad request for an explanation");
 }
 
 void
@@ -288,6 +306,9 @@ control_receive(struct queue *queue, struct channel *channel, struct imsg *imsg)
 		return;
 	case CONTROL_DESTINATION_LIST:
 		list_destinations(queue, channel, imsg);
+		return;
+	case CONTROL_EXPLAIN_RELAY:
+		explain(queue, channel, imsg);
 		return;
 	default:
 		channel_reject(channel, imsg, "unknown type");

@@ -38,6 +38,11 @@ struct message *filter_next(const struct filter *, const struct index *, const s
 uint64_t control_destinations(
     struct queue *, struct channel *, const struct imsg *, const struct ipc_filter *);
 
+/* What mail to another host waits for, and how much of it there is: a portion of the answer. False
+ * when the request can't be read. */
+bool control_explain(struct queue *, struct channel *, const struct imsg *, uint64_t *next)
+    __attribute__((warn_unused_result));
+
 /* The answer to a request of control's; `fd` -1: none. */
 struct control_request {
 	struct channel *channel; /* NULL: whoever asked is gone */

@@ -27,6 +27,7 @@ enum arguments {
 	ARGUMENTS_QUOTA,
 	ARGUMENTS_PASSWORD, /* an address, whose password is asked for */
 	ARGUMENTS_USER,     /* the same, or no-password */
+	ARGUMENTS_EXPLAIN,  /* options */
 	ARGUMENTS_DKIM,     /* a domain, a selector, an algorithm */
 	ARGUMENTS_COUNT,
 	ARGUMENTS_WORDS, /* from `least` to `most` */
@@ -52,6 +53,9 @@ static const struct entry entries[] = {
 	{ { "show", "message" }, COMMAND_SHOW_MESSAGE, ARGUMENTS_MESSAGE, "ENVELOPE-ID|MESSAGE-ID", 0, 0, 0 },
 	{ { "show", "envelope" }, COMMAND_SHOW_ENVELOPE, ARGUMENTS_ENVELOPE, "ENVELOPE-ID", 0, 0, 0 },
 	{ { "show", "relays" }, COMMAND_SHOW_RELAYS, ARGUMENTS_FOR, "[for DOMAIN]", 0, 0, 0 },
+	{ { "show", "hosts" }, COMMAND_SHOW_HOSTS, ARGUMENTS_NONE, "", 0, 0, 0 },
+	{ { "show", "hoststats" }, COMMAND_SHOW_HOSTSTATS, ARGUMENTS_NONE, "", 0, 0, 0 },
+	{ { "show", "routes" }, COMMAND_SHOW_ROUTES, ARGUMENTS_NONE, "", 0, 0, 0 },
 	{ { "show", "banned" }, COMMAND_ACCOUNT, ARGUMENTS_NONE, "", ACCOUNT_SLOW_LIST, 0, 0 },
 	{ { "show", "stats" }, COMMAND_SHOW_STATS, ARGUMENTS_NONE, "", 0, 0, 0 },
 	{ { "show", "status" }, COMMAND_SHOW_STATUS, ARGUMENTS_NONE, "", 0, 0, 0 },
@@ -68,6 +72,7 @@ static const struct entry entries[] = {
 	{ { "resume", "mda" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", RESUMED(true), 0, 0 },
 	{ { "resume", "mta" }, COMMAND_PAUSE, ARGUMENTS_FOR, "[for DOMAIN]", RESUMED(false), 0, 0 },
 	{ { "resume", "smtp" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_RESUME_SMTP, 0, 0 },
+	{ { "explain" }, COMMAND_EXPLAIN, ARGUMENTS_EXPLAIN, "--to ADDRESS [--from ADDRESS]", 0, 0, 0 },
 	{ { "monitor" }, COMMAND_MONITOR, ARGUMENTS_COUNT, "[COUNT]", 0, 0, 0 },
 	{ { "log", "brief" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_BRIEF, 0, 0 },
 	{ { "log", "verbose" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_VERBOSE, 0, 0 },
@@ -439,6 +444,35 @@ parse_dkim(struct command *command, const struct entry *entry, int argc, char *c
 	return true;
 }
 
+/* "--to ADDRESS", "--from ADDRESS" ("<>": the null sender), each at most once. */
+static bool
+parse_explain(struct command *command, int argc, char *const argv[], char *error, size_t size)
+{
+	struct ipc_rcpt *rcpt = &command->explain;
+	bool has_to = false, has_from = false;
+
+	rcpt->client_family = CLIENT_LOCAL;
+	for (int i = 0; i < argc; i += 2) {
+		bool is_to = strcmp(argv[i], "--to") == 0;
+		bool *has = is_to ? &has_to : &has_from;
+		struct address *address = is_to ? &rcpt->rcpt : &rcpt->sender;
+
+		if (!is_to && strcmp(argv[i], "--from") != 0)
+			return fail(error, size, "no option: %s (--to, --from)", argv[i]);
+		if (i + 1 == argc)
+			return fail(error, size, "%s: an address is missing", argv[i]);
+		if (*has)
+			return fail(error, size, "%s: given twice", argv[i]);
+		*has = true;
+		if (!is_to && strcmp(argv[i + 1], "<>") == 0)
+			continue;
+		if (address_parse(argv[i + 1], ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE_LOCAL,
+		        address) != ADDRESS_OK)
+			return fail(error, size, "%s: not an address: %s", argv[i], argv[i + 1]);
+	}
+	return has_to || fail(error, size, "for whom? --to ADDRESS");
+}
+
 static bool
 parse_arguments(struct command *command, const struct entry *entry, int argc, char *const argv[],
     char *error, size_t size)
@@ -481,6 +515,8 @@ parse_arguments(struct command *command, const struct entry *entry, int argc, ch
 		    (argc == 1 && text_parse_number(argv[0], UINT32_MAX, &command->count) &&
 		        command->count > 0) ||
 		    fail(error, size, "not a number of lines: %s", argv[0]);
+	case ARGUMENTS_EXPLAIN:
+		return parse_explain(command, argc, argv, error, size);
 	case ARGUMENTS_DKIM:
 		return parse_words(command, entry, error, size) &&
 		    parse_dkim(command, entry, argc, argv, error, size);
@@ -524,6 +560,10 @@ command_parse(struct command *command, int argc, char *const argv[], char *error
 	case COMMAND_SHOW_MESSAGE:
 	case COMMAND_SHOW_ENVELOPE:
 	case COMMAND_SHOW_RELAYS:
+	case COMMAND_SHOW_HOSTS:
+	case COMMAND_SHOW_HOSTSTATS:
+	case COMMAND_SHOW_ROUTES:
+	case COMMAND_EXPLAIN:
 	case COMMAND_SHOW_STATS:
 	case COMMAND_SHOW_STATUS:
 	case COMMAND_MONITOR:

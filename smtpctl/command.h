@@ -10,12 +10,16 @@
 #include <stdint.h>
 
 #include "common/ipc_control.h"
+#include "common/ipc_directory.h"
 
 enum command_verb {
 	COMMAND_SHOW_QUEUE,
 	COMMAND_SHOW_MESSAGE,
 	COMMAND_SHOW_ENVELOPE,
 	COMMAND_SHOW_RELAYS,
+	COMMAND_SHOW_HOSTS,
+	COMMAND_SHOW_HOSTSTATS,
+	COMMAND_SHOW_ROUTES,
 	COMMAND_SHOW_STATS,
 	COMMAND_SHOW_STATUS,
 	COMMAND_ACT,        /* schedule, remove, expire, discover, pause and resume envelope */
@@ -23,6 +27,7 @@ enum command_verb {
 	COMMAND_SUPERVISOR, /* reload, stop, log, trace, untrace, pause and resume smtp */
 	COMMAND_ACCOUNT,
 	COMMAND_DKIM,
+	COMMAND_EXPLAIN,
 	COMMAND_MONITOR,
 	COMMAND_SPOOL,
 	COMMAND_ENCRYPT,
@@ -41,7 +46,8 @@ struct command {
 	bool needs_password;           /* ACCOUNT: one is read, and its hash is the second word */
 	uint64_t quota_bytes;          /* ACCOUNT_USER_QUOTA */
 	uint64_t quota_messages;
-	uint64_t count; /* MONITOR: lines; 0 for ever */
+	struct ipc_rcpt explain; /* EXPLAIN */
+	uint64_t count;          /* MONITOR: lines; 0 for ever */
 
 	/* What is left of argv: ACCOUNT, SPOOL (at most a directory), ENCRYPT (at most a text). */
 	char *const *words;

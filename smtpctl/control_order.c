@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/ipc_directory.h"
 #include "smtpctl/control_order.h"
 
 /* Envelopes of one portion of a listing: some hundred KiB at most that wait for a caller who does
@@ -88,6 +89,28 @@ decode_destinations(struct control_order *order, struct buf_reader *reader)
 	set_verb(order, CONTROL_PEER_QUEUE, false, "show relays");
 	order->filter.cursor = 0;
 	control_order_encode_list(order);
+	return true;
+}
+
+static void
+encode_relay_list(struct control_order *order)
+{
+	struct ipc_relay_list list = { .cursor = order->cursor, .portion = LIST_PORTION };
+
+	buf_clear(&order->payload);
+	ipc_relay_list_encode(&order->payload, &list);
+}
+
+static bool
+decode_explain(struct control_order *order, struct buf_reader *reader)
+{
+	struct ipc_rcpt rcpt;
+
+	/* The queue alone has mail of its own. */
+	if (!ipc_rcpt_decode(reader, &rcpt) || rcpt.client_family == CLIENT_INTERNAL)
+		return false;
+	set_verb(order, CONTROL_PEER_DIRECTORY, false, "explain");
+	ipc_rcpt_encode(&order->payload, &rcpt);
 	return true;
 }
 
@@ -262,6 +285,14 @@ decode_payload(struct control_order *order, struct buf_reader *reader)
 		return decode_destinations(order, reader);
 	case CONTROL_DKIM:
 		return decode_dkim(order, reader);
+	case CONTROL_EXPLAIN:
+		return decode_explain(order, reader);
+	case CONTROL_HOST_LIST:
+	case CONTROL_HOSTSTAT_LIST:
+		set_verb(order, CONTROL_PEER_RELAY, false,
+		    order->type == CONTROL_HOST_LIST ? "show hosts" : "show hoststats");
+		encode_relay_list(order);
+		return true;
 	case CONTROL_STATS:
 		set_verb(order, CONTROL_PEER_NONE, false, "show stats");
 		return true;
@@ -274,6 +305,13 @@ decode_payload(struct control_order *order, struct buf_reader *reader)
 	case CONTROL_QUEUE_STATUS:
 	case CONTROL_LINE:
 	case CONTROL_DONE:
+	case CONTROL_EXPLAIN_STEP:
+	case CONTROL_EXPLAIN_RELAY:
+	case CONTROL_EXPLAIN_ROUTE:
+	case CONTROL_EXPLAIN_HOST:
+	case CONTROL_EXPLAIN_QUEUE:
+	case CONTROL_HOST:
+	case CONTROL_HOSTSTAT:
 	case CONTROL_TYPE_END:
 		break;
 	}
@@ -305,6 +343,28 @@ control_order_encode_list(struct control_order *order)
 	order->filter.portion = LIST_PORTION;
 	buf_clear(&order->payload);
 	ipc_filter_encode(&order->payload, &order->filter);
+}
+
+bool
+control_order_is_list(const struct control_order *order)
+{
+	return order->type == CONTROL_QUEUE_LIST || order->type == CONTROL_DESTINATION_LIST ||
+	    order->type == CONTROL_HOST_LIST || order->type == CONTROL_HOSTSTAT_LIST;
+}
+
+bool
+control_order_go_on(struct control_order *order, uint64_t cursor)
+{
+	if (order->peer != CONTROL_PEER_RELAY) {
+		order->filter.cursor = cursor;
+		control_order_encode_list(order);
+		return true;
+	}
+	if (cursor <= order->cursor)
+		return false;
+	order->cursor = cursor;
+	encode_relay_list(order);
+	return true;
 }
 
 void

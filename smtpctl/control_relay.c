@@ -4,7 +4,9 @@
  * trusted with what they show; DONE is decoded, since control logs what came of a change.
  *
  * Show status asks two peers one after the other: the queue for deliveries, the supervisor for
- * SMTP.
+ * SMTP. An explanation asks three, of which two may be away: it goes on without them.
+ *
+ * The program relay is less trusted than this one: what it answers is decoded here.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,8 +15,10 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/pending.h"
+#include "smtpctl/control_explain.h"
 #include "smtpctl/control_relay.h"
 
 #define DEADLINE_MS 30000
@@ -28,7 +32,10 @@ struct relay_request {
 	struct relay *relay;
 	struct control_order order;
 	enum request_state state;
-	enum control_peer peer; /* asked last */
+	enum control_peer peer;          /* asked last */
+	uint16_t asked;                  /* and what */
+	unsigned frames;                 /* of its answer so far */
+	struct explanation *explanation; /* CONTROL_EXPLAIN */
 	uint32_t pending_id;
 	bool is_failed_here;            /* no peer has answered it */
 	void *caller;                   /* NULL: gone */
@@ -60,6 +67,8 @@ peer_name(enum control_peer peer)
 		return "queue";
 	case CONTROL_PEER_DIRECTORY:
 		return "directory";
+	case CONTROL_PEER_RELAY:
+		return "relay";
 	case CONTROL_PEER_SUPERVISOR:
 		return "smtpd";
 	case CONTROL_PEER_COUNT:
@@ -91,6 +100,15 @@ log_order(const struct relay_request *request, const struct ipc_result *result)
 }
 
 static void
+free_request(struct relay_request *request)
+{
+	request->relay->count--;
+	explanation_free(request->explanation);
+	control_order_free(&request->order);
+	free(request);
+}
+
+static void
 finish(struct relay_request *request, const struct ipc_result *result, int fd)
 {
 	struct relay *relay = request->relay;
@@ -100,9 +118,7 @@ finish(struct relay_request *request, const struct ipc_result *result, int fd)
 		relay->caller.done(request->caller, result, fd);
 	else if (fd != -1)
 		close(fd);
-	control_order_free(&request->order);
-	free(request);
-	relay->count--;
+	free_request(request);
 	if (!relay->ending)
 		relay->caller.settled(relay->caller_arg);
 }
@@ -120,6 +136,16 @@ fail(struct relay_request *request, uint32_t exit_code, const char *format, ...)
 	finish(request, &result, -1);
 }
 
+static void explain_without(struct relay_request *, const char *why);
+
+/* Whether what the directory has said can be told without this peer's part. */
+static bool
+does_without(const struct relay_request *request)
+{
+	return request->explanation != NULL && request->peer != CONTROL_PEER_DIRECTORY &&
+	    request->caller != NULL;
+}
+
 static void
 on_failed(void *owner, uint32_t id, const char *why, void *arg)
 {
@@ -127,6 +153,10 @@ on_failed(void *owner, uint32_t id, const char *why, void *arg)
 
 	(void)id;
 	(void)arg;
+	if (does_without(request)) {
+		explain_without(request, why);
+		return;
+	}
 	fail(request, EX_TEMPFAIL, "the %s did not answer (%s)%s", peer_name(request->peer), why,
 	    request->order.logged ? "; it may still do what it was told" : "");
 }
@@ -181,6 +211,12 @@ ask(struct relay_request *request, enum control_peer which, uint16_t type,
 
 	request->state = REQUEST_WAITS_FOR_PEER;
 	request->peer = which;
+	request->asked = type;
+	request->frames = 0;
+	if (peer->channel == NULL && does_without(request)) {
+		explain_without(request, "it is not running");
+		return true;
+	}
 	if (peer->channel == NULL) {
 		fail(request, EX_TEMPFAIL, "the %s is not running; try again in a moment",
 		    peer_name(which));
@@ -217,6 +253,8 @@ relay_begin(struct relay *relay, struct control_order *order, void *caller)
 	request->relay = relay;
 	request->order = *order;
 	request->caller = caller;
+	if (order->type == CONTROL_EXPLAIN)
+		request->explanation = explanation_new(clock_monotonic_ms());
 	relay->count++;
 	if (order->peer == CONTROL_PEER_NONE) {
 		answer_stats(request);
@@ -234,32 +272,110 @@ relay_begin(struct relay *relay, struct control_order *order, void *caller)
 	return waits ? request : NULL;
 }
 
-/* One that comes in portions. */
-static bool
-is_listing(const struct control_order *order)
+/* Explanations */
+
+static void
+tell(struct relay_request *request, uint16_t type, const struct buf *payload)
 {
-	return order->type == CONTROL_QUEUE_LIST || order->type == CONTROL_DESTINATION_LIST;
+	if (request->caller != NULL)
+		request->relay->caller.frame(request->caller, type, payload);
+}
+
+static void __attribute__((format(printf, 2, 3)))
+tell_line(struct relay_request *request, const char *format, ...)
+{
+	char line[IPC_WORDS_MAX + 64];
+	struct buf payload;
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	buf_add_string(&payload, line);
+	tell(request, CONTROL_LINE, &payload);
+	buf_free(&payload);
+}
+
+/* Asks whoever comes next, or ends. */
+static void
+explain_go_on(struct relay_request *request)
+{
+	struct buf *payload = &request->order.payload;
+	enum control_peer next;
+	bool begins, more;
+
+	next =
+	    explanation_next(request->explanation, clock_monotonic_ms(), payload, &begins, &more);
+	if (next == CONTROL_PEER_NONE) {
+		if (more)
+			tell_line(request, "there are more destinations, which are not looked at");
+		finish(request, explanation_result(request->explanation), -1);
+		return;
+	}
+	if (begins)
+		tell(request, CONTROL_EXPLAIN_RELAY, payload);
+	(void)ask(request, next, CONTROL_EXPLAIN_RELAY, payload);
+}
+
+/* As deep as there are destinations, which are few. */
+static void
+explain_without(struct relay_request *request, const char *why)
+{
+	tell_line(request, "the %s does not tell its part: %s", peer_name(request->peer), why);
+	explain_go_on(request);
+}
+
+static void
+explain_done(struct relay_request *request, const struct ipc_result *result)
+{
+	if (request->peer == CONTROL_PEER_DIRECTORY) {
+		explanation_set_result(request->explanation, result);
+		if (result->exit_code != 0) {
+			finish(request, result, -1);
+			return;
+		}
+	} else if (result->exit_code != 0)
+		tell_line(request, "the %s does not tell its part: %s", peer_name(request->peer),
+		    result->words);
+	explain_go_on(request);
+}
+
+/* Of something that changes nothing, only the caller has any use. */
+static bool
+is_for_caller(const struct control_order *order)
+{
+	return control_order_is_list(order) || order->type == CONTROL_EXPLAIN;
 }
 
 void
 relay_abandon(struct relay_request *request)
 {
 	request->caller = NULL;
-	if (!is_listing(&request->order))
+	if (!is_for_caller(&request->order))
 		return;
 	if (request->state == REQUEST_WAITS_FOR_PEER)
 		pending_cancel(request->relay->peers[request->peer].pending, request->pending_id);
-	request->relay->count--;
-	control_order_free(&request->order);
-	free(request);
+	free_request(request);
 }
 
 void
 relay_continue(struct relay_request *request)
 {
 	if (request->state == REQUEST_WAITS_FOR_CALLER)
-		(void)ask(request, CONTROL_PEER_QUEUE, (uint16_t)request->order.type,
-		    &request->order.payload);
+		(void)ask(request, request->peer, request->asked, &request->order.payload);
+}
+
+/* Makes the question for the next portion; false when there can't be one. */
+static bool
+may_go_on(struct relay_request *request, uint64_t cursor)
+{
+	if (request->explanation != NULL && request->peer == CONTROL_PEER_QUEUE) {
+		explanation_go_on(request->explanation, cursor, &request->order.payload);
+		return true;
+	}
+	return control_order_is_list(&request->order) &&
+	    control_order_go_on(&request->order, cursor);
 }
 
 /* The next portion is there: it is asked for once the caller has read the last. */
@@ -274,13 +390,11 @@ receive_more(struct peer *peer, struct channel *channel, struct imsg *imsg)
 		return;
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	cursor = buf_get_u64(&reader);
-	if (!buf_reader_done(&reader) || !is_listing(&request->order)) {
+	if (!buf_reader_done(&reader) || imsg->fd != -1 || !may_go_on(request, cursor)) {
 		channel_reject(channel, imsg, "a listing's cursor was not expected or is bad");
 		return;
 	}
 	(void)pending_take(peer->pending, imsg->id);
-	request->order.filter.cursor = cursor;
-	control_order_encode_list(&request->order);
 	if (!buf_ok(&request->order.payload))
 		fatal("request");
 	request->state = REQUEST_WAITS_FOR_CALLER;
@@ -304,6 +418,40 @@ pass_on(struct peer *peer, uint16_t type, struct imsg *imsg)
 	buf_free(&payload);
 }
 
+/* A frame of the program relay's. */
+static void
+receive_relay(struct peer *peer, struct channel *channel, struct imsg *imsg)
+{
+	struct relay_request *request = pending_get(peer->pending, imsg->id);
+
+	if (peer->peer != CONTROL_PEER_RELAY) {
+		channel_reject(channel, imsg, "no such answer");
+		return;
+	}
+	if (request == NULL)
+		return; /* too late */
+	if (!control_relay_frame_is_good(request->order.type, imsg, request->frames++)) {
+		channel_reject(channel, imsg, "an answer that was not asked for or cannot be read");
+		return;
+	}
+	pass_on(peer, imsg->type, imsg);
+}
+
+static void
+receive_step(struct peer *peer, struct channel *channel, struct imsg *imsg)
+{
+	struct relay_request *request = pending_get(peer->pending, imsg->id);
+
+	if (request == NULL)
+		return;
+	if (peer->peer != CONTROL_PEER_DIRECTORY || request->explanation == NULL ||
+	    !explanation_note_step(request->explanation, imsg)) {
+		channel_reject(channel, imsg, "a step that was not asked for or cannot be read");
+		return;
+	}
+	pass_on(peer, imsg->type, imsg);
+}
+
 static void
 receive_done(struct peer *peer, struct channel *channel, struct imsg *imsg)
 {
@@ -317,11 +465,16 @@ receive_done(struct peer *peer, struct channel *channel, struct imsg *imsg)
 	if (request == NULL)
 		return;
 	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_result_decode(&reader, &result) || !buf_reader_done(&reader)) {
+	if (!ipc_result_decode(&reader, &result) || !buf_reader_done(&reader) ||
+	    (peer->peer == CONTROL_PEER_RELAY && imsg->fd != -1)) {
 		channel_reject(channel, imsg, "a result that cannot be read");
 		return;
 	}
 	(void)pending_take(peer->pending, imsg->id);
+	if (request->explanation != NULL) {
+		explain_done(request, &result);
+		return;
+	}
 	if (request->order.type != CONTROL_STATUS || result.exit_code != 0) {
 		fd = imsg->fd;
 		imsg->fd = -1;
@@ -342,9 +495,23 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 	struct peer *peer = arg;
 
 	switch (imsg->type) {
+	case CONTROL_EXPLAIN_ROUTE:
+	case CONTROL_EXPLAIN_HOST:
+	case CONTROL_HOST:
+	case CONTROL_HOSTSTAT:
+		receive_relay(peer, channel, imsg);
+		break;
+	case CONTROL_EXPLAIN_STEP:
+		receive_step(peer, channel, imsg);
+		break;
 	case CONTROL_ENVELOPE:
 	case CONTROL_DESTINATION:
+	case CONTROL_EXPLAIN_QUEUE:
 	case CONTROL_LINE:
+		if (peer->peer == CONTROL_PEER_RELAY) {
+			channel_reject(channel, imsg, "no such answer");
+			break;
+		}
 		pass_on(peer, imsg->type, imsg);
 		break;
 	case CONTROL_QUEUE_LIST_MORE:
@@ -366,6 +533,9 @@ on_closed(struct channel *channel, const char *why, void *arg)
 	struct peer *peer = arg;
 
 	log_warning("the channel to %s has ended: %s", channel_name(channel), why);
+	if (peer->peer == CONTROL_PEER_RELAY)
+		ipc_report_rejected(
+		    peer->relay->peers[CONTROL_PEER_SUPERVISOR].channel, channel, PROGRAM_RELAY, 0);
 	peer->channel = NULL;
 	channel_free(channel);
 	pending_fail_all(peer->pending, "it was stopped");
@@ -377,18 +547,27 @@ relay_set_supervisor(struct relay *relay, struct channel *channel)
 	relay->peers[CONTROL_PEER_SUPERVISOR].channel = channel;
 }
 
+static enum control_peer
+peer_of(enum program program)
+{
+	if (program == PROGRAM_QUEUE)
+		return CONTROL_PEER_QUEUE;
+	if (program == PROGRAM_DIRECTORY)
+		return CONTROL_PEER_DIRECTORY;
+	return program == PROGRAM_RELAY ? CONTROL_PEER_RELAY : CONTROL_PEER_NONE;
+}
+
 void
 relay_set_peer(struct relay *relay, enum program program, int fd)
 {
 	struct peer *peer;
 
-	if (program != PROGRAM_QUEUE && program != PROGRAM_DIRECTORY) {
+	if (peer_of(program) == CONTROL_PEER_NONE) {
 		log_warning("control has nothing to say to %s", program_name(program));
 		close(fd);
 		return;
 	}
-	peer =
-	    &relay->peers[program == PROGRAM_QUEUE ? CONTROL_PEER_QUEUE : CONTROL_PEER_DIRECTORY];
+	peer = &relay->peers[peer_of(program)];
 	channel_free(peer->channel);
 	peer->channel = NULL;
 	pending_fail_all(peer->pending, "it was restarted");

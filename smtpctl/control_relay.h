@@ -1,7 +1,7 @@
 /*
- * Requests on their way: passed on to the queue, the directory or the supervisor, each with a
- * deadline, and their answers passed back. A request whose caller has gone is still seen through
- * and logged, except a listing, which nobody needs any more.
+ * Requests on their way: passed on to the queue, the directory, the program relay or the supervisor,
+ * each with a deadline, and their answers passed back. A request whose caller has gone is still seen
+ * through and logged, except one that only shows something, which nobody needs any more.
  */
 #ifndef SMTPCTL_CONTROL_RELAY_H
 #define SMTPCTL_CONTROL_RELAY_H
@@ -36,7 +36,7 @@ struct relay *relay_new(
 /* After all callers were freed. What is still waiting is logged as failed. */
 void relay_free(struct relay *);
 void relay_set_supervisor(struct relay *, struct channel *);
-/* A new channel to the queue or the directory; what waited on the old one fails. */
+/* A new channel to the queue, the directory or the program relay; what waited on the old one fails. */
 void relay_set_peer(struct relay *, enum program, int fd);
 /*
  * Starts a request, whose order is taken over. Returns it; NULL when it was answered at once. The

@@ -41,6 +41,7 @@ static const struct {
 	{ PROGRAM_QUEUE, PROGRAM_RELAY },
 	{ PROGRAM_DIRECTORY, PROGRAM_RELAY },
 	{ PROGRAM_RESOLVER, PROGRAM_RELAY },
+	{ PROGRAM_CONTROL, PROGRAM_RELAY },
 };
 
 /* The program that a line is about. */

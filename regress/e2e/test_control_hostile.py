@@ -283,6 +283,109 @@ def test_stop_finishes_what_is_in_hand(suite):
     suite.ended = True
 
 
+EXPLAIN, EXPLAIN_STEP, EXPLAIN_RELAY, EXPLAIN_ROUTE, EXPLAIN_HOST, EXPLAIN_QUEUE, HOST_LIST, HOST = \
+    range(17, 25)
+PROGRAM_RELAY = 8
+
+
+def rcpt_payload(local="x", domain="far.test", family=0):
+    return (struct.pack("<B16s", family, b"") + text("") * 4 + text("") * 2 + text(local) +
+        text(domain) + struct.pack("<Q", 0) + text(""))
+
+
+def step_payload(step, to):
+    return struct.pack("<BI", step, 0) + text("x@far.test") + text("out") + text(to) + text("")
+
+
+def route_payload():
+    return (struct.pack("<H", 250) + text("2.0.0") + text("found") + struct.pack("<BBII", 0, 0, 1, 60) +
+        text("") + b"\0" + text(""))
+
+
+def explain_up_to_the_relay(suite):
+    """A caller whose explanation has come to the relay; that and the relay's request."""
+    relay = suite.give_peer(PROGRAM_RELAY)
+    client = suite.connect()
+    client.send(EXPLAIN, 1, rcpt_payload())
+    asked = suite.directory.receive()
+    assert asked.type == EXPLAIN and asked.payload == rcpt_payload()
+    suite.directory.send(EXPLAIN_STEP, asked.id, step_payload(7, "far.test"))
+    suite.directory.send(DONE, asked.id, result(count=1, words="250 2.1.5 recipient ok"))
+    assert client.receive().type == EXPLAIN_STEP
+    assert client.receive().type == EXPLAIN_RELAY
+    return client, relay, relay.receive()
+
+
+def finish_explanation(suite, client):
+    """The queue tells its part: what the caller gets until the end."""
+    asked = suite.queue.receive()
+    assert asked.type == EXPLAIN_RELAY
+    suite.queue.send(EXPLAIN_QUEUE, asked.id, struct.pack("<B5IQ", 0, 0, 0, 0, 0, 0, 0))
+    suite.queue.send(DONE, asked.id, result())
+    frames = []
+    while not frames or frames[-1].type != DONE:
+        frames.append(client.receive())
+    assert read_result(frames[-1].payload) == (0, 1, "250 2.1.5 recipient ok")
+    return [frame_.type for frame_ in frames]
+
+
+def test_an_explanation_without_a_relay(suite):
+    client = suite.connect()
+    client.send(EXPLAIN, 1, rcpt_payload())
+    asked = suite.directory.receive()
+    suite.directory.send(EXPLAIN_STEP, asked.id, step_payload(7, "far.test"))
+    suite.directory.send(DONE, asked.id, result(count=1, words="250 2.1.5 recipient ok"))
+    assert finish_explanation(suite, client) == [EXPLAIN_STEP, EXPLAIN_RELAY, LINE, EXPLAIN_QUEUE, DONE]
+
+
+def test_a_relay_that_dies_leaves_its_part_out(suite):
+    client, relay, asked = explain_up_to_the_relay(suite)
+    relay.send(EXPLAIN_ROUTE, asked.id, route_payload())
+    relay.close()
+    assert finish_explanation(suite, client) == [EXPLAIN_ROUTE, LINE, EXPLAIN_QUEUE, DONE]
+
+
+@pytest.mark.parametrize("frames", [
+    [(EXPLAIN_ROUTE, b"junk")], [(EXPLAIN_HOST, b"")], [(HOST, b"")], [(LINE, text("words"))],
+    [(EXPLAIN_ROUTE, route_payload())] * 2, [(EXPLAIN_ROUTE, route_payload() + b"x")],
+    [(QUEUE_LIST_MORE, struct.pack("<Q", 1))], [(EXPLAIN_STEP, step_payload(7, "evil.test"))],
+    [(ENVELOPE, mail(1))], [(DONE, b"junk")], [(99, b"")],
+], ids=range(11))
+def test_a_hostile_relay_costs_its_own_channel(suite, frames):
+    """Its part is left out, the supervisor hears of it, and the caller gets the rest."""
+    client, relay, asked = explain_up_to_the_relay(suite)
+    for kind, payload in frames:
+        relay.send(kind, asked.id, payload)
+    told = finish_explanation(suite, client)
+    assert told[-3:] == [LINE, EXPLAIN_QUEUE, DONE]
+    assert suite.supervisor.receive().payload == struct.pack("<BI", PROGRAM_RELAY, 0)
+    assert relay.has_ended()
+    assert suite.serves()
+
+
+def test_a_relay_whose_listing_never_ends_is_stopped(suite):
+    """Its cursor must lead on."""
+    relay = suite.give_peer(PROGRAM_RELAY)
+    client = suite.connect()
+    client.send(HOST_LIST)
+    asked = relay.receive()
+    relay.send(QUEUE_LIST_MORE, asked.id, struct.pack("<Q", 5))
+    asked = relay.receive()
+    assert asked.payload[:8] == struct.pack("<Q", 5)
+    relay.send(QUEUE_LIST_MORE, asked.id, struct.pack("<Q", 5))
+    assert read_result(client.receive().payload)[0] == os.EX_TEMPFAIL
+    assert relay.has_ended() and suite.serves()
+
+
+def test_a_caller_of_an_explanation_that_goes_away(suite):
+    client, relay, asked = explain_up_to_the_relay(suite)
+    client.close()
+    wait_for(lambda: "smtpctl's connection has ended" in suite.log())
+    relay.send(EXPLAIN_ROUTE, asked.id, route_payload())
+    relay.send(DONE, asked.id, result())
+    assert suite.serves()
+
+
 def refuses(path):
     with socket.socket(socket.AF_UNIX) as probe:
         try:
@@ -302,7 +405,8 @@ def refuses(path):
     ["untrace", "all"], ["reload"], ["stop"], ["domain", "add", "x.test"], ["domain", "del", "x.test"],
     ["domain", "list"], ["user", "add", "u@x.test", "no-password"], ["user", "del", "u@x.test"],
     ["user", "list"], ["user", "quota", "u@x.test", "1G"], ["alias", "add", "a@x.test", "u@x.test"],
-    ["alias", "del", "a@x.test"], ["alias", "list"],
+    ["alias", "del", "a@x.test"], ["alias", "list"], ["explain", "--to", "u@x.test"],
+    ["show", "hosts"], ["show", "routes"], ["show", "hoststats"],
 ], ids=" ".join)
 def test_an_ordinary_user_may_do_nothing(ordinary, words):
     suite, run = ordinary

@@ -9,6 +9,7 @@
 
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
+#include "common/ipc_explain.h"
 #include "common/ipc_keeper.h"
 #include "common/ipc_listener_queue.h"
 #include "common/ipc_listener_resolver.h"
@@ -79,6 +80,14 @@ AGAIN(ipc_generate, struct ipc_generate)
 AGAIN(ipc_forget, struct ipc_forget)
 AGAIN(ipc_dkim_key, struct ipc_dkim_key)
 AGAIN(ipc_dkim, struct ipc_dkim)
+AGAIN(ipc_explain_step, struct ipc_explain_step)
+AGAIN(ipc_explain_relay, struct ipc_explain_relay)
+AGAIN(ipc_explain_route, struct ipc_explain_route)
+AGAIN(ipc_explain_host, struct ipc_explain_host)
+AGAIN(ipc_explain_queue, struct ipc_explain_queue)
+AGAIN(ipc_host, struct ipc_host)
+AGAIN(ipc_hoststat, struct ipc_hoststat)
+AGAIN(ipc_relay_list, struct ipc_relay_list)
 AGAIN(transaction, struct transaction)
 AGAIN(envelope, struct envelope)
 AGAIN(reply, struct reply)
@@ -162,6 +171,14 @@ static const again_fn decoders[] = {
 	ipc_sts_domain_again,
 	ipc_sts_policy_again,
 	ipc_sts_found_again,
+	ipc_explain_step_again,
+	ipc_explain_relay_again,
+	ipc_explain_route_again,
+	ipc_explain_host_again,
+	ipc_explain_queue_again,
+	ipc_host_again,
+	ipc_hoststat_again,
+	ipc_relay_list_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 
@@ -178,6 +195,7 @@ static union {
 	struct ipc_answer answer;
 	struct ipc_auth auth;
 	struct envelope envelope;
+	struct ipc_host host;
 	uint8_t room[32768];
 } value;
 

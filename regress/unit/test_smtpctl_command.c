@@ -68,6 +68,10 @@ test_words_may_be_shortened_to_an_unambiguous_prefix(void **state)
 	assert_is("t imsg", "trace");
 	assert_is("do l", "domain list");
 	assert_is("st", "stop");
+	assert_is("show hosts", "show hosts");
+	assert_is("sh hostst", "show hoststats");
+	assert_is("sh ro", "show routes");
+	assert_is("expl --to a@example.org", "explain");
 }
 
 static void
@@ -81,10 +85,32 @@ test_an_ambiguous_or_unknown_word_is_refused(void **state)
 	assert_refused("pause m", "ambiguous");
 	assert_refused("showqueue", "unknown");
 	assert_refused("show queues", "unknown");
-	assert_refused("show hosts", "unknown");
+	assert_refused("show host", "ambiguous");
+	assert_refused("show hostsx", "unknown");
 	assert_refused("show", "incomplete");
 	assert_refused("show ", "unknown");
 	assert_refused("", "unknown");
+}
+
+static void
+test_explain_takes_its_addresses_in_any_order(void **state)
+{
+	struct command command;
+
+	(void)state;
+	assert_true(parse("explain --from b@example.org --to a@example.net", &command));
+	assert_int_equal(command.verb, COMMAND_EXPLAIN);
+	assert_string_equal(command.explain.rcpt.local, "a");
+	assert_string_equal(command.explain.sender.domain, "example.org");
+	assert_int_equal(command.explain.client_family, CLIENT_LOCAL);
+	assert_true(parse("explain --to bob --from <>", &command));
+	assert_true(address_is_null(&command.explain.sender));
+	assert_refused("explain", "--to");
+	assert_refused("explain --from b@example.org", "--to");
+	assert_refused("explain --to", "missing");
+	assert_refused("explain --to a@x.org --to b@x.org", "twice");
+	assert_refused("explain --to <>", "not an address");
+	assert_refused("explain a@x.org", "no option");
 }
 
 static void
@@ -331,6 +357,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words_may_be_shortened_to_an_unambiguous_prefix),
 		cmocka_unit_test(test_an_ambiguous_or_unknown_word_is_refused),
+		cmocka_unit_test(test_explain_takes_its_addresses_in_any_order),
 		cmocka_unit_test(test_no_command_at_all_is_refused),
 		cmocka_unit_test(test_pause_and_resume_name_their_part),
 		cmocka_unit_test(test_a_filter_has_ids_and_conditions),
