@@ -43,6 +43,7 @@ struct login {
 	uint32_t request; /* what the peer waits for */
 	enum login_state state;
 	enum password_order order;
+	bool has_asked; /* the throttle, which wants to be told of the end */
 	struct event timer;
 	char service[16];
 	char table[TABLE_NAME_MAX + 1];
@@ -90,6 +91,15 @@ auth_new(struct event_base *base, const struct auth_calls *calls)
 	return auth;
 }
 
+static struct throttle_client
+client_of(const struct login *login)
+{
+	struct throttle_client client = { .family = login->family, .account = login->account };
+
+	memcpy(client.address, login->address, sizeof(client.address));
+	return client;
+}
+
 static void
 free_login(struct login *login)
 {
@@ -97,6 +107,11 @@ free_login(struct login *login)
 
 	if (login->state == LOGIN_CHECKING)
 		password_pool_cancel(auth->pool, login);
+	if (login->has_asked) {
+		struct throttle_client client = client_of(login);
+
+		throttle_leave(auth->throttle, &client, clock_monotonic_ms());
+	}
 	(void)event_del(&login->timer);
 	LIST_REMOVE(login, by_id);
 	auth->count--;
@@ -214,9 +229,8 @@ defer(struct login *login, const char *why)
 static void
 note(struct login *login, bool right)
 {
-	struct throttle_client client = { .family = login->family, .account = login->account };
+	struct throttle_client client = client_of(login);
 
-	memcpy(client.address, login->address, sizeof(client.address));
 	throttle_note(login->auth->throttle, &client, right, clock_monotonic_ms());
 }
 
@@ -295,12 +309,16 @@ password_checked(void *owner, bool right, void *arg)
 static void
 stand_in_line(struct login *login)
 {
-	struct throttle_client client = { .family = login->family, .account = login->account };
+	struct throttle_client client = client_of(login);
 	unsigned wait_ms;
 
-	memcpy(client.address, login->address, sizeof(client.address));
 	login->state = LOGIN_LINE;
+	login->has_asked = true;
 	switch (throttle_ask(login->auth->throttle, &client, clock_monotonic_ms(), &wait_ms)) {
+	case THROTTLE_KNOWN:
+		login->order = PASSWORD_KNOWN;
+		look(login);
+		break;
 	case THROTTLE_FREE:
 		login->order = PASSWORD_FIRST;
 		look(login);

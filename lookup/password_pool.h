@@ -15,8 +15,9 @@ typedef void (*password_checked_fn)(void *owner, bool right, void *arg);
 
 /* Which check comes first. */
 enum password_order {
+	PASSWORD_KNOWN, /* of those who have logged in from there */
 	PASSWORD_FIRST,
-	PASSWORD_LAST, /* of those whose guesses have failed */
+	PASSWORD_LAST, /* of those whose guesses have failed, or of many at once */
 	PASSWORD_ORDER_COUNT,
 };
 

@@ -43,6 +43,7 @@ struct entry {
 	int64_t used_ms; /* last counted; of a pair, last logged in */
 	int64_t next_ms; /* when the next password may be looked at */
 	double failures;
+	unsigned asked; /* of an account: passwords in line or being looked at */
 	char text[USER_NAME_MAX + 1];
 };
 
@@ -225,15 +226,20 @@ throttle_ask(struct throttle *throttle, const struct throttle_client *client, in
     unsigned *wait_ms)
 {
 	struct entry *network = find(throttle, KIND_NETWORK, client, false, now_ms);
-	struct entry *account = find(throttle, KIND_ACCOUNT, client, false, now_ms);
+	struct entry *account = find(throttle, KIND_ACCOUNT, client, true, now_ms);
 	struct entry *pair = find(throttle, KIND_PAIR, client, false, now_ms);
 	unsigned network_step = step_of(throttle, network);
 	unsigned account_step = step_of(throttle, account);
 	int64_t at = now_ms, last = now_ms + THROTTLE_WAIT_MAX_MS;
+	bool many = false;
 
 	*wait_ms = 0;
+	if (account != NULL) {
+		account->asked++;
+		many = account->failures + account->asked > throttle->limit;
+	}
 	if (pair != NULL && now_ms - pair->used_ms < KNOWN_MS)
-		return THROTTLE_FREE;
+		return THROTTLE_KNOWN;
 	if (network_step > 0) {
 		at = place_in_line(network, network_step, now_ms);
 		if (at > last)
@@ -247,7 +253,17 @@ throttle_ask(struct throttle *throttle, const struct throttle_client *client, in
 		at = account->next_ms > at ? account->next_ms : at;
 	}
 	*wait_ms = (unsigned)(at - now_ms);
-	return at > now_ms ? THROTTLE_WAIT : THROTTLE_FREE;
+	return at > now_ms || many ? THROTTLE_WAIT : THROTTLE_FREE;
+}
+
+void
+throttle_leave(struct throttle *throttle, const struct throttle_client *client, int64_t now_ms)
+{
+	struct entry *account = find(throttle, KIND_ACCOUNT, client, false, now_ms);
+
+	/* It may have been forgotten meanwhile. */
+	if (account != NULL && account->asked > 0)
+		account->asked--;
 }
 
 void

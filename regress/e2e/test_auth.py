@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import hashlib
 import hmac
 import re
@@ -541,3 +542,24 @@ def test_guessing_slows_down_the_guesser_alone(make_postern):
     # And a right password from there waits, but is taken.
     code, seconds = guess(server, "192.0.2.99", USER, PASSWORD)
     assert code == 235 and seconds > 1
+
+
+def test_guesses_from_many_networks_keep_no_owner_out(make_postern):
+    """Hundreds wait for an answer, each from a network of its own."""
+    behind = free_port()
+    server = make_postern(listen="listen on 127.0.0.1 port @PORT@\n"
+        f"listen on 127.0.0.1 port {behind} proxy-v2 auth auth-cleartext\n",
+        extra="smtp limit auth-failures 5\n")
+    server.port = behind
+    assert guess(server, "198.51.100.1", USER, PASSWORD)[0] == 235
+    with contextlib.ExitStack() as stack:
+        for number in range(200):
+            wire = stack.enter_context(server.wire())
+            wire.send(proxy(f"10.{number // 100}.{number % 100}.1"))
+            wire.hello()
+            wire.send(f"AUTH PLAIN {plain(USER, f'wrong{number}')}\r\n")
+        code, seconds = guess(server, "198.51.100.7", USER, PASSWORD)
+        assert code == 235 and seconds < 5
+        code, seconds = guess(server, "203.0.113.1", "bob@example.test", PASSWORD)
+        assert code == 235 and seconds < 5
+    assert f"account|{USER}|" in server.smtpctl("show", "banned").stdout

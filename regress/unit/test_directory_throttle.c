@@ -54,6 +54,7 @@ static void
 note(struct throttle_client client, bool right)
 {
 	throttle_note(throttle, &client, right, now_ms);
+	throttle_leave(throttle, &client, now_ms);
 }
 
 static void
@@ -121,12 +122,32 @@ guesses_from_everywhere_dont_keep_the_owner_out(void **state)
 		assert_int_not_equal(ask(from(1000 + i, 1, "alice")), THROTTLE_CROWDED);
 		note(from(1000 + i, 1, "alice"), false);
 	}
-	assert_int_equal(ask(from(500, 99, "alice")), THROTTLE_FREE);
+	assert_int_equal(ask(from(500, 99, "alice")), THROTTLE_KNOWN);
 	/* Away from home: slowly. */
 	assert_int_equal(ask(from(501, 1, "alice")), THROTTLE_WAIT);
 	assert_true(wait_ms <= THROTTLE_WAIT_MAX_MS);
 	/* Nobody else is slower for it. */
 	assert_int_equal(ask(from(501, 1, "bob")), THROTTLE_FREE);
+}
+
+/* None of them is known to be wrong yet. */
+static void
+many_guesses_at_once_stand_behind_others(void **state)
+{
+	struct throttle_client last = from(2000, 1, "alice");
+
+	(void)state;
+	note(from(500, 1, "alice"), true);
+	for (unsigned i = 0; i < LIMIT; i++)
+		assert_int_equal(ask(from(1000 + i, 1, "alice")), THROTTLE_FREE);
+	assert_int_equal(ask(last), THROTTLE_WAIT);
+	assert_int_equal(wait_ms, 0);
+	assert_int_equal(ask(from(500, 2, "alice")), THROTTLE_KNOWN);
+	assert_int_equal(ask(from(2001, 1, "bob")), THROTTLE_FREE);
+	/* Those that have gone leave their places. */
+	for (unsigned i = 0; i < 3; i++)
+		throttle_leave(throttle, &last, now_ms);
+	assert_int_equal(ask(last), THROTTLE_FREE);
 }
 
 static void
@@ -136,7 +157,7 @@ who_logged_in_lately_is_free_in_a_bad_network(void **state)
 	note(from(1, 5, "alice"), true);
 	for (unsigned i = 0; i < 1000; i++)
 		note(from(1, 9, "alice"), false);
-	assert_int_equal(ask(from(1, 6, "alice")), THROTTLE_FREE);
+	assert_int_equal(ask(from(1, 6, "alice")), THROTTLE_KNOWN);
 	assert_int_not_equal(ask(from(1, 6, "bob")), THROTTLE_FREE);
 }
 
@@ -225,6 +246,7 @@ main(void)
 		TEST(a_network_that_goes_on_waits_longer_and_only_itself),
 		TEST(a_networks_passwords_stand_in_one_line),
 		TEST(guesses_from_everywhere_dont_keep_the_owner_out),
+		TEST(many_guesses_at_once_stand_behind_others),
 		TEST(who_logged_in_lately_is_free_in_a_bad_network),
 		TEST(a_login_of_ones_own_doesnt_clear_the_network),
 		TEST(failures_are_forgotten_in_time),
