@@ -35,6 +35,7 @@ queue retry-first 1s
 queue retry-max 2s
 listen on 10.25.0.10 port 25 tls pki mx.ours.signed
 listen on 10.25.0.11 port 25
+listen on 127.0.0.1 port 25
 listen on 10.25.0.10 port 587 tls-require auth pki mx.ours.signed
 listen on 10.25.0.10 port 465 smtps auth pki mx.ours.signed
 listen on 10.25.0.10 port 24 lmtp

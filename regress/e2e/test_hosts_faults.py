@@ -23,7 +23,15 @@ down IN MX 10 mx.exim
 down IN MX 20 mx.postfix
 fresh IN MX 10 fresh-host
 fresh-host IN A 10.25.0.20
-""")
+to-localhost IN MX 10 localhost.
+to-loopback IN MX 10 loopback
+loopback IN A 127.0.0.1
+to-us IN MX 10 mx.ours
+to-our-address IN MX 10 other-name
+other-name IN A 10.25.0.11
+to-number IN MX 10 10.25.0.20.
+thousand IN MX 1000 mx.postfix
+""" + "".join(f"thousand IN MX {number} nobody{number}\n" for number in range(999)))
 
 
 def send(site, *to):
@@ -115,6 +123,16 @@ def test_a_server_that_is_killed(site, log):
     log.wait_log("delivery-deferred", to="slow@exim.open")
     exim.begin()
     exim.wait_mail("slow", token)
+
+
+@pytest.mark.parametrize("domain, status", [("to-localhost", "5.4.6"), ("to-loopback", "5.4.6"),
+    ("to-us", "5.4.6"), ("to-our-address", "5.4.6"), ("to-number", "5.4.4"), ("thousand", "5.4.4")])
+def test_mx_records_that_lead_nowhere(site, domain, status):
+    """To ourselves in all ways, to an address in the place of a name, to a thousand hosts that DNS
+    doesn't have; none of it is tried for days."""
+    token = send(site, f"x@{domain}.open")
+    report = site.ours.wait_mail("ann", token)
+    assert re.search(rb"^Status: " + status.encode() + rb"\r?$", report.data, re.M), report.data
 
 
 def test_dns_that_is_down(site, log):

@@ -94,6 +94,23 @@ def test_one_message_for_all(site):
     assert is_same_text(site.ours.wait_mail("cat", token), LINES)
 
 
+@pytest.mark.parametrize("name", ["postfix", "exim", "opensmtpd"])
+def test_lines_of_10000_bytes_arrive_whole_or_come_back(site, name):
+    """Not all servers take what is longer than RFC 5321 4.5.3.1.6 says."""
+    line = "".join(f"{number:05} " for number in range(1700))
+    token = site.send(site.ours, "ann@ours.signed", f"cat@{name}-plain.open",
+        body=f"before\r\n{line}\r\nafter\r\n")
+
+    def found():
+        return [mail for mail in [*site.peers[name].mails("cat"),
+            *site.ours.postern.mails("ann@ours.signed")] if token.encode() in mail.data]
+    (mail,) = wait_for(found, what="it is at either end")
+    if mail.message.get_content_type() == "multipart/report":
+        assert b"\nStatus: 5." in mail.data
+    else:
+        assert mail.body == f"before\n{line}\nafter\n".encode()
+
+
 @pytest.mark.parametrize("name, mechanism", [("postfix", "SCRAM-SHA-256"), ("exim", "PLAIN"),
     ("opensmtpd", "PLAIN")])
 def test_others_log_in_here(site, name, mechanism):
