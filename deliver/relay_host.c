@@ -4,8 +4,8 @@
  * failed all that wait for it go elsewhere at once. When it answers, others follow, up to its limit.
  *
  * All connections together have a limit too. One that idles at another host gives way; one that has
- * been connecting for over a second isn't counted, so that hosts that don't answer keep nobody else
- * from being served.
+ * been connecting for a quarter of a second isn't counted, so that hosts that don't answer keep
+ * nobody else from being served.
  */
 #include <sys/socket.h>
 #include <stdio.h>
@@ -239,10 +239,23 @@ session_link(const struct session *session)
 }
 
 void
+link_set_slow(struct link *link, bool slow)
+{
+	if (link->is_slow == slow)
+		return;
+	link->is_slow = slow;
+	if (slow)
+		link->host->pool->counted--;
+	else
+		link->host->pool->counted++;
+}
+
+void
 link_count(struct link *link, bool counted)
 {
 	struct pool *pool = link->host->pool;
 
+	link_set_slow(link, false);
 	if (link->is_counted == counted)
 		return;
 	link->is_counted = counted;
@@ -497,6 +510,7 @@ open_session(struct host *host)
 	host->connecting++;
 	pool->session_count++;
 	link_count(link, true);
+	pool_watch_connecting(pool);
 	(void)connect_next(session);
 	return true;
 }

@@ -53,11 +53,11 @@ struct host {
 
 	/* How mail is secured there: by the configuration, and with what DNS says (in `settings`). */
 	struct policy usual_policy;
-	enum tls_need need; /* of all of its mail */
+	enum tls_need need;   /* of all of its mail */
 	enum sts_verdict sts; /* of all of its mail's domains */
 	enum policy_fit fit;  /* whether that can be had there */
-	bool is_split;      /* into hosts of one domain each */
-	char *domain;       /* the only one whose mail it gets; NULL: all may */
+	bool is_split;        /* into hosts of one domain each */
+	char *domain;         /* the only one whose mail it gets; NULL: all may */
 	char *domain_canonical;
 	char *tlsa_name; /* asked for */
 	char *tlsa_next; /* to be asked for when there is nothing; NULL */
@@ -90,6 +90,7 @@ struct link {
 	size_t address; /* connected to */
 	bool is_established;
 	bool is_counted;
+	bool is_slow; /* has been connecting for so long that it takes no place in the pool */
 	bool is_dead;
 	struct map *noted; /* domains that heard of its outcome; NULL: none */
 	int64_t began_ms;
@@ -113,6 +114,7 @@ struct pool {
 	struct session_list dead; /* to be freed */
 	struct event *reaper;
 	struct event *tick;
+	struct event *hurry; /* while there are connections that are being made */
 	unsigned counted;
 	size_t session_count;
 	uint32_t *rule_sessions; /* connections that each of the config's mta_limits counts */
@@ -137,8 +139,10 @@ void host_session_finished(
     struct session *, struct task *, enum transaction_outcome, const struct failure *, void *pool);
 void host_session_closed(struct session *, const struct failure *, void *pool);
 struct link *session_link(const struct session *);
-/* Whether it counts among the pool's connections. */
+/* Whether it counts among the connections of the pool and of its rule. */
 void link_count(struct link *, bool counted);
+/* Of one that counts: whether it does so for the rule only. */
+void link_set_slow(struct link *, bool slow);
 
 /* relay_host_dane.c */
 
@@ -169,6 +173,9 @@ void link_free(struct link *);
 struct sources *pool_sources(struct pool *, const struct action_config *);
 /* Their names are known: hosts that waited for that go on. */
 void pool_sources_known(void *pool);
+
+/* A connection was begun: it is looked whether it takes too long. */
+void pool_watch_connecting(struct pool *);
 
 /* The least recently used of all connections that have nothing to do, of other hosts; NULL. */
 struct session *pool_find_idle(struct pool *, const struct host *besides);

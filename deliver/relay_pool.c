@@ -13,6 +13,8 @@
 #include "deliver/relay_host_state.h"
 
 #define CONNECTING_MS 1000
+#define SLOW_MS       250 /* a host that answers has done so by then, nearly always */
+#define HURRY_MS      50
 #define HOST_KEEP_MS  (15 * 60000)
 
 struct session *
@@ -35,13 +37,25 @@ pool_find_idle(struct pool *pool, const struct host *besides)
 	return found;
 }
 
+/* As many hosts that wait for a connection of the pool's may try again. */
+static void
+feed_starving(struct pool *pool, size_t count)
+{
+	struct host *host;
+
+	while (count-- > 0 && (host = TAILQ_FIRST(&pool->starving)) != NULL) {
+		TAILQ_REMOVE(&pool->starving, host, starving);
+		host->is_starving = false;
+		host_pump(host);
+	}
+}
+
 static void
 on_reaper(evutil_socket_t fd, short what, void *arg)
 {
 	struct pool *pool = arg;
 	struct session *session;
-	struct host *host;
-	unsigned starving = 0;
+	size_t starving = 0;
 
 	(void)fd;
 	(void)what;
@@ -51,12 +65,7 @@ on_reaper(evutil_socket_t fd, short what, void *arg)
 		session_free(session);
 		starving++;
 	}
-	/* As many as went may come. */
-	while (starving-- > 0 && (host = TAILQ_FIRST(&pool->starving)) != NULL) {
-		TAILQ_REMOVE(&pool->starving, host, starving);
-		host->is_starving = false;
-		host_pump(host);
-	}
+	feed_starving(pool, starving);
 }
 
 static void
@@ -144,6 +153,62 @@ check_hosts(const struct map *map, int64_t now)
 	free(hosts);
 }
 
+/* Finds those that have been connecting for too long. Returns how many; `more`: others may become
+ * slow. */
+static size_t
+find_slow(const struct map *map, int64_t now, bool *more)
+{
+	size_t count = map_count(map), slow = 0;
+	struct host **hosts = (struct host **)map_values(map);
+	struct session *session;
+	struct link *link;
+
+	for (size_t i = 0; i < count; i++) {
+		if (hosts[i]->connecting == 0)
+			continue;
+		for (session = TAILQ_FIRST(&hosts[i]->sessions); session != NULL;
+		     session = session_list_next(session)) {
+			link = session_link(session);
+			if (link->is_established || !link->is_counted || link->is_slow)
+				continue;
+			if (now - link->began_ms < SLOW_MS) {
+				*more = true;
+				continue;
+			}
+			link_set_slow(link, true);
+			slow++;
+		}
+	}
+	free(hosts);
+	return slow;
+}
+
+static void
+on_hurry(evutil_socket_t fd, short what, void *arg)
+{
+	struct pool *pool = arg;
+	int64_t now = clock_monotonic_ms();
+	bool more = false;
+	size_t slow;
+
+	(void)fd;
+	(void)what;
+	slow = find_slow(pool->hosts, now, &more);
+	slow += find_slow(pool->stale, now, &more);
+	if (more)
+		pool_watch_connecting(pool);
+	feed_starving(pool, slow);
+}
+
+void
+pool_watch_connecting(struct pool *pool)
+{
+	const struct timeval interval = { .tv_usec = HURRY_MS * 1000 };
+
+	if (!event_pending(pool->hurry, EV_TIMEOUT, NULL))
+		(void)event_add(pool->hurry, &interval);
+}
+
 static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -158,11 +223,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	check_hosts(pool->stale, now);
 	TAILQ_FOREACH(host, &pool->starving, starving)
 	starving++;
-	while (starving-- > 0 && (host = TAILQ_FIRST(&pool->starving)) != NULL) {
-		TAILQ_REMOVE(&pool->starving, host, starving);
-		host->is_starving = false;
-		host_pump(host);
-	}
+	feed_starving(pool, starving);
 }
 
 struct pool *
@@ -192,10 +253,11 @@ pool_new(struct event_base *base, struct relay_dns *dns, struct relay_directory 
 	TAILQ_INIT(&pool->starving);
 	TAILQ_INIT(&pool->dead);
 	pool->reaper = event_new(base, -1, 0, on_reaper, pool);
+	pool->hurry = evtimer_new(base, on_hurry, pool);
 	pool->tick = event_new(base, -1, EV_PERSIST, on_tick, pool);
-	if (pool->reaper == NULL || pool->tick == NULL ||
+	if (pool->reaper == NULL || pool->tick == NULL || pool->hurry == NULL ||
 	    event_priority_set(pool->reaper, 0) == -1 || event_priority_set(pool->tick, 0) == -1 ||
-	    event_add(pool->tick, &tick) == -1)
+	    event_priority_set(pool->hurry, 0) == -1 || event_add(pool->tick, &tick) == -1)
 		fatalx("no events");
 	return pool;
 }
@@ -288,6 +350,7 @@ pool_free(struct pool *pool)
 	map_free(pool->sources);
 	event_free(pool->reaper);
 	event_free(pool->tick);
+	event_free(pool->hurry);
 	free(pool->rule_sessions);
 	own_addresses_free(pool->own);
 	free(pool);
