@@ -25,9 +25,8 @@ def set_up():
 
 
 class Names:
-    """DNS while the block lasts: remote.test has its MX at SINK; the first `answering` of d0 to
-    dN.remote.test have an MX each with an address of its own that answers, `silent` more one that
-    doesn't."""
+    """DNS while the block lasts: remote.test has its MX at SINK, d0 to dN.remote.test an MX each with
+    an address of its own. `answering` of these answer and `silent` don't, evenly mixed."""
 
     def __init__(self, answering=0, silent=0):
         lines = [f"listen-address={NAMESERVER}", "bind-interfaces", "no-resolv", "no-hosts",
@@ -35,7 +34,8 @@ class Names:
             "mx-host=remote.test,sink.remote.test,10", "cache-size=10000", "user=root",
             f"pid-file={WORK}/dnsmasq.pid", "dns-forward-max=2000", "local-ttl=3600"]
         for number in range(answering + silent):
-            address = (ANSWERING if number < answering else HOLE)[number + 1]
+            is_silent = number * silent % (answering + silent) < silent
+            address = (HOLE if is_silent else ANSWERING)[number + 1]
             lines += [f"host-record=mx{number}.remote.test,{address}",
                 f"mx-host=d{number}.remote.test,mx{number}.remote.test,10"]
         self.config = WORK / "dnsmasq.conf"
