@@ -43,6 +43,12 @@
 #define TOLD_COUNT   32   /* senders of whose held mail the postmaster was told last */
 #define TOLD_MS      (60 * 60 * 1000)
 
+struct told {
+	char sender[ADDRESS_TEXT_MAX + 1];
+	int64_t told_ms;
+	bool is_used;
+};
+
 struct bounces {
 	struct job *first;
 	struct job *last;
@@ -52,10 +58,7 @@ struct bounces {
 	size_t member_count; /* of all jobs */
 	unsigned active;
 	struct event *timer;
-	struct {
-		char sender[ADDRESS_TEXT_MAX + 1];
-		int64_t told_ms;
-	} told[TOLD_COUNT];
+	struct told told[TOLD_COUNT];
 	unsigned told_next;
 };
 
@@ -358,30 +361,37 @@ bounce_warn(struct queue *queue, struct entry *entry, uint32_t warnings)
 	add_member(queue, entry, DSN_DELAYED, &member);
 }
 
-/* Not again within an hour; whoever comes to be the oldest of many is forgotten. */
+/* Whether it was told of this sender within an hour before; then it is, from `now_ms` on. Whoever
+ * comes to be the oldest of many is forgotten. */
 static bool
-was_told(struct bounces *bounces, const char *sender)
+was_told(struct bounces *bounces, const char *sender, int64_t now_ms)
 {
-	int64_t now = clock_monotonic_ms();
+	struct told *told = bounces->told;
 
 	for (size_t i = 0; i < TOLD_COUNT; i++) {
-		if (bounces->told[i].told_ms != 0 && now - bounces->told[i].told_ms < TOLD_MS &&
-		    strcmp(bounces->told[i].sender, sender) == 0)
+		if (told[i].is_used && now_ms - told[i].told_ms < TOLD_MS &&
+		    strcmp(told[i].sender, sender) == 0)
 			return true;
 	}
-	strlcpy(bounces->told[bounces->told_next].sender, sender,
-	    sizeof(bounces->told[bounces->told_next].sender));
-	bounces->told[bounces->told_next].told_ms = now;
+	told += bounces->told_next;
+	strlcpy(told->sender, sender, sizeof(told->sender));
+	told->told_ms = now_ms;
+	told->is_used = true;
 	bounces->told_next = (bounces->told_next + 1) % TOLD_COUNT;
 	return false;
 }
 
+/* After a restart it is as when the mail came: in the same order, each at its time. */
 void
 bounce_held(struct queue *queue, struct entry *entry)
 {
 	struct member member = { .envelope_id = entry_id(entry) };
-	bool told = was_told(queue->bounces, entry_message(entry)->sender->text);
+	struct message *message = entry_message(entry);
+	int64_t came_ms = clock_monotonic_ms() - mail_age(queue, message) * 1000;
+	bool told = was_told(queue->bounces, message->sender->text, came_ms);
 
+	if (entry->limit == LIMIT_TOLD)
+		return;
 	trace_considered(entry, DSN_HELD, told ? "it was told of this sender lately" : NULL);
 	if (!told)
 		add_member(queue, entry, DSN_HELD, &member);
@@ -547,6 +557,7 @@ static void
 commit_warning(struct queue *queue, struct job *job, const struct commit_item *item)
 {
 	size_t count = job->member_count;
+	bool of_held = job->kind == DSN_HELD;
 	uint64_t *ids = calloc(count == 0 ? 1 : count, sizeof(*ids));
 	struct entry *entry;
 
@@ -557,8 +568,11 @@ commit_warning(struct queue *queue, struct job *job, const struct commit_item *i
 	commit_message(queue, item);
 	for (size_t i = 0; i < count; i++) {
 		entry = index_find_entry(queue->index, ids[i]);
-		if (entry != NULL)
-			mail_update(queue, entry, NULL, NULL);
+		if (entry == NULL)
+			continue;
+		if (of_held)
+			entry->limit = LIMIT_TOLD;
+		mail_update(queue, entry, NULL, NULL);
 	}
 	free(ids);
 }
@@ -621,7 +635,7 @@ stage(struct queue *queue, struct job *job, const char *signature)
 	job->state = JOB_COMMITTING;
 	buf_free(&job->text);
 	trace_job(job, "bounce-created", "signature", *signature == '\0' ? "none" : "DKIM");
-	if (job->kind == DSN_DELAYED)
+	if (job_is_notice(job))
 		commit_warning(queue, job, &item);
 	else
 		commit_message(queue, &item);

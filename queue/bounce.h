@@ -28,8 +28,8 @@ void bounce_owed(struct queue *, struct entry *, const struct reply *, const cha
 bool bounce_is_full(const struct queue *);
 /* `warnings` of the warn intervals have passed. */
 void bounce_warn(struct queue *, struct entry *, uint32_t warnings);
-/* Taken, and held for its user's hourly limit: the postmaster is told, once an hour of each sender.
- */
+/* Taken, or found at the start, and held for its user's hourly limit: the postmaster is told, unless
+ * he was; once an hour of each sender. */
 void bounce_held(struct queue *, struct entry *);
 /* The envelope goes away. */
 void bounce_forget(struct queue *, struct entry *);

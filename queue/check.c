@@ -68,8 +68,10 @@ print_state(const struct state *state)
 		return;
 	printf(" held=%d tries=%" PRIu32 " warned=%" PRIu32 " last_try=%" PRId64
 	       " next_try=%" PRId64 " expires=%" PRId64,
-	    state->held, state->tries, state->warned, state->last_try, state->next_try,
-	    state->expires);
+	    state->held, state->tries, state->warned & WARNED_COUNT, state->last_try,
+	    state->next_try, state->expires);
+	if ((state->warned & WARNED_LIMIT) != 0)
+		printf(" limit=%s", (state->warned & WARNED_LIMIT_TOLD) != 0 ? "told" : "untold");
 	if (state->reply.code != 0) {
 		reply_format(&state->reply, text, sizeof(text));
 		printf(" reply=\"%s\"", text);

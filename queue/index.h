@@ -32,6 +32,13 @@ enum entry_after {
 	AFTER_EXPIRE,
 };
 
+/* Held for its user's hourly limit, and whether the postmaster knows. */
+enum entry_limit {
+	LIMIT_NOT, /* it is held, if it is, by an administrator */
+	LIMIT_UNTOLD,
+	LIMIT_TOLD, /* or it was told that its sender's mail is held */
+};
+
 struct entry {
 	struct line *line;
 	struct lane *lane; /* ENTRY_READY */
@@ -50,6 +57,7 @@ struct entry {
 	uint32_t update_offset;
 	uint16_t update_length;
 	uint8_t warned;
+	uint8_t limit;      /* enum entry_limit */
 	uint8_t state;      /* enum entry_state */
 	uint8_t kind;       /* enum envelope_kind */
 	uint8_t notify;     /* DSN_NOTIFY_* */

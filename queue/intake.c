@@ -315,7 +315,8 @@ receive_envelope(struct listener *listener, struct imsg *imsg)
 	envelope.delay_warned = false;
 	memset(&envelope.last_reply, 0, sizeof(envelope.last_reply));
 	memset(envelope.last_host, 0, sizeof(envelope.last_host));
-	message_encode_envelope(&draft->envelopes, &envelope, 0);
+	message_encode_envelope(
+	    &draft->envelopes, &envelope, envelope.state == ENVELOPE_HELD ? WARNED_LIMIT : 0);
 	if (!buf_ok(&draft->envelopes))
 		draft->too_many = true;
 }

@@ -69,6 +69,31 @@ set_recorded_state(struct entry *entry, bool held, const struct reply *reply)
 		entry->state = reply_is_success(reply) ? ENTRY_BOUNCING : ENTRY_NEW;
 }
 
+static void
+set_recorded_warned(struct entry *entry, uint32_t warned)
+{
+	uint32_t count = warned & WARNED_COUNT;
+
+	entry->warned = count > UINT8_MAX ? UINT8_MAX : (uint8_t)count;
+	entry->limit = LIMIT_NOT;
+	if ((warned & WARNED_LIMIT) != 0)
+		entry->limit = (warned & WARNED_LIMIT_TOLD) != 0 ? LIMIT_TOLD : LIMIT_UNTOLD;
+}
+
+static uint32_t
+warned_to_record(const struct entry *entry)
+{
+	switch ((enum entry_limit)entry->limit) {
+	case LIMIT_NOT:
+		break;
+	case LIMIT_UNTOLD:
+		return entry->warned | WARNED_LIMIT;
+	case LIMIT_TOLD:
+		return entry->warned | WARNED_LIMIT | WARNED_LIMIT_TOLD;
+	}
+	return entry->warned;
+}
+
 /* As wall times, until set_times(). */
 static void
 set_recorded_times(struct entry *entry, int64_t next_try, int64_t expires)
@@ -99,7 +124,7 @@ fill_entry(struct queue *queue, struct entry *entry, const struct envelope *enve
 	entry->notify = envelope->dsn_notify;
 	entry->tries = envelope->tries;
 	entry->last_try = (uint32_t)envelope->last_try;
-	entry->warned = warned > UINT8_MAX ? UINT8_MAX : (uint8_t)warned;
+	set_recorded_warned(entry, warned);
 	set_recorded_times(entry, envelope->next_try, envelope->expires);
 	set_recorded_state(entry, envelope->state == ENVELOPE_HELD, &envelope->last_reply);
 	if (envelope->kind != ENVELOPE_RELAY)
@@ -276,7 +301,7 @@ recovered_state(void *arg, const struct state *state, const struct location *loc
 		return;
 	}
 	entry->tries = state->tries;
-	entry->warned = state->warned > UINT8_MAX ? UINT8_MAX : (uint8_t)state->warned;
+	set_recorded_warned(entry, state->warned);
 	entry->last_try = (uint32_t)state->last_try;
 	set_recorded_times(entry, state->next_try, state->expires);
 	set_recorded_state(entry, state->held, &state->reply);
@@ -298,6 +323,8 @@ resume_entry(struct queue *queue, struct entry *entry)
 	case ENTRY_HELD:
 		if (queue->lost > 0)
 			mail_update(queue, entry, NULL, NULL);
+		if (entry->limit != LIMIT_NOT)
+			bounce_held(queue, entry);
 		return;
 	case ENTRY_BOUNCING:
 		delivery_owed(queue, entry);
@@ -398,7 +425,7 @@ survivor(void *arg, const struct location *location, struct message_head *head, 
 		mail_apply_entry(queue, entry, &envelope);
 		if (envelope.state == ENVELOPE_INFLIGHT)
 			envelope.state = ENVELOPE_PENDING;
-		message_encode_envelope(buf, &envelope, entry->warned);
+		message_encode_envelope(buf, &envelope, warned_to_record(entry));
 	}
 	message_encode_effects(buf, NULL, 0);
 	message_encode_finish(buf);
@@ -572,7 +599,10 @@ mail_update(struct queue *queue, struct entry *entry, const struct reply *reply,
 	state.held = entry->state == ENTRY_HELD || entry->after == AFTER_HOLD ||
 	    entry->after == AFTER_REMOVE;
 	state.tries = entry->tries;
-	state.warned = entry->warned;
+	/* What was let go and is held again, an administrator holds. */
+	if (entry->state != ENTRY_HELD)
+		entry->limit = LIMIT_NOT;
+	state.warned = warned_to_record(entry);
 	state.last_try = entry->last_try;
 	state.next_try = retry_to_wall(entry->next_try);
 	state.expires = retry_to_wall(entry->expires);

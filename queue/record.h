@@ -60,6 +60,12 @@ bool record_parse(const uint8_t *at, const struct record_key *, uint32_t offset,
 bool record_guess_key(const uint8_t *at, uint32_t offset, struct record_key *);
 bool record_payload_is_valid(const struct record *, const uint8_t *payload);
 
+/* A record's `warned`: how many delay warnings were sent; and of an envelope that is held for its
+ * user's hourly limit, that it is, and whether the postmaster was told of it. */
+#define WARNED_COUNT      0x0000ffffU
+#define WARNED_LIMIT      0x00010000U
+#define WARNED_LIMIT_TOLD 0x00020000U
+
 /* What became of an envelope. The reasons are for the dump. */
 enum state_change {
 	STATE_UPDATE, /* deferred, held, released, warned about: the fields below are its new state
@@ -79,7 +85,7 @@ struct state {
 	/* STATE_UPDATE */
 	bool held;
 	uint32_t tries;
-	uint32_t warned; /* delay warnings sent */
+	uint32_t warned; /* WARNED_* */
 	int64_t last_try;
 	int64_t next_try;
 	int64_t expires;

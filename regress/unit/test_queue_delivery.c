@@ -294,6 +294,74 @@ a_failure_that_neither_sender_nor_postmaster_can_be_told_is_held(void **state)
 	assert_true(is_logged("neither its sender nor the postmaster can be told"));
 }
 
+static void crash_and_restart(void);
+
+static void
+assert_limit(uint32_t id, enum entry_limit limit)
+{
+	struct entry *entry = index_find_entry(queue.index, envelope_id_make(id, 1));
+
+	assert_non_null(entry);
+	assert_int_equal(entry->state, ENTRY_HELD);
+	assert_int_equal(entry->limit, limit);
+}
+
+/* Bounces that might be made in a moment, are. */
+static void
+assert_messages_stay(size_t count)
+{
+	for (unsigned i = 0; i < 60; i++) {
+		bounce_tick(&queue);
+		turn();
+		assert_int_equal(index_messages(queue.index), count);
+		usleep(5000);
+	}
+}
+
+/* Mail over its user's hourly limit: the postmaster hears of it whenever the queue dies, and once. */
+static void
+the_notice_of_held_mail_outlives_a_crash(void **state)
+{
+	uint32_t id = ids[0];
+
+	(void)state;
+	is_held = true;
+	commit_one(id);
+	assert_int_equal(index_messages(queue.index), 1);
+	crash_and_restart();
+	assert_limit(id, LIMIT_UNTOLD);
+	assert_report_goes_to(find_report(id), "postmaster");
+	assert_limit(id, LIMIT_TOLD);
+	assert_true(commit_now(&queue));
+	/* More of the same sender's within the hour, which isn't told of. */
+	commit_one(ids[0]);
+	assert_messages_stay(3);
+	for (unsigned i = 0; i < 2; i++) {
+		crash_and_restart();
+		assert_messages_stay(3);
+	}
+}
+
+static void
+what_is_let_go_and_held_again_is_held_by_an_administrator(void **state)
+{
+	struct entry *entry;
+	uint32_t id = ids[0];
+
+	(void)state;
+	is_held = true;
+	commit_one(id);
+	entry = index_find_entry(queue.index, envelope_id_make(id, 1));
+	entry->state = ENTRY_WAITING;
+	mail_update(&queue, entry, NULL, NULL);
+	entry->state = ENTRY_HELD;
+	mail_update(&queue, entry, NULL, NULL);
+	assert_true(commit_now(&queue));
+	crash_and_restart();
+	assert_limit(id, LIMIT_NOT);
+	assert_messages_stay(1);
+}
+
 static void
 answers_that_make_no_sense_are_not_waited_for_for_ever(void **state)
 {
@@ -543,6 +611,8 @@ main(void)
 		TEST(a_sender_of_too_many_mailboxes_is_not_waited_for_but_the_postmaster_told),
 		TEST(a_report_that_no_segment_holds_goes_to_the_postmaster),
 		TEST(a_failure_that_neither_sender_nor_postmaster_can_be_told_is_held),
+		TEST(the_notice_of_held_mail_outlives_a_crash),
+		TEST(what_is_let_go_and_held_again_is_held_by_an_administrator),
 		TEST(answers_that_make_no_sense_are_not_waited_for_for_ever),
 		TEST(a_command_is_not_run_again_after_a_crash_before_its_report),
 		TEST(a_report_that_is_owed_outlives_the_copying_forward),

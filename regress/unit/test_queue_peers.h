@@ -72,6 +72,7 @@ static unsigned sender_targets; /* mailboxes that erin, who sends all mail, lead
 static unsigned asked_for_sender;
 static bool sender_is_odd; /* the directory's answer about her is no answer */
 static uint8_t notify;     /* of the envelopes handed in */
+static bool is_held;       /* as envelopes come */
 static int64_t monotonic_ahead;
 static int64_t wall_ahead; /* seconds that the wall clock is ahead of the time */
 
@@ -367,6 +368,7 @@ set_up(void **state)
 	sender_is_odd = false;
 	asked_for_sender = 0;
 	notify = 0;
+	is_held = false;
 	wall_ahead = monotonic_ahead = 0;
 	queue.base = child_event_base();
 	queue.config = config_new();
@@ -416,6 +418,8 @@ send_envelope_of(uint32_t id, uint32_t number, enum envelope_kind kind, const ch
 	envelope.dest = envelope.rcpt;
 	strcpy(envelope.action, "in");
 	envelope.dsn_notify = notify;
+	if (is_held)
+		envelope.state = ENVELOPE_HELD;
 	buf_init(&buf, 16384);
 	envelope_encode(&buf, &envelope);
 	channel_send(listener.channel, LISTENER_QUEUE_ENVELOPE, 7, id, -1, &buf);
