@@ -97,16 +97,18 @@ apply_sts(struct policy *policy, enum sts_verdict sts, bool *is_known)
 	case STS_VERDICT_TESTING_OTHER:
 		policy->is_watched = true;
 		policy->is_other = sts == STS_VERDICT_TESTING_OTHER;
+		/* Where the configuration verifies, it does so in its own way. */
+		policy->is_dns_id = policy->security == SECURITY_OPPORTUNISTIC;
 		*is_known |= sts == STS_VERDICT_TESTING;
 		break;
 	case STS_VERDICT_ENFORCED:
 		policy->security = SECURITY_VERIFIED;
+		policy->is_dns_id = true;
 		*is_known = true;
 		break;
 	case STS_VERDICT_ENFORCED_OTHER:
 		break;
 	}
-	policy->is_dns_id = true;
 	policy->type = POLICY_TYPE_STS;
 	return sts != STS_VERDICT_ENFORCED_OTHER;
 }

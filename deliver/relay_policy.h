@@ -55,7 +55,7 @@ enum sts_verdict {
 struct policy {
 	enum security security;
 	bool implicit;         /* TLS from the first byte */
-	bool is_dns_id;        /* SECURITY_VERIFIED: by a DNS-ID only (RFC 8461 4.2) */
+	bool is_dns_id;        /* the certificate is looked at for a DNS-ID only (RFC 8461 4.2) */
 	bool is_watched;       /* how SECURITY_VERIFIED would have ended is wanted (mode testing) */
 	bool is_other;         /* of mode testing: the policy doesn't name the host */
 	enum policy_type type; /* what decided, besides the configuration */

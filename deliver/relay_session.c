@@ -278,7 +278,8 @@ no_tls(struct session *session, const char *enhanced, const char *words)
 {
 	bool is_final = session->settings->need == TLS_NEED_REQUIRED;
 	bool is_sts = session->settings->policy.type == POLICY_TYPE_STS &&
-	    session->settings->policy.security == SECURITY_VERIFIED;
+	    session->settings->policy.security == SECURITY_VERIFIED &&
+	    !session->settings->policy.is_watched;
 	struct failure failure;
 
 	/* RFC 8689 4.2.1: such mail isn't kept until it can be. */

@@ -83,7 +83,6 @@ policies_new(const char *directory)
 
 	if (policies == NULL || (policies->directory = strdup(directory)) == NULL)
 		fatalx("out of memory");
-	(void)is_open(policies);
 	return policies;
 }
 

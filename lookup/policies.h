@@ -15,7 +15,8 @@
 
 struct policies;
 
-/* `directory` is made when it is absent. Never NULL: what can't be opened is tried again later. */
+/* Never NULL. `directory` is made when it is absent, and opened when it is needed; what can't be opened is
+ * tried again later. */
 struct policies *policies_new(const char *directory);
 void policies_free(struct policies *);
 /* RELAY_FOUND_NONE too when it has run out by `now` (wall clock). */
