@@ -146,6 +146,43 @@ folder_set_names(struct folder *folder, struct message *message, const char *bas
 	return true;
 }
 
+/* How many bytes a message's three strings take. */
+static size_t
+names_size(const struct folder_content *content, const struct message *message)
+{
+	const char *at = content->names + message->name;
+
+	for (int i = 0; i < 3; i++)
+		at += strlen(at) + 1;
+	return (size_t)(at - content->names) - message->name;
+}
+
+void
+folder_tidy_names(struct folder *folder)
+{
+	struct folder_content *content = &folder->content;
+	size_t length = 0, i;
+	char *names;
+
+	if (content->names_dead < 65536 || content->names_dead < content->names_length / 4)
+		return;
+	names = malloc(content->names_capacity);
+	if (names == NULL)
+		return;
+	for (i = 0; i < content->count; i++) {
+		struct message *message = &content->messages[i];
+		size_t size = names_size(content, message);
+
+		memcpy(names + length, content->names + message->name, size);
+		message->name = (uint32_t)length;
+		length += size;
+	}
+	free(content->names);
+	content->names = names;
+	content->names_length = length;
+	content->names_dead = 0;
+}
+
 const char *
 folder_message_name(struct folder *folder, const struct message *message)
 {
@@ -344,6 +381,8 @@ folder_compact(struct folder *folder)
 	for (i = 0; i < content->count; i++) {
 		if (content->messages[i].expunged == 0)
 			content->messages[kept++] = content->messages[i];
+		else
+			content->names_dead += names_size(content, &content->messages[i]);
 	}
 	content->count = kept;
 	folder->expunged = 0;

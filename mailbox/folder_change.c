@@ -68,6 +68,7 @@ rename_flags(struct folder *folder, struct message *message, uint32_t bits, uint
 	if (folder->content.names[message->name + length + 1] == '=') {
 		char guid[UIDLIST_EXTRA_MAX + 1];
 
+		folder->content.names_dead += length + 8;
 		snprintf(guid, sizeof(guid), "%s", folder_guid(folder, message));
 		if (!folder_set_names(
 		        folder, message, to, length, to + length, guid, strlen(guid))) {

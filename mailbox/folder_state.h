@@ -42,6 +42,7 @@ struct folder_content {
 	char *names;
 	size_t names_length;
 	size_t names_capacity;
+	size_t names_dead;         /* bytes of it that are no message's any more */
 	struct vanished *vanished; /* ascending modseqs */
 	size_t vanished_count;
 	uint64_t vanished_since; /* all removals after this modseq are known */
@@ -111,6 +112,8 @@ struct message *folder_new_message(struct folder *);
 /* Puts the three strings; false without memory. */
 bool folder_set_names(struct folder *, struct message *, const char *base, size_t base_length,
     const char *info, const char *guid, size_t guid_length);
+/* Makes the names small again when many are outdated. */
+void folder_tidy_names(struct folder *);
 /* The file's name as it is in its directory. */
 void folder_disk_name(struct folder *, const struct message *, char name[512]);
 const char *folder_guid(struct folder *, const struct message *);

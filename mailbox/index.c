@@ -6,6 +6,7 @@
  *
  * It is written to a temporary file and renamed, so a reader sees all of one or all of the other.
  */
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,8 @@
 #define INDEX_FILE    "postern.index"
 #define INDEX_VERSION 1
 #define INDEX_MAX     (2048ULL * 1024 * 1024)
+#define NAMES_END     3 /* NULs after the names */
+#define POPULATE_FROM (1024 * 1024)
 
 static const char magic[8] = "PSTNIDX\n";
 
@@ -49,6 +52,14 @@ struct index_header {
 	uint64_t cache_size;
 	uint64_t cache_dead;
 	uint8_t guid[16];
+};
+
+/* Where an index comes from: a file, or with -1 these bytes. */
+struct source {
+	int fd;
+	const uint8_t *data;
+	size_t length;
+	uint32_t checksum;
 };
 
 void
@@ -88,28 +99,25 @@ header_is_sound(const struct index_header *header, size_t length)
 	    header->highest_modseq <= INT64_MAX && header->vanished_since <= header->highest_modseq;
 }
 
-/* Its three strings end before the names do. */
+/*
+ * Whatever the offsets are, three strings from there end within the names: the names end with three
+ * NULs. And no name leads out of its directory.
+ */
+static bool
+names_are_sound(const struct folder_content *content)
+{
+	size_t length = content->names_length;
+
+	return length >= NAMES_END && length <= UINT32_MAX &&
+	    memcmp(content->names + length - NAMES_END, "\0\0", NAMES_END) == 0 &&
+	    memchr(content->names, '/', length) == NULL;
+}
+
 static bool
 name_is_sound(const struct folder_content *content, uint32_t name)
 {
-	size_t at = name, i;
-
-	for (i = 0; i < 3; i++) {
-		const char *end = at < content->names_length
-		    ? memchr(content->names + at, '\0', content->names_length - at)
-		    : NULL;
-
-		if (end == NULL || end - (content->names + at) > UIDLIST_EXTRA_MAX ||
-		    (i < 2 && end - (content->names + at) > 256) ||
-		    memchr(content->names + at, '/', (size_t)(end - content->names) - at) != NULL)
-			return false;
-		if (i == 0 && (content->names[at] == '\0' || content->names[at] == '.'))
-			return false;
-		if (i == 1 && content->names[at] != '\0' && content->names[at] != '=')
-			return false;
-		at = (size_t)(end - content->names) + 1;
-	}
-	return true;
+	return name <= content->names_length - NAMES_END && content->names[name] != '\0' &&
+	    content->names[name] != '.';
 }
 
 static bool
@@ -119,6 +127,8 @@ content_is_sound(const struct folder_content *content)
 	uint32_t uid = 0;
 	size_t i;
 
+	if (!names_are_sound(content))
+		return false;
 	for (i = 0; i < content->count; i++) {
 		const struct message *message = &content->messages[i];
 
@@ -140,79 +150,136 @@ content_is_sound(const struct folder_content *content)
 	return content->recent <= content->header.uid_next;
 }
 
-/* A copy, with room where `size` is larger; NULL without memory. */
-static void *
-copy(const void *data, size_t length, size_t size)
+static void
+take_header(struct folder_content *content, const struct index_header *header)
 {
-	void *made = malloc(size < length ? length : size == 0 ? 1 : size);
+	content->count = header->count;
+	content->names_length = header->names_length;
+	content->vanished_count = header->vanished_count;
+	content->vanished_since = header->vanished_since;
+	content->highest_modseq = header->highest_modseq;
+	content->uidlist = header->uidlist;
+	content->uidlist_taken = header->uidlist_taken;
+	content->uidlist_records = header->uidlist_records;
+	content->uidlist_crc = header->uidlist_crc;
+	content->header.version = 3;
+	content->header.uid_validity = header->uid_validity;
+	content->header.uid_next = header->uid_next;
+	content->header.has_guid = true;
+	memcpy(content->header.guid, header->guid, sizeof(header->guid));
+	content->recent = header->recent;
+	content->new_ns = header->new_ns;
+	content->cur_ns = header->cur_ns;
+	content->cache_id = header->cache_id;
+	content->cache_size = header->cache_size;
+	content->cache_dead = header->cache_dead;
+}
 
-	if (made != NULL && length > 0)
-		memcpy(made, data, length);
+/* Takes the next bytes, and the checksum along. */
+static bool
+take_part(struct source *source, void *data, size_t length)
+{
+	uint8_t *at = data;
+
+	while (length > 0) {
+		ssize_t got;
+
+		if (source->fd == -1) {
+			got = (ssize_t)(length < source->length ? length : source->length);
+			if (got > 0)
+				memcpy(at, source->data, (size_t)got);
+			source->data += got;
+			source->length -= (size_t)got;
+		} else {
+			got = read(source->fd, at, length);
+			if (got == -1 && errno == EINTR)
+				continue;
+		}
+		if (got <= 0)
+			return false;
+		source->checksum = crc32c(source->checksum, at, (size_t)got);
+		at += got;
+		length -= (size_t)got;
+	}
+	return true;
+}
+
+/* Memory that is filled at once: asked for in one go, it is had in half the time. */
+static void *
+filled_soon(size_t size)
+{
+	uint8_t *made = malloc(size);
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t start = ((uintptr_t)made + page - 1) & ~(page - 1);
+	uintptr_t end = ((uintptr_t)made + size) & ~(page - 1);
+
+#ifdef MADV_POPULATE_WRITE
+	if (made != NULL && size >= POPULATE_FROM && end > start)
+		(void)madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+#else
+	(void)start;
+	(void)end;
+#endif
 	return made;
+}
+
+/* `length`: of all. Each part is read to where it stays, with some room for what comes. */
+static bool
+take_all(struct source *source, size_t length, struct folder_content *content)
+{
+	struct index_header header;
+	uint32_t checksum, computed;
+
+	memset(content, 0, sizeof(*content));
+	if (length < sizeof(header) + sizeof(checksum) ||
+	    !take_part(source, &header, sizeof(header)) || !header_is_sound(&header, length))
+		return false;
+	content->capacity = header.count + 256;
+	content->messages = filled_soon(content->capacity * sizeof(struct message));
+	content->names_capacity = header.names_length + 32768;
+	content->names = filled_soon(content->names_capacity);
+	content->vanished = malloc(VANISHED_MAX * sizeof(struct vanished));
+	if (content->messages == NULL || content->names == NULL || content->vanished == NULL)
+		return false;
+	if (!take_part(source, content->messages, header.count * sizeof(struct message)) ||
+	    !take_part(source, content->names, header.names_length) ||
+	    !take_part(source, content->vanished, header.vanished_count * sizeof(struct vanished)))
+		return false;
+	computed = source->checksum;
+	if (!take_part(source, &checksum, sizeof(checksum)) || checksum != computed)
+		return false;
+	take_header(content, &header);
+	return content_is_sound(content);
 }
 
 bool
 index_parse(const uint8_t *data, size_t length, struct folder_content *content)
 {
-	struct index_header header;
-	const uint8_t *at = data + sizeof(header);
-	uint32_t checksum;
+	struct source source = { .fd = -1, .data = data, .length = length };
 
-	memset(content, 0, sizeof(*content));
-	if (length < sizeof(header) + sizeof(checksum))
-		return false;
-	memcpy(&header, data, sizeof(header));
-	memcpy(&checksum, data + length - sizeof(checksum), sizeof(checksum));
-	if (!header_is_sound(&header, length) ||
-	    index_checksum(data, length - sizeof(checksum)) != checksum)
-		return false;
-	content->count = content->capacity = header.count;
-	content->messages = copy(at, header.count * sizeof(struct message), 0);
-	at += header.count * sizeof(struct message);
-	content->names_length = content->names_capacity = header.names_length;
-	content->names = copy(at, header.names_length, 0);
-	at += header.names_length;
-	content->vanished_count = header.vanished_count;
-	content->vanished = copy(at, header.vanished_count * sizeof(struct vanished),
-	    VANISHED_MAX * sizeof(struct vanished));
-	content->vanished_since = header.vanished_since;
-	content->highest_modseq = header.highest_modseq;
-	content->uidlist = header.uidlist;
-	content->uidlist_taken = header.uidlist_taken;
-	content->uidlist_records = header.uidlist_records;
-	content->uidlist_crc = header.uidlist_crc;
-	content->header.version = 3;
-	content->header.uid_validity = header.uid_validity;
-	content->header.uid_next = header.uid_next;
-	content->header.has_guid = true;
-	memcpy(content->header.guid, header.guid, sizeof(header.guid));
-	content->recent = header.recent;
-	content->new_ns = header.new_ns;
-	content->cur_ns = header.cur_ns;
-	content->cache_id = header.cache_id;
-	content->cache_size = header.cache_size;
-	content->cache_dead = header.cache_dead;
-	if (content->messages == NULL || content->names == NULL || content->vanished == NULL ||
-	    !content_is_sound(content)) {
-		index_content_free(content);
-		return false;
-	}
-	return true;
+	if (take_all(&source, length, content))
+		return true;
+	index_content_free(content);
+	return false;
 }
 
 bool
 index_load(struct folder *folder)
 {
-	size_t length;
-	char *data = maildir_read_file(folder->directory, INDEX_FILE, INDEX_MAX, &length);
+	struct source source = { .fd = openat(folder->directory, INDEX_FILE,
+		                     O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) };
 	struct log_line line;
+	struct stat st;
 	bool good;
 
-	if (data == NULL)
+	if (source.fd == -1)
 		return false;
-	good = index_parse((const uint8_t *)data, length, &folder->content);
-	free(data);
+	good = fstat(source.fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (uint64_t)st.st_size <= INDEX_MAX &&
+	    take_all(&source, (size_t)st.st_size, &folder->content);
+	close(source.fd);
 	if (!good) {
+		index_content_free(&folder->content);
 		log_begin(&line, LOG_LEVEL_INFO, "mailbox-index-rebuilt");
 		log_text(&line, "path", folder->maildir->path);
 		log_text(&line, "folder", folder->disk);
@@ -229,36 +296,23 @@ write_in_turn(int fd, uint32_t *checksum, const void *data, size_t length)
 	return write_all(fd, data, length);
 }
 
-/* Messages that are there, with names that lie one after the other. */
+/* Messages that are there. */
 static bool
-write_messages(struct folder *folder, int fd, uint32_t *checksum, struct index_header *header)
+write_messages(struct folder *folder, int fd, uint32_t *checksum)
 {
 	const struct folder_content *content = &folder->content;
-	struct message *messages = malloc((content->count + 1) * sizeof(*messages));
-	char *names = malloc(content->names_length + 1);
-	bool good = messages != NULL && names != NULL;
-	size_t i;
+	size_t start = 0, i;
 
-	for (i = 0; good && i < content->count; i++) {
-		const struct message *message = &content->messages[i];
-		const char *name, *end;
-
-		if (message->expunged != 0)
+	for (i = 0; i <= content->count; i++) {
+		if (i < content->count && content->messages[i].expunged == 0)
 			continue;
-		name = folder_message_name(folder, message);
-		end = folder_guid(folder, message);
-		end += strlen(end) + 1;
-		messages[header->count] = *message;
-		messages[header->count++].name = (uint32_t)header->names_length;
-		memcpy(names + header->names_length, name, (size_t)(end - name));
-		header->names_length += (size_t)(end - name);
+		if (i > start &&
+		    !write_in_turn(fd, checksum, content->messages + start,
+		        (i - start) * sizeof(struct message)))
+			return false;
+		start = i + 1;
 	}
-	good = good && write_in_turn(fd, checksum, header, sizeof(*header)) &&
-	    write_in_turn(fd, checksum, messages, header->count * sizeof(*messages)) &&
-	    write_in_turn(fd, checksum, names, header->names_length);
-	free(messages);
-	free(names);
-	return good;
+	return true;
 }
 
 bool
@@ -272,12 +326,15 @@ index_store(struct folder *folder)
 	int fd;
 
 	folder_note_times(folder);
+	folder_tidy_names(folder);
 	memset(&header, 0, sizeof(header));
 	memcpy(header.magic, magic, sizeof(magic));
 	header.version = INDEX_VERSION;
 	header.order = 0x01020304;
 	header.message_size = sizeof(struct message);
 	header.header_size = sizeof(header);
+	header.count = content->count - folder->expunged;
+	header.names_length = content->names_length + NAMES_END;
 	header.vanished_count = content->vanished_count;
 	header.vanished_since = content->vanished_since;
 	header.highest_modseq = content->highest_modseq;
@@ -301,7 +358,10 @@ index_store(struct folder *folder)
 		(void)folder_failed(folder, "make a file in", "tmp");
 		return false;
 	}
-	good = write_messages(folder, fd, &checksum, &header) &&
+	good = write_in_turn(fd, &checksum, &header, sizeof(header)) &&
+	    write_messages(folder, fd, &checksum) &&
+	    write_in_turn(fd, &checksum, content->names, content->names_length) &&
+	    write_in_turn(fd, &checksum, "\0\0", NAMES_END) &&
 	    write_in_turn(fd, &checksum, content->vanished,
 	        content->vanished_count * sizeof(*content->vanished)) &&
 	    write_all(fd, &checksum, sizeof(checksum));
