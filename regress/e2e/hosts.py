@@ -126,7 +126,7 @@ class Lan(Host):
         self.folder.chmod(0o755)
         super().__init__(None, "lan")
         self.run("ip", "link", "add", "br0", "type", "bridge")
-        for address in ("10.25.0.1", "10.25.0.2", *own):
+        for address in ("10.25.0.1", "10.25.0.2", "10.25.0.3", *own):
             self.run("ip", "address", "add", f"{address}/24", "dev", "br0")
         self.run("ip", "link", "set", "br0", "up")
 

@@ -5,7 +5,7 @@ Each has the mailboxes ann@, ben@ and cat@ in the domains NAME.signed, NAME.open
 and NAME-smart.open, offers STARTTLS on its first address and no TLS on its second, relays for all
 hosts here by MX, and hands mail for `smart.test` to our port 587 with a password, and for
 `lmtp.test` to our port 24. Mail for forward@ goes on to ann@ours.signed. Postfix keeps mail for
-shadow.open until we take it; Exim is backup.open. half.open, down.open and fresh.open belong to
+shadow.open until we take it; Exim is backup.open. half.open and others belong to
 whom the MX records name.
 """
 
@@ -32,11 +32,13 @@ class PeerHost(Host):
         self.address, self.plain_address = f"10.25.0.{number}", f"10.25.0.{number + 1}"
         self.mx = f"mx.{self.name}.signed"
         self.domains = [f"{self.name}{end}" for end in (".signed", ".open", "-plain.open",
-            "-smart.open")] + ["half.open", "down.open", "fresh.open"]
+            "-smart.open")] + [f"{name}.open" for name in
+            ("half", "down", "fresh", "sts", "sts-exim", "sts-down", "sts-broken")]
         super().__init__(lan, self.name, self.address, self.plain_address)
         Root(self, self.package, "10.25.0.2", authority.file)
         authority.context(self.mx)
         self.certificate = authority.folder / f"{self.mx}5.pem"
+        self.expired = authority.again(self.mx, 5, -1)
         for end in ("pem", "key"):
             shutil.copy(authority.folder / f"{self.mx}5.{end}", self.root.path / f"etc/mx.{end}")
         self.log = self.root.path / "var/log/mail.log"
@@ -162,7 +164,7 @@ class Exim(PeerHost):
     user = 5002
     login = "exim@ours.signed"
     # grey@ is taken once there is a file "known" in its spool, slow@ after a while; with a file
-    # "no-certificate" there it refuses STARTTLS.
+    # "no-certificate" there it refuses STARTTLS, with "expired" its certificate's time is over.
     CONFIG = """\
 primary_hostname = @MX@
 daemon_smtp_ports = 25 : 587
@@ -177,7 +179,8 @@ accept_8bitmime = true
 smtp_accept_max = 100
 smtp_accept_queue_per_connection = 0
 tls_advertise_hosts = ${if eq{$received_ip_address}{@PLAIN@}{}{*}}
-tls_certificate = ${if exists{/var/spool/exim4/no-certificate}{/nowhere}{/etc/mx.pem}}
+tls_certificate = ${if exists{/var/spool/exim4/no-certificate}{/nowhere}\
+  {${if exists{/var/spool/exim4/expired}{/etc/expired.pem}{/etc/mx.pem}}}}
 tls_privatekey = /etc/mx.key
 auth_advertise_hosts = ${if eq{$received_port}{587}{*}{}}
 acl_smtp_rcpt = recipient
@@ -277,7 +280,8 @@ plain:
         for name in ("var/spool/exim4", "var/log/exim4"):
             (root / name).mkdir(parents=True)
             os.chown(root / name, self.user, self.user)
-        for name in ("etc/mx.pem", "etc/mx.key", "var/vmail"):
+        shutil.copy(self.expired, root / "etc/expired.pem")
+        for name in ("etc/mx.pem", "etc/mx.key", "etc/expired.pem", "var/vmail"):
             os.chown(root / name, self.user, self.user)
         self.begin()
 

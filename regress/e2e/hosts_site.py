@@ -27,6 +27,7 @@ smtp hostname mx.ours.signed
 pki mx.ours.signed cert "@FOLDER@/ours.pem"
 pki mx.ours.signed key "@FOLDER@/ours.key"
 ca site cert "@FOLDER@/ca.pem"
+ca default cert "@FOLDER@/ca.pem"
 table secrets { work = "relay:@PASSWORD@" }
 resolver nameserver 10.25.0.1
 resolver trust-anchor @ANCHOR@
@@ -51,13 +52,18 @@ match from src @NETWORK@ for domain "postfix-smart.open" action "by-postfix"
 match from src @NETWORK@ for any action "out"
 match from auth for any action "out"
 """
-# Domains with a backup, who isn't at home.
+# Domains with a backup, who isn't at home, and some that have a policy (or say so).
 MORE = """
 backup IN MX 10 mx.exim
 backup IN MX 20 mx.ours
 shadow IN MX 10 mx.ours
 shadow IN MX 20 mx.postfix
-"""
+""" + "".join(f"""
+{name} IN MX 10 mx.{host}.signed.
+_mta-sts.{name} IN TXT "v=STSv1; id=1;"
+mta-sts.{name} IN A 10.25.0.{address}
+""" for name, host, address in (("sts", "postfix", 3), ("sts-exim", "exim", 3),
+    ("sts-broken", "opensmtpd", 3), ("sts-down", "postfix", 4)))
 
 
 class Ours(Host):
@@ -105,7 +111,8 @@ class Ours(Host):
         try:
             (mail,) = wait_for(found, timeout, f"{token} for {user} of ours")
         except AssertionError as why:
-            raise AssertionError(f"{why}\n{self.postern.log_tail()}") from None
+            logs = "\n".join(peer.log_text()[-2000:] for peer in self.site.peers.values())
+            raise AssertionError(f"{why}\n{self.postern.log_tail()}\n{logs}") from None
         return mail
 
 

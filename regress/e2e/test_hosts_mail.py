@@ -12,6 +12,7 @@ from hosts_peers import PASSWORD
 from hosts_site import fixture
 from postern import wait_for
 from test_dkim import opendkim_finds_fault, records, verify
+from test_relay_sts import PolicyHost, page, policy
 
 pytestmark = [pytest.mark.root, pytest.mark.time_limit(180)]
 site = fixture()
@@ -141,6 +142,69 @@ def test_others_deliver_by_lmtp(site, name):
     mail = site.ours.wait_mail("ben", token)
     assert mail.body.rstrip(b"\n") == LARGE.replace("\r", "").encode().rstrip(b"\n")
     assert "LMTP" in mail.message["Received"]
+
+
+class Policies(PolicyHost):
+    """The web server of each domain's policy."""
+
+    def __init__(self, site, **mxs):
+        contexts = {f"mta-sts.{name}.open": site.authority.context(f"mta-sts.{name}.open")
+            for name in mxs}
+        context = next(iter(contexts.values()))
+        self.name = None
+
+        def choose(socket, name, _context):
+            self.name, socket.context = name, contexts.get(name, context)
+        context.sni_callback = choose
+
+        def answer(connection, _ended):
+            mx = mxs[self.name.split(".")[1]]
+            connection.sendall(page(policy(mx=[mx])))
+        super().__init__(context, answer)
+        self.address = "10.25.0.3"
+        with site.lan.inside():
+            self.start()
+
+
+@pytest.fixture(scope="module")
+def policies(site):
+    host = Policies(site, sts="mx.postfix.signed", **{"sts-exim": "mx.exim.signed",
+        "sts-broken": "mx.opensmtpd.signed"})
+    yield host
+    host.stop()
+
+
+def test_policies_of_mta_sts_are_kept_to(site, policies):
+    postern, postfix = site.ours.postern, site.peers["postfix"]
+    postern.mark_log()
+    token = site.send(site.ours, "ann@ours.signed", "ann@sts.open", body=LINES)
+    assert used_tls(postfix.wait_mail("ann", token), postfix.mx)
+    postern.wait_log("relay-connected", host=postfix.mx, policy="sts")
+    # This one says so in DNS, and its web server is down.
+    token = site.send(site.ours, "ann@ours.signed", "ann@sts-down.open", body=LINES)
+    postfix.wait_mail("ann", token)
+    postern.wait_log("sts-policy-not-fetched", domain="sts-down.open")
+    token = site.send(site.ours, "ann@ours.signed", "ann@sts-broken.open")
+    line = postern.wait_log("delivery-deferred", to="ann@sts-broken.open")
+    assert "TLS failed" in line["reply"], line
+    postern.smtpctl("remove", postern.queue("to", "ann@sts-broken.open")[0]["id"])
+
+
+def test_an_expired_certificate(site, policies):
+    """By DANE it is as good as any that has this key (RFC 7671 5.1), by MTA-STS it isn't."""
+    postern, exim = site.ours.postern, site.peers["exim"]
+    exim.pause()
+    exim.sign("expired")
+    exim.begin()
+    try:
+        token = site.send(site.ours, "ann@ours.signed", "ann@exim.signed")
+        assert used_tls(exim.wait_mail("ann", token), exim.mx)
+        token = site.send(site.ours, "ann@ours.signed", "ann@sts-exim.open")
+        line = postern.wait_log("delivery-deferred", to="ann@sts-exim.open")
+        assert re.search("4.7.5.*certificate isn't good.*expired", line["reply"]), line
+    finally:
+        exim.sign("expired", there=False)
+    assert used_tls(exim.wait_mail("ann", token), exim.mx)
 
 
 def test_we_keep_mail_for_whom_we_are_the_backup(site):

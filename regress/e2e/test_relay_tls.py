@@ -41,6 +41,14 @@ class Authority:
         context.load_cert_chain(file, key)
         return context
 
+    def again(self, name, days, other_days):
+        """Another certificate of the same key, good for so long; its file."""
+        file = self.folder / f"{name}{days}.{other_days}.pem"
+        self._run("x509", "-req", "-in", self.folder / f"{name}{days}.csr", "-CA", self.file, "-CAkey",
+            self.folder / "ca.key", "-CAcreateserial", "-copy_extensions", "copy", "-out", file,
+            "-days", other_days)
+        return file
+
 
 @pytest.fixture
 def authority(tmp_path):
