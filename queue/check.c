@@ -210,7 +210,8 @@ look_at_damage(void *arg, uint32_t offset, uint32_t length, const char *why)
 static void
 look_at_segment(struct check *check, const uint8_t *data, uint32_t length)
 {
-	static const char *const uses[] = { "free", "first", "second" };
+	static const char *const uses[SEGMENT_USE_COUNT] = { "free", "first", "second",
+		"first-done", "second-done" };
 	struct segment_walk walk = { look_at_record, look_at_damage, check };
 	struct segment_header header;
 	char segment[SPOOL_NAME_MAX];

@@ -42,6 +42,14 @@ journal_find_sequence(const struct journal *journal, uint64_t sequence)
 }
 
 bool
+journal_has_object(const struct journal *journal, uint64_t sequence)
+{
+	const struct segment *segment = journal_find_sequence(journal, sequence);
+
+	return segment != NULL && !segment->done;
+}
+
+bool
 journal_add_segment(struct journal *journal, struct segment *segment, uint32_t *slot)
 {
 	struct segment **segments;
@@ -120,7 +128,7 @@ take_segment(struct journal *journal, enum journal_head which, bool may_use_rese
 	segment->live_bytes = 0;
 	segment->live_count = 0;
 	segment->need_count = 0;
-	segment->superseded = false;
+	segment->done = segment->voided = segment->superseded = false;
 	segment->end = 0;
 	header = (struct segment_header){ SEGMENT_VERSION, segment->use, segment->key,
 		segment->size, journal->last_batch };
@@ -208,7 +216,7 @@ stage_carried(struct journal *journal)
 		const struct carried *one = &list[i];
 
 		/* One about a segment that is gone by now has no object any more. */
-		if (journal_find_sequence(journal, one->target) == NULL)
+		if (!journal_has_object(journal, one->target))
 			;
 		else if (journal_append_copy(journal, JOURNAL_FIRST, one->type, one->payload,
 		             one->length, one->target, &to) != JOURNAL_OK)

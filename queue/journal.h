@@ -12,6 +12,8 @@
  *    needed elsewhere: a state must outlive the record of its message. So a segment lists the
  *    segments that its states are about, and before its reuse those states that still have an
  *    object are appended again.
+ *    On a full disk, where that isn't possible, an empty segment's header says instead that all in
+ *    it is over.
  * 3. Survivors are copied with their present state, and the copy is durable before the original
  *    goes. That a segment is free is durable before what needed it may go.
  * 4. After a failed write or sync a segment is never written again. The messages of its last batch

@@ -95,6 +95,8 @@ size_t journal_count_empty(const struct journal *, uint32_t *slot);
 void journal_look_at_room(struct journal *);
 /* Makes an empty segment, at once; false when there is no room for it, or the disk fails. */
 bool journal_make_now(struct journal *);
+/* Whether something that is said about a segment's records must be kept. */
+bool journal_has_object(const struct journal *, uint64_t sequence);
 /* Puts a segment into the table. False when memory is out. */
 bool journal_add_segment(struct journal *, struct segment *, uint32_t *slot);
 /* The segment's records are needed no more: empties it for reuse, or removes its file. */

@@ -25,6 +25,15 @@
 #define READ_PAUSE_MS      (60 * 1000)
 #define READ_TRIES         10
 
+static void
+drop_needs(struct journal *journal, uint64_t sequence)
+{
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		if (journal->segments[i] != NULL)
+			segment_drop_need(journal->segments[i], sequence);
+	}
+}
+
 void
 journal_retire(struct journal *journal, uint32_t slot)
 {
@@ -55,10 +64,7 @@ journal_retire(struct journal *journal, uint32_t slot)
 		segment_free(segment);
 		journal->segments[slot] = NULL;
 	}
-	for (size_t i = 0; i < journal->segment_count; i++) {
-		if (journal->segments[i] != NULL)
-			segment_drop_need(journal->segments[i], sequence);
-	}
+	drop_needs(journal, sequence);
 }
 
 /* Takes over `head`. */
@@ -118,7 +124,7 @@ copy_state(struct journal *journal, const struct state *state, const struct loca
 	struct buf buf;
 	bool copied;
 
-	if (journal_find_sequence(journal, state->target) == NULL ||
+	if (!journal_has_object(journal, state->target) ||
 	    state->target == journal->segments[journal->reclaim.slot]->key.sequence)
 		return true;
 	if (state->change == STATE_UPDATE &&
@@ -177,7 +183,7 @@ copy_record(struct journal *journal, const struct record *record, const uint8_t 
 		return !state_decode(&reader, &state) || copy_state(journal, &state, &from);
 	case RECORD_VOID:
 		return !void_decode(&reader, &range) ||
-		    journal_find_sequence(journal, range.sequence) == NULL ||
+		    !journal_has_object(journal, range.sequence) ||
 		    journal_append_copy(journal, JOURNAL_SECOND, RECORD_VOID, payload,
 		        record->length, range.sequence, &to) == JOURNAL_OK;
 	case RECORD_BATCH:
@@ -278,6 +284,37 @@ retire_empty(struct journal *journal)
 			any = any || journal->segments[i] == NULL ||
 			    journal->segments[i]->state == SEGMENT_EMPTY;
 		}
+	}
+	return any;
+}
+
+/*
+ * Segments may hold states about each other's messages, so that none can go before some states are
+ * copied, and a full disk has no room for that. So what is empty says so in its own header: then
+ * nothing need be kept for it.
+ */
+static bool
+finish_empty(struct journal *journal)
+{
+	bool any = false;
+
+	if (!journal->no_more || journal_count_empty(journal, &(uint32_t){ 0 }) > 0)
+		return false;
+	for (size_t i = 0; i < journal->segment_count; i++) {
+		struct segment *segment = journal->segments[i];
+
+		if (segment == NULL || segment->state != SEGMENT_CLOSED || segment->done ||
+		    segment->voided || segment->live_count > 0)
+			continue;
+		if (!segment_finish(segment, journal->last_batch)) {
+			log_error("spool: segment %s: can't write or sync its header: %s",
+			    segment->name, strerror(errno));
+			segment->state = SEGMENT_FAILED;
+			segment->closed_ms = clock_monotonic_ms();
+			continue;
+		}
+		drop_needs(journal, segment->key.sequence);
+		any = true;
 	}
 	return any;
 }
@@ -453,7 +490,7 @@ journal_reclaim(struct journal *journal)
 	bool ok;
 
 	if (!reclaim->active) {
-		if (retire_empty(journal))
+		if (retire_empty(journal) || finish_empty(journal))
 			return true;
 		if (!start(journal))
 			return false;

@@ -204,6 +204,11 @@ identify(struct recovery *recovery, struct segment *segment, const uint8_t *data
 	case SEGMENT_HEADER_OK:
 		segment->key = header.key;
 		segment->use = header.use;
+		segment->done =
+		    header.use == SEGMENT_FIRST_DONE || header.use == SEGMENT_SECOND_DONE;
+		if (segment->done)
+			segment->use =
+			    header.use == SEGMENT_FIRST_DONE ? SEGMENT_FIRST : SEGMENT_SECOND;
 		if (header.batch > journal->last_batch)
 			journal->last_batch = header.batch;
 		break;
@@ -462,6 +467,27 @@ look_at_head(
 	return *allocated;
 }
 
+/* Its segment's header says that it is over. */
+static void
+end_message(const struct journal *journal, const struct location *location, const uint8_t *data,
+    size_t length)
+{
+	static const struct location nowhere;
+	struct state state = { .change = STATE_DELIVERED,
+		.target = journal_sequence(journal, location->slot) };
+	struct message_head head;
+	struct envelope envelope;
+	uint32_t unused;
+
+	if (!message_decode(data, length, &head))
+		return;
+	while (head.envelope_count-- > 0 &&
+	    message_next_envelope(&head, &envelope, &unused, &unused)) {
+		state.envelope_id = envelope.id;
+		journal->handler.state(journal->handler.arg, &state, &nowhere);
+	}
+}
+
 static bool
 replay_message(struct recovery *recovery, const struct location *location)
 {
@@ -480,6 +506,8 @@ replay_message(struct recovery *recovery, const struct location *location)
 		for (uint32_t count = message_effect_count(&head);
 		     count > 0 && message_next_effect(&head, &state); count--)
 			handler->state(handler->arg, &state, &nowhere);
+		if (recovery->journal->segments[location->slot]->done)
+			end_message(recovery->journal, location, data, length);
 	}
 	free(allocated);
 	return good;
@@ -542,6 +570,8 @@ cut_voids(struct recovery *recovery)
 		struct segment *segment =
 		    journal_find_sequence(recovery->journal, recovery->voids[i].sequence);
 
+		if (segment != NULL)
+			segment->voided = true;
 		if (segment != NULL && recovery->voids[i].offset >= SEGMENT_DATA &&
 		    segment->end > recovery->voids[i].offset)
 			segment->end = recovery->voids[i].offset;
@@ -576,7 +606,7 @@ prune_needs(struct journal *journal)
 		struct segment *segment = journal->segments[i];
 
 		for (size_t k = segment == NULL ? 0 : segment->need_count; k > 0; k--) {
-			if (journal_find_sequence(journal, segment->needs[k - 1]) == NULL)
+			if (!journal_has_object(journal, segment->needs[k - 1]))
 				segment_drop_need(segment, segment->needs[k - 1]);
 		}
 	}

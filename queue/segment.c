@@ -135,7 +135,22 @@ segment_release(struct segment *segment, uint64_t batch)
 	segment->live_bytes = 0;
 	segment->live_count = 0;
 	segment->need_count = 0;
-	segment->superseded = false;
+	segment->done = segment->voided = segment->superseded = false;
+	return true;
+}
+
+bool
+segment_finish(struct segment *segment, uint64_t batch)
+{
+	uint8_t block[SEGMENT_DATA];
+	enum segment_use use =
+	    segment->use == SEGMENT_FIRST ? SEGMENT_FIRST_DONE : SEGMENT_SECOND_DONE;
+
+	segment_header_encode(block,
+	    &(struct segment_header){ SEGMENT_VERSION, use, segment->key, segment->size, batch });
+	if (!segment_write(segment, block, sizeof(block), 0) || fdatasync(segment->fd) == -1)
+		return false;
+	segment->done = true;
 	return true;
 }
 

@@ -19,8 +19,9 @@
 
 #include "queue/record.h"
 
-/* 2: flags of TLS in transactions, the host beside the last reply. Those of 1 can be read. */
-#define SEGMENT_VERSION   2
+/* 2: flags of TLS in transactions, the host beside the last reply. 3: SEGMENT_…_DONE. Older ones can
+ * be read. */
+#define SEGMENT_VERSION   3
 #define SEGMENT_DATA      4096
 #define SEGMENT_SIZE_MIN  (1024 * 1024)
 #define SEGMENT_SIZE_MAX  (1024 * 1024 * 1024)
@@ -30,6 +31,10 @@ enum segment_use {
 	SEGMENT_FREE,
 	SEGMENT_FIRST,  /* first generation: mail as it comes */
 	SEGMENT_SECOND, /* second: survivors copied forward */
+	/* The same, and no message that it holds is queued any more by its record here: no state needs
+	 * to say so. In a header only; see `done`. */
+	SEGMENT_FIRST_DONE,
+	SEGMENT_SECOND_DONE,
 	SEGMENT_USE_COUNT,
 };
 
@@ -50,6 +55,8 @@ struct segment {
 	uint32_t end;        /* where the last record ends */
 	uint64_t live_bytes; /* of messages that are still queued and recorded here */
 	uint32_t live_count;
+	bool done;   /* its header says that nothing in it is queued */
+	bool voided; /* a RECORD_VOID is about it */
 	bool
 	    superseded; /* holds messages that were copied to a later one: see journal_supersede() */
 	uint64_t *needs; /* sequences of other segments that states in this one are about */
@@ -84,6 +91,8 @@ struct segment *segment_new(const char *name, int fd);
 void segment_free(struct segment *);
 /* Writes a header that says the segment is free, and syncs it; its records are gone then. */
 bool segment_release(struct segment *, uint64_t batch) __attribute__((warn_unused_result));
+/* Writes a header that says that none of its messages is queued, and syncs it. */
+bool segment_finish(struct segment *, uint64_t batch) __attribute__((warn_unused_result));
 /* States in this segment are about messages of that one. False when memory is out. */
 bool segment_add_need(struct segment *, uint64_t sequence) __attribute__((warn_unused_result));
 void segment_drop_need(struct segment *, uint64_t sequence);

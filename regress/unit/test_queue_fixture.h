@@ -41,8 +41,11 @@ static struct {
 	int allocate_error;
 	int64_t seconds_ahead; /* of the clocks */
 	unsigned syncs;
-	size_t written; /* bytes */
+	size_t written;    /* bytes */
+	unsigned segments; /* that there is room for; 0: no end */
 } disk;
+
+static unsigned count_segments(void);
 
 int
 fdatasync(int fd)
@@ -74,6 +77,8 @@ posix_fallocate(int fd, off_t offset, off_t length)
 {
 	if (disk.allocate_error != 0)
 		return disk.allocate_error;
+	if (disk.segments != 0 && count_segments() > disk.segments)
+		return ENOSPC;
 	return syscall(SYS_fallocate, fd, 0, offset, length) == -1 ? errno : 0;
 }
 
@@ -112,6 +117,24 @@ static struct {
 	uint64_t segment_size;
 	uint32_t uncopyable; /* a message whose copying forward fails */
 } fixture;
+
+/* Their files. */
+static unsigned
+count_segments(void)
+{
+	char name[128];
+	struct dirent *entry;
+	unsigned count = 0;
+	DIR *directory;
+
+	snprintf(name, sizeof(name), "%s/segments", fixture.path);
+	directory = opendir(name);
+	assert_non_null(directory);
+	while ((entry = readdir(directory)) != NULL)
+		count += *entry->d_name != '.';
+	closedir(directory);
+	return count;
+}
 
 static struct known *
 find_known(uint32_t id)

@@ -441,6 +441,99 @@ a_full_disk_refuses_new_mail_but_not_the_end_of_old(void **state)
 		assert_false(is_queued(old));
 }
 
+static unsigned
+choose(unsigned *seed, unsigned count)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return (*seed >> 16) % count;
+}
+
+/* Mail comes while it may, some is put off, some delivered, some copied, until the disk is full. */
+static void
+fill_at_random(unsigned *seed, uint32_t *next)
+{
+	uint8_t *to;
+
+	for (unsigned step = 0; step < 400; step++) {
+		uint32_t id = 1 + choose(seed, *next);
+
+		switch (choose(seed, 6)) {
+		case 0:
+		case 1:
+			if (journal_accepts(fixture.journal) != JOURNAL_OK ||
+			    journal_begin(fixture.journal, JOURNAL_FIRST, 60000, false, &to) !=
+			        JOURNAL_OK)
+				break;
+			journal_cancel(fixture.journal, JOURNAL_FIRST);
+			put((*next)++, 20000 + choose(seed, 30000), JOURNAL_OK);
+			(void)commit();
+			break;
+		case 2:
+			if (is_queued(id))
+				done(id);
+			break;
+		case 3:
+			for (uint32_t i = 1; i < *next; i++) {
+				if (is_queued(i))
+					change(i, STATE_UPDATE, step);
+			}
+			break;
+		case 4:
+			disk.seconds_ahead += 20;
+			(void)journal_reclaim(fixture.journal);
+			break;
+		case 5:
+			disk.seconds_ahead += 2;
+			(void)commit();
+			tick();
+			break;
+		}
+	}
+}
+
+/* However it came to be full. */
+static void
+a_full_disk_can_be_emptied(void **state)
+{
+	for (unsigned round = 0; round < 40; round++) {
+		unsigned seed = round;
+		uint32_t next = 1;
+
+		disk.segments = 4 + round % 5;
+		fill_at_random(&seed, &next);
+		for (uint32_t id = 1; id < next; id++) {
+			if (is_queued(id))
+				done(id);
+		}
+		for (unsigned i = 0; i < 200 && journal_accepts(fixture.journal) != JOURNAL_OK;
+		     i++) {
+			disk.seconds_ahead += 20;
+			(void)commit();
+			tick();
+			(void)journal_reclaim(fixture.journal);
+			/* What wasn't recorded for want of room is done once more. */
+			if (round % 2 == 1 && i == round % 7) {
+				crash();
+				open_again();
+				for (uint32_t id = 1; id < next; id++) {
+					if (is_queued(id))
+						done(id);
+				}
+			}
+		}
+		if (journal_accepts(fixture.journal) != JOURNAL_OK)
+			fail_msg("it stays full in round %u", round);
+		put_committed(next, 1000);
+		crash();
+		open_again();
+		for (uint32_t id = 1; id < next; id++)
+			assert_false(is_queued(id));
+		assert_intact(next);
+		tear_down(state);
+		assert_int_equal(set_up(state), 0);
+	}
+}
+
 int
 main(void)
 {
@@ -457,6 +550,7 @@ main(void)
 		TEST(damage_keeps_no_segment_and_brings_nothing_back),
 		TEST(what_was_copied_before_the_last_can_be_does_not_come_back),
 		TEST(nor_does_it_after_a_restart_in_between),
+		TEST(a_full_disk_can_be_emptied),
 		TEST(a_full_disk_refuses_new_mail_but_not_the_end_of_old),
 	};
 
