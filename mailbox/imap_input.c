@@ -336,7 +336,10 @@ imap_input_take(struct imap_input *input, const char *bytes, size_t length, size
 		const char *next = bytes + *used;
 		size_t left = length - *used;
 
-		if (left == 0 && input->state != IMAP_INPUT_STATE_TEXT)
+		/* Without bytes, only the end of a message's text can be told. */
+		if (left == 0 &&
+		    (input->state != IMAP_INPUT_STATE_TEXT ||
+		        (input->literal > 0 && !input->is_refused)))
 			return IMAP_INPUT_MORE;
 		switch (input->state) {
 		case IMAP_INPUT_STATE_LINE:

@@ -88,15 +88,21 @@ write_range(struct imap_set_writer *writer)
 }
 
 void
-imap_set_add(struct imap_set_writer *writer, uint32_t number)
+imap_set_add_range(struct imap_set_writer *writer, uint32_t first, uint32_t last)
 {
-	if (writer->open.first != 0 && number == writer->open.last + 1) {
-		writer->open.last = number;
+	if (writer->open.first != 0 && first == writer->open.last + 1) {
+		writer->open.last = last;
 		return;
 	}
 	if (writer->open.first != 0)
 		write_range(writer);
-	writer->open = (struct imap_range){ number, number };
+	writer->open = (struct imap_range){ first, last };
+}
+
+void
+imap_set_add(struct imap_set_writer *writer, uint32_t number)
+{
+	imap_set_add_range(writer, number, number);
 }
 
 bool

@@ -40,6 +40,7 @@ struct imap_set_writer {
 };
 void imap_set_begin(struct imap_set_writer *, struct buf *to);
 void imap_set_add(struct imap_set_writer *, uint32_t number);
+void imap_set_add_range(struct imap_set_writer *, uint32_t first, uint32_t last);
 /* False when there was no number. */
 bool imap_set_end(struct imap_set_writer *);
 

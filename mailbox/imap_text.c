@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "mailbox/imap_text.h"
+#include "mailbox/mime_date.h"
 
 void
 imap_text_init(struct imap_text *text, const char *bytes, size_t length, struct imap_pool *pool)
@@ -391,19 +392,6 @@ take_fixed(struct imap_text *text, unsigned digits)
 	return value;
 }
 
-/* Days from 1 January 1970 to a day of the Gregorian calendar. */
-static int32_t
-days_since_1970(unsigned year, unsigned month, unsigned day)
-{
-	/* Counted in years that begin in March, whose leap day is their last. */
-	unsigned shifted = month <= 2 ? year - 1 : year;
-	unsigned day_of_year = (153 * (month <= 2 ? month + 9 : month - 3) + 2) / 5 + day - 1;
-
-	return (int32_t)(shifted * 365 + shifted / 4 - shifted / 100 + shifted / 400 +
-	           day_of_year) -
-	    719468;
-}
-
 /* "Feb-2026" behind a day and its hyphen. */
 static int32_t
 take_month_and_year(struct imap_text *text, unsigned day)
@@ -431,7 +419,7 @@ take_month_and_year(struct imap_text *text, unsigned day)
 		imap_text_fail(text, "a date is not valid");
 		return 0;
 	}
-	return days_since_1970(year, month + 1, day);
+	return mime_days(year, month + 1, day);
 }
 
 int32_t

@@ -525,6 +525,12 @@ mime_parser_feed(struct mime_parser *parser, const char *bytes, size_t length)
 	}
 }
 
+bool
+mime_parser_has_header(const struct mime_parser *parser)
+{
+	return parser->state == STATE_BODY || parser->mime->count > 1;
+}
+
 struct mime *
 mime_parser_finish(struct mime_parser *parser)
 {

@@ -92,6 +92,8 @@ struct mime_parser;
 struct mime_parser *mime_parser_new(void);
 void mime_parser_free(struct mime_parser *);
 void mime_parser_feed(struct mime_parser *, const char *bytes, size_t length);
+/* Whether the message's own header is over, for who wants nothing else. */
+bool mime_parser_has_header(const struct mime_parser *);
 /* The message is over; frees the parser. NULL when memory ran out meanwhile. */
 struct mime *mime_parser_finish(struct mime_parser *);
 /* All of it at once, from a file; NULL with errno set when it can't be read, ENOMEM included. */

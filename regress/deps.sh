@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-dev libssl-dev
-	libidn2-dev libunbound-dev"
+	libidn2-dev libunbound-dev zlib1g-dev"
 demo="$build python3"
 # libicu72 libnsl2 libsasl2-modules: what Postfix uses; libfstrm0 libprotobuf-c1: nsd;
 # libgnutls-dane0 libidn12: Exim

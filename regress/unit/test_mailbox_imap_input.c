@@ -222,6 +222,13 @@ static void
 a_refused_message_is_not_waited_for(void **state)
 {
 	(void)state;
+	/* Nor is a text that hasn't come yet. */
+	take_text("a APPEND x {5}\r\n", SIZE_MAX, NEVER);
+	assert_string_equal(told, "M5");
+	take_text("", SIZE_MAX, NEVER);
+	take_text("hello\r\n", SIZE_MAX, NEVER);
+	assert_string_equal(told, "M5(hello)E<a APPEND x {5!}\r\n>");
+	told[0] = '\0';
 	take_text("a APPEND x {5}\r\nb NOOP\r\n", SIZE_MAX, AT_ONCE);
 	assert_string_equal(told, "M5Ra <b NOOP>");
 	told[0] = '\0';
