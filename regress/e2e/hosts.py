@@ -4,7 +4,7 @@ the test's process.
 
 	with Lan(tool) as lan:                          # 10.25.0.1, where the tests' clients are
 	    host = Host(lan, "far", "10.25.0.20")
-	    host.run("ip", "address")                   # a command on that host
+	    host.run("hostname")                        # a command on that host
 	    with host.inside():                         # sockets that this thread makes are that host's
 	        client = smtplib.SMTP("10.25.0.30")
 
@@ -52,17 +52,15 @@ class Host:
             stderr=subprocess.DEVNULL,  # it complains of its own end
             preexec_fn=end_with_parent)
         self.pid = wait_for(self._first_process, what=f"namespaces of {name}")
-        self.run("hostname", name)
         self.network = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        self.run("ip", "link", "set", "lo", "up")
-        if lan is not None:
-            lan.hosts.append(self)
-            lan.run("ip", "link", "add", f"v-{name}"[:15], "type", "veth", "peer", "name", "eth0",
-                "netns", str(self.pid))
-            lan.run("ip", "link", "set", f"v-{name}"[:15], "master", "br0", "up")
-            for address in addresses:
-                self.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
-            self.run("ip", "link", "set", "eth0", "up")
+        if lan is None:
+            self.ip("link set lo up")
+            return
+        lan.hosts.append(self)
+        lan.ip(f"link add v-{name} type veth peer name eth0 netns {self.pid}",
+            f"link set v-{name} master br0 up")
+        self.ip("link set lo up", *(f"address add {address}/24 dev eth0" for address in addresses),
+            "link set eth0 up")
 
     def _first_process(self):
         assert self.keeper.poll() is None, f"no namespaces for {self.name}"
@@ -76,15 +74,17 @@ class Host:
 
     def words(self, *command):
         root = ["chroot", str(self.root.path)] if self.root else []
-        # lan.run() makes the pid of a host that is still to be: it is one of the tests' own.
         return ["nsenter", "-t", str(self.pid), "-n", "-m", "-u", "-p", "--", *root,
             *map(str, command)]
 
+    def ip(self, *commands):
+        """Commands of ip(8)."""
+        subprocess.run([*self.network_words(), "ip", "-batch", "-"], check=True, text=True,
+            input="\n".join(commands) + "\n", timeout=60)
+
     def run(self, *command, check=True, **options):
         options.setdefault("stdin", subprocess.DEVNULL)
-        words = ([*self.network_words(), *map(str, command)] if command[0] == "ip" else
-            self.words(*command))
-        result = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        result = subprocess.run(self.words(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             errors="replace", timeout=60, **options)
         assert not check or result.returncode == 0, (command, result.stdout)
         return result.stdout
@@ -125,10 +125,8 @@ class Lan(Host):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="postern-hosts-", dir="/tmp"))
         self.folder.chmod(0o755)
         super().__init__(None, "lan")
-        self.run("ip", "link", "add", "br0", "type", "bridge")
-        for address in ("10.25.0.1", "10.25.0.2", "10.25.0.3", *own):
-            self.run("ip", "address", "add", f"{address}/24", "dev", "br0")
-        self.run("ip", "link", "set", "br0", "up")
+        self.ip("link add br0 type bridge", *(f"address add {address}/24 dev br0"
+            for address in ("10.25.0.1", "10.25.0.2", "10.25.0.3", *own)), "link set br0 up")
 
     def __enter__(self):
         return self
@@ -186,10 +184,8 @@ class Root:
             shutil.copy(f"/etc/{name}", etc)
         shutil.copy(authority, etc / "ssl/certs/ca-certificates.crt")
         (etc / "ld.so.cache").write_bytes(pathlib.Path("/etc/ld.so.cache").read_bytes())
-        host.run("mount", "-t", "overlay", "overlay", "-o", f"ro,lowerdir={unpacked}:/usr",
-            self.path / "usr")
-        host.run("mount", "-t", "proc", "proc", self.path / "proc")
-        host.run("mount", "--rbind", "/dev", self.path / "dev")
+        host.run("sh", "-c", "hostname $0 && mount -t proc proc $1/proc && mount --rbind /dev $1/dev "
+            "&& mount -t overlay overlay -o ro,lowerdir=$2:/usr $1/usr", host.name, self.path, unpacked)
         host.root = self
 
     def write(self, name, text, *, owner=0, mode=0o644):

@@ -60,8 +60,8 @@ def test_half_of_the_servers_refuse(site, log):
 
 def test_a_host_that_cannot_be_reached(site, log):
     """Its cable is pulled: the packets get no answer."""
-    exim, link = site.peers["exim"], ("ip", "link", "set", "v-exim")
-    site.lan.run(*link, "down")
+    exim = site.peers["exim"]
+    site.lan.ip("link set v-exim down")
     try:
         token = send(site, "ann@down.open")
         alone = send(site, "ann@exim.open")
@@ -71,7 +71,7 @@ def test_a_host_that_cannot_be_reached(site, log):
         assert not log.log_lines("delivery-deferred", to="ann@down.open")
         log.wait_log("delivery-deferred", to="ann@exim.open")
     finally:
-        site.lan.run(*link, "up")
+        site.lan.ip("link set v-exim up")
     exim.wait_mail("ann", alone)
 
 
