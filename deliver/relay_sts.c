@@ -480,6 +480,15 @@ refresh(struct sts *sts, const struct ipc_sts_policy *due)
 }
 
 static void
+set_tick(struct sts *sts, unsigned ms)
+{
+	const struct timeval time = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	if (event_add(sts->tick, &time) == -1)
+		fatal("event_add");
+}
+
+static void
 on_due(const struct ipc_sts_found *found, bool is_away, void *arg)
 {
 	struct sts *sts = arg;
@@ -488,6 +497,8 @@ on_due(const struct ipc_sts_found *found, bool is_away, void *arg)
 	if (is_away || found->status == RELAY_FOUND_BROKEN ||
 	    (found->status == RELAY_FOUND_NONE && *found->after == '\0')) {
 		sts->is_walking = false;
+		if (is_away) /* it comes back soon */
+			set_tick(sts, sts->times.first_ms);
 		return;
 	}
 	strlcpy(sts->after, found->status == RELAY_FOUND ? found->policy.domain : found->after,
@@ -518,15 +529,6 @@ sweep(struct sts *sts)
 		    now - all[i]->used_ms >= KEEP_MS)
 			free_entry(all[i]);
 	free(all);
-}
-
-static void
-set_tick(struct sts *sts, unsigned ms)
-{
-	const struct timeval time = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
-
-	if (event_add(sts->tick, &time) == -1)
-		fatal("event_add");
 }
 
 static void
@@ -562,8 +564,6 @@ sts_new(struct event_base *base, struct relay_dns *dns, struct relay_directory *
 	sts->tick = event_new(base, -1, 0, on_tick, sts);
 	if (sts->tick == NULL)
 		fatalx("no events");
-	/* Relays that were started together don't come together. */
-	set_tick(sts, times->first_ms + arc4random_uniform(times->first_ms + 1));
 	return sts;
 }
 
@@ -590,6 +590,9 @@ sts_free(struct sts *sts)
 void
 sts_enable(struct sts *sts, bool enabled)
 {
+	/* Relays that were started together don't come together. */
+	if (enabled && !sts->is_enabled)
+		set_tick(sts, sts->times.first_ms + arc4random_uniform(sts->times.first_ms + 1));
 	sts->is_enabled = enabled;
 }
 
