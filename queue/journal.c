@@ -659,7 +659,8 @@ journal_look_at_room(struct journal *journal)
 {
 	struct head *first = &journal->heads[JOURNAL_FIRST];
 	size_t empty = journal_count_empty(journal, &(uint32_t){ 0 });
-	bool full = empty < 2 &&
+	/* While one can be made, whoever needs it makes it. */
+	bool full = journal->no_more && empty < 2 &&
 	    (empty == 0 || first->segment == NULL || room(first) < first->segment->size / 4);
 
 	/* The segment in hand may be all that can be emptied. */

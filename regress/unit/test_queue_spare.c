@@ -71,6 +71,24 @@ no_commit_makes_a_segment_while_there_is_a_spare(void **state)
 	assert_true(used >= 9);
 }
 
+/* A disk with room for it isn't full. */
+static void
+mail_is_taken_while_one_is_made(void **state)
+{
+	uint32_t id = 1;
+
+	(void)state;
+	while (count_empty() == 2)
+		put_committed(id++, 100000);
+	while (count_empty() == 1) {
+		(void)journal_prepare(fixture.journal);
+		journal_tick(fixture.journal);
+		assert_int_equal(journal_accepts(fixture.journal), JOURNAL_OK);
+		put_committed(id++, 100000);
+		assert_true(id < 30);
+	}
+}
+
 static void
 mail_that_comes_faster_finds_a_segment_all_the_same(void **state)
 {
@@ -180,6 +198,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_spare_is_made_in_steps_while_mail_is_taken),
 		TEST(no_commit_makes_a_segment_while_there_is_a_spare),
+		TEST(mail_is_taken_while_one_is_made),
 		TEST(mail_that_comes_faster_finds_a_segment_all_the_same),
 		TEST(a_disk_that_fails_in_the_middle_leaves_no_file_and_is_tried_again),
 		TEST(a_disk_without_room_for_one_is_tried_again),
