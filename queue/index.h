@@ -15,6 +15,20 @@
 struct line;
 struct lane;
 
+/*
+ * The states of an envelope, and where its entry stands in them:
+ *
+ *	state      line  lane  heap  comes from, and goes to
+ *	NEW        yes   -     -     a commit or recovery; at once to WAITING, READY, HELD or BOUNCING
+ *	WAITING    yes   -     yes   until `due`: then READY, or to be warned about or expired
+ *	READY      yes   yes   maybe to be taken; in the heap when it may stay so for long (mail_watch)
+ *	INFLIGHT   yes   -     -     an mda or the relay has it: to DONE, WAITING, READY, BOUNCING, or
+ *	                             what `after` says
+ *	HELD       yes   -     -     until an administrator releases or removes it
+ *	BOUNCING   yes   -     maybe a report of bounce.c's has it, or it waits in the heap for one; to
+ *	                             DONE when that is durable, or HELD when nobody can be told
+ *	DONE       -     -     -     only until its message's last envelope is
+ */
 enum entry_state {
 	ENTRY_NEW,
 	ENTRY_WAITING,  /* until it is due */
@@ -49,6 +63,8 @@ struct entry {
 	uint32_t offset; /* in the message's record */
 	uint32_t heap;   /* ENTRY_WAITING: its place, from 1 */
 	uint32_t due;    /* when the scheduler looks at it again (retry.h) */
+	/* Seconds of retry.h's clock; while recovery reads records, and only then, wall times, which
+	 * mail_recovered() turns into those. */
 	uint32_t next_try;
 	uint32_t expires;
 	uint32_t last_try; /* wall; 0 never */
