@@ -4,6 +4,18 @@
  * one record together with the end of the envelopes that it reports. Until that is durable they stay what they
  * were, so that a crash at any point tells the sender once more and never not at all.
  *
+ * Who owns a job: the list of `struct bounces`, from find_job() to free_job(). The others lend it:
+ *
+ *	entry (BOUNCING) --by id-- member --in-- job --by id-- message
+ *	                                         job --owner of-- question (JOB_ASKING: queue.c's
+ *	                                                          pending, which answers or fails it)
+ *	                                         job --owner of-- commit_item (JOB_COMMITTING: commit.c,
+ *	                                                          which calls committed())
+ *
+ * No pointer leads from an entry or a message to a job, nor back: either side may go first. An entry
+ * that goes leaves its job by bounce_forget(). A job is freed only while neither the directory nor
+ * commit.c has it.
+ *
  * Only a bounded number of jobs asks or commits at once; the others wait their turn in order.
  */
 #include <inttypes.h>
