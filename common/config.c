@@ -111,6 +111,7 @@ static const struct field config_fields[] = {
 	U32(config, mta_connect_time),
 	U32(config, mta_idle_time),
 	BOOL(config, mta_no_sts),
+	STRING(config, tls_reports_from),
 	U32(config, auth_failures),
 	U32(config, user_mails_per_hour),
 	BOOL(config, user_mails_hold),
@@ -376,6 +377,7 @@ config_new(void)
 	config->mta_recipients = 100;
 	config->mta_connect_time = 30;
 	config->mta_idle_time = 5;
+	config->tls_reports_from = copy("");
 	config->auth_failures = 10;
 	return config;
 }

@@ -87,6 +87,8 @@ static const struct {
 	{ "List-Owner", false },
 	{ "List-Archive", false },
 	{ "TLS-Required", false },
+	{ "TLS-Report-Domain", false }, /* RFC 8460 5.3 */
+	{ "TLS-Report-Submitter", false },
 };
 #define SELECTED_COUNT (sizeof(selected) / sizeof(selected[0]))
 

@@ -215,3 +215,20 @@ ipc_auth_done_decode(struct buf_reader *reader, struct ipc_auth_done *done)
 	buf_get_string(reader, done->user, sizeof(done->user));
 	return !reader->failed;
 }
+
+void
+ipc_report_encode(struct buf *buf, const struct ipc_report *report)
+{
+	address_encode(buf, &report->from);
+	address_encode(buf, &report->to);
+}
+
+bool
+ipc_report_decode(struct buf_reader *reader, struct ipc_report *report)
+{
+	memset(report, 0, sizeof(*report));
+	if (!address_decode(reader, &report->from) || !address_decode(reader, &report->to) ||
+	    address_is_null(&report->from) || address_is_null(&report->to))
+		reader->failed = true;
+	return buf_reader_done(reader);
+}

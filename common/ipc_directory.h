@@ -11,6 +11,7 @@
  *	MAILBOX (action, dest)             MAILBOX_DONE: owner, path, quota; or a reply why not
  *	                                   FORGET: what MAILBOX answered earlier is out of date
  *	USAGE_DONE                         USAGE: how full is this mailbox? (asked of its mda)
+ *	REPORT_DONE                        REPORT (memfd): a mail of the directory's own
  *
  *	listener -> directory              directory -> listener
  *	AUTH: a login begins               CHALLENGE or DONE
@@ -51,6 +52,8 @@ enum ipc_directory_type {
 	DIRECTORY_AUTH_CANCEL,    /* no payload */
 	DIRECTORY_AUTH_CHALLENGE, /* struct ipc_auth_data */
 	DIRECTORY_AUTH_DONE,      /* struct ipc_auth_done */
+	DIRECTORY_REPORT,         /* directory to queue: struct ipc_report */
+	DIRECTORY_REPORT_DONE,    /* queue to directory: struct reply; 250 when it is durable */
 };
 
 #define TABLE_NAME_MAX 64
@@ -113,6 +116,16 @@ struct ipc_usage {
 };
 void ipc_usage_encode(struct buf *, const struct ipc_usage *);
 bool ipc_usage_decode(struct buf_reader *, struct ipc_usage *);
+
+/* A whole mail with CRLF line ends, to be signed and sent. Nobody is told when it can't be delivered.
+ */
+#define IPC_REPORT_SIZE (2 * 1024 * 1024)
+struct ipc_report {
+	struct address from; /* its author; there must be a DKIM key of his domain */
+	struct address to;
+};
+void ipc_report_encode(struct buf *, const struct ipc_report *);
+bool ipc_report_decode(struct buf_reader *, struct ipc_report *);
 
 enum sasl_mechanism {
 	SASL_PLAIN,              /* RFC 4616 */

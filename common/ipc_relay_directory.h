@@ -8,6 +8,7 @@
  *	RELAY_DIRECTORY_POLICY_GET         DIRECTORY_RELAY_POLICY
  *	RELAY_DIRECTORY_POLICY_DUE         DIRECTORY_RELAY_POLICY
  *	RELAY_DIRECTORY_POLICY_PUT         (no answer)
+ *	RELAY_DIRECTORY_TLS_RESULT         (no answer)
  *
  * Answers carry their request's id.
  */
@@ -30,6 +31,7 @@ enum ipc_relay_directory_type {
 	RELAY_DIRECTORY_POLICY_DUE,
 	RELAY_DIRECTORY_POLICY_PUT, /* struct ipc_sts_policy: to be kept instead of the last one */
 	DIRECTORY_RELAY_POLICY,     /* struct ipc_sts_found */
+	RELAY_DIRECTORY_TLS_RESULT, /* struct ipc_tls_result (ipc_tls_result.h) */
 };
 
 enum relay_lookup {

@@ -31,6 +31,7 @@
 #include "deliver/relay_hoststat.h"
 #include "deliver/relay_https.h"
 #include "deliver/relay_sts.h"
+#include "deliver/relay_tls_report.h"
 #include "deliver/relay_task.h"
 #include "deliver/relay_times.h"
 #include "deliver/relay_tls.h"
@@ -60,6 +61,7 @@ static struct {
 	struct config *config;
 	struct relay_dns *dns;
 	struct relay_directory *directory;
+	struct reports *reports; /* of TLS */
 	struct keeper_client *keeper;
 	struct tls_client *tls;
 	struct https *https;
@@ -298,6 +300,7 @@ on_directory_closed(struct channel *channel, const char *why, void *arg)
 	channel_free(channel);
 	relay.directory_channel = NULL;
 	relay_directory_set_channel(relay.directory, NULL);
+	reports_set_channel(relay.reports, NULL);
 }
 
 static void
@@ -344,6 +347,7 @@ add_peer(const struct ipc_peer *peer, int fd)
 		relay.directory_channel = channel_new(
 		    relay.base, "directory", fd, on_directory, on_directory_closed, NULL);
 		relay_directory_set_channel(relay.directory, relay.directory_channel);
+		reports_set_channel(relay.reports, relay.directory_channel);
 		return true;
 	}
 	if (peer->program == PROGRAM_CONTROL) {
@@ -365,6 +369,7 @@ configure(struct config *config)
 	tls_client_keep_certificates(relay.tls, config);
 	sts_enable(relay.sts, !config->mta_no_sts);
 	pool_configure(relay.pool, config);
+	reports_want(relay.reports, *config->tls_reports_from != '\0');
 	destinations_configure(relay.destinations, relay.pool, config);
 	config_free(old);
 	if (relay.state == RELAY_STARTING)
@@ -496,6 +501,9 @@ main(int argc, char **argv)
 	relay.hoststats = hoststats_new();
 	relay.control =
 	    relay_control_new(relay.base, relay.destinations, relay.pool, relay.hoststats);
+	relay.reports = reports_new(relay.base, relay.dns);
+	pool_observe(relay.pool, reports_note, relay.reports);
+	sts_observe(relay.sts, reports_note, relay.reports);
 	relay.stop_check = event_new(relay.base, -1, EV_PERSIST, on_stop_check, NULL);
 	if (relay.stop_check == NULL)
 		fatalx("no memory for events");
@@ -503,6 +511,9 @@ main(int argc, char **argv)
 	if (event_base_dispatch(relay.base) == -1)
 		fatalx("the event loop failed");
 
+	reports_flush(relay.reports);
+	if (relay.directory_channel != NULL)
+		channel_flush(relay.directory_channel);
 	channel_free(relay.queue);
 	channel_free(relay.resolver);
 	channel_free(relay.directory_channel);
@@ -512,6 +523,7 @@ main(int argc, char **argv)
 	destinations_free(relay.destinations);
 	sts_free(relay.sts);
 	https_free(relay.https);
+	reports_free(relay.reports);
 	relay_dns_free(relay.dns);
 	relay_directory_free(relay.directory);
 	while ((task = TAILQ_FIRST(&relay.tasks)) != NULL)

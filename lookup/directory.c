@@ -24,6 +24,7 @@
 #include "common/ipc_directory.h"
 #include "common/ipc_relay_directory.h"
 #include "common/ipc_supervisor.h"
+#include "common/ipc_tls_result.h"
 #include "common/log.h"
 #include "lookup/accounts.h"
 #include "lookup/accounts_admin.h"
@@ -36,6 +37,8 @@
 #include "lookup/policies.h"
 #include "lookup/senders.h"
 #include "lookup/site.h"
+#include "lookup/tls_sender.h"
+#include "lookup/tls_sums.h"
 #include "lookup/usage.h"
 
 #define LISTENERS_MAX   256
@@ -78,6 +81,8 @@ static struct directory {
 	struct auth *auth;
 	struct hourly *hourly;
 	struct policies *policies;
+	struct tls_sums *tls_sums;
+	struct tls_sender *tls_sender;
 	struct event *second;
 	struct peer listeners[LISTENERS_MAX];
 	struct peer queue;
@@ -572,6 +577,19 @@ receive_policy(struct peer *peer, const struct imsg *imsg)
 }
 
 static void
+receive_tls_result(struct peer *peer, const struct imsg *imsg)
+{
+	static struct ipc_tls_result result;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_tls_result_decode(&reader, &result))
+		channel_reject(peer->channel, imsg, "not a result of TLS");
+	else if (*directory.site->config->tls_reports_from != '\0')
+		tls_sums_add(directory.tls_sums, &result, clock_wall());
+}
+
+static void
 receive_relay(struct peer *peer, struct imsg *imsg)
 {
 	switch ((enum ipc_relay_directory_type)imsg->type) {
@@ -585,11 +603,27 @@ receive_relay(struct peer *peer, struct imsg *imsg)
 	case RELAY_DIRECTORY_POLICY_PUT:
 		receive_policy(peer, imsg);
 		return;
+	case RELAY_DIRECTORY_TLS_RESULT:
+		receive_tls_result(peer, imsg);
+		return;
 	case DIRECTORY_RELAY_FOUND:
 	case DIRECTORY_RELAY_POLICY:
 		break;
 	}
 	channel_reject(peer->channel, imsg, "not a message of this channel");
+}
+
+static void
+receive_report_done(struct peer *peer, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct reply reply;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (reply_decode(&reader, &reply) && buf_reader_done(&reader))
+		tls_sender_answered(directory.tls_sender, imsg->id, &reply);
+	else
+		channel_reject(peer->channel, imsg, "not an answer about a report");
 }
 
 /* Peers */
@@ -632,6 +666,8 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 		receive_mailbox(peer, imsg);
 	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_USAGE_DONE)
 		receive_usage(peer, imsg);
+	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_REPORT_DONE)
+		receive_report_done(peer, imsg);
 	else {
 		channel_reject(channel, imsg, "not a message of this channel");
 		return;
@@ -660,8 +696,10 @@ drop_peer(struct peer *peer)
 		if (job->peer == peer)
 			job->peer = NULL;
 	}
-	if (peer->program == PROGRAM_QUEUE)
+	if (peer->program == PROGRAM_QUEUE) {
 		usage_fail_all(directory.usage, "the queue is restarting");
+		tls_sender_set_queue(directory.tls_sender, NULL);
+	}
 	if (peer->program == PROGRAM_CONTROL) {
 		while ((listing = TAILQ_FIRST(&directory.listings)) != NULL)
 			end_listing(listing);
@@ -716,6 +754,8 @@ connect_peer(const struct ipc_peer *named, int fd)
 	peer->channel = channel_new(
 	    directory.base, program_name(named->program), fd, receive_peer, peer_closed, peer);
 	channel_on_drained(peer->channel, peer_drained);
+	if (peer->program == PROGRAM_QUEUE)
+		tls_sender_set_queue(directory.tls_sender, peer->channel);
 	return true;
 }
 
@@ -737,11 +777,17 @@ set_config(struct config *config)
 			fatal("out of memory");
 		directory.policies = policies_new(path);
 		free(path);
+		if (asprintf(&path, "%s/tls-results", config->state_directory) == -1)
+			fatal("out of memory");
+		directory.tls_sums = tls_sums_new(path);
+		directory.tls_sender = tls_sender_new(directory.tls_sums);
+		free(path);
 	}
 	site = site_new(config, directory.accounts, directory.privileged);
 	auth_set_site(directory.auth, site);
 	site_free(directory.site);
 	directory.site = site;
+	tls_sender_configure(directory.tls_sender, config->tls_reports_from);
 	forget();
 }
 
@@ -766,6 +812,8 @@ stop(void)
 	hourly_free(directory.hourly);
 	accounts_free(directory.accounts);
 	policies_free(directory.policies);
+	tls_sender_free(directory.tls_sender);
+	tls_sums_free(directory.tls_sums);
 	exit(0);
 }
 
@@ -790,6 +838,8 @@ every_second(evutil_socket_t fd, short what, void *arg)
 	if (directory.site == NULL)
 		return;
 	usage_sweep(directory.usage);
+	tls_sums_tick(directory.tls_sums, clock_wall());
+	tls_sender_tick(directory.tls_sender, clock_wall());
 	changed = accounts_retry(directory.accounts);
 	if (site_refresh(directory.site) || changed)
 		forget();

@@ -32,6 +32,7 @@
 #include "queue/mda.h"
 #include "queue/queue.h"
 #include "queue/relay.h"
+#include "queue/report.h"
 #include "queue/retry.h"
 #include "queue/sign.h"
 
@@ -229,9 +230,14 @@ directory_received(struct channel *channel, struct imsg *imsg, void *arg)
 	case DIRECTORY_USAGE:
 		receive_usage_request(queue, channel, imsg);
 		return;
+	case DIRECTORY_REPORT:
+		if (report_receive(queue, imsg))
+			return;
+		break;
 	case DIRECTORY_RCPT:
 	case DIRECTORY_MAILBOX:
 	case DIRECTORY_USAGE_DONE:
+	case DIRECTORY_REPORT_DONE:
 	case DIRECTORY_AUTH:
 	case DIRECTORY_AUTH_RESPONSE:
 	case DIRECTORY_AUTH_CANCEL:
@@ -249,6 +255,7 @@ drop_directory(struct queue *queue, const char *why)
 
 	queue->directory = NULL;
 	channel_free(channel);
+	report_forget_asker(queue);
 	pending_fail_all(queue->questions, why);
 	mailbox_forget_all(queue);
 }
@@ -541,6 +548,7 @@ close_all(struct queue *queue)
 	mda_close(queue);
 	relay_close(queue);
 	bounce_close(queue);
+	report_close(queue);
 	sign_close(queue);
 	commit_close(queue);
 	journal_close(queue->journal);

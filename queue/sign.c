@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <bsd/string.h>
-
-#include "common/address.h"
 #include "common/clock.h"
 #include "common/dkim_keys.h"
 #include "common/log.h"
@@ -112,48 +109,16 @@ on_answered(struct keeper_request *keeper, const uint8_t *signature, size_t leng
 		finish(signing, why != NULL);
 }
 
-/* The author's domain, or the nearest one above it, that has a key; "": none. A single label is
- * nobody's to sign for. */
-static void
-find_domain(
-    const struct dkim_keys *keys, const char *header, size_t length, char *domain, size_t size)
-{
-	static const char field[] = "From:";
-	const struct ipc_dkim_key *first;
-	const char *at = header, *end = header + length, *line;
-
-	for (; at < end && (size_t)(end - at) > sizeof(field); at = line + 1) {
-		line = memchr(at, '\n', (size_t)(end - at));
-		if (line == NULL)
-			break;
-		if (strncasecmp(at, field, sizeof(field) - 1) != 0)
-			continue;
-		at += sizeof(field) - 1;
-		dkim_author_domain(at, (size_t)(line - at), domain, size);
-		for (at = domain; at != NULL && strchr(at, '.') != NULL; at = strchr(at, '.') + 1)
-			if (dkim_keys_find(keys, at, &first) > 0) {
-				memmove(domain, at, strlen(at) + 1);
-				return;
-			}
-		break;
-	}
-	*domain = '\0';
-}
-
 /* The signer with all that it hashes; NULL when nothing is to be asked for. */
 static struct dkim *
 hash(const struct dkim_keys *keys, uint32_t message_id, const struct buf *text)
 {
-	char domain[ADDRESS_DOMAIN_MAX + 1];
 	const char *header = (const char *)text->data;
 	size_t length = dsn_header_length(text->data, text->length), body = length;
-	const struct dkim_who who = { .sender_domain = domain, .sender_only = true };
+	const struct dkim_who who = { .sender_domain = "" };
 	enum dkim_verdict verdict = DKIM_FAILED;
 	struct dkim *signer;
 
-	find_domain(keys, header, length, domain, sizeof(domain));
-	if (*domain == '\0')
-		return NULL;
 	signer = dkim_new(keys, &who, clock_wall());
 	if (signer != NULL)
 		verdict = dkim_header(signer, header, length);

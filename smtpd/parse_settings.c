@@ -93,6 +93,7 @@ static const struct setting settings[] = {
 	{ "mta recipients", SETTING_NUMBER, AT(mta_recipients), 1, 1000 },
 	{ "mta connect-time", SETTING_DURATION, AT(mta_connect_time), 1, 300 },
 	{ "mta idle-time", SETTING_DURATION, AT(mta_idle_time), 1, 300 },
+	{ "mta tls-reports-from", SETTING_ADDRESS, AT(tls_reports_from), 0, ADDRESS_TEXT_MAX },
 	{ "postmaster", SETTING_ADDRESS, AT(postmaster), 0, ADDRESS_TEXT_MAX },
 	{ "directory spool", SETTING_PATH, AT(spool_directory), 0, PATH_TEXT_MAX / 2 },
 	{ "directory state", SETTING_PATH, AT(state_directory), 0, PATH_TEXT_MAX / 2 },

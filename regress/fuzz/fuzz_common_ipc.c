@@ -18,6 +18,7 @@
 #include "common/ipc_relay_directory.h"
 #include "common/ipc_relay_resolver.h"
 #include "common/ipc_supervisor.h"
+#include "common/ipc_tls_result.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -44,6 +45,8 @@ AGAIN(ipc_target, struct ipc_target)
 AGAIN(ipc_mailbox_request, struct ipc_mailbox_request)
 AGAIN(ipc_mailbox, struct ipc_mailbox)
 AGAIN(ipc_usage, struct ipc_usage)
+AGAIN(ipc_report, struct ipc_report)
+AGAIN(ipc_tls_result, struct ipc_tls_result)
 AGAIN(ipc_auth, struct ipc_auth)
 AGAIN(ipc_auth_data, struct ipc_auth_data)
 AGAIN(ipc_auth_done, struct ipc_auth_done)
@@ -179,10 +182,13 @@ static const again_fn decoders[] = {
 	ipc_host_again,
 	ipc_hoststat_again,
 	ipc_relay_list_again,
+	ipc_report_again,
+	ipc_tls_result_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 
 static union {
+	struct ipc_tls_result tls_result;
 	struct ipc_account account;
 	struct ipc_act act;
 	struct ipc_ids ids;

@@ -1,0 +1,30 @@
+/*
+ * Sends the TLS reports of days that are over (RFC 8460): one at a time, some hours after midnight,
+ * to the queue, which signs them. A day's sums of a domain are dropped when the queue has its report
+ * on stable storage; what can't be taken now is tried again.
+ */
+#ifndef LOOKUP_TLS_SENDER_H
+#define LOOKUP_TLS_SENDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/imsg.h"
+#include "common/reply.h"
+#include "lookup/tls_sums.h"
+
+struct tls_sender;
+
+/* Never NULL; the sums are borrowed. */
+struct tls_sender *tls_sender_new(struct tls_sums *);
+void tls_sender_free(struct tls_sender *); /* NULL is allowed */
+/* The author's address, "": no reports are sent, and what there is of sums is dropped. */
+void tls_sender_configure(struct tls_sender *, const char *from);
+/* The queue's channel, or NULL while there is none; not owned. */
+void tls_sender_set_queue(struct tls_sender *, struct channel *);
+/* To be called about once a second. */
+void tls_sender_tick(struct tls_sender *, int64_t now);
+/* DIRECTORY_REPORT_DONE. */
+void tls_sender_answered(struct tls_sender *, uint32_t id, const struct reply *);
+
+#endif
