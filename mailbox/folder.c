@@ -146,6 +146,25 @@ folder_set_names(struct folder *folder, struct message *message, const char *bas
 	return true;
 }
 
+bool
+folder_set_info(struct folder *folder, struct message *message, const char *info)
+{
+	struct folder_content *content = &folder->content;
+	const char *base = content->names + message->name;
+	const char *stored = base + strlen(base) + 1;
+	char usual[40], base_copy[256], guid[UIDLIST_EXTRA_MAX + 1];
+
+	folder_usual_info(message->bits, usual);
+	if (*stored == '=' ? strcmp(stored + 1, info) == 0 : strcmp(usual, info) == 0)
+		return true;
+	/* The names may move. */
+	snprintf(base_copy, sizeof(base_copy), "%s", base);
+	snprintf(guid, sizeof(guid), "%s", stored + strlen(stored) + 1);
+	content->names_dead += strlen(base_copy) + strlen(stored) + strlen(guid) + 3;
+	return folder_set_names(
+	    folder, message, base_copy, strlen(base_copy), info, guid, strlen(guid));
+}
+
 /* How many bytes a message's three strings take. */
 static size_t
 names_size(const struct folder_content *content, const struct message *message)

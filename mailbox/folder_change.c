@@ -64,17 +64,9 @@ rename_flags(struct folder *folder, struct message *message, uint32_t bits, uint
 	message->bits = bits & ~MESSAGE_IN_NEW;
 	message->modseq = *modseq;
 	folder->unsaved = true;
-	/* What isn't the usual text is kept as such. `to` holds the base, too, which moves. */
-	if (folder->content.names[message->name + length + 1] == '=') {
-		char guid[UIDLIST_EXTRA_MAX + 1];
-
-		folder->content.names_dead += length + 8;
-		snprintf(guid, sizeof(guid), "%s", folder_guid(folder, message));
-		if (!folder_set_names(
-		        folder, message, to, length, to + length, guid, strlen(guid))) {
-			errno = ENOMEM;
-			return STEP_FAILED;
-		}
+	if (!folder_set_info(folder, message, to + length)) {
+		errno = ENOMEM;
+		return STEP_FAILED;
 	}
 	return STEP_DONE;
 }

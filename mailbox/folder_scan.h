@@ -1,8 +1,9 @@
-/* One reading of a folder's directories, while it goes on; for folder_scan.c. */
+/* One reading of a folder's directories, while it goes on; for folder_scan.c and folder_take.c. */
 #ifndef MAILBOX_FOLDER_SCAN_H
 #define MAILBOX_FOLDER_SCAN_H
 
 #include "mailbox/folder_state.h"
+#include "mailbox/name_map.h"
 
 /* A file that is no known message yet. */
 struct fresh {
@@ -13,18 +14,6 @@ struct fresh {
 	uint32_t uid; /* the list's, or 0 */
 	bool in_new;
 };
-
-/* Numbers by name: several may share a hash. */
-struct name_map {
-	uint64_t *slots; /* hash and number + 1; 0 free */
-	size_t mask;
-};
-bool name_map_init(struct name_map *, size_t names);
-void name_map_free(struct name_map *);
-void name_map_add(struct name_map *, const char *name, size_t length, uint32_t number);
-/* The next candidate for this name; `*cursor` starts at 0. */
-bool name_map_next(
-    const struct name_map *, const char *name, size_t length, size_t *cursor, uint32_t *number);
 
 struct scan {
 	struct folder *folder;
@@ -44,6 +33,8 @@ struct scan {
 	uint64_t modseq; /* of what changed; 0 nothing yet */
 };
 
+/* Takes in all that was found; what wasn't met of all that is known is gone. */
+enum mail_result folder_take_in(struct scan *);
 /* Adds a message that has its uid to the end of the array. */
 bool folder_take_new(struct folder *, const struct fresh *, uint64_t modseq);
 

@@ -112,6 +112,8 @@ struct message *folder_new_message(struct folder *);
 /* Puts the three strings; false without memory. */
 bool folder_set_names(struct folder *, struct message *, const char *base, size_t base_length,
     const char *info, const char *guid, size_t guid_length);
+/* Its flags, which `bits` has by now, are written so in the file's name. */
+bool folder_set_info(struct folder *, struct message *, const char *info);
 /* Makes the names small again when many are outdated. */
 void folder_tidy_names(struct folder *);
 /* The file's name as it is in its directory. */
@@ -168,10 +170,15 @@ bool uidlist_is_known(struct folder *);
  * folder yet: then any uid can be added. MAIL_ABSENT: the uids known are void.
  */
 enum mail_result folder_scan(struct folder *, bool first);
+
+/* --- folder_times.c --- */
 /* new/ and cur/ have the times that they had when they were last known, long enough ago. */
 bool folder_times_are_known(struct folder *);
 /* Notes them, when nobody else changed anything meanwhile; else they count as unknown. */
 void folder_note_times(struct folder *);
+/* The directory's time of change; and whether that is long enough ago for another change to show. */
+int64_t folder_directory_ns(int directory);
+bool folder_is_quiet_since(int64_t time_ns);
 
 /* --- index.c --- */
 bool index_load(struct folder *);

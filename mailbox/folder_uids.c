@@ -26,6 +26,8 @@
 enum mail_result
 folder_lock(struct folder *folder, struct lock *lock)
 {
+	if (folder->detached)
+		return MAIL_ABSENT;
 	if (!lock_take(lock, folder->directory, UIDLIST_FILE ".lock", folder->maildir->lock_host))
 		return folder_failed(folder, "lock", UIDLIST_FILE);
 	(void)folder_is_changed(folder);
