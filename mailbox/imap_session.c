@@ -283,11 +283,22 @@ already(struct imap_session *session)
 static void
 idle(struct imap_session *session)
 {
+	struct imap_string *tag = &session->command.tag;
+	char *kept = imap_pool_new(&session->command.pool, tag->length);
+
+	if (kept == NULL) {
+		imap_answer(session, IMAP_NO, "UNAVAILABLE", "Out of memory");
+		return;
+	}
+	/* The command's text makes room for DONE. */
+	memcpy(kept, tag->data, tag->length);
+	tag->data = kept;
 	if (session->selected.folder != NULL)
 		imap_tell(session, true);
 	buf_add_text(&session->text, "+ Waiting; say DONE\r\n");
 	session->state = IMAP_IDLING;
 	imap_input_next(&session->input);
+	connection_read(session->connection, true);
 	imap_flush(session);
 }
 
