@@ -1,6 +1,8 @@
 /* Connections to hosts: how many, how fast, and who waits for them. */
 #include "test_relay_fixture.h"
 
+#include "deliver/relay_host_state.h"
+
 #define GREETING "S: 220 mx1.test ESMTP\nC: EHLO relay.test\nS: 250-mx1.test\nS: 250 PIPELINING\n"
 #define ONE                                                                                        \
 	"C: MAIL *\nC: RCPT *\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\n?: 20\nT:\nS: 250 2.0.0 " \
@@ -84,6 +86,33 @@ an_idle_connection_gives_way(void **state)
 	check_result(task, 1, 250, "2.0.0");
 	check_server(first, 1);
 	check_server(second, 1);
+}
+
+/* Of one that isn't answered it is soon known; the place is another's long before it is given up. */
+static void
+a_host_that_does_not_answer_keeps_no_other_waiting(void **state)
+{
+	struct server *silent = add_parallel("?: 2000\nX:"), *other;
+	unsigned first, second;
+
+	(void)state;
+	w.config->mta_sessions = 1;
+	w.pool->times.greeting_ms = 900;
+	use_servers("smtp+notls");
+	first = submit(1);
+	run_for(20);
+	assert_int_equal(silent->connections, 1);
+	other = add_server(GREETING ONE "W:", NULL);
+	free(w.config->actions[0].relay_hosts);
+	assert_true(asprintf(&w.config->actions[0].relay_hosts, "smtp+notls://mx2.test:%u",
+	                other->port) > 0);
+	destinations_configure(w.destinations, w.pool, w.config);
+	second = submit(1);
+	wait_done(second);
+	check_result(second, 1, 250, "2.0.0");
+	assert_false(w.outcomes[first].is_done);
+	wait_done(first);
+	check_result(first, 1, 451, "4.4.2");
 }
 
 static void
@@ -284,6 +313,7 @@ main(void)
 		TEST(a_host_that_does_not_answer_has_one_connection),
 		TEST(a_host_that_answers_has_as_many_as_are_allowed),
 		TEST(an_idle_connection_gives_way),
+		TEST(a_host_that_does_not_answer_keeps_no_other_waiting),
 		TEST(a_rule_limits_all_its_hosts_together),
 		TEST(messages_a_minute_are_kept_to),
 		TEST(a_pause_is_kept_between_messages),
