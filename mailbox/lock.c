@@ -30,7 +30,8 @@ holder_is_dead(const char *text, const char *host)
 	if (errno != 0 || end == text || *end != ':' || pid <= 0 || pid > INT_MAX ||
 	    strcmp(end + 1, host) != 0)
 		return false;
-	return kill((pid_t)pid, 0) == -1 && errno == ESRCH;
+	/* One thread never waits for itself: then the lock couldn't be removed. */
+	return pid == getpid() || (kill((pid_t)pid, 0) == -1 && errno == ESRCH);
 }
 
 /* Whether `st`, the lock as it is now, can be broken. */

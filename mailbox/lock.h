@@ -3,8 +3,9 @@
  * milliseconds at a time while uids are given out, files renamed or directories scanned, by us and
  * by Dovecot.
  *
- * A lock whose holder is a process of this host that no longer lives is broken at once, any other
- * when it hasn't changed for LOCK_STALE_SECONDS. That is Dovecot's rule, too.
+ * A lock whose holder is a process of this host that no longer lives is broken at once (and one of
+ * this process's own, which it couldn't remove), any other when it hasn't changed for
+ * LOCK_STALE_SECONDS. That is Dovecot's rule, too.
  */
 #ifndef MAILBOX_LOCK_H
 #define MAILBOX_LOCK_H

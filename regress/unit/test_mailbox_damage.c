@@ -242,7 +242,7 @@ lock_of_a_dead_process_is_broken(void **state)
 	folder = fixture_open(fixture, "INBOX");
 	fixture_append(folder, "x\r\n", 0);
 	/* One that lives is respected: what is known stays. */
-	snprintf(text, sizeof(text), "%d:%s", (int)getpid(), host);
+	snprintf(text, sizeof(text), "%d:%s", (int)getppid(), host);
 	fixture_text(fixture, "dovecot-uidlist.lock", text);
 	fixture_text(fixture, "new/1.P.host", "x\n");
 	assert_int_equal(folder_sync(folder), MAIL_BUSY);
