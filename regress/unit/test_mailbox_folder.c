@@ -243,6 +243,32 @@ changes_by_others_are_seen(void **state)
 	folder_release(folder);
 }
 
+/* The system's limit of inotify instances is met. */
+static void
+without_a_watch_changes_are_seen_by_time(void **state)
+{
+	struct fixture *fixture = *state;
+	struct folder *folder;
+
+	close(fixture->maildir->watch);
+	fixture->maildir->watch = -1;
+	assert_int_equal(maildir_watch_fd(fixture->maildir), -1);
+	fixture_text(fixture, "cur/1.P.host:2,", "a\n");
+	folder = fixture_open(fixture, "INBOX");
+	fixture_append(folder, "b\r\n", 0);
+	assert_int_equal(fixture_store(folder, 1, STORE_ADD, MESSAGE_SEEN), MAIL_OK);
+	fixture_sync(folder);
+	/* The kernel's clock for files goes on in steps. */
+	usleep(20000);
+	fixture_text(fixture, "new/2.P.host", "c\n");
+	rename(
+	    fixture_path(fixture, "cur/1.P.host:2,S"), fixture_path(fixture, "cur/1.P.host:2,FS"));
+	assert_true(folder_is_changed(folder));
+	fixture_sync(folder);
+	assert_string_equal(fixture_flags(folder), "1:FS 2: 3:");
+	folder_release(folder);
+}
+
 static void
 file_renamed_underneath_is_found_again(void **state)
 {
@@ -574,6 +600,7 @@ main(void)
 		TEST(keywords_are_26_and_no_more),
 		TEST(unknown_letters_in_a_name_are_kept),
 		TEST(changes_by_others_are_seen),
+		TEST(without_a_watch_changes_are_seen_by_time),
 		TEST(file_renamed_underneath_is_found_again),
 		TEST(file_cut_short_underneath_has_its_own_size),
 		TEST(what_is_no_file_is_no_message),
