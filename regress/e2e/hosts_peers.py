@@ -192,7 +192,7 @@ recipient:
     condition = ${if !exists{/var/spool/exim4/known}}
     message = 4.2.0 greylisted
   warn local_parts = slow
-    delay = 3s
+    delay = 2s
   accept domains = +ours
     local_parts = slow : grey
   require message = 5.1.1 unknown user
