@@ -204,14 +204,14 @@ report_next(struct tls_sender *sender, int64_t now)
 	struct address to;
 	bool has_https;
 
-	if (sender->wanted && now < due_at(sender, today - 1))
+	if (now < due_at(sender, today - 1))
 		before = today - 1; /* yesterday's turn hasn't come */
 	if (!tls_sums_next(sender->sums, before, sender->after, &sender->day)) {
 		pause_round(sender);
 		return;
 	}
 	*sender->id = *sender->to = '\0';
-	if (!sender->wanted || sender->day.count == 0) {
+	if (sender->day.count == 0) {
 		drop(sender);
 	} else if (sender->day.day < today - TLS_SUMS_DAYS_MAX) {
 		log_report(sender, LOG_LEVEL_WARNING, "tls-report-dropped", "it is too old");
@@ -242,7 +242,7 @@ tls_sender_tick(struct tls_sender *sender, int64_t now)
 		sender->state = SENDER_IDLE;
 		return;
 	case SENDER_IDLE:
-		if (sender->queue != NULL)
+		if (sender->wanted && sender->queue != NULL)
 			report_next(sender, now);
 		return;
 	}

@@ -18,7 +18,7 @@ struct tls_sender;
 /* Never NULL; the sums are borrowed. */
 struct tls_sender *tls_sender_new(struct tls_sums *);
 void tls_sender_free(struct tls_sender *); /* NULL is allowed */
-/* The author's address, "": no reports are sent, and what there is of sums is dropped. */
+/* The author's address, "": no reports are sent. */
 void tls_sender_configure(struct tls_sender *, const char *from);
 /* The queue's channel, or NULL while there is none; not owned. */
 void tls_sender_set_queue(struct tls_sender *, struct channel *);

@@ -79,7 +79,6 @@ tls_sums_new(const char *directory)
 	if (sums == NULL || (sums->directory = strdup(directory)) == NULL ||
 	    (sums->waiting = calloc(WAITING_MAX, sizeof(*sums->waiting))) == NULL)
 		fatalx("out of memory");
-	(void)is_open(sums);
 	return sums;
 }
 

@@ -19,7 +19,8 @@
 
 struct tls_sums;
 
-/* `directory` is made when it is absent. Never NULL: what can't be opened is tried again later. */
+/* Never NULL. `directory` is made when it is absent, and opened when it is needed; what can't be
+ * opened is tried again later. */
 struct tls_sums *tls_sums_new(const char *directory);
 /* Writes what it has. NULL is allowed. */
 void tls_sums_free(struct tls_sums *);
