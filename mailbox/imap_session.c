@@ -143,6 +143,10 @@ imap_answer(
 		imap_session_stop(session, "Too many commands that aren't any");
 		return;
 	}
+	if (session->selected.is_gone) {
+		imap_session_stop(session, "The selected mailbox is gone");
+		return;
+	}
 	next_command(session);
 }
 
@@ -581,6 +585,10 @@ imap_session_look(struct imap_session *session)
 {
 	if (session->state == IMAP_IDLING && session->selected.folder != NULL)
 		imap_tell(session, true);
+	if (session->selected.is_gone && session->state == IMAP_IDLING) {
+		imap_session_stop(session, "The selected mailbox is gone");
+		return;
+	}
 	if (session->notify != NULL && session->state != IMAP_WORKING &&
 	    session->state != IMAP_ENDING)
 		imap_notify_look(session);

@@ -57,6 +57,7 @@ struct imap_selected {
 	struct folder *folder; /* NULL: none */
 	struct folder_view *view;
 	bool is_read_only;
+	bool is_gone;          /* deleted, or begun anew: its UIDs are valid no more */
 	uint32_t recent;       /* the first uid that is recent to this session */
 	bool tells_saved;      /* "$" stands for `saved` */
 	struct imap_set saved; /* UIDs (RFC 5182); ranges are owned */

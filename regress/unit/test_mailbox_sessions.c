@@ -424,6 +424,22 @@ folders_are_listed_by_patterns(void **state)
 }
 
 static void
+a_session_ends_when_its_folder_is_deleted(void **state)
+{
+	struct client *client = &clients[0], *other = &clients[1];
+
+	(void)state;
+	hear(client, "t OK");
+	ask_short(client, "a CREATE Old\r\n");
+	ask(client, "a SELECT Old\r\n");
+	start_imap(other);
+	hear(other, "t OK");
+	assert_has(ask_short(other, "a DELETE Old\r\n"), "a OK");
+	say(client, "a NOOP\r\n");
+	hear(client, "* BYE The selected mailbox is gone");
+}
+
+static void
 a_client_that_was_away_is_told_what_changed(void **state)
 {
 	struct client *client = &clients[0];
@@ -627,6 +643,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(messages_are_copied_and_moved, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(searches_find, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(folders_are_listed_by_patterns, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_session_ends_when_its_folder_is_deleted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    a_client_that_was_away_is_told_what_changed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
