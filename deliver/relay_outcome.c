@@ -35,6 +35,9 @@ tls_result_of_certificate(long verify_error)
 	case X509_V_ERR_CERT_UNTRUSTED:
 	case X509_V_ERR_CERT_REVOKED:
 	case X509_V_ERR_INVALID_CA:
+	/* RFC 8460 4.3.1: "validation-failure" is for what no other word covers, and in DANE it is
+	 * the TLSA records that say whom to trust. The reason tells that none of them matched. */
+	case X509_V_ERR_DANE_NO_MATCH:
 		return TLS_RESULT_CERTIFICATE_NOT_TRUSTED;
 	default:
 		return TLS_RESULT_VALIDATION_FAILURE;

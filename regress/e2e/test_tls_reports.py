@@ -164,7 +164,7 @@ def test_reports_of_a_day_reach_those_who_want_them(site, clock_library):  # noq
     assert entry["policy"]["policy-domain"] == "mx.wrong.signed"
     assert entry["policy"]["policy-string"] == ["3 1 1 " + "0" * 64]
     (failure,) = entry["failure-details"]
-    assert failure["result-type"] == "validation-failure"
+    assert failure["result-type"] == "certificate-not-trusted"
     assert re.search("TLSA", failure["failure-reason-code"])
     # Once: the next day there is nothing, not even of the sessions that brought the reports.
     postern.wait_queue_empty()

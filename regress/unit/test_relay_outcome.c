@@ -213,8 +213,10 @@ test_names_of_results(void **state)
 	    TLS_RESULT_CERTIFICATE_HOST_MISMATCH);
 	assert_int_equal(tls_result_of_certificate(X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT),
 	    TLS_RESULT_CERTIFICATE_NOT_TRUSTED);
-	assert_int_equal(
-	    tls_result_of_certificate(X509_V_ERR_DANE_NO_MATCH), TLS_RESULT_VALIDATION_FAILURE);
+	assert_int_equal(tls_result_of_certificate(X509_V_ERR_DANE_NO_MATCH),
+	    TLS_RESULT_CERTIFICATE_NOT_TRUSTED);
+	assert_int_equal(tls_result_of_certificate(X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION),
+	    TLS_RESULT_VALIDATION_FAILURE);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, set_up_observed, tear_down)
