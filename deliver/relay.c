@@ -442,9 +442,11 @@ on_stop_check(evutil_socket_t fd, short what, void *arg)
 	(void)arg;
 	pool_quit_idle(relay.pool);
 	relay.stop_ticks++;
-	/* Without tasks, connections are worth the time to say goodbye. */
+	/* Without tasks, connections are worth the time to say goodbye, and sessions just seen that
+	 * to learn who wants to hear of them. */
 	if ((TAILQ_EMPTY(&relay.tasks) &&
-	        (pool_session_count(relay.pool) == 0 || relay.stop_ticks > GOODBYE_TICKS)) ||
+	        ((pool_session_count(relay.pool) == 0 && !reports_are_waiting(relay.reports)) ||
+	            relay.stop_ticks > GOODBYE_TICKS)) ||
 	    relay.stop_ticks > STOP_TICKS)
 		event_base_loopexit(relay.base, NULL);
 }

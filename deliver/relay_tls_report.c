@@ -266,6 +266,12 @@ reports_flush(struct reports *reports)
 	reports->left_out = 0;
 }
 
+bool
+reports_are_waiting(const struct reports *reports)
+{
+	return reports->wanted && reports->asked > 0;
+}
+
 static void
 on_timer(int fd, short what, void *arg)
 {

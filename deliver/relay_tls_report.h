@@ -34,6 +34,8 @@ void reports_add(struct reports *, const struct ipc_tls_result *);
 /* The same, as an observer of hosts and policies (outcome_fn). */
 void reports_note(const struct outcome_note *, void *reports);
 void reports_flush(struct reports *);
+/* Something that was noted waits for its domain's record. */
+bool reports_are_waiting(const struct reports *);
 
 /* The rua of a record at _smtp._tls; false when it isn't one (RFC 8460 3). */
 bool report_parse_record(const char *text, size_t length, char rua[REPORT_RUA_MAX + 1]);

@@ -45,6 +45,7 @@
 #define LISTINGS_MAX    16
 #define LISTING_PORTION 200
 #define LISTING_QUEUED  (256UL * 1024)
+#define STOP_MS         500
 #define SLOW_MAX        1000                /* lines of those whose logins are slowed down */
 #define CHANNEL_BACKLOG (4UL * 1024 * 1024) /* a peer that doesn't read is not read from */
 #define JOBS_MAX        10000 /* a peer's: as many as a listener has sessions by default */
@@ -93,6 +94,7 @@ static struct directory {
 	TAILQ_HEAD(, listing) listings;
 	size_t listing_count;
 	bool privileged;
+	struct event *stopping; /* NULL: it isn't told to stop */
 } directory = {
 	.jobs = TAILQ_HEAD_INITIALIZER(directory.jobs),
 	.listings = TAILQ_HEAD_INITIALIZER(directory.listings),
@@ -715,6 +717,8 @@ peer_closed(struct channel *channel, const char *why, void *arg)
 	ipc_report_rejected(directory.supervisor.channel, channel, peer->program,
 	    peer->program == PROGRAM_LISTENER ? (uint32_t)(peer - directory.listeners) : 0);
 	drop_peer(peer);
+	if (directory.stopping != NULL && peer->program == PROGRAM_RELAY)
+		event_active(directory.stopping, 0, 0);
 }
 
 static struct peer *
@@ -800,7 +804,7 @@ start(uint32_t listeners)
 
 /* Nothing is in hand but recipients that wait for a usage: they are let through. */
 static void
-stop(void)
+leave(void)
 {
 	usage_fail_all(directory.usage, "stopping");
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
@@ -817,13 +821,38 @@ stop(void)
 	exit(0);
 }
 
+static void
+stop_waiting(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	leave();
+}
+
+/* The relay has ended before, and what it said last may still be in its channel: that is read to its
+ * end. */
+static void
+stop(void)
+{
+	const struct timeval patience = { .tv_usec = STOP_MS * 1000 };
+
+	if (directory.stopping != NULL)
+		return;
+	if (directory.relay.channel == NULL)
+		leave();
+	directory.stopping = event_new(directory.base, -1, 0, stop_waiting, NULL);
+	if (directory.stopping == NULL || event_add(directory.stopping, &patience) == -1)
+		leave();
+}
+
 static const struct child_orders orders = {
 	.config = set_config,
 	.peer = connect_peer,
 	.start = start,
 	.stop = stop,
 	.unusable = child_supervisor_fatal,
-	.gone = stop,
+	.gone = leave,
 	.log_check_seconds = 1,
 };
 

@@ -210,7 +210,7 @@ mda_start(struct supervisor *supervisor, struct channel *queue, const struct ims
 	if (!ipc_mda_start_decode(&reader, &start) || imsg->fd != -1)
 		return false;
 	end_older(supervisor, &start);
-	if (supervisor->state >= SUPERVISOR_STOP_ALL)
+	if (supervisor->state >= SUPERVISOR_STOP_RELAY)
 		snprintf(done.words, sizeof(done.words), "the mail server stops");
 	else if (supervisor->mda_count >= supervisor->config->mda_processes + PROCESSES_SLACK)
 		snprintf(done.words, sizeof(done.words), "too many mda processes");

@@ -27,6 +27,7 @@
 /* Since stopping began. */
 #define STOP_LISTENERS_MS 10000
 #define STOP_QUEUE_MS     13000
+#define STOP_RELAY_MS     14000
 #define STOP_ALL_MS       15000
 #define LOG_RETRY_MS      1000
 #define AWAIT_SECONDS     10 /* between lines of the log about who isn't ready */
@@ -43,12 +44,14 @@ enter_phase(struct supervisor *supervisor, enum supervisor_state state)
 		children_stop(supervisor, PROGRAM_QUEUE);
 		children_stop(supervisor, PROGRAM_CONTROL);
 		break;
+	case SUPERVISOR_STOP_RELAY:
+		children_stop(supervisor, PROGRAM_RELAY);
+		mda_stop_all(supervisor);
+		break;
 	case SUPERVISOR_STOP_ALL:
 		children_stop(supervisor, PROGRAM_DIRECTORY);
 		children_stop(supervisor, PROGRAM_RESOLVER);
-		children_stop(supervisor, PROGRAM_RELAY);
 		children_stop(supervisor, PROGRAM_KEEPER);
-		mda_stop_all(supervisor);
 		break;
 	case SUPERVISOR_STOPPED:
 		(void)event_base_loopbreak(supervisor->base);
@@ -82,6 +85,9 @@ supervisor_check_stopped(struct supervisor *supervisor)
 	    ((children_are_gone(supervisor, PROGRAM_QUEUE) &&
 	         children_are_gone(supervisor, PROGRAM_CONTROL)) ||
 	        spent_ms >= STOP_QUEUE_MS))
+		enter_phase(supervisor, SUPERVISOR_STOP_RELAY);
+	if (supervisor->state == SUPERVISOR_STOP_RELAY &&
+	    (children_are_gone(supervisor, PROGRAM_RELAY) || spent_ms >= STOP_RELAY_MS))
 		enter_phase(supervisor, SUPERVISOR_STOP_ALL);
 	if (supervisor->state != SUPERVISOR_STOP_ALL)
 		return;

@@ -77,6 +77,7 @@ enum supervisor_state {
 	SUPERVISOR_RUNNING,
 	SUPERVISOR_STOP_LISTENERS, /* sessions end */
 	SUPERVISOR_STOP_QUEUE,     /* deliveries in hand end */
+	SUPERVISOR_STOP_RELAY,     /* it tells the directory what came of TLS */
 	SUPERVISOR_STOP_ALL,
 	SUPERVISOR_STOPPED,
 };

@@ -186,3 +186,14 @@ def test_a_crash_loses_no_sums_and_a_report_needs_a_key(site, clock_library):  #
     postern.allow("tls-report-dropped")
     postern.wait_log("tls-report-dropped", domain="here.open", reason=re.compile("DKIM key"))
     assert not postern.mails("bob@example.test")
+
+
+def test_a_stop_loses_no_sums(site, clock_library):  # noqa: F811
+    """What a session just seen has come to is neither in a file yet nor known to be wanted."""
+    postern = site.postern
+    records(postern, "add", "example.test")
+    send(postern, "x@here.open")
+    site.plain.wait_messages(1)
+    site.next_day(clock_library)
+    (mail,) = postern.wait_mail("bob@example.test")
+    assert mail.message["TLS-Report-Domain"] == "here.open"
