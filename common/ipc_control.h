@@ -165,6 +165,10 @@ enum account_verb {
 	ACCOUNT_ALIAS_DELETE,  /* address [target …] */
 	ACCOUNT_ALIAS_LIST,    /* [domain] */
 	ACCOUNT_SLOW_LIST,     /* networks and accounts whose logins are slowed down */
+	/* [domain]: TLS results that wait to be reported. A line: day, domain, policy, sessions that
+	 * succeeded, that failed, and of each kind of failure its name and number, between tabs. */
+	ACCOUNT_TLS_RESULT_LIST,
+	ACCOUNT_TLS_REPORT_SEND, /* [day], as 2026-01-31; all that are over */
 	ACCOUNT_VERB_COUNT,
 };
 /* Of the verifiers that smtpctl makes (RFC 7677 4 asks for 4,096 at least): whoever has stolen one

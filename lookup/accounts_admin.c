@@ -516,6 +516,8 @@ static const char *const verb_names[ACCOUNT_VERB_COUNT] = {
 	[ACCOUNT_ALIAS_DELETE] = "alias-del",
 	[ACCOUNT_ALIAS_LIST] = "alias-list",
 	[ACCOUNT_SLOW_LIST] = "show-banned",
+	[ACCOUNT_TLS_RESULT_LIST] = "show-tls-results",
+	[ACCOUNT_TLS_REPORT_SEND] = "tls-report-send",
 };
 
 static void
@@ -585,6 +587,8 @@ accounts_admin_change(
 	case ACCOUNT_USER_LIST:
 	case ACCOUNT_ALIAS_LIST:
 	case ACCOUNT_SLOW_LIST:
+	case ACCOUNT_TLS_RESULT_LIST:
+	case ACCOUNT_TLS_REPORT_SEND:
 	case ACCOUNT_VERB_COUNT:
 		return refuse(&r, EX_SOFTWARE, "not a change");
 	}

@@ -37,6 +37,7 @@
 #include "lookup/policies.h"
 #include "lookup/senders.h"
 #include "lookup/site.h"
+#include "lookup/tls_admin.h"
 #include "lookup/tls_sender.h"
 #include "lookup/tls_sums.h"
 #include "lookup/usage.h"
@@ -70,7 +71,9 @@ struct listing {
 	TAILQ_ENTRY(listing) next;
 	uint32_t id;
 	uint32_t frame_peer;
+	bool is_tls;
 	struct accounts_listing state;
+	struct tls_listing tls; /* instead, of TLS results */
 };
 
 static struct directory {
@@ -388,6 +391,16 @@ end_listing(struct listing *listing)
 	free(listing);
 }
 
+static bool
+give_portion(struct listing *listing, struct ipc_result *result)
+{
+	if (listing->is_tls)
+		return tls_admin_portion(
+		    directory.tls_sums, &listing->tls, LISTING_PORTION, send_line, listing, result);
+	return accounts_admin_portion(
+	    directory.site, &listing->state, LISTING_PORTION, send_line, listing, result);
+}
+
 /* Gives portions of the listings in turn while the channel takes them. */
 static void
 continue_listings(struct channel *channel, void *arg)
@@ -398,8 +411,7 @@ continue_listings(struct channel *channel, void *arg)
 	(void)arg;
 	while (channel_queued(channel) < LISTING_QUEUED &&
 	    (listing = TAILQ_FIRST(&directory.listings)) != NULL) {
-		if (accounts_admin_portion(directory.site, &listing->state, LISTING_PORTION,
-		        send_line, listing, &result)) {
+		if (give_portion(listing, &result)) {
 			TAILQ_REMOVE(&directory.listings, listing, next);
 			TAILQ_INSERT_TAIL(&directory.listings, listing, next);
 		} else {
@@ -423,7 +435,10 @@ start_listing(const struct imsg *imsg, const struct ipc_account *account)
 		free(listing);
 		return;
 	}
-	if (!accounts_admin_list(directory.site, account, &listing->state, &result)) {
+	listing->is_tls = account->verb == ACCOUNT_TLS_RESULT_LIST;
+	if (listing->is_tls
+	        ? !tls_admin_list(directory.tls_sums, account, &listing->tls, &result)
+	        : !accounts_admin_list(directory.site, account, &listing->state, &result)) {
 		send_result(imsg->id, imsg->peer, &result);
 		free(listing);
 		return;
@@ -484,9 +499,13 @@ receive_account(struct peer *peer, const struct imsg *imsg)
 		channel_reject(peer->channel, imsg, "bytes left over behind an account");
 	else if (account.verb == ACCOUNT_SLOW_LIST)
 		list_slow(imsg);
-	else if (accounts_admin_is_list(account.verb))
+	else if (accounts_admin_is_list(account.verb) || account.verb == ACCOUNT_TLS_RESULT_LIST)
 		start_listing(imsg, &account);
-	else {
+	else if (account.verb == ACCOUNT_TLS_REPORT_SEND) {
+		tls_admin_send(
+		    directory.tls_sums, directory.tls_sender, &account, clock_wall(), &result);
+		send_result(imsg->id, imsg->peer, &result);
+	} else {
 		if (accounts_admin_change(directory.site, &account, &result))
 			forget();
 		send_result(imsg->id, imsg->peer, &result);

@@ -40,6 +40,9 @@ struct tls_sender {
 	enum state state;
 	int64_t until_ms; /* of the last two states */
 	char after[TLS_SUMS_KEY_MAX + 1];
+	int64_t order_before; /* a round that was ordered: of days before this one; or 0 */
+	int64_t order_first;
+	int64_t order_at;   /* wall clock */
 	struct tls_day day; /* SENDER_WAITS */
 	char id[TLS_REPORT_ID_MAX + 1];
 	char to[ADDRESS_TEXT_MAX + 1];
@@ -87,6 +90,40 @@ pause_round(struct tls_sender *sender)
 	sender->state = SENDER_PAUSES;
 	sender->until_ms = clock_monotonic_ms() + PAUSE_MS;
 	*sender->after = '\0';
+	sender->order_before = 0;
+}
+
+bool
+tls_sender_is_wanted(const struct tls_sender *sender)
+{
+	return sender->wanted;
+}
+
+/* Where a round begins whose first day this is: behind all keys of the days before. */
+static void
+begin_at(char after[TLS_SUMS_KEY_MAX + 1], int64_t day)
+{
+	snprintf(after, TLS_SUMS_KEY_MAX + 1, "%08" PRId64, day < 0 ? 0 : day);
+}
+
+bool
+tls_sender_order(struct tls_sender *sender, int64_t day, int64_t now)
+{
+	int64_t before = day == -1 ? now / DAY : day + 1;
+	char after[TLS_SUMS_KEY_MAX + 1];
+	struct tls_day found;
+
+	begin_at(after, day);
+	if (!tls_sums_next(sender->sums, before, after, &found))
+		return false;
+	tls_day_clear(&found);
+	begin_at(sender->after, day);
+	sender->order_first = day;
+	sender->order_before = before;
+	sender->order_at = now;
+	if (sender->state == SENDER_PAUSES)
+		sender->state = SENDER_IDLE;
+	return true;
 }
 
 void
@@ -98,7 +135,7 @@ tls_sender_set_queue(struct tls_sender *sender, struct channel *queue)
 	if (sender->state == SENDER_WAITS) {
 		tls_day_clear(&sender->day);
 		sender->state = SENDER_IDLE;
-		*sender->after = '\0';
+		begin_at(sender->after, sender->order_before == 0 ? 0 : sender->order_first);
 	}
 }
 
@@ -166,6 +203,9 @@ make_id(struct tls_sender *sender)
 		crc = crc32c(
 		    crc, sender->day.sums[i].result.mx, strlen(sender->day.sums[i].result.mx));
 	}
+	/* Of a day that goes on there may be another one. */
+	if (sender->order_before != 0 && sender->day.day >= sender->order_at / DAY)
+		crc = crc32c(crc, &sender->order_at, sizeof(sender->order_at));
 	snprintf(sender->id, sizeof(sender->id), "tls.%" PRId64 ".%08" PRIx32 ".%.60s",
 	    sender->day.day, crc, sender->day.domain);
 }
@@ -204,7 +244,9 @@ report_next(struct tls_sender *sender, int64_t now)
 	struct address to;
 	bool has_https;
 
-	if (now < due_at(sender, today - 1))
+	if (sender->order_before != 0)
+		before = sender->order_before;
+	else if (now < due_at(sender, today - 1))
 		before = today - 1; /* yesterday's turn hasn't come */
 	if (!tls_sums_next(sender->sums, before, sender->after, &sender->day)) {
 		pause_round(sender);

@@ -20,6 +20,10 @@ struct tls_sender *tls_sender_new(struct tls_sums *);
 void tls_sender_free(struct tls_sender *); /* NULL is allowed */
 /* The author's address, "": no reports are sent. */
 void tls_sender_configure(struct tls_sender *, const char *from);
+bool tls_sender_is_wanted(const struct tls_sender *);
+/* Reports the sums of a day (since 1970), or with -1 of all days that are over, as soon as can be.
+ * False when there are none. */
+bool tls_sender_order(struct tls_sender *, int64_t day, int64_t now);
 /* The queue's channel, or NULL while there is none; not owned. */
 void tls_sender_set_queue(struct tls_sender *, struct channel *);
 /* To be called about once a second. */

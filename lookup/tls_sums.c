@@ -284,8 +284,8 @@ fail:
 	return false;
 }
 
-static void
-write_waiting(struct tls_sums *sums)
+void
+tls_sums_write(struct tls_sums *sums)
 {
 	struct store_transaction *transaction;
 	bool good = true;
@@ -316,7 +316,7 @@ void
 tls_sums_add(struct tls_sums *sums, const struct ipc_tls_result *result, int64_t now)
 {
 	if (sums->waiting_count == WAITING_MAX)
-		write_waiting(sums);
+		tls_sums_write(sums);
 	if (sums->waiting_count == WAITING_MAX) {
 		sums->left_out += result->sessions;
 		return;
@@ -333,7 +333,7 @@ tls_sums_tick(struct tls_sums *sums, int64_t now)
 	(void)now;
 	if (sums->waiting_count == 0 || clock_monotonic_ms() < sums->write_at_ms)
 		return;
-	write_waiting(sums);
+	tls_sums_write(sums);
 	if (sums->left_out > 0)
 		log_warning("%" PRIu64 " sessions are left out of TLS reports: there are too many "
 		            "domains",
@@ -346,7 +346,7 @@ tls_sums_free(struct tls_sums *sums)
 {
 	if (sums == NULL)
 		return;
-	write_waiting(sums);
+	tls_sums_write(sums);
 	store_close(sums->store);
 	free(sums->waiting);
 	free(sums->directory);

@@ -28,6 +28,8 @@ void tls_sums_free(struct tls_sums *);
 void tls_sums_add(struct tls_sums *, const struct ipc_tls_result *, int64_t now);
 /* To be called about once a second: writes what has come, some seconds later and at once. */
 void tls_sums_tick(struct tls_sums *, int64_t now);
+/* Writes it now. */
+void tls_sums_write(struct tls_sums *);
 
 struct tls_sum {
 	uint64_t sessions;

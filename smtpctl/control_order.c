@@ -182,6 +182,8 @@ decode_account(struct control_order *order, struct buf_reader *reader)
 		[ACCOUNT_ALIAS_DELETE] = { "alias del", true },
 		[ACCOUNT_ALIAS_LIST] = { "alias list", false },
 		[ACCOUNT_SLOW_LIST] = { "show banned", false },
+		[ACCOUNT_TLS_RESULT_LIST] = { "show tls-results", false },
+		[ACCOUNT_TLS_REPORT_SEND] = { "tls-report send", true },
 	};
 	struct ipc_account account;
 	uint32_t shown;

@@ -266,7 +266,7 @@ run_account(const struct command *command, const struct password_hashes *hashes,
 	struct buf payload;
 	bool list = command->account == ACCOUNT_DOMAIN_LIST ||
 	    command->account == ACCOUNT_USER_LIST || command->account == ACCOUNT_ALIAS_LIST ||
-	    command->account == ACCOUNT_SLOW_LIST;
+	    command->account == ACCOUNT_SLOW_LIST || command->account == ACCOUNT_TLS_RESULT_LIST;
 	int status;
 
 	if (listing == NULL)

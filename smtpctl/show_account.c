@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "smtpctl/show_account.h"
+#include "smtpctl/show_tls.h"
 #include "smtpctl/text.h"
 
 #define FIELDS_MAX     ACCOUNT_WORDS_MAX
@@ -28,7 +29,9 @@ show_account_head(struct output *output, enum account_verb verb)
 
 	if (output->format != OUTPUT_TABLE)
 		return;
-	if (verb == ACCOUNT_USER_LIST) {
+	if (verb == ACCOUNT_TLS_RESULT_LIST)
+		show_tls_head(output);
+	else if (verb == ACCOUNT_USER_LIST) {
 		text_add_cell(buf, "USER", output->width - 2 * (NUMBER_COLUMNS + 1));
 		buf_printf(buf, " %*s %*s\n", NUMBER_COLUMNS, "QUOTA", NUMBER_COLUMNS, "MESSAGES");
 	} else if (verb == ACCOUNT_ALIAS_LIST) {
@@ -133,6 +136,8 @@ show_account_row(struct output *output, enum account_verb verb, char *line)
 	    : verb == ACCOUNT_SLOW_LIST          ? 5
 	                                         : 1;
 
+	if (verb == ACCOUNT_TLS_RESULT_LIST)
+		return show_tls_row(output, fields, count);
 	if (count < least)
 		return false;
 	for (size_t i = 2; verb == ACCOUNT_SLOW_LIST && i < 5; i++) {

@@ -3,6 +3,7 @@ domain's record says, signed, once; who has no record hears nothing."""
 
 import gzip
 import json
+import os
 import re
 import time
 from unittest import mock
@@ -56,13 +57,18 @@ _smtp._tls.silent IN TXT "v=TLSRPTv2; rua=mailto:tls@wrong.signed"
             f"resolver trust-anchor {self.dns.anchor}\n"
             f"mta tls-reports-from \"{FROM}\"\nqueue retry-first 1s\nqueue retry-max 2s\n" + extra)
 
+    def results(self, *domains):
+        return [json.loads(line) for line in
+            self.postern.smtpctl("-j", "show", "tls-results", *domains).stdout.splitlines()]
+
     def settle(self, *domains):
-        """Waits until what came of TLS with these is on the disk."""
-        def kept():
-            text = b"".join(path.read_bytes()
-                for path in self.postern.state.glob("tls-results/*") if path.is_file())
-            return all(domain.encode() in text for domain in domains)
-        wait_for(kept, 30, f"sums of {domains}")
+        """Waits until what came of TLS with these is known to the directory."""
+        wait_for(lambda: {one["domain"] for one in self.results()} == set(domains), 30,
+            f"sums of {domains}")
+
+    def report(self, check=True):
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        return self.postern.smtpctl("tls-report", "send", today, check=check)
 
     def next_day(self, library, days=2):
         """The same server after the reports of today are due at the latest."""
@@ -130,7 +136,7 @@ def check(report):
             assert isinstance(one["result-type"], str) and one["failed-session-count"] > 0
 
 
-def test_reports_of_a_day_reach_those_who_want_them(site, clock_library):  # noqa: F811
+def test_reports_of_a_day_reach_those_who_want_them(site):
     postern = site.postern
     published = records(postern, "add", "example.test")
     for to in ("x@wrong.signed", "x@plain.open", "x@silent.open", "x@here.open"):
@@ -139,7 +145,15 @@ def test_reports_of_a_day_reach_those_who_want_them(site, clock_library):  # noq
     postern.wait_log("delivery-deferred", to="x@wrong.signed", reply=re.compile("4.7.5"))
     postern.smtpctl("remove", "all")
     site.settle("here.open", "plain.open", "wrong.signed")
-    site.next_day(clock_library)
+    (one,) = site.results("here.open")
+    assert one == {"day": time.strftime("%Y-%m-%d", time.gmtime()), "domain": "here.open",
+        "policy": "no-policy-found", "successes": 0, "failures": 1,
+        "kinds": {"starttls-not-supported": 1}}
+    assert not site.results("far.test")
+    # No day is over yet.
+    assert postern.smtpctl("tls-report", "send", check=False).returncode == os.EX_DATAERR
+    assert not postern.mails("bob@example.test")
+    site.report()
     (mail,) = postern.wait_mail("bob@example.test")
     domain, report = read(mail, published)
     assert domain == "here.open"
@@ -166,23 +180,24 @@ def test_reports_of_a_day_reach_those_who_want_them(site, clock_library):  # noq
     (failure,) = entry["failure-details"]
     assert failure["result-type"] == "certificate-not-trusted"
     assert re.search("TLSA", failure["failure-reason-code"])
-    # Once: the next day there is nothing, not even of the sessions that brought the reports.
+    # Once: then there is nothing, not even of the sessions that brought the reports.
     postern.wait_queue_empty()
     assert len(postern.log_lines("tls-report-sent")) == 3
-    site.next_day(clock_library, 4)
-    postern.send("bob@example.test", sender="alice@example.test")
-    postern.wait_mail("bob@example.test", 2)
-    assert len(postern.log_lines("tls-report-sent")) <= 3 and len(site.wrong.messages) == 2
+    postern.stop()
+    postern.start()
+    assert not site.results()
+    assert "nothing to report" in site.report(check=False).stderr
 
 
-def test_a_crash_loses_no_sums_and_a_report_needs_a_key(site, clock_library):  # noqa: F811
+def test_a_crash_loses_no_sums_and_a_report_needs_a_key(site):
     """What is on the disk stays. A report without a signature is worth nothing (RFC 8460 3): the log
     says what is missing."""
     postern = site.postern
     send(postern, "x@here.open")
     site.settle("here.open")
     postern.crash()
-    site.next_day(clock_library)
+    postern.start()
+    site.report()
     postern.allow("tls-report-dropped")
     postern.wait_log("tls-report-dropped", domain="here.open", reason=re.compile("DKIM key"))
     assert not postern.mails("bob@example.test")
@@ -197,3 +212,13 @@ def test_a_stop_loses_no_sums(site, clock_library):  # noqa: F811
     site.next_day(clock_library)
     (mail,) = postern.wait_mail("bob@example.test")
     assert mail.message["TLS-Report-Domain"] == "here.open"
+
+
+def test_orders_that_make_no_sense_are_refused(make_postern):
+    postern = make_postern()
+    for words, reason in ((["2026-02-30"], "not a day"), (["yesterday"], "not a day"),
+            (["2026-1-1"], "not a day"), ([], "tls-reports-from")):
+        result = postern.smtpctl("tls-report", "send", *words, check=False)
+        assert result.returncode != 0 and reason in result.stderr
+    result = postern.smtpctl("show", "tls-results", "-.-", check=False)
+    assert result.returncode == os.EX_DATAERR and "not a domain" in result.stderr

@@ -152,6 +152,7 @@ test_changes_are_logged_and_looks_are_not(void **state)
 		[ACCOUNT_USER_QUOTA] = true,
 		[ACCOUNT_ALIAS_ADD] = true,
 		[ACCOUNT_ALIAS_DELETE] = true,
+		[ACCOUNT_TLS_REPORT_SEND] = true,
 	};
 
 	(void)state;

@@ -65,7 +65,10 @@ test_words_may_be_shortened_to_an_unambiguous_prefix(void **state)
 	assert_is("us l", "user list");
 	assert_is("un all", "untrace");
 	assert_is("us q u@example.org 1G", "user quota");
-	assert_is("t imsg", "trace");
+	assert_is("tr imsg", "trace");
+	assert_is("tl s 2026-01-31", "tls-report send");
+	assert_is("sh t", "show tls-results");
+	assert_refused("tls-report send 2026-01-31 2026-02-01", "");
 	assert_is("do l", "domain list");
 	assert_is("st", "stop");
 	assert_is("show hosts", "show hosts");

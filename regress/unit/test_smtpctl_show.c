@@ -382,6 +382,38 @@ test_users_are_listed_in_three_forms(void **state)
 }
 
 static void
+test_tls_results_are_listed_in_three_forms(void **state)
+{
+	static const char line[] = "2026-01-31\tfar.test\tsts\t12\t3\tcertificate-expired\t2\t"
+	                           "validation-failure\t1";
+	const char *text;
+
+	(void)state;
+	assert_true(show_row(OUTPUT_LINES, ACCOUNT_TLS_RESULT_LIST, line));
+	assert_string_equal(
+	    shown(), "2026-01-31|far.test|sts|12|3|certificate-expired|2|validation-failure|1\n");
+	assert_true(show_row(OUTPUT_JSON, ACCOUNT_TLS_RESULT_LIST, line));
+	assert_string_equal(shown(),
+	    "{\"day\":\"2026-01-31\",\"domain\":\"far.test\",\"policy\":\"sts\","
+	    "\"successes\":12,\"failures\":3,\"kinds\":{\"certificate-expired\":2,"
+	    "\"validation-failure\":1}}\n");
+	output.format = OUTPUT_TABLE;
+	show_account_head(&output, ACCOUNT_TLS_RESULT_LIST);
+	assert_true(show_row(OUTPUT_TABLE, ACCOUNT_TLS_RESULT_LIST, line));
+	assert_true(show_row(OUTPUT_TABLE, ACCOUNT_TLS_RESULT_LIST,
+	    "2026-01-31\ta.very.long.name.that.\x1b[2J.somebody.mailed.example.org\t"
+	    "no-policy-found\t1\t0"));
+	text = shown();
+	assert_true(widest(text) <= 80);
+	assert_null(strchr(text, '\x1b'));
+	assert_non_null(strstr(text, "\n    certificate-expired 2\n    validation-failure 1\n"));
+	assert_false(show_row(OUTPUT_JSON, ACCOUNT_TLS_RESULT_LIST, "d\tx\tsts\t1"));
+	assert_false(show_row(OUTPUT_JSON, ACCOUNT_TLS_RESULT_LIST, "d\tx\tsts\t1\t2\tkind"));
+	assert_false(show_row(OUTPUT_JSON, ACCOUNT_TLS_RESULT_LIST, "d\tx\tsts\t1\t2\tkind\t}"));
+	(void)shown();
+}
+
+static void
 test_who_is_slow_is_listed_in_three_forms(void **state)
 {
 	static const char line[] = "network\t192.0.2.0/24\t31\t2000\t5";
@@ -558,6 +590,8 @@ main(void)
 		    test_users_are_listed_in_three_forms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_aliases_and_domains_are_listed_in_three_forms, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_tls_results_are_listed_in_three_forms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_who_is_slow_is_listed_in_three_forms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
