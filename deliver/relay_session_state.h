@@ -73,8 +73,8 @@ struct session {
 	socklen_t source_length;
 	char helo[HOSTNAME_MAX + 1]; /* "" the settings' */
 	bool was_ready;
-	bool plain_only; /* the handshake has failed, and needn't succeed */
-	SSL *handshake;  /* held, for what it says when it has failed; NULL */
+	bool plain_only;                       /* the handshake has failed, and needn't succeed */
+	SSL *handshake;                        /* held, for what it says when it has failed; NULL */
 	char own_address[CLIENT_TEXT_MAX + 1]; /* as text */
 	enum tls_result tls_result;
 	char tls_reason[200]; /* unless it is TLS_RESULT_SUCCESS */

@@ -301,7 +301,7 @@ what_is_not_there_yet_is_not_supported(void **state)
 	bad("action a lmtp \"/run/lmtp\"\n", 1, "\"lmtp\" is not supported");
 	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
 	bad("action a maildir junk\n", 1, "\"junk\"");
-	bad("action a relay pki x\n", 1, "\"pki\" is not supported");
+	bad("action a relay pki x\n", 1, "no pki \"x\"");
 	bad("match from rdns regex x for any reject\n", 1, "\"rdns\" is not supported");
 	bad("queue compression\n", 1, "\"compression\" is not supported");
 	bad("match tls for any reject\n", 1, "\"tls\" is not supported");
