@@ -119,8 +119,9 @@ def test_every_bounce_is_traced_and_why_there_is_none(postern):
         postern.smtpctl("expire", message)
     postern.wait_log("bounce-considered", message=wanted, kind="failed", result="wanted")
     postern.wait_log("bounce-asks", message=wanted, to="alice@example.test", for_="the sender")
-    postern.wait_log("bounce-created", message=wanted, to="alice@example.test", recipients="1",
+    postern.wait_log("bounce-built", message=wanted, to="alice@example.test", recipients="1",
         returns="its header")
+    postern.wait_log("bounce-created", message=wanted, signature="none")
     postern.wait_log("bounce-considered", message=forbidden, result="suppressed",
         reason=re.compile("NOTIFY"))
     postern.wait_log("bounce-asks", message=null, for_="the postmaster")
