@@ -59,7 +59,8 @@ set_options(struct ub_ctx *context, bool validates, bool forwards)
 	static const char *const options[][2] = {
 		{ "use-syslog:", "no" },
 		{ "num-queries-per-thread:", "4096" },
-		{ "outgoing-range:", "1024" },
+		/* Questions on the way at once; more wait. 1,024 cost 1.4 MiB more in all. */
+		{ "outgoing-range:", "256" },
 		{ "msg-cache-size:", "4m" },
 		{ "rrset-cache-size:", "8m" },
 		{ "edns-buffer-size:", "1232" },
