@@ -26,7 +26,7 @@
 #include "common/memory_file.h"
 #include "common/stats.h"
 #include "smtpd/session.h"
-#include "smtpd/tls_context.h"
+#include "common/tls_context.h"
 
 #define ACCEPT_AT_ONCE    8
 #define ACCEPT_PAUSE_MS   100 /* no descriptors: others must close some first */

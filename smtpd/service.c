@@ -10,7 +10,7 @@
 #include "common/clock.h"
 #include "common/stats.h"
 #include "smtpd/session_state.h"
-#include "smtpd/tls_context.h"
+#include "common/tls_context.h"
 
 #define REFUSAL_LOG_MS 1000
 

@@ -14,7 +14,7 @@
 #include "common/log.h"
 #include "smtpd/command.h"
 #include "smtpd/session.h"
-#include "smtpd/tls.h"
+#include "common/tls.h"
 #include "smtpd/transaction.h"
 
 enum session_state {

@@ -13,7 +13,7 @@
 #include "common/clock.h"
 #include "common/stats.h"
 #include "smtpd/session_state.h"
-#include "smtpd/tls_context.h"
+#include "common/tls_context.h"
 
 #define RETRY_MS 20 /* too many handshakes wait for the keeper */
 

@@ -11,8 +11,8 @@
 #include "common/channel_binding.h"
 #include "common/config.h"
 #include "regress/unit/test_tls_fixture.h"
-#include "smtpd/tls.h"
-#include "smtpd/tls_context.h"
+#include "common/tls.h"
+#include "common/tls_context.h"
 
 #define KEEPER_MS 500
 #define PKIS      4

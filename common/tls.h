@@ -1,8 +1,8 @@
 /*
  * One TLS connection, the server's side, over a socket that never blocks.
  */
-#ifndef SMTPD_TLS_H
-#define SMTPD_TLS_H
+#ifndef COMMON_TLS_H
+#define COMMON_TLS_H
 
 #include <sys/types.h>
 #include <openssl/ssl.h>

@@ -20,7 +20,7 @@
 
 #include "common/keeper_provider.h"
 #include "common/log.h"
-#include "smtpd/tls_context.h"
+#include "common/tls_context.h"
 
 #define CIPHERS                                                      \
 	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:" \

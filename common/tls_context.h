@@ -3,8 +3,8 @@
  * out, made into a context of OpenSSL's for each certificate of each listener. Private keys are the
  * keeper's: common/keeper_provider.h must have been started.
  */
-#ifndef SMTPD_TLS_CONTEXT_H
-#define SMTPD_TLS_CONTEXT_H
+#ifndef COMMON_TLS_CONTEXT_H
+#define COMMON_TLS_CONTEXT_H
 
 #include <openssl/ssl.h>
 #include <stdbool.h>

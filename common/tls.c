@@ -14,7 +14,7 @@
 
 #include "common/channel_binding.h"
 #include "common/keeper_provider.h"
-#include "smtpd/tls.h"
+#include "common/tls.h"
 
 struct tls {
 	SSL *ssl;
