@@ -137,6 +137,9 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case SUPERVISOR_KEEPER_GENERATE:
 	case SUPERVISOR_KEEPER_FORGET:
 	case SUPERVISOR_CONTROL_LINE:
+	case SUPERVISOR_ACCESS_MAILBOX:
+	case SUPERVISOR_MAILBOX_OPEN:
+	case SUPERVISOR_MAILBOX_SESSION:
 		if (orders->other == NULL || !orders->other(channel, imsg))
 			break;
 		return NULL;
@@ -149,6 +152,8 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case KEEPER_SUPERVISOR_KEY_TAKEN:
 	case KEEPER_SUPERVISOR_GENERATED:
 	case CONTROL_SUPERVISOR_DKIM:
+	case DIRECTORY_SUPERVISOR_LOGIN:
+	case MAILBOX_SUPERVISOR_ENDED:
 		break;
 	}
 	return "not for this program";

@@ -432,6 +432,12 @@ complete(void *base, const struct field *fields, size_t count)
 	}
 }
 
+bool
+listener_is_access(const struct listener_config *listener)
+{
+	return listener->protocol == LISTEN_IMAP || listener->protocol == LISTEN_POP3;
+}
+
 void
 config_complete_listener(struct listener_config *listener)
 {

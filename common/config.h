@@ -31,6 +31,8 @@ enum line_ends {
 enum listener_protocol {
 	LISTEN_SMTP,
 	LISTEN_LMTP,
+	LISTEN_IMAP,
+	LISTEN_POP3,
 	LISTEN_PROTOCOL_COUNT
 };
 
@@ -39,7 +41,7 @@ enum listener_tls {
 	LISTEN_TLS_NONE,
 	LISTEN_TLS_OPTIONAL, /* "tls": STARTTLS is offered */
 	LISTEN_TLS_REQUIRED, /* "tls-require": no mail before it */
-	LISTEN_TLS_IMPLICIT, /* "smtps": from the first byte */
+	LISTEN_TLS_IMPLICIT, /* "smtps", "imaps", "pop3s": from the first byte */
 	LISTEN_TLS_COUNT
 };
 
@@ -54,7 +56,7 @@ enum listener_auth {
 struct listener_config {
 	struct sockaddr_storage address; /* AF_INET, AF_INET6 or AF_UNIX */
 	uint32_t address_length;
-	enum listener_protocol protocol; /* "lmtp" */
+	enum listener_protocol protocol; /* "lmtp", "imap", "pop3" */
 	bool proxy_v2;       /* a PROXY v2 header comes first, from addresses in proxy_trusted */
 	char *proxy_trusted; /* table of addresses allowed to send it; "" those of loopback */
 	char *hostname;      /* banner and Received; "" the config's */
@@ -282,6 +284,8 @@ struct config {
 /* A config with every default set, empty strings and no listeners, tables, actions or rules. */
 struct config *config_new(void);
 void config_free(struct config *);
+/* Whether mailaccess has it, not listener. */
+bool listener_is_access(const struct listener_config *);
 /* Strings that are still NULL become "". */
 void config_complete_listener(struct listener_config *);
 void config_complete_action(struct action_config *);

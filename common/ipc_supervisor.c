@@ -20,6 +20,8 @@ program_name(enum program program)
 		[PROGRAM_MDA] = "mda",
 		[PROGRAM_KEEPER] = "keeper",
 		[PROGRAM_RELAY] = "relay",
+		[PROGRAM_MAILACCESS] = "mailaccess",
+		[PROGRAM_MAILBOX] = "mailbox",
 	};
 
 	return names[program];

@@ -31,9 +31,20 @@
  *	CONTROL (one of the verbs)     CONTROL_DONE with success and words
  *	DKIM                           CONTROL_LINE for each key to show, then CONTROL_DONE
  *
+ *	directory -> supervisor        supervisor -> mailaccess
+ *	LOGIN                          MAILBOX (socket), or without one: not now
+ *
+ *	supervisor -> mailbox          mailbox -> supervisor
+ *	OPEN: the Maildir, once
+ *	SESSION (socket)               ENDED, for each SESSION
+ *
+ * A mailbox process serves one Maildir, as its owner. After a good login the directory says which
+ * one, and the supervisor connects that process, which is started when there is none, with the
+ * session of mailaccess (common/ipc_mailbox.h). So mailaccess opens nothing without a password.
+ *
  * REJECTED comes from queue about listener, control and relay, from directory about listener,
- * control, queue and relay, from resolver and keeper about listener and relay, from keeper about
- * queue. The process named is killed, so that what comes in its place is connected to all again; it would live on with nobody
+ * mailaccess, control, queue and relay, from resolver and keeper about listener and relay, from
+ * keeper about queue and mailaccess. The process named is killed, so that what comes in its place is connected to all again; it would live on with nobody
  * to ask. No other pair is believed.
  *
  * An mda gets CONFIG and no PEER: its second channel (-q FD on its command line) is the queue's.
@@ -100,6 +111,11 @@ enum ipc_supervisor_type {
 	SUPERVISOR_KEEPER_FORGET,
 	CONTROL_SUPERVISOR_DKIM,
 	SUPERVISOR_CONTROL_LINE,
+	DIRECTORY_SUPERVISOR_LOGIN,
+	SUPERVISOR_ACCESS_MAILBOX,
+	SUPERVISOR_MAILBOX_OPEN,
+	SUPERVISOR_MAILBOX_SESSION,
+	MAILBOX_SUPERVISOR_ENDED,
 };
 
 /* The programs, as peers name each other. */
@@ -113,6 +129,8 @@ enum program {
 	PROGRAM_MDA,
 	PROGRAM_KEEPER,
 	PROGRAM_RELAY,
+	PROGRAM_MAILACCESS,
+	PROGRAM_MAILBOX,
 	PROGRAM_COUNT,
 };
 const char *program_name(enum program);

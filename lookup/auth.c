@@ -245,7 +245,14 @@ fail(struct login *login, const char *reason)
 static void
 succeed(struct login *login)
 {
+	struct reply why = { .code = 0 };
+
 	note(login, true);
+	if (login->auth->calls.admit != NULL &&
+	    !login->auth->calls.admit(login->peer, login->session, login->credentials.user, &why)) {
+		defer(login, why.text);
+		return;
+	}
 	log_login(login, "auth-ok", NULL);
 	finish(login, 235, "2.7.0", "authentication succeeded");
 }

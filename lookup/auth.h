@@ -6,6 +6,7 @@
 #ifndef LOOKUP_AUTH_H
 #define LOOKUP_AUTH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/ipc_directory.h"
@@ -20,6 +21,9 @@ struct event_base;
 struct auth_calls {
 	void (*challenge)(void *peer, uint32_t request, const void *data, size_t length);
 	void (*done)(void *peer, uint32_t request, const struct ipc_auth_done *);
+	/* Who has shown the password may come in. False with the reason: not now. NULL:
+	 * always. */
+	bool (*admit)(void *peer, uint64_t session, const char *user, struct reply *why);
 };
 
 /* Never NULL. */

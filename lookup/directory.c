@@ -22,6 +22,7 @@
 #include "common/imsg.h"
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
+#include "common/ipc_mailbox.h"
 #include "common/ipc_relay_directory.h"
 #include "common/ipc_supervisor.h"
 #include "common/ipc_tls_result.h"
@@ -32,6 +33,7 @@
 #include "lookup/expand.h"
 #include "lookup/explain.h"
 #include "lookup/hourly.h"
+#include "lookup/login.h"
 #include "lookup/mailbox.h"
 #include "lookup/outbound.h"
 #include "lookup/policies.h"
@@ -92,6 +94,7 @@ static struct directory {
 	struct peer queue;
 	struct peer control;
 	struct peer relay;
+	struct peer access;
 	struct buf payload; /* scratch of one frame */
 	TAILQ_HEAD(, job) jobs;
 	TAILQ_HEAD(, listing) listings;
@@ -331,7 +334,36 @@ send_auth_done(void *owner, uint32_t request, const struct ipc_auth_done *done)
 	channel_send(peer->channel, DIRECTORY_AUTH_DONE, request, 0, -1, frame);
 }
 
-static const struct auth_calls auth_calls = { send_challenge, send_auth_done };
+/* Before who logs in for mail hears of it, the supervisor is told which Maildir it is. */
+static bool
+admit(void *owner, uint64_t session, const char *user, struct reply *why)
+{
+	const struct peer *peer = owner;
+	struct ipc_mailbox_login login = { .session = session };
+	struct buf *frame;
+
+	if (peer->program != PROGRAM_MAILACCESS)
+		return true;
+	if (!login_find_mailbox(directory.site, user, &login.mailbox)) {
+		*why = login.mailbox.reply;
+		return false;
+	}
+	frame = payload();
+	ipc_mailbox_login_encode(frame, &login);
+	channel_send(directory.supervisor.channel, DIRECTORY_SUPERVISOR_LOGIN, 0, 0, -1, frame);
+	return true;
+}
+
+static const struct auth_calls auth_calls = { send_challenge, send_auth_done, admit };
+
+/* Listeners have no mailboxes to give, and mailaccess takes no mail. */
+static bool
+is_service_of(const struct peer *peer, const char *service)
+{
+	bool is_access = strcmp(service, "imap") == 0 || strcmp(service, "pop3") == 0;
+
+	return is_access == (peer->program == PROGRAM_MAILACCESS);
+}
 
 static void
 receive_auth(struct peer *peer, const struct imsg *imsg)
@@ -342,6 +374,8 @@ receive_auth(struct peer *peer, const struct imsg *imsg)
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_auth_decode(&reader, &auth) || !buf_reader_done(&reader))
 		channel_reject(peer->channel, imsg, "a login that can't be decoded");
+	else if (!is_service_of(peer, auth.service))
+		channel_reject(peer->channel, imsg, "a login to a service of others");
 	else
 		auth_begin(directory.auth, peer, imsg->id, &auth);
 	explicit_bzero(&auth, sizeof(auth));
@@ -663,6 +697,20 @@ peer_drained(struct channel *channel, void *arg)
 		continue_listings(channel, NULL);
 }
 
+static bool
+is_login(const struct imsg *imsg)
+{
+	return imsg->type == DIRECTORY_AUTH || imsg->type == DIRECTORY_AUTH_RESPONSE ||
+	    imsg->type == DIRECTORY_AUTH_CANCEL;
+}
+
+/* Whose clients have passwords. */
+static bool
+logs_in(const struct peer *peer)
+{
+	return peer->program == PROGRAM_LISTENER || peer->program == PROGRAM_MAILACCESS;
+}
+
 static void
 receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 {
@@ -670,18 +718,19 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 
 	if (peer->program == PROGRAM_RELAY)
 		receive_relay(peer, imsg);
+	else if (peer->program == PROGRAM_MAILACCESS && !is_login(imsg))
+		channel_reject(channel, imsg, "not a message of this channel");
 	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_ACCOUNT)
 		receive_account(peer, imsg);
 	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_EXPLAIN)
 		receive_explain(peer, imsg);
 	else if (peer->program != PROGRAM_CONTROL && imsg->type == DIRECTORY_RCPT)
 		receive_recipient(peer, imsg);
-	else if (peer->program == PROGRAM_LISTENER && imsg->type == DIRECTORY_AUTH)
+	else if (logs_in(peer) && imsg->type == DIRECTORY_AUTH)
 		receive_auth(peer, imsg);
-	else if (peer->program == PROGRAM_LISTENER && imsg->type == DIRECTORY_AUTH_RESPONSE)
+	else if (logs_in(peer) && imsg->type == DIRECTORY_AUTH_RESPONSE)
 		receive_auth_response(peer, imsg);
-	else if (peer->program == PROGRAM_LISTENER && imsg->type == DIRECTORY_AUTH_CANCEL &&
-	    imsg->length == 0)
+	else if (logs_in(peer) && imsg->type == DIRECTORY_AUTH_CANCEL && imsg->length == 0)
 		auth_cancel(directory.auth, peer, imsg->peer);
 	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_MAILBOX)
 		receive_mailbox(peer, imsg);
@@ -753,11 +802,14 @@ find_peer(const struct ipc_peer *named)
 		return &directory.control;
 	case PROGRAM_RELAY:
 		return &directory.relay;
+	case PROGRAM_MAILACCESS:
+		return &directory.access;
 	case PROGRAM_SUPERVISOR:
 	case PROGRAM_DIRECTORY:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_MDA:
 	case PROGRAM_KEEPER:
+	case PROGRAM_MAILBOX:
 	case PROGRAM_COUNT:
 		break;
 	}
@@ -831,6 +883,7 @@ leave(void)
 	channel_free(directory.queue.channel);
 	channel_free(directory.control.channel);
 	channel_free(directory.relay.channel);
+	channel_free(directory.access.channel);
 	auth_free(directory.auth);
 	hourly_free(directory.hourly);
 	accounts_free(directory.accounts);

@@ -445,6 +445,8 @@ take_peer(const struct ipc_peer *peer, int fd)
 	case PROGRAM_QUEUE:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_MDA:
+	case PROGRAM_MAILACCESS:
+	case PROGRAM_MAILBOX:
 	case PROGRAM_COUNT:
 		break;
 	}

@@ -4,7 +4,7 @@ PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -B -m pytest -p no:cacheprovider -q
 
 # What the compiler was told: other flags or paths than last time make everything anew.
-all_objects = $(call objects,$(sort $(common_SRC) $(foreach program,$(PROGRAMS) $(ARCHIVES), \
+all_objects = $(call objects,$(sort $(common_SRC) $(foreach program,$(PROGRAMS), \
 	$($(program)_MAIN) $($(program)_SRC)) $(UNIT:%=regress/unit/%.c) $(FUZZ:%=regress/fuzz/%.c)))
 $(all_objects): $(BUILD)/flags
 $(BUILD)/flags: always
@@ -23,7 +23,7 @@ test-deps:
 	@regress/deps.sh test
 
 # `install` builds first; `stage` takes what is built, for tests and packages.
-MANUALS = $(sort $(wildcard $(addsuffix /*.[158],smtpd queue lookup deliver smtpctl)))
+MANUALS = $(sort $(wildcard $(addsuffix /*.[158],smtpd queue lookup deliver mailbox smtpctl)))
 into = $(DESTDIR)$(1)
 .PHONY: install stage
 install: all

@@ -98,7 +98,7 @@ add_peer(const struct ipc_peer *who, int fd)
 	size_t i;
 
 	if (who->program != PROGRAM_LISTENER && who->program != PROGRAM_RELAY &&
-	    who->program != PROGRAM_QUEUE)
+	    who->program != PROGRAM_QUEUE && who->program != PROGRAM_MAILACCESS)
 		return false;
 	for (i = 0; i < PEERS_MAX; i++) {
 		struct peer *place = &keeper.peers[i];

@@ -56,6 +56,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token SEGMENT_SIZE "segment-size" SMTP "smtp" SOCKET "socket" SPOOL "spool" SRC "src"
 %token STATE "state" SUB_ADDR_DELIM "sub-addr-delim" TABLE "table" TAG "tag" TTL "ttl" USER "user"
 %token USERBASE "userbase" VIRTUAL "virtual" WARN_INTERVAL "warn-interval"
+%token IMAP "imap" IMAPS "imaps" POP3 "pop3" POP3S "pop3s"
 %token CA "ca" CIPHERS "ciphers" PKI "pki" PROTOCOLS "protocols" SMTPS "smtps" TLS "tls"
 %token TLS_REQUIRE "tls-require" VERIFY "verify" NO_TICKETS "no-tickets"
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
@@ -214,6 +215,10 @@ listen_options:
 
 listen_option:
 	  PORT STRING { option_string(parse, @2, "port", &parse->draft.port, $2); }
+	| PORT IMAP { option_string(parse, @2, "port", &parse->draft.port, parse_copy("imap2")); }
+	| PORT IMAPS { option_string(parse, @2, "port", &parse->draft.port, parse_copy("imaps")); }
+	| PORT POP3 { option_string(parse, @2, "port", &parse->draft.port, parse_copy("pop3")); }
+	| PORT POP3S { option_string(parse, @2, "port", &parse->draft.port, parse_copy("pop3s")); }
 	| PORT SMTP { option_string(parse, @2, "port", &parse->draft.port, parse_copy("smtp")); }
 	| INET4 { option_string(parse, @1, "inet4", &parse->draft.family, parse_copy("inet4")); }
 	| INET6 { option_string(parse, @1, "inet6", &parse->draft.family, parse_copy("inet6")); }
@@ -224,7 +229,7 @@ listen_option:
 	| NO_DSN { option_flag(parse, @1, "no-dsn", &parse->draft.listener.no_dsn); }
 	| MASK_SRC { option_flag(parse, @1, "mask-src", &parse->draft.listener.mask_source); }
 	| LMTP {
-		bool lmtp = parse->draft.listener.protocol == LISTEN_LMTP;
+		bool lmtp = parse->draft.listener.protocol != LISTEN_SMTP;
 
 		option_flag(parse, @1, "lmtp", &lmtp);
 		parse->draft.listener.protocol = LISTEN_LMTP;
@@ -232,6 +237,16 @@ listen_option:
 	| TLS verification { listen_tls(parse, @1, LISTEN_TLS_OPTIONAL, $2); }
 	| TLS_REQUIRE verification { listen_tls(parse, @1, LISTEN_TLS_REQUIRED, $2); }
 	| SMTPS verification { listen_tls(parse, @1, LISTEN_TLS_IMPLICIT, $2); }
+	| IMAP { listen_access(parse, @1, LISTEN_IMAP); }
+	| POP3 { listen_access(parse, @1, LISTEN_POP3); }
+	| IMAPS {
+		listen_access(parse, @1, LISTEN_IMAP);
+		listen_tls(parse, @1, LISTEN_TLS_IMPLICIT, false);
+	}
+	| POP3S {
+		listen_access(parse, @1, LISTEN_POP3);
+		listen_tls(parse, @1, LISTEN_TLS_IMPLICIT, false);
+	}
 	| PKI STRING { listen_pki(parse, @2, $2); }
 	| CA STRING { option_string(parse, @2, "ca", &parse->draft.listener.ca, $2); }
 	| CIPHERS STRING { listen_ciphers(parse, @2, $2); }
@@ -522,6 +537,8 @@ static const struct keyword keywords[] = {
 	{ "host", HOST, 0 },
 	{ "hostname", HOSTNAME, 0 },
 	{ "hostnames", UNSUPPORTED, 0 },
+	{ "imap", IMAP, 0 },
+	{ "imaps", IMAPS, 0 },
 	{ "include", INCLUDE, 0 },
 	{ "inet4", INET4, 0 },
 	{ "inet6", INET6, 0 },
@@ -548,6 +565,8 @@ static const struct keyword keywords[] = {
 	{ "on", ON, 0 },
 	{ "pipes", PIPES, 0 },
 	{ "pki", PKI, 0 },
+	{ "pop3", POP3, 0 },
+	{ "pop3s", POP3S, 0 },
 	{ "port", PORT, 0 },
 	{ "postmaster", POSTMASTER, NEWLINE },
 	{ "proc", UNSUPPORTED, 0 },

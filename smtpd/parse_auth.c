@@ -32,6 +32,55 @@ listen_senders(struct parse *parse, struct place place, char *table, bool masque
 	parse->draft.listener.masquerade = masquerade;
 }
 
+void
+listen_access(struct parse *parse, struct place place, enum listener_protocol protocol)
+{
+	struct listener_config *listener = &parse->draft.listener;
+
+	if (listener->protocol != LISTEN_SMTP)
+		problem_error(&parse->problems, place,
+		    "one of \"lmtp\", \"imap\", \"imaps\", \"pop3\" and \"pop3s\", and once");
+	listener->protocol = protocol;
+}
+
+/* What is about taking mail in has no meaning where it is handed out. */
+static const char *
+find_foreign(const struct draft *draft)
+{
+	const struct listener_config *listener = &draft->listener;
+
+	return draft->is_socket                      ? "socket"
+	    : listener->no_dsn                       ? "no-dsn"
+	    : listener->mask_source                  ? "mask-src"
+	    : listener->senders_table                ? "senders"
+	    : listener->received_auth                ? "received-auth"
+	    : listener->proxy_v2                     ? "proxy-v2"
+	    : listener->tls_verify                   ? "verify"
+	    : listener->auth == LISTEN_AUTH_OPTIONAL ? "auth-optional"
+	                                             : NULL;
+}
+
+bool
+listen_access_fits(struct parse *parse)
+{
+	struct listener_config *listener = &parse->draft.listener;
+	const char *foreign = find_foreign(&parse->draft);
+
+	if (!listener_is_access(listener))
+		return true;
+	if (foreign != NULL) {
+		problem_error(&parse->problems, parse->draft.place,
+		    "\"%s\" doesn't go with \"imap\" and \"pop3\"", foreign);
+		return false;
+	}
+	/* Nobody reads mail without a login. */
+	if (listener->auth == LISTEN_AUTH_NONE) {
+		listener->auth = LISTEN_AUTH_REQUIRED;
+		listener->auth_table = parse_copy(ACCOUNTS);
+	}
+	return true;
+}
+
 bool
 listen_auth_fits(struct parse *parse)
 {

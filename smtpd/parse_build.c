@@ -328,13 +328,32 @@ listen_on_host(struct parse *parse, int flags, uint16_t port, size_t first)
 	return true;
 }
 
+/* RFC 8314 7.3; RFC 9051 2.1; RFC 1939 3. */
+static uint16_t
+default_port(const struct listener_config *listener)
+{
+	bool implicit = listener->tls == LISTEN_TLS_IMPLICIT;
+
+	switch (listener->protocol) {
+	case LISTEN_IMAP:
+		return implicit ? 993 : 143;
+	case LISTEN_POP3:
+		return implicit ? 995 : 110;
+	case LISTEN_SMTP:
+	case LISTEN_LMTP:
+	case LISTEN_PROTOCOL_COUNT:
+		break;
+	}
+	return implicit ? 465 : 25;
+}
+
 static void
 listen_inet(struct parse *parse)
 {
 	struct draft *draft = &parse->draft;
 	size_t first = parse->config->listener_count;
 	unsigned errors = parse->problems.errors;
-	uint16_t port = draft->listener.tls == LISTEN_TLS_IMPLICIT ? 465 : 25; /* RFC 8314 7.3 */
+	uint16_t port = default_port(&draft->listener);
 
 	if (draft->port != NULL && !port_from_word(parse, draft->port, &port))
 		return;
@@ -401,7 +420,7 @@ listen_finish(struct parse *parse)
 		    draft->listener.hostname);
 		return;
 	}
-	if (!listen_tls_fits(parse) || !listen_auth_fits(parse))
+	if (!listen_access_fits(parse) || !listen_tls_fits(parse) || !listen_auth_fits(parse))
 		return;
 	if (draft->is_socket)
 		listen_socket(parse);

@@ -139,6 +139,8 @@ void listen_finish(struct parse *);
 void listen_auth(struct parse *, struct place, enum listener_auth, char *table);
 void listen_senders(struct parse *, struct place, char *table, bool masquerade);
 bool listen_auth_fits(struct parse *);
+void listen_access(struct parse *, struct place, enum listener_protocol);
+bool listen_access_fits(struct parse *);
 void rule_auth(struct parse *, struct place, bool negated, char *table);
 void action_finish(struct parse *);
 void rule_from(struct parse *, struct place, bool negated, enum match_from, char *table);

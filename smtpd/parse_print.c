@@ -100,7 +100,13 @@ print_tls(FILE *file, const struct listener_config *listener)
 	};
 	const char *at;
 
-	fputs(words[listener->tls], file);
+	if (listener->protocol == LISTEN_IMAP || listener->protocol == LISTEN_POP3) {
+		bool implicit = listener->tls == LISTEN_TLS_IMPLICIT;
+
+		fprintf(file, " %s%s", listener->protocol == LISTEN_IMAP ? "imap" : "pop3",
+		    implicit ? "s" : words[listener->tls]);
+	} else
+		fputs(words[listener->tls], file);
 	if (listener->tls_verify)
 		fputs(" verify", file);
 	/* No name holds a blank, nor what would have to be escaped but these. */

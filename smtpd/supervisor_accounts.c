@@ -25,7 +25,7 @@ static const struct {
 	{ "_smtpc", PROGRAM_CONTROL },
 	{ "_smtpk", PROGRAM_KEEPER },
 	{ "_smtpr", PROGRAM_RELAY },
-	{ "_smtpa", PROGRAM_COUNT },
+	{ "_smtpa", PROGRAM_MAILACCESS },
 	{ "_vmail", PROGRAM_COUNT },
 };
 

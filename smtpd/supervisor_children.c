@@ -42,6 +42,8 @@ static const struct {
 	{ PROGRAM_DIRECTORY, PROGRAM_RELAY },
 	{ PROGRAM_RESOLVER, PROGRAM_RELAY },
 	{ PROGRAM_CONTROL, PROGRAM_RELAY },
+	{ PROGRAM_DIRECTORY, PROGRAM_MAILACCESS },
+	{ PROGRAM_KEEPER, PROGRAM_MAILACCESS },
 };
 
 /* The program that a line is about. */
@@ -232,6 +234,8 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case CONTROL_SUPERVISOR_DKIM:
 		return slot->program == PROGRAM_CONTROL &&
 		    dkim_requested(supervisor, channel, imsg);
+	case DIRECTORY_SUPERVISOR_LOGIN:
+		return slot->program == PROGRAM_DIRECTORY && mailbox_login(supervisor, imsg);
 	case CONTROL_SUPERVISOR_REQUEST:
 		return slot->program == PROGRAM_CONTROL &&
 		    control_request(supervisor, channel, imsg);
@@ -257,6 +261,10 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case SUPERVISOR_KEEPER_GENERATE:
 	case SUPERVISOR_KEEPER_FORGET:
 	case SUPERVISOR_CONTROL_LINE:
+	case SUPERVISOR_ACCESS_MAILBOX:
+	case SUPERVISOR_MAILBOX_OPEN:
+	case SUPERVISOR_MAILBOX_SESSION:
+	case MAILBOX_SUPERVISOR_ENDED:
 		break;
 	}
 	return false;
@@ -308,6 +316,7 @@ children_init(struct supervisor *supervisor)
 	add_slot(supervisor, PROGRAM_RELAY, 0);
 	add_slot(supervisor, PROGRAM_CONTROL, 0);
 	add_slot(supervisor, PROGRAM_KEEPER, 0);
+	add_slot(supervisor, PROGRAM_MAILACCESS, 0);
 	for (i = 0; i < supervisor->listener_count; i++)
 		add_slot(supervisor, PROGRAM_LISTENER, i);
 }

@@ -166,6 +166,7 @@ on_keys_checked(struct supervisor *supervisor, struct tls_set *keys, const char 
 		fatalx("no timer");
 	children_configure(supervisor);
 	mda_configure_all(supervisor);
+	mailbox_configure_all(supervisor);
 	dkim_read_again(supervisor);
 }
 
@@ -205,6 +206,7 @@ set_log(struct supervisor *supervisor, bool verbose, uint32_t trace)
 	log_set_trace(trace);
 	children_send_log(supervisor, false);
 	mda_send_log(supervisor, false);
+	mailbox_send_log(supervisor, false);
 }
 
 static void

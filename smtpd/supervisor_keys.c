@@ -305,8 +305,8 @@ on_files_checked(struct supervisor *supervisor, struct tls_set *set, const char 
 	for (i = 0; i < supervisor->child_count; i++) {
 		slot = &supervisor->children[i];
 		/* One that hasn't begun gets all when it does. */
-		if (slot->program == PROGRAM_LISTENER && slot_is_running(slot) &&
-		    slot->begun_ms != 0)
+		if ((slot->program == PROGRAM_LISTENER || slot->program == PROGRAM_MAILACCESS) &&
+		    slot_is_running(slot) && slot->begun_ms != 0)
 			(void)send_set(slot, true);
 		if (slot->program == PROGRAM_RELAY && slot_is_running(slot))
 			(void)send_set(slot, true);
@@ -350,7 +350,8 @@ on_replace_tickets(evutil_socket_t fd, short what, void *arg)
 	arc4random_buf(&supervisor->tickets.current, sizeof(supervisor->tickets.current));
 	for (i = 0; i < supervisor->child_count; i++)
 		if (slot_is_running(&supervisor->children[i]) &&
-		    supervisor->children[i].program == PROGRAM_LISTENER)
+		    (supervisor->children[i].program == PROGRAM_LISTENER ||
+		        supervisor->children[i].program == PROGRAM_MAILACCESS))
 			send_tickets(supervisor, supervisor->children[i].channel);
 	log_debug("new keys for session tickets");
 }

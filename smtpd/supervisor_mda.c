@@ -88,6 +88,11 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 		case CONTROL_SUPERVISOR_DKIM:
 		case SUPERVISOR_KEEPER_KEY:
 		case KEEPER_SUPERVISOR_KEY_TAKEN:
+		case DIRECTORY_SUPERVISOR_LOGIN:
+		case SUPERVISOR_ACCESS_MAILBOX:
+		case SUPERVISOR_MAILBOX_OPEN:
+		case SUPERVISOR_MAILBOX_SESSION:
+		case MAILBOX_SUPERVISOR_ENDED:
 			break;
 		}
 	}

@@ -39,6 +39,8 @@ enter_phase(struct supervisor *supervisor, enum supervisor_state state)
 	switch (state) {
 	case SUPERVISOR_STOP_LISTENERS:
 		children_stop(supervisor, PROGRAM_LISTENER);
+		children_stop(supervisor, PROGRAM_MAILACCESS);
+		mailbox_stop_all(supervisor);
 		break;
 	case SUPERVISOR_STOP_QUEUE:
 		children_stop(supervisor, PROGRAM_QUEUE);
@@ -70,7 +72,7 @@ are_all_gone(const struct supervisor *supervisor)
 	for (program = 0; program < PROGRAM_COUNT; program++)
 		if (!children_are_gone(supervisor, (enum program)program))
 			return false;
-	return TAILQ_EMPTY(&supervisor->mdas);
+	return TAILQ_EMPTY(&supervisor->mdas) && TAILQ_EMPTY(&supervisor->mailboxes);
 }
 
 void
@@ -79,7 +81,9 @@ supervisor_check_stopped(struct supervisor *supervisor)
 	int64_t spent_ms = clock_monotonic_ms() - supervisor->stop_began_ms;
 
 	if (supervisor->state == SUPERVISOR_STOP_LISTENERS &&
-	    (children_are_gone(supervisor, PROGRAM_LISTENER) || spent_ms >= STOP_LISTENERS_MS))
+	    ((children_are_gone(supervisor, PROGRAM_LISTENER) &&
+	         children_are_gone(supervisor, PROGRAM_MAILACCESS)) ||
+	        spent_ms >= STOP_LISTENERS_MS))
 		enter_phase(supervisor, SUPERVISOR_STOP_QUEUE);
 	if (supervisor->state == SUPERVISOR_STOP_QUEUE &&
 	    ((children_are_gone(supervisor, PROGRAM_QUEUE) &&
@@ -96,6 +100,7 @@ supervisor_check_stopped(struct supervisor *supervisor)
 	} else if (spent_ms >= STOP_ALL_MS) {
 		children_kill(supervisor);
 		mda_kill_all(supervisor);
+		mailbox_kill_all(supervisor);
 	}
 }
 
@@ -167,6 +172,7 @@ on_stop_signal(evutil_socket_t number, short what, void *arg)
 	/* Asked again: at once. */
 	children_kill(supervisor);
 	mda_kill_all(supervisor);
+	mailbox_kill_all(supervisor);
 }
 
 static void
@@ -192,7 +198,8 @@ on_child(evutil_socket_t number, short what, void *arg)
 	(void)number;
 	(void)what;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (!children_reaped(supervisor, pid, status))
+		if (!children_reaped(supervisor, pid, status) &&
+		    !mailbox_reaped(supervisor, pid, status))
 			(void)mda_reaped(supervisor, pid, status);
 	supervisor_check_stopped(supervisor);
 }
@@ -237,6 +244,7 @@ supervisor_log_lost(struct supervisor *supervisor)
 	supervisor->log_wanted = false;
 	children_send_log(supervisor, true);
 	mda_send_log(supervisor, true);
+	mailbox_send_log(supervisor, true);
 }
 
 static void
@@ -328,6 +336,7 @@ supervisor_run(struct supervisor *supervisor)
 	strlcpy(supervisor->why, "stopped before it had started", sizeof(supervisor->why));
 	supervisor->generation = 1;
 	TAILQ_INIT(&supervisor->mdas);
+	TAILQ_INIT(&supervisor->mailboxes);
 	raise_descriptors();
 	add_events(supervisor);
 	keys_begin(supervisor);

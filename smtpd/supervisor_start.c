@@ -34,6 +34,8 @@ static const struct {
 	{ PROGRAM_CONTROL, PROGRAM_QUEUE },
 	{ PROGRAM_CONTROL, PROGRAM_DIRECTORY },
 	{ PROGRAM_CONTROL, PROGRAM_RELAY },
+	{ PROGRAM_MAILACCESS, PROGRAM_DIRECTORY },
+	{ PROGRAM_MAILACCESS, PROGRAM_KEEPER },
 };
 
 static bool
@@ -225,12 +227,15 @@ send_begin(struct child_slot *slot)
 	size_t i;
 
 	slot->begun_ms = clock_monotonic_ms();
-	if (slot->program == PROGRAM_LISTENER) {
-		has_all = certificates_send_all(slot) && dkim_send_list(slot);
+	if (slot->program == PROGRAM_LISTENER || slot->program == PROGRAM_MAILACCESS) {
+		has_all = certificates_send_all(slot) &&
+		    (slot->program == PROGRAM_MAILACCESS || dkim_send_list(slot));
 		for (i = 0; i < supervisor->sockets.count && has_all; i++)
-			has_all = send_listen(
-			    slot->channel, (uint32_t)i, supervisor->sockets.sockets[i].fd);
-		if (supervisor->smtp_paused)
+			if (listener_is_access(&supervisor->config->listeners[i]) ==
+			    (slot->program == PROGRAM_MAILACCESS))
+				has_all = send_listen(
+				    slot->channel, (uint32_t)i, supervisor->sockets.sockets[i].fd);
+		if (supervisor->smtp_paused && slot->program == PROGRAM_LISTENER)
 			channel_send(slot->channel, SUPERVISOR_CHILD_PAUSE, 0, 0, -1, NULL);
 	} else if (slot->program == PROGRAM_CONTROL) {
 		has_all = send_listen(slot->channel, 0, supervisor->control_socket);
@@ -257,6 +262,9 @@ descriptors_for(const struct supervisor *supervisor, enum program program)
 	case PROGRAM_LISTENER:
 		/* One listener may hold all sessions, each with a message under way. */
 		return config->limits.sessions * 2 + 1024;
+	case PROGRAM_MAILACCESS: /* both ends of each */
+		return 65536;
+	case PROGRAM_MAILBOX:
 	case PROGRAM_QUEUE:
 		return 65536;
 	case PROGRAM_RESOLVER:
@@ -285,12 +293,14 @@ root_for(const struct supervisor *supervisor, enum program program)
 	case PROGRAM_RELAY:
 	case PROGRAM_RESOLVER:
 	case PROGRAM_CONTROL:
+	case PROGRAM_MAILACCESS:
 		return supervisor->empty;
 	case PROGRAM_QUEUE:
 		return supervisor->config->spool_directory;
 	case PROGRAM_SUPERVISOR:
 	case PROGRAM_DIRECTORY: /* reads tables and the system's users */
 	case PROGRAM_MDA:       /* homes */
+	case PROGRAM_MAILBOX:
 	case PROGRAM_COUNT:
 		break;
 	}
@@ -382,7 +392,8 @@ slot_start(struct child_slot *slot)
 static bool
 is_door(enum program program)
 {
-	return program == PROGRAM_LISTENER || program == PROGRAM_CONTROL;
+	return program == PROGRAM_LISTENER || program == PROGRAM_MAILACCESS ||
+	    program == PROGRAM_CONTROL;
 }
 
 static void
@@ -462,7 +473,7 @@ children_configure(struct supervisor *supervisor)
 			give_up_start(slot); /* the next begins with the new config */
 			continue;
 		}
-		if (slot->program == PROGRAM_LISTENER)
+		if (slot->program == PROGRAM_LISTENER || slot->program == PROGRAM_MAILACCESS)
 			send_begin(slot);
 	}
 }

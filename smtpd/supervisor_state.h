@@ -5,6 +5,7 @@
  *	supervisor_start.c     the suite's programs: started, connected, configured
  *	supervisor_children.c  the same: watched, restarted, stopped
  *	supervisor_mda.c       mda processes, for the queue
+ *	supervisor_mailbox.c   mailbox processes, for sessions of POP3 and IMAP
  *	supervisor_control.c   what `control` asks for, and reload
  *	supervisor_keys.c      keys, certificates and tickets: handed out, watched, replaced
  *	supervisor_dkim.c      DKIM keys: handed out, made, rotated
@@ -33,7 +34,7 @@ struct event;
 struct event_base;
 
 #define LISTENERS_MAX 16
-#define CHILDREN_MAX  (LISTENERS_MAX + 6)
+#define CHILDREN_MAX  (LISTENERS_MAX + 7)
 #define WHY_MAX       512
 
 enum child_state {
@@ -143,6 +144,8 @@ struct supervisor {
 	struct event *replace_tickets;
 	TAILQ_HEAD(mda_list, mda) mdas;
 	size_t mda_count;
+	TAILQ_HEAD(mailbox_list, mailbox_process) mailboxes;
+	size_t mailbox_count;
 	struct reload reload;
 
 	struct event *on_hangup;
@@ -213,6 +216,17 @@ void mda_send_log(struct supervisor *, bool with_fd);
 void mda_stop_all(struct supervisor *);
 void mda_kill_all(struct supervisor *);
 
+/* supervisor_mailbox.c */
+
+/* DIRECTORY_SUPERVISOR_LOGIN: connects the session to its Maildir's process. False when the frame
+ * isn't allowed. */
+bool mailbox_login(struct supervisor *, const struct imsg *) __attribute__((warn_unused_result));
+bool mailbox_reaped(struct supervisor *, pid_t, int status);
+void mailbox_configure_all(struct supervisor *);
+void mailbox_send_log(struct supervisor *, bool with_fd);
+void mailbox_stop_all(struct supervisor *);
+void mailbox_kill_all(struct supervisor *);
+
 /* supervisor_control.c */
 
 /* CONTROL_SUPERVISOR_REQUEST. False when the frame isn't allowed. */
@@ -229,7 +243,7 @@ void keys_begin(struct supervisor *);
 void keys_end(struct supervisor *);
 /* All keys, to the keeper. False without descriptors. */
 bool keys_send_all(struct child_slot *keeper) __attribute__((warn_unused_result));
-/* Certificates, authorities and tickets' keys, to a listener. */
+/* Certificates, authorities and tickets' keys, to a listener or mailaccess. */
 bool certificates_send_all(struct child_slot *listener) __attribute__((warn_unused_result));
 /* Authorities, and the certificates that actions name, to the relay. */
 bool relay_certificates_send_all(struct child_slot *relay) __attribute__((warn_unused_result));

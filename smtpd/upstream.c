@@ -401,6 +401,8 @@ upstream_set_channel(struct upstream *upstream, enum program program, int fd)
 	case PROGRAM_MDA:
 	case PROGRAM_KEEPER:
 	case PROGRAM_RELAY:
+	case PROGRAM_MAILACCESS:
+	case PROGRAM_MAILBOX:
 	case PROGRAM_COUNT:
 		(void)close(fd); /* nothing to say to that one */
 		break;

@@ -33,6 +33,8 @@ ROLES = {
     "resolver": "asks the DNS",
     "control": "lets smtpctl in, by who its caller is",
     "mda": "writes one owner's Maildirs, as that owner",
+    "mailaccess": "takes logins by POP3 and IMAP; sees no mailbox and no key",
+    "mailbox": "lets one owner read one Maildir, as that owner",
 }
 CONFIG = """\
 directory spool "{base}/spool"

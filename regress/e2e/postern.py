@@ -32,7 +32,8 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / os.environ.get("POSTERN_BUILD", "build")
-PROGRAMS = ("listener", "keeper", "queue", "relay", "directory", "resolver", "control", "mda")
+PROGRAMS = ("listener", "keeper", "queue", "relay", "directory", "resolver", "control", "mda",
+    "mailaccess", "mailbox")
 SANITIZER = re.compile(r"ERROR: (Address|Leak|Thread|Memory)Sanitizer|runtime error:|DEADLYSIGNAL")
 # What an instance is given to deliver with unless a test brings its own; the
 # accounts database decides which domains and users there are.
@@ -627,7 +628,7 @@ class Postern:
             self._problems.append(f"smtpd ended by itself, status {self.process.returncode}")
         alive = processes()
         for pid, program in list(self._known.items()):
-            if pid in alive or pid in self._expected_dead or program == "mda":
+            if pid in alive or pid in self._expected_dead or program in ("mda", "mailbox"):
                 continue
             if any(pattern.search(f"child-exited program={program} pid={pid}")
                     for pattern in self._allowed):

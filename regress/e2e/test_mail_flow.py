@@ -211,7 +211,8 @@ def test_each_process_is_a_user_of_its_own(postern):
     """DESIGN: the table of programs and trust boundaries."""
     import pwd
     wanted = {"smtpd": "root", "listener": "_smtpd", "keeper": "_smtpk", "queue": "_smtpq", "directory": "_smtpt",
-        "resolver": "_smtpl", "control": "_smtpc", "relay": "_smtpr"}
+        "resolver": "_smtpl", "control": "_smtpc", "relay": "_smtpr",
+        "mailaccess": "_smtpa"}
     for pid, program in postern.pids().items():
         status = dict(line.split(":\t", 1) for line in
             open(f"/proc/{pid}/status", encoding="utf-8").read().splitlines() if ":\t" in line)

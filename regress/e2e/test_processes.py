@@ -11,7 +11,7 @@ import pytest
 from postern import wait_for
 
 ACCOUNTS = {"listener": "_smtpd", "keeper": "_smtpk", "queue": "_smtpq", "directory": "_smtpt", "resolver": "_smtpl",
-    "control": "_smtpc", "relay": "_smtpr", "mda": "_vmail"}
+    "control": "_smtpc", "relay": "_smtpr", "mda": "_vmail", "mailaccess": "_smtpa"}
 
 
 def status(pid):
@@ -49,7 +49,7 @@ def test_no_program_has_a_capability_or_can_gain_one(postern):
 def test_those_that_need_no_files_see_none(postern):
     for pid, name in all_children(postern).items():
         root = os.readlink(f"/proc/{pid}/root")
-        if name in ("listener", "keeper", "resolver", "control", "relay"):
+        if name in ("listener", "keeper", "resolver", "control", "relay", "mailaccess"):
             assert root == str(postern.run / "empty"), name
             assert os.listdir(f"/proc/{pid}/root") == [], name
             # Nor could they leave anything there.

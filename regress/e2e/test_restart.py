@@ -9,7 +9,8 @@ import pytest
 
 from postern import free_port, wait_for
 
-CHILDREN = ("listener", "keeper", "queue", "directory", "resolver", "relay", "control")
+CHILDREN = ("listener", "keeper", "queue", "directory", "resolver", "relay", "control",
+    "mailaccess")
 
 
 def begin_message(wire):

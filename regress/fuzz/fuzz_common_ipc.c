@@ -13,6 +13,7 @@
 #include "common/ipc_keeper.h"
 #include "common/ipc_listener_queue.h"
 #include "common/ipc_listener_resolver.h"
+#include "common/ipc_mailbox.h"
 #include "common/ipc_queue_mda.h"
 #include "common/ipc_queue_relay.h"
 #include "common/ipc_relay_directory.h"
@@ -44,6 +45,9 @@ AGAIN(ipc_rcpt, struct ipc_rcpt)
 AGAIN(ipc_target, struct ipc_target)
 AGAIN(ipc_mailbox_request, struct ipc_mailbox_request)
 AGAIN(ipc_mailbox, struct ipc_mailbox)
+AGAIN(ipc_mailbox_login, struct ipc_mailbox_login)
+AGAIN(ipc_mailbox_opened, struct ipc_mailbox_opened)
+AGAIN(ipc_mailbox_begin, struct ipc_mailbox_begin)
 AGAIN(ipc_usage, struct ipc_usage)
 AGAIN(ipc_report, struct ipc_report)
 AGAIN(ipc_tls_result, struct ipc_tls_result)
@@ -184,6 +188,9 @@ static const again_fn decoders[] = {
 	ipc_relay_list_again,
 	ipc_report_again,
 	ipc_tls_result_again,
+	ipc_mailbox_login_again,
+	ipc_mailbox_opened_again,
+	ipc_mailbox_begin_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 
@@ -196,6 +203,7 @@ static union {
 	struct ipc_delivered delivered;
 	struct ipc_rcpt rcpt;
 	struct ipc_mailbox mailbox;
+	struct ipc_mailbox_login login;
 	struct transaction transaction;
 	struct ipc_relay_done done;
 	struct ipc_answer answer;

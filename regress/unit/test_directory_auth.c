@@ -45,7 +45,7 @@ take_done(void *to, uint32_t request, const struct ipc_auth_done *answer)
 	answered = request;
 }
 
-static const struct auth_calls calls = { take_challenge, take_done };
+static const struct auth_calls calls = { take_challenge, take_done, NULL };
 
 static int
 start(void **state)

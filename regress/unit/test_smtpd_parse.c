@@ -186,6 +186,40 @@ listeners_take_addresses_interfaces_and_sockets(void **state)
 }
 
 static void
+assert_access(const struct listener_config *listener, enum listener_protocol protocol,
+    enum listener_tls tls, unsigned port)
+{
+	assert_true(listener_is_access(listener));
+	assert_int_equal(listener->protocol, protocol);
+	assert_int_equal(listener->tls, tls);
+	assert_int_equal(listener->auth, LISTEN_AUTH_REQUIRED);
+	assert_string_equal(listener->auth_table, "accounts");
+	assert_int_equal(ntohs(((const struct sockaddr_in *)&listener->address)->sin_port), port);
+}
+
+/* RFC 9051 2.1, RFC 1939 3, RFC 8314 3.2 and 3.3. */
+static void
+mail_is_read_at_ports_of_its_own_after_a_login(void **state)
+{
+	struct config *config = good("pki mx cert \"/c\"\npki mx key \"/k\"\n"
+	                             "listen on 127.0.0.1 imap tls pki mx\n"
+	                             "listen on 127.0.0.1 imaps pki mx\n"
+	                             "listen on 127.0.0.1 pop3 tls-require pki mx\n"
+	                             "listen on 127.0.0.1 pop3s pki mx\n"
+	                             "listen on 127.0.0.1\n");
+	const struct listener_config *listeners = config->listeners;
+
+	(void)state;
+	assert_int_equal(config->listener_count, 5);
+	assert_access(&listeners[0], LISTEN_IMAP, LISTEN_TLS_OPTIONAL, 143);
+	assert_access(&listeners[1], LISTEN_IMAP, LISTEN_TLS_IMPLICIT, 993);
+	assert_access(&listeners[2], LISTEN_POP3, LISTEN_TLS_REQUIRED, 110);
+	assert_access(&listeners[3], LISTEN_POP3, LISTEN_TLS_IMPLICIT, 995);
+	assert_false(listener_is_access(&listeners[4]));
+	config_free(config);
+}
+
+static void
 settings_reach_their_members(void **state)
 {
 	struct config *config = good("smtp hostname mx.example.org\n"
@@ -336,6 +370,7 @@ main(void)
 		cmocka_unit_test(conditions_are_kept_with_their_negation),
 		cmocka_unit_test(logins_are_asked_for_by_listeners_and_rules),
 		cmocka_unit_test(listeners_take_addresses_interfaces_and_sockets),
+		cmocka_unit_test(mail_is_read_at_ports_of_its_own_after_a_login),
 		cmocka_unit_test(settings_reach_their_members),
 		cmocka_unit_test(actions_take_their_options),
 		cmocka_unit_test(printed_config_parses_to_the_same),

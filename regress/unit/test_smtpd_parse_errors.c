@@ -28,6 +28,8 @@ static const char *const statements[] = {
 	"listen on 127.0.0.1 port 25 hostname a.org tag b no-dsn mask-src proxy-v2",
 	"listen on ::1 inet6 port 24 lmtp proxy-v2 { 10.0.0.1 }",
 	"listen on socket \"/run/s\" lmtp",
+	"listen on ::1 port imap imap auth-cleartext hostname a.org tag b",
+	"listen on ::1 pop3 auth { a = b } auth-cleartext",
 	"action a maildir \"/m\" virtual <accounts> user u ttl 4d pipes",
 	"action a maildir alias { a = b } userbase { u = 1:1:/h }",
 	"action a relay host a.org ttl 1d",
@@ -180,6 +182,13 @@ every_setting_given_twice_is_an_error(void **state)
 	bad("listen on ::1 tag a tag b\n", 1, "\"tag\"");
 	bad("listen on ::1 no-dsn no-dsn\n", 1, "\"no-dsn\"");
 	bad("listen on ::1 port 24 lmtp lmtp\n", 1, "\"lmtp\"");
+	bad("listen on ::1 imap lmtp\n", 1, "\"lmtp\"");
+	bad("listen on ::1 imap pop3 auth-cleartext\n", 1, "\"pop3\"");
+	bad("listen on ::1 imap\n", 1, "\"auth\" needs");
+	bad("listen on ::1 imap auth-optional auth-cleartext\n", 1, "\"auth-optional\"");
+	bad("listen on socket \"/run/s\" imap auth-cleartext\n", 1, "\"socket\"");
+	bad("listen on ::1 pop3 auth-cleartext received-auth\n", 1, "\"received-auth\"");
+	bad("listen on ::1 imaps\n", 1, "pki");
 	bad("listen on ::1 port 25 port 26\n", 1, "\"port\"");
 	bad("action a maildir ttl 1d ttl 2d\n", 1, "\"ttl\"");
 	bad("action a maildir alias <x> alias <x>\n", 1, "\"alias\"");

@@ -300,7 +300,12 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 	case KEEPER_SUPERVISOR_GENERATED:
 	case CONTROL_SUPERVISOR_DKIM:
 	case SUPERVISOR_KEEPER_KEY:
+	case SUPERVISOR_ACCESS_MAILBOX:
+	case SUPERVISOR_MAILBOX_OPEN:
+	case SUPERVISOR_MAILBOX_SESSION:
 		break;
+	case DIRECTORY_SUPERVISOR_LOGIN:
+	case MAILBOX_SUPERVISOR_ENDED:
 	case CHILD_SUPERVISOR_CONFIGURED:
 	case CHILD_SUPERVISOR_READY:
 	case CHILD_SUPERVISOR_LOG_LOST:
@@ -575,7 +580,7 @@ static void
 assert_started_again(struct fixture *f, const char *test, const char *program)
 {
 	static const char *const all[] = { "listener0", "queue", "directory", "resolver", "keeper",
-		"relay", "control" };
+		"relay", "mailaccess", "control" };
 	char line[64];
 	size_t i;
 

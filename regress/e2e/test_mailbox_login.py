@@ -1,0 +1,238 @@
+"""From a TCP connection to the mail in a Maildir: logins by IMAP and POP3, in the clear and by TLS, and
+the processes behind them."""
+
+import base64
+import imaplib
+import os
+import poplib
+import re
+import signal
+import socket
+import ssl
+
+import pytest
+
+from postern import free_port, wait_for
+from test_auth import PASSWORD, USER
+from test_tls import NAME, folder, rsa  # noqa: F401
+
+BOB = "bob@example.test"
+
+
+def context():
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+@pytest.fixture
+def server(make_postern, rsa):  # noqa: F811
+    """Listens for each protocol in the clear, with STARTTLS and with TLS from the first byte."""
+    ports = {name: free_port() for name in ("imap", "pop3", "imap tls", "pop3 tls", "imaps", "pop3s")}
+    lines = rsa.statements(NAME)
+    for name, port in ports.items():
+        options = "auth-cleartext" if " " not in name and name[-1] != "s" else f"pki {NAME}"
+        lines += f"listen on 127.0.0.1 port {port} {name} {options}\n"
+    instance = make_postern(extra=lines)
+    instance.ports = ports
+    return instance
+
+
+def imap(server, kind="imap", user=USER, password=PASSWORD):
+    port = server.ports[kind]
+    if kind == "imaps":
+        client = imaplib.IMAP4_SSL("127.0.0.1", port, ssl_context=context(), timeout=20)
+    else:
+        client = imaplib.IMAP4("127.0.0.1", port, timeout=20)
+    if kind == "imap tls":
+        assert "LOGINDISABLED" in client.capabilities
+        with pytest.raises(imaplib.IMAP4.error, match="PRIVACYREQUIRED"):
+            client.login(user, password)
+        client.starttls(context())
+        assert "STARTTLS" not in client.capabilities
+    client.login(user, password)
+    return client
+
+
+def pop3(server, kind="pop3", user=USER, password=PASSWORD):
+    port = server.ports[kind]
+    if kind == "pop3s":
+        client = poplib.POP3_SSL("127.0.0.1", port, context=context(), timeout=20)
+    else:
+        client = poplib.POP3("127.0.0.1", port, timeout=20)
+    if kind == "pop3 tls":
+        assert "USER" not in client.capa()
+        with pytest.raises(poplib.error_proto, match="STLS"):
+            client.user(user)
+        client.stls(context())
+        assert "STLS" not in client.capa()
+    client.user(user)
+    client.pass_(password)
+    return client
+
+
+@pytest.mark.parametrize("kind", ["imap", "imap tls", "imaps"])
+def test_imap_reads_what_smtp_delivered(server, kind):
+    server.send(USER, "Subject: for you\r\n\r\nhello alice\r\n")
+    server.wait_mail(USER)
+    client = imap(server, kind)
+    assert client.select("INBOX") == ("OK", [b"1"])
+    _, found = client.fetch("1", "(BODY.PEEK[])")
+    assert b"Subject: for you" in found[0][1] and found[0][1].endswith(b"hello alice\r\n")
+    assert client.logout()[0] == "BYE"
+    server.wait_log("imap-connected", address="127.0.0.1")
+    server.wait_log("auth-ok", service="imap", user=USER)
+
+
+@pytest.mark.parametrize("kind", ["pop3", "pop3 tls", "pop3s"])
+def test_pop3_reads_and_deletes_what_smtp_delivered(server, kind):
+    server.send(USER, "Subject: for you\r\n\r\nhello alice\r\n")
+    server.wait_mail(USER)
+    client = pop3(server, kind)
+    assert client.stat()[0] == 1
+    assert client.retr(1)[1][-1] == b"hello alice"
+    client.dele(1)
+    client.quit()
+    wait_for(lambda: not server.mails(USER), what="the message is gone")
+    server.wait_log("auth-ok", service="pop3", user=USER)
+
+
+def test_a_wrong_password_opens_nothing(server):
+    for user, password in ((USER, "wrong"), ("nobody@example.test", PASSWORD), ('""', "")):
+        with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+            imap(server, user=user, password=password)
+    with pytest.raises(poplib.error_proto, match=r"\[AUTH\]"):
+        pop3(server, password="wrong")
+    server.wait_log("auth-failed", service="imap", user=USER, address="127.0.0.1")
+    server.wait_log("auth-failed", service="pop3", user=USER)
+    assert not server.pids("mailbox")
+    assert "wrong" not in server.log_text().replace("wrong password", "")
+    imap(server).logout()
+
+
+def test_sasl_with_and_without_an_initial_response(server):
+    response = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
+    with server.wire(server.ports["imap"]) as wire:
+        assert b"AUTH=PLAIN" in wire.line() and b"AUTH=SCRAM-SHA-256" in wire.transcript[-1][1]
+        wire.send("a AUTHENTICATE PLAIN\r\n")
+        assert wire.line() == b"+ "
+        wire.send("*\r\n")
+        assert wire.line().startswith(b"a BAD ")
+        wire.send("b AUTHENTICATE NEVER\r\n")
+        assert wire.line().startswith(b"b BAD ")
+        # What comes behind the login is done by the session.
+        wire.send(f"c AUTHENTICATE PLAIN {response}\r\nd NOOP\r\n")
+        assert wire.line().startswith(b"c OK [CAPABILITY ")
+        assert wire.line().startswith(b"d OK")
+    with server.wire(server.ports["pop3"]) as wire:
+        wire.line()
+        wire.send(f"AUTH PLAIN\r\n{response}\r\nSTAT\r\nQUIT\r\n")
+        assert wire.line() == b"+ "
+        assert wire.line().startswith(b"+OK")
+        assert wire.line() == b"+OK 0 0"
+    with server.wire(server.ports["imap"]) as wire:
+        wire.line()
+        wire.send(f'a LOGIN {{{len(USER)}}}\r\n')
+        assert wire.line().startswith(b"+ ")
+        wire.send(f'{USER} "{PASSWORD}"\r\n')
+        assert wire.line().startswith(b"a OK")
+
+
+def test_what_comes_ahead_of_tls_is_dropped(server):
+    with server.wire(server.ports["imap tls"]) as wire:
+        wire.line()
+        wire.send("a STARTTLS\r\nb NOOP\r\n")
+        assert wire.line().startswith(b"a OK")
+        wire.socket = context().wrap_socket(wire.socket)
+        wire.send("c NOOP\r\n")
+        assert wire.line().startswith(b"c OK")
+
+
+def test_before_login_little_is_taken(server):
+    with server.wire(server.ports["imap"]) as wire:
+        wire.line()
+        wire.send("a SELECT INBOX\r\nb APPEND INBOX {100000}\r\n")
+        assert wire.line().startswith(b"a BAD")
+        assert wire.line().startswith(b"b BAD")
+        wire.send(b"c NOOP " + b"x" * 100000 + b"\r\n")
+        assert wire.line().startswith(b"c BAD")
+        wire.send("".join(f"d{number} NONSENSE\r\n" for number in range(30)))
+        assert wire.is_closed()
+    server.wait_log("imap-disconnected", reason="too many errors")
+    with server.wire(server.ports["pop3"]) as wire:
+        wire.line()
+        wire.send(b"STAT\r\n" + b"x" * 100000)
+        assert wire.line().startswith(b"-ERR")
+        assert wire.is_closed()
+
+
+def test_idle_hears_of_a_delivery(server):
+    client = imap(server, "imaps")
+    client.select("INBOX")
+    client.send(b"i IDLE\r\n")
+    assert client.readline().startswith(b"+")
+    server.send(USER)
+    assert client.readline() == b"* 1 EXISTS\r\n"
+    client.send(b"DONE\r\n")
+    wait_for(lambda: client.readline().startswith(b"i OK"), what="IDLE ends")
+    client.logout()
+
+
+def test_sessions_of_one_mailbox_share_a_process_and_its_death(server):
+    first, second = imap(server), imap(server, "imaps")
+    assert len(server.pids("mailbox")) == 1
+    other = imap(server, user=BOB)
+    assert len(server.pids("mailbox")) == 2
+    (line,) = [line for line in server.log_lines("child-started", program="mailbox")
+        if line["user"] == USER]
+    pid = int(line["pid"])
+    server.allow(rf"child-\w+.*pid={pid}\b")
+    os.kill(pid, signal.SIGKILL)
+    for client in first, second:
+        with pytest.raises((imaplib.IMAP4.abort, OSError)):
+            client.noop()
+    assert other.noop()[0] == "OK"
+    imap(server).logout()
+    assert other.logout()[0] == "BYE"
+
+
+def test_a_user_has_one_mailbox_only(server):
+    server.send(BOB, "Subject: secret\r\n\r\nx\r\n")
+    server.wait_mail(BOB)
+    client = imap(server)
+    assert client.select("INBOX") == ("OK", [b"0"])
+    for name in ("../bob", ".../bob", "/", str(server.maildir(BOB)), "INBOX/../../bob"):
+        assert client.select(f'"{name}"')[0] == "NO"
+    (pid,) = server.pids("mailbox")
+    user = pop3(server, user=BOB)
+    assert user.stat()[0] == 1
+    user.quit()
+    client.logout()
+    status = open(f"/proc/{pid}/status", encoding="utf-8").read()
+    assert re.search(r"NoNewPrivs:\t1", status)
+
+
+def test_killed_mailaccess_comes_back(server):
+    client = imap(server)
+    server.kill_and_wait_back("mailaccess")
+    with pytest.raises((imaplib.IMAP4.abort, OSError)):
+        client.noop()
+
+    def works():
+        try:
+            return imap(server).logout()[0] == "BYE"
+        except (OSError, imaplib.IMAP4.error):
+            return False
+    wait_for(works, what="logins work again")
+
+
+def test_the_end_is_said(server):
+    client = imap(server)
+    waiting = server.wire(server.ports["pop3"])
+    waiting.line()
+    server.stop()
+    assert b"BYE" in client.readline()
+    assert waiting.line().startswith(b"-ERR")
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", server.ports["imap"]), 5)
