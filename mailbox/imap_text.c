@@ -12,6 +12,8 @@
 void
 imap_text_init(struct imap_text *text, const char *bytes, size_t length, struct imap_pool *pool)
 {
+	if (length == 0)
+		bytes = ""; /* an empty command's may be NULL */
 	*text = (struct imap_text){ .at = bytes, .end = bytes + length, .pool = pool };
 }
 
