@@ -31,7 +31,7 @@ struct frame {
 };
 
 static struct event_base *base;
-static struct peer supervisor, listener, queue, control;
+static struct peer supervisor, listener, queue, control, mailaccess;
 static pid_t pid;
 static bool configured, started;
 static unsigned rejected[PROGRAM_COUNT]; /* told to the supervisor */
@@ -43,9 +43,10 @@ static size_t reply_count[3]; /* RCPT_DONE with 2xx, 4xx, 5xx */
 static enum program
 program_of(const struct peer *peer)
 {
-	return peer == &listener ? PROGRAM_LISTENER
-	    : peer == &queue     ? PROGRAM_QUEUE
-	                         : PROGRAM_CONTROL;
+	return peer == &listener  ? PROGRAM_LISTENER
+	    : peer == &queue      ? PROGRAM_QUEUE
+	    : peer == &mailaccess ? PROGRAM_MAILACCESS
+	                          : PROGRAM_CONTROL;
 }
 
 static void
@@ -70,7 +71,11 @@ on_frame(struct channel *channel, struct imsg *imsg, void *arg)
 		assert_true(ipc_target_decode(&reader, &frame->target));
 	else if (imsg->type == DIRECTORY_RCPT_DONE)
 		assert_true(reply_decode(&reader, &frame->reply));
-	else if (imsg->type != DIRECTORY_FORGET)
+	else if (imsg->type == DIRECTORY_AUTH_CHALLENGE) {
+		struct ipc_auth_data challenge;
+
+		assert_true(ipc_auth_data_decode(&reader, &challenge));
+	} else if (imsg->type != DIRECTORY_FORGET)
 		assert_true(ipc_mailbox_decode(&reader, &frame->mailbox));
 	assert_true(buf_reader_done(&reader));
 	if (imsg->type == DIRECTORY_RCPT_DONE && arg != &control)
@@ -189,7 +194,7 @@ start(void)
 	memset(reply_count, 0, sizeof(reply_count));
 	configured = started = false;
 	memset(rejected, 0, sizeof(rejected));
-	supervisor = listener = queue = control = (struct peer){ 0 };
+	supervisor = listener = queue = control = mailaccess = (struct peer){ 0 };
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	snprintf(fd, sizeof(fd), "%d", pair[1]);
 	pid = fork();
@@ -209,6 +214,7 @@ start(void)
 	connect_peer(&listener);
 	connect_peer(&queue);
 	connect_peer(&control);
+	connect_peer(&mailaccess);
 	channel_send(supervisor.channel, SUPERVISOR_CHILD_START, 2, 0, -1, NULL);
 	UNTIL(configured && started);
 }
@@ -231,6 +237,7 @@ finish(bool by_stop)
 	channel_free(listener.channel);
 	channel_free(queue.channel);
 	channel_free(control.channel);
+	channel_free(mailaccess.channel);
 	event_base_free(base);
 }
 
@@ -331,20 +338,20 @@ static void
 a_bad_frame_costs_its_sender_the_channel_and_is_told(void **state)
 {
 	static const uint8_t junk[600] = { 0xff, 0xff, 0xff };
-	struct peer *const peers[] = { &listener, &queue, &control };
+	struct peer *const peers[] = { &listener, &queue, &control, &mailaccess };
 	struct buf payload;
 
 	(void)state;
 	start();
 	buf_init(&payload, IMSG_PAYLOAD_MAX);
-	for (size_t p = 0; p < 3; p++) {
+	for (size_t p = 0; p < 4; p++) {
 		for (uint16_t type = 0; type < 20; type++) {
 			for (size_t length = 0; length <= sizeof(junk); length += 150) {
 				unsigned closed = peers[p]->closed;
 
 				/* Of a login that may have ended meanwhile. */
-				if (peers[p] == &listener && type == DIRECTORY_AUTH_CANCEL &&
-				    length == 0)
+				if ((peers[p] == &listener || peers[p] == &mailaccess) &&
+				    type == DIRECTORY_AUTH_CANCEL && length == 0)
 					continue;
 				buf_clear(&payload);
 				buf_add(&payload, length % 300 == 0 ? junk : junk + 10,
@@ -400,6 +407,38 @@ a_listener_cannot_ask_as_the_queue(void **state)
 	UNTIL(listener.closed == 2);
 	assert_null(find_frame(DIRECTORY_MAILBOX_DONE, 42));
 	buf_free(&payload);
+	finish(true);
+}
+
+static void
+log_in(struct peer *peer, const char *service)
+{
+	struct ipc_auth auth = { .mechanism = SASL_PLAIN, .table = "accounts", .session = 1 };
+	struct buf payload;
+
+	snprintf(auth.service, sizeof(auth.service), "%s", service);
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_auth_encode(&payload, &auth);
+	channel_send(peer->channel, DIRECTORY_AUTH, 43, 0, -1, &payload);
+	buf_free(&payload);
+}
+
+/* Else one of them that was taken over could get at what is the other's. */
+static void
+mailaccess_asks_for_logins_to_read_mail_and_nothing_else(void **state)
+{
+	(void)state;
+	start();
+	log_in(&mailaccess, "pop3");
+	UNTIL(find_frame(DIRECTORY_AUTH_CHALLENGE, 43) != NULL);
+	ask_for(&mailaccess, 44, "192.0.2.1", "bob@example.test", 0);
+	UNTIL(mailaccess.closed == 1 && rejected[PROGRAM_MAILACCESS] == 1);
+	assert_null(find_frame(DIRECTORY_RCPT_DONE, 44));
+	connect_peer(&mailaccess);
+	log_in(&mailaccess, "smtp");
+	UNTIL(mailaccess.closed == 2 && rejected[PROGRAM_MAILACCESS] == 2);
+	log_in(&listener, "imap");
+	UNTIL(listener.closed == 1 && rejected[PROGRAM_LISTENER] == 1);
 	finish(true);
 }
 
@@ -541,6 +580,7 @@ main(void)
 		TEST(a_bad_frame_costs_its_sender_the_channel_and_is_told),
 		TEST(a_request_with_bytes_left_over_is_refused),
 		TEST(a_listener_cannot_ask_as_the_queue),
+		TEST(mailaccess_asks_for_logins_to_read_mail_and_nothing_else),
 		TEST(a_full_mailbox_is_refused_after_its_usage_was_asked),
 		TEST(a_queue_that_restarts_or_says_nothing_holds_up_no_recipient),
 		TEST(an_answer_for_a_listener_that_is_gone_is_dropped),
