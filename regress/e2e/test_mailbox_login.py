@@ -13,7 +13,7 @@ import ssl
 import pytest
 
 from postern import free_port, wait_for
-from test_auth import PASSWORD, USER
+from test_auth import PASSWORD, USER, Scram
 from test_tls import NAME, folder, rsa  # noqa: F401
 
 BOB = "bob@example.test"
@@ -72,30 +72,75 @@ def pop3(server, kind="pop3", user=USER, password=PASSWORD):
     return client
 
 
-@pytest.mark.parametrize("kind", ["imap", "imap tls", "imaps"])
-def test_imap_reads_what_smtp_delivered(server, kind):
+def test_imap_reads_what_smtp_delivered(server):
     server.send(USER, "Subject: for you\r\n\r\nhello alice\r\n")
     server.wait_mail(USER)
-    client = imap(server, kind)
-    assert client.select("INBOX") == ("OK", [b"1"])
-    _, found = client.fetch("1", "(BODY.PEEK[])")
-    assert b"Subject: for you" in found[0][1] and found[0][1].endswith(b"hello alice\r\n")
-    assert client.logout()[0] == "BYE"
-    server.wait_log("imap-connected", address="127.0.0.1")
-    server.wait_log("auth-ok", service="imap", user=USER)
+    for kind in ("imap", "imap tls", "imaps"):
+        client = imap(server, kind)
+        assert client.select("INBOX") == ("OK", [b"1"]), kind
+        _, found = client.fetch("1", "(BODY.PEEK[])")
+        assert b"Subject: for you" in found[0][1] and found[0][1].endswith(b"hello alice\r\n")
+        assert client.logout()[0] == "BYE"
+    server.wait_log("imap-connected", address="127.0.0.1", count=3)
+    server.wait_log("auth-ok", service="imap", user=USER, count=3)
 
 
-@pytest.mark.parametrize("kind", ["pop3", "pop3 tls", "pop3s"])
-def test_pop3_reads_and_deletes_what_smtp_delivered(server, kind):
-    server.send(USER, "Subject: for you\r\n\r\nhello alice\r\n")
-    server.wait_mail(USER)
-    client = pop3(server, kind)
-    assert client.stat()[0] == 1
-    assert client.retr(1)[1][-1] == b"hello alice"
-    client.dele(1)
-    client.quit()
-    wait_for(lambda: not server.mails(USER), what="the message is gone")
-    server.wait_log("auth-ok", service="pop3", user=USER)
+def test_pop3_reads_and_deletes_what_smtp_delivered(server):
+    for kind in ("pop3", "pop3 tls", "pop3s"):
+        server.send(USER, "Subject: for you\r\n\r\nhello alice\r\n")
+        server.wait_mail(USER)
+        client = pop3(server, kind)
+        assert client.stat()[0] == 1, kind
+        assert client.retr(1)[1][-1] == b"hello alice"
+        client.dele(1)
+        client.quit()
+        wait_for(lambda: not server.mails(USER), what="the message is gone")
+    server.wait_log("auth-ok", service="pop3", user=USER, count=3)
+
+
+def test_much_goes_both_ways(server):
+    """More than the sockets between take at once, to a client that reads when it likes."""
+    text = b"Subject: much\r\n\r\n" + b"".join(b"%076d\r\n" % n for n in range(50000))
+    for kind in ("imap", "imaps"):
+        client = imap(server, kind)
+        assert client.append("INBOX", None, None, text)[0] == "OK"
+        _, (numbers,) = client.select("INBOX")
+        client.send(b"x FETCH %s (BODY.PEEK[])\r\n" % numbers * 5)
+        for _ in range(5):
+            line = client.readline()
+            size = int(re.search(rb"\{(\d+)\}", line).group(1))
+            assert client.read(size) == text
+            while not client.readline().startswith(b"x OK"):
+                pass
+        client.logout()
+
+
+def test_scram_by_imap(server):
+    with server.wire(server.ports["imap"]) as wire:
+        wire.line()
+        client = Scram()
+        wire.send(f"a AUTHENTICATE SCRAM-SHA-256 {client.first()}\r\n")
+        wire.send(client.final(wire.line().removeprefix(b"+ ").decode()) + "\r\n")
+        assert base64.b64decode(wire.line().removeprefix(b"+ ")).decode() == client.expected
+        wire.send("\r\n")
+        assert wire.line().startswith(b"a OK")
+
+
+def test_who_has_no_mailbox_is_told_to_come_again(server):
+    """The Maildir's place is taken by a file; no rule delivers the user's mail."""
+    server.maildir(USER).parent.mkdir(parents=True)
+    server.maildir(USER).write_text("")
+    server.allow("can't be opened|child-exited program=mailbox")
+    with pytest.raises(imaplib.IMAP4.error, match="UNAVAILABLE"):
+        imap(server)
+    with pytest.raises(poplib.error_proto, match=r"\[SYS/TEMP\]"):
+        pop3(server)
+    server.rules = ""
+    server.write_config()
+    server.smtpctl("reload")
+    with pytest.raises(imaplib.IMAP4.error, match="UNAVAILABLE"):
+        imap(server, user=BOB)
+    server.wait_log("auth-deferred", user=BOB)
 
 
 def test_a_wrong_password_opens_nothing(server):
