@@ -154,10 +154,14 @@ enum uidlist_verdict
 uidlist_parse_records(const char *text, size_t length, struct uidlist_header *header,
     uidlist_visit visit, void *arg, size_t *taken)
 {
-	const char *at = text, *end = text + length, *line_end;
+	const char *at, *end, *line_end;
 	uint32_t last = 0;
 
 	*taken = 0;
+	if (length == 0) /* `text` may be NULL */
+		text = "";
+	at = text;
+	end = text + length;
 	for (; at < end; at = line_end + 1) {
 		struct uidlist_record record;
 

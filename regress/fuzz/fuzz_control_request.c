@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ipc_explain.h"
+#include "common/ipc_directory.h"
 #include "smtpctl/control_order.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
@@ -30,6 +32,8 @@ check_payload(const struct control_order *order)
 	struct ipc_account account;
 	struct ipc_control control;
 	struct ipc_dkim dkim;
+	struct ipc_rcpt rcpt;
+	struct ipc_relay_list list;
 
 	buf_reader_init(&reader, order->payload.data, order->payload.length);
 	switch (order->type) {
@@ -59,9 +63,23 @@ check_payload(const struct control_order *order)
 	case CONTROL_DKIM:
 		check(ipc_dkim_decode(&reader, &dkim) && dkim.caller_uid == CALLER);
 		break;
+	case CONTROL_EXPLAIN:
+		check(ipc_rcpt_decode(&reader, &rcpt) && rcpt.client_family != CLIENT_INTERNAL);
+		break;
+	case CONTROL_HOST_LIST:
+	case CONTROL_HOSTSTAT_LIST:
+		check(ipc_relay_list_decode(&reader, &list));
+		break;
 	case CONTROL_STATS:
 	case CONTROL_STATUS:
 		break;
+	case CONTROL_EXPLAIN_STEP:
+	case CONTROL_EXPLAIN_RELAY:
+	case CONTROL_EXPLAIN_ROUTE:
+	case CONTROL_EXPLAIN_HOST:
+	case CONTROL_EXPLAIN_QUEUE:
+	case CONTROL_HOST:
+	case CONTROL_HOSTSTAT:
 	case CONTROL_ENVELOPE:
 	case CONTROL_DESTINATION:
 	case CONTROL_QUEUE_LIST_MORE:
