@@ -517,42 +517,16 @@ to_charset(const char *bytes, size_t length, void *arg)
 	return mime_charset_feed(arg, bytes, length);
 }
 
-static bool
-is_text(const struct mime *mime, uint32_t part, char charset[MIME_TOKEN_MAX + 1])
-{
-	char type[MIME_TOKEN_MAX + 1], subtype[MIME_TOKEN_MAX + 1], name[MIME_TOKEN_MAX + 1];
-	const char *field = mime_field(mime, part, MIME_CONTENT_TYPE);
-	struct mime_value value;
-	struct buf text;
-
-	strcpy(charset, "utf-8"); /* as much mail is that says nothing */
-	if (field == NULL)
-		return true;
-	mime_value_init(&value, field);
-	if (!mime_value_type(&value, type, subtype))
-		return true;
-	buf_init(&text, 4096);
-	while (mime_value_parameter(&value, name, &text)) {
-		if (strcmp(name, "charset") == 0 && text.length > 0 &&
-		    text.length <= MIME_TOKEN_MAX) {
-			memcpy(charset, text.data, text.length);
-			charset[text.length] = '\0';
-		}
-	}
-	buf_free(&text);
-	return strcmp(type, "text") == 0;
-}
-
 static void
 scan_body(struct scan *scan, int fd, const struct mime *mime, uint32_t index)
 {
 	const struct mime_part *part = &mime->parts[index];
-	char name[MIME_TOKEN_MAX + 1], bytes[READ_SIZE];
+	char subtype[MIME_TOKEN_MAX + 1], name[MIME_TOKEN_MAX + 1], bytes[READ_SIZE];
 	struct mime_decoder decoder;
 	struct mime_charset charset;
 	uint64_t at = part->body.offset;
 
-	if (part->kind != MIME_LEAF || !is_text(mime, index, name))
+	if (part->kind != MIME_LEAF || !mime_part_is_text(mime, index, subtype, name))
 		return;
 	restart_needles(scan->matcher);
 	(void)mime_charset_open(&charset, name, scan_text, scan);

@@ -172,32 +172,12 @@ static bool
 is_shown(
     const struct mime *mime, uint32_t part, const char *wanted, char charset[MIME_TOKEN_MAX + 1])
 {
-	char type[MIME_TOKEN_MAX + 1] = "text", subtype[MIME_TOKEN_MAX + 1] = "plain";
-	char name[MIME_TOKEN_MAX + 1];
-	const char *field = mime_field(mime, part, MIME_CONTENT_TYPE);
 	const char *disposition = mime_field(mime, part, MIME_CONTENT_DISPOSITION);
-	struct mime_value value;
-	struct buf text;
+	char subtype[MIME_TOKEN_MAX + 1];
 
-	strcpy(charset, "utf-8"); /* as much mail is that says nothing */
-	if (mime->parts[part].kind != MIME_LEAF ||
-	    (disposition != NULL && strncasecmp(disposition, "attachment", 10) == 0))
-		return false;
-	if (field != NULL) {
-		mime_value_init(&value, field);
-		if (!mime_value_type(&value, type, subtype))
-			return false;
-		buf_init(&text, 4096);
-		while (mime_value_parameter(&value, name, &text)) {
-			if (strcmp(name, "charset") == 0 && text.length > 0 &&
-			    text.length <= MIME_TOKEN_MAX) {
-				memcpy(charset, text.data, text.length);
-				charset[text.length] = '\0';
-			}
-		}
-		buf_free(&text);
-	}
-	return strcmp(type, "text") == 0 && strcmp(subtype, wanted) == 0;
+	return mime->parts[part].kind == MIME_LEAF &&
+	    (disposition == NULL || strncasecmp(disposition, "attachment", 10) != 0) &&
+	    mime_part_is_text(mime, part, subtype, charset) && strcmp(subtype, wanted) == 0;
 }
 
 static void

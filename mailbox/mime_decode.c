@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "mailbox/mime_decode.h"
+#include "mailbox/mime_header.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 #define WORD_MAX    1024           /* bytes of an encoded word; RFC 2047 2 has 75 */
@@ -274,6 +275,35 @@ mime_charset_close(struct mime_charset *charset)
 	if (charset->iconv != (iconv_t)-1)
 		(void)iconv_close(charset->iconv);
 	charset->iconv = (iconv_t)-1;
+}
+
+bool
+mime_part_is_text(const struct mime *mime, uint32_t part, char *subtype, char *charset)
+{
+	const char *field = mime_field(mime, part, MIME_CONTENT_TYPE);
+	char type[MIME_TOKEN_MAX + 1], name[MIME_TOKEN_MAX + 1];
+	struct mime_value value;
+	struct buf text;
+
+	strcpy(subtype, "plain");
+	strcpy(charset, "utf-8"); /* as much mail is that says nothing */
+	if (field == NULL)
+		return true;
+	mime_value_init(&value, field);
+	if (!mime_value_type(&value, type, subtype)) {
+		strcpy(subtype, "plain");
+		return true;
+	}
+	buf_init(&text, MIME_FIELD_MAX);
+	while (mime_value_parameter(&value, name, &text)) {
+		if (strcmp(name, "charset") == 0 && text.length > 0 &&
+		    text.length <= MIME_TOKEN_MAX) {
+			memcpy(charset, text.data, text.length);
+			charset[text.length] = '\0';
+		}
+	}
+	buf_free(&text);
+	return strcmp(type, "text") == 0;
 }
 
 /* --- encoded words --- */

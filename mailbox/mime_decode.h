@@ -57,6 +57,12 @@ void mime_charset_close(struct mime_charset *);
 /* Whether the charset is known. */
 bool mime_charset_is_known(const char *name);
 
+/*
+ * Whether a part is text, by its type or because it has none that can be read; then its subtype and
+ * charset, "plain" and "utf-8" where it doesn't say. Room for MIME_TOKEN_MAX + 1 bytes each.
+ */
+bool mime_part_is_text(const struct mime *, uint32_t part, char *subtype, char *charset);
+
 /* Appends a field's text with its encoded words read (RFC 2047 6), as UTF-8. */
 void mime_decode_words(const char *field, struct buf *);
 

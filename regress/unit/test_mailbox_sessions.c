@@ -234,6 +234,7 @@ messages_are_appended_and_fetched(void **state)
 	/* What BODY shows has been seen. */
 	assert_has(ask(client, "a UID FETCH 2 BODY[1]\r\n"),
 	    "* 2 FETCH (UID 2 BODY[1] {7}\r\nhello\r\n FLAGS (\\Seen \\Recent))");
+	assert_has(ask(client, "a FETCH 1 PREVIEW\r\n"), "PREVIEW \".dot line three four\")");
 	assert_has(ask_short(client, "a FETCH 3 FLAGS\r\n"), "a BAD");
 	assert_has(ask_short(client, "a UID FETCH 3 FLAGS\r\n"), "a OK");
 }
