@@ -20,6 +20,7 @@
 
 #include "common/keeper_provider.h"
 #include "common/log.h"
+#include "common/memory_file.h"
 #include "common/tls_context.h"
 
 #define CIPHERS                                                      \
@@ -444,6 +445,34 @@ build_server(const struct tls_contexts *contexts, const struct listener_config *
 		server_clear(server);
 		return;
 	}
+}
+
+bool
+tls_contexts_take(struct tls_contexts *contexts, const struct imsg *imsg, bool build)
+{
+	bool authorities = imsg->type == SUPERVISOR_CHILD_AUTHORITIES, taken = false;
+	struct ipc_certificate which;
+	struct buf_reader reader;
+	uint8_t *text = NULL;
+	size_t length;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_certificate_decode(&reader, &which))
+		return false;
+	if (imsg->fd != -1)
+		text =
+		    memory_file_read(imsg->fd, authorities ? CA_FILE_MAX : PKI_FILE_MAX, &length);
+	if (text != NULL)
+		taken = authorities
+		    ? tls_contexts_take_authorities(contexts, which.index, text, length)
+		    : tls_contexts_take_certificate(contexts, which.index, text, length);
+	free(text);
+	if (!taken)
+		log_error("a file of %s can't be used",
+		    authorities ? "certificates of authorities" : "certificates");
+	else if (build)
+		tls_contexts_build(contexts);
+	return true;
 }
 
 void

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/config.h"
+#include "common/imsg.h"
 #include "common/ipc_supervisor.h"
 
 struct tls_contexts;
@@ -25,6 +26,10 @@ void tls_contexts_free(struct tls_contexts *);
  * it, and then what there was stays. */
 bool tls_contexts_take_certificate(struct tls_contexts *, uint32_t index, const uint8_t *, size_t);
 bool tls_contexts_take_authorities(struct tls_contexts *, uint32_t index, const uint8_t *, size_t);
+/* The same for a frame of SUPERVISOR_CHILD_CERTIFICATE or SUPERVISOR_CHILD_AUTHORITIES; a file that is
+ * of no use is said in the log. With `build` the contexts are made of it. False when the frame can't be
+ * decoded. */
+bool tls_contexts_take(struct tls_contexts *, const struct imsg *, bool build);
 /* Makes the contexts of what has come; sessions keep those they have. */
 void tls_contexts_build(struct tls_contexts *);
 

@@ -21,7 +21,6 @@
 #include "common/keeper_client.h"
 #include "common/keeper_provider.h"
 #include "common/log.h"
-#include "common/memory_file.h"
 #include "mailbox/access.h"
 
 #define ACCEPT_AT_ONCE    8
@@ -172,36 +171,6 @@ take_peer(const struct ipc_peer *peer, int fd)
 	return true;
 }
 
-/* A certificate's file or authorities'. One that can't be used leaves what there was. */
-static bool
-take_certificate(const struct imsg *imsg)
-{
-	bool authorities = imsg->type == SUPERVISOR_CHILD_AUTHORITIES, taken = false;
-	struct ipc_certificate which;
-	struct buf_reader reader;
-	uint8_t *text = NULL;
-	size_t length;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_certificate_decode(&reader, &which) || mailaccess.settings == NULL)
-		return false;
-	if (imsg->fd != -1)
-		text =
-		    memory_file_read(imsg->fd, authorities ? CA_FILE_MAX : PKI_FILE_MAX, &length);
-	if (text != NULL)
-		taken = authorities ? tls_contexts_take_authorities(
-		                          mailaccess.settings->tls, which.index, text, length)
-		                    : tls_contexts_take_certificate(
-		                          mailaccess.settings->tls, which.index, text, length);
-	free(text);
-	if (!taken)
-		log_error("a file of %s can't be used",
-		    authorities ? "certificates of authorities" : "certificates");
-	else if (!mailaccess.is_configuring)
-		tls_contexts_build(mailaccess.settings->tls);
-	return true;
-}
-
 static bool
 take_mailbox(struct imsg *imsg)
 {
@@ -228,7 +197,8 @@ take_other(struct channel *channel, struct imsg *imsg)
 		return take_mailbox(imsg);
 	if (imsg->type == SUPERVISOR_CHILD_CERTIFICATE ||
 	    imsg->type == SUPERVISOR_CHILD_AUTHORITIES)
-		return take_certificate(imsg);
+		return mailaccess.settings != NULL &&
+		    tls_contexts_take(mailaccess.settings->tls, imsg, !mailaccess.is_configuring);
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (imsg->type != SUPERVISOR_CHILD_TICKET_KEYS ||
 	    !ipc_ticket_keys_decode(&reader, &tickets))

@@ -23,7 +23,6 @@
 #include "common/keeper_client.h"
 #include "common/keeper_provider.h"
 #include "common/log.h"
-#include "common/memory_file.h"
 #include "common/stats.h"
 #include "smtpd/session.h"
 #include "common/tls_context.h"
@@ -241,36 +240,6 @@ take_peer(const struct ipc_peer *peer, int fd)
 	return true;
 }
 
-/* A certificate's file or authorities'. One that can't be used leaves what there was. */
-static bool
-take_certificate(const struct imsg *imsg)
-{
-	bool authorities = imsg->type == SUPERVISOR_CHILD_AUTHORITIES, taken = false;
-	struct ipc_certificate which;
-	struct buf_reader reader;
-	uint8_t *text = NULL;
-	size_t length;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_certificate_decode(&reader, &which) || listener.settings == NULL)
-		return false;
-	if (imsg->fd != -1)
-		text =
-		    memory_file_read(imsg->fd, authorities ? CA_FILE_MAX : PKI_FILE_MAX, &length);
-	if (text != NULL)
-		taken = authorities ? tls_contexts_take_authorities(
-		                          listener.settings->tls, which.index, text, length)
-		                    : tls_contexts_take_certificate(
-		                          listener.settings->tls, which.index, text, length);
-	free(text);
-	if (!taken)
-		log_error("a file of %s can't be used",
-		    authorities ? "certificates of authorities" : "certificates");
-	else if (!listener.is_configuring)
-		tls_contexts_build(listener.settings->tls);
-	return true;
-}
-
 static bool
 take_other(struct channel *channel, struct imsg *imsg)
 {
@@ -282,7 +251,8 @@ take_other(struct channel *channel, struct imsg *imsg)
 		return imsg->fd != -1 && dkim_keys_take(&listener.service.dkim, imsg->fd);
 	if (imsg->type == SUPERVISOR_CHILD_CERTIFICATE ||
 	    imsg->type == SUPERVISOR_CHILD_AUTHORITIES)
-		return take_certificate(imsg);
+		return listener.settings != NULL &&
+		    tls_contexts_take(listener.settings->tls, imsg, !listener.is_configuring);
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (imsg->type != SUPERVISOR_CHILD_TICKET_KEYS ||
 	    !ipc_ticket_keys_decode(&reader, &tickets))
