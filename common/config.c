@@ -438,6 +438,17 @@ listener_is_access(const struct listener_config *listener)
 	return listener->protocol == LISTEN_IMAP || listener->protocol == LISTEN_POP3;
 }
 
+bool
+config_has_access(const struct config *config)
+{
+	size_t i;
+
+	for (i = 0; i < config->listener_count; i++)
+		if (listener_is_access(&config->listeners[i]))
+			return true;
+	return false;
+}
+
 void
 config_complete_listener(struct listener_config *listener)
 {

@@ -286,6 +286,8 @@ struct config *config_new(void);
 void config_free(struct config *);
 /* Whether mailaccess has it, not listener. */
 bool listener_is_access(const struct listener_config *);
+/* Whether there are any such. */
+bool config_has_access(const struct config *);
 /* Strings that are still NULL become "". */
 void config_complete_listener(struct listener_config *);
 void config_complete_action(struct action_config *);

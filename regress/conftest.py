@@ -116,6 +116,12 @@ def postern(make_postern):
     return make_postern()
 
 
+@pytest.fixture
+def postern_with_imap(make_postern):
+    """One in which every program of the suite runs."""
+    return make_postern(extra=f"listen on 127.0.0.1 port {harness.free_port()} imap auth-cleartext")
+
+
 @pytest.fixture(scope="session")
 def tool():
     def find(name):

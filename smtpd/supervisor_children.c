@@ -81,6 +81,12 @@ slot_is_running(const struct child_slot *slot)
 	return slot->state != CHILD_DOWN && slot->channel != NULL;
 }
 
+bool
+slot_is_wanted(const struct child_slot *slot)
+{
+	return slot->program != PROGRAM_MAILACCESS || config_has_access(slot->supervisor->config);
+}
+
 void
 slot_restart_later(struct child_slot *slot)
 {
@@ -106,7 +112,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (slot->state != CHILD_DOWN)
 		(void)kill(slot->pid, SIGKILL); /* out of reach, and still there */
-	else if (slot->supervisor->state <= SUPERVISOR_RUNNING)
+	else if (slot->supervisor->state <= SUPERVISOR_RUNNING && slot_is_wanted(slot))
 		slot_start(slot);
 }
 
@@ -381,7 +387,7 @@ children_reaped(struct supervisor *supervisor, pid_t pid, int status)
 		    slot->name, WIFSIGNALED(status) ? "signal" : "status",
 		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 		supervisor_start_failed(supervisor, why);
-	} else if (supervisor->state <= SUPERVISOR_RUNNING) {
+	} else if (supervisor->state <= SUPERVISOR_RUNNING && slot_is_wanted(slot)) {
 		slot_restart_later(slot);
 	}
 	return true;

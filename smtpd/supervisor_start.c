@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <event2/event.h>
+
 #include "common/clock.h"
 #include "smtpd/supervisor_state.h"
 
@@ -413,7 +415,8 @@ children_start(struct supervisor *supervisor)
 	size_t i;
 
 	for (i = 0; i < supervisor->child_count; i++)
-		start_connected(&supervisor->children[i]);
+		if (slot_is_wanted(&supervisor->children[i]))
+			start_connected(&supervisor->children[i]);
 	begin_all(supervisor, false);
 }
 
@@ -424,7 +427,8 @@ children_have_started(struct supervisor *supervisor)
 	size_t i;
 
 	for (i = 0; i < supervisor->child_count; i++) {
-		if (supervisor->children[i].state == CHILD_READY)
+		if (supervisor->children[i].state == CHILD_READY ||
+		    !slot_is_wanted(&supervisor->children[i]))
 			continue;
 		all = false;
 		if (!is_door(supervisor->children[i].program))
@@ -458,6 +462,16 @@ children_send_listeners(struct supervisor *supervisor, uint16_t type)
 			channel_send(supervisor->children[i].channel, type, 0, 0, -1, NULL);
 }
 
+static void
+configure_again(struct child_slot *slot)
+{
+	slot->unanswered++;
+	if (!configure(slot))
+		give_up_start(slot); /* the next begins with the new config */
+	else if (slot->program == PROGRAM_LISTENER || slot->program == PROGRAM_MAILACCESS)
+		send_begin(slot);
+}
+
 void
 children_configure(struct supervisor *supervisor)
 {
@@ -466,14 +480,11 @@ children_configure(struct supervisor *supervisor)
 
 	for (i = 0; i < supervisor->child_count; i++) {
 		slot = &supervisor->children[i];
-		if (!slot_is_running(slot))
-			continue;
-		slot->unanswered++;
-		if (!configure(slot)) {
-			give_up_start(slot); /* the next begins with the new config */
-			continue;
-		}
-		if (slot->program == PROGRAM_LISTENER || slot->program == PROGRAM_MAILACCESS)
-			send_begin(slot);
+		/* Only now there is something for it to do. */
+		if (slot->state == CHILD_DOWN && slot_is_wanted(slot) &&
+		    !event_pending(slot->timer, EV_TIMEOUT, NULL))
+			slot_start(slot);
+		else if (slot_is_running(slot))
+			configure_again(slot);
 	}
 }

@@ -160,7 +160,7 @@ struct supervisor {
 
 /* supervisor_start.c */
 
-/* Starts all; they get to know each other, then those that nobody connects to begin. */
+/* Starts all that are wanted; they get to know each other, then those that nobody connects to begin. */
 void children_start(struct supervisor *);
 /* True when all are ready. When all but the listeners and control are, lets those begin. */
 bool children_have_started(struct supervisor *);
@@ -168,7 +168,8 @@ bool children_have_started(struct supervisor *);
 void slot_start(struct child_slot *);
 void children_send_log(struct supervisor *, bool with_fd);
 void children_send_listeners(struct supervisor *, uint16_t type);
-/* The current config to all children, and to listeners its sockets. */
+/* The current config to all children, and to listeners its sockets; starts those that it is the
+ * first to want. */
 void children_configure(struct supervisor *);
 /* A config frame on a channel; false when there is none to be had. */
 bool send_config(struct supervisor *, struct channel *, enum program);
@@ -195,6 +196,9 @@ void children_name_configuring(const struct supervisor *, char *names, size_t);
 /* Logs who isn't ready yet; fails the start when one has taken too long. */
 void children_check_start(struct supervisor *);
 bool slot_is_running(const struct child_slot *);
+/* Whether the configuration has work for it: mailaccess only with listeners for POP3 or IMAP. One
+ * that runs is left to its clients. */
+bool slot_is_wanted(const struct child_slot *);
 /* Its program has died, or could not be started: starts it when its backoff allows. */
 void slot_restart_later(struct child_slot *);
 /* A line about it, with its pid. */

@@ -207,9 +207,10 @@ def test_runs_as_an_ordinary_user(make_postern):
 
 
 @pytest.mark.root
-def test_each_process_is_a_user_of_its_own(postern):
+def test_each_process_is_a_user_of_its_own(postern_with_imap):
     """DESIGN: the table of programs and trust boundaries."""
     import pwd
+    postern = postern_with_imap
     wanted = {"smtpd": "root", "listener": "_smtpd", "keeper": "_smtpk", "queue": "_smtpq", "directory": "_smtpt",
         "resolver": "_smtpl", "control": "_smtpc", "relay": "_smtpr",
         "mailaccess": "_smtpa"}

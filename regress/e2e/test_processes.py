@@ -26,8 +26,8 @@ def all_children(postern):
 
 
 @pytest.mark.root
-def test_each_program_has_an_account_of_its_own(postern):
-    for pid, name in all_children(postern).items():
+def test_each_program_has_an_account_of_its_own(postern_with_imap):
+    for pid, name in all_children(postern_with_imap).items():
         seen = status(pid)
         entry = pwd.getpwnam(ACCOUNTS[name])
         assert seen["Uid"].split() == [str(entry.pw_uid)] * 4, name
@@ -35,8 +35,8 @@ def test_each_program_has_an_account_of_its_own(postern):
         assert seen["Groups"].split() == [], name
 
 
-def test_no_program_has_a_capability_or_can_gain_one(postern):
-    for pid, name in all_children(postern).items():
+def test_no_program_has_a_capability_or_can_gain_one(postern_with_imap):
+    for pid, name in all_children(postern_with_imap).items():
         seen = status(pid)
         for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
             assert int(seen[kind], 16) == 0, (name, kind)
@@ -46,21 +46,21 @@ def test_no_program_has_a_capability_or_can_gain_one(postern):
 
 
 @pytest.mark.root
-def test_those_that_need_no_files_see_none(postern):
-    for pid, name in all_children(postern).items():
+def test_those_that_need_no_files_see_none(postern_with_imap):
+    for pid, name in all_children(postern_with_imap).items():
         root = os.readlink(f"/proc/{pid}/root")
         if name in ("listener", "keeper", "resolver", "control", "relay", "mailaccess"):
-            assert root == str(postern.run / "empty"), name
+            assert root == str(postern_with_imap.run / "empty"), name
             assert os.listdir(f"/proc/{pid}/root") == [], name
             # Nor could they leave anything there.
             assert os.stat(root).st_uid == 0 and os.stat(root).st_mode & 0o222 & ~0o200 == 0
         elif name == "queue":
-            assert root == str(postern.spool)
+            assert root == str(postern_with_imap.spool)
         assert os.readlink(f"/proc/{pid}/cwd") == root, name
 
 
-def test_no_program_leaves_a_core_with_other_people_s_mail(postern):
-    for pid, name in all_children(postern).items():
+def test_no_program_leaves_a_core_with_other_people_s_mail(postern_with_imap):
+    for pid, name in all_children(postern_with_imap).items():
         (line,) = [line for line in pathlib.Path(f"/proc/{pid}/limits").read_text().splitlines()
             if line.startswith("Max core file size")]
         assert line.split()[4:6] == ["0", "0"], name
@@ -86,10 +86,10 @@ def sockets_in(pid, states):
     return found
 
 
-def test_only_listeners_and_the_supervisor_hold_sockets_of_the_network(postern):
-    for pid, name in all_children(postern).items():
+def test_only_listeners_and_the_supervisor_hold_sockets_of_the_network(postern_with_imap):
+    for pid, name in all_children(postern_with_imap).items():
         listening = sockets_in(pid, {"0A"})
-        if name == "listener":
+        if name in ("listener", "mailaccess"):
             assert len(listening) == 1, name
         else:
             assert listening == [], name

@@ -1,5 +1,6 @@
 """Restarts, reloads, deaths of single processes: sessions and mail survive them."""
 
+import imaplib
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from postern import free_port, wait_for
+from test_auth import PASSWORD
 
 CHILDREN = ("listener", "keeper", "queue", "directory", "resolver", "relay", "control",
     "mailaccess")
@@ -111,6 +113,19 @@ def test_reload_keeps_sessions_and_takes_the_new_listener(postern, how):
     postern.wait_mail("alice@example.test")
 
 
+def test_mailaccess_runs_once_there_is_a_listener_for_it(postern):
+    assert "mailaccess" not in postern.pids().values()
+    before = postern.pids()
+    port = free_port()
+    postern.extra += f"\nlisten on 127.0.0.1 port {port} imap auth-cleartext\n"
+    postern.write_config()
+    postern.smtpctl("reload")
+    with imaplib.IMAP4("127.0.0.1", port, timeout=10) as client:
+        client.login("alice@example.test", PASSWORD)
+    assert postern.pids().items() >= before.items()
+    assert "mailaccess" in postern.pids().values()
+
+
 def test_reload_closes_a_listener_that_is_gone_but_not_its_sessions(make_postern):
     port = free_port()
     postern = make_postern(listen=f"listen on 127.0.0.1 port @PORT@\nlisten on 127.0.0.1 port {port}")
@@ -155,7 +170,8 @@ def test_smtpd_does_not_start_with_a_bad_configuration(make_postern):
 
 
 @pytest.mark.parametrize("program", CHILDREN)
-def test_a_killed_child_is_back_within_a_second(postern, program):
+def test_a_killed_child_is_back_within_a_second(postern_with_imap, program):
+    postern = postern_with_imap
     others = {pid: name for pid, name in postern.pids().items() if name not in (program, "mda")}
     assert postern.kill_and_wait_back(program) < 1.0
     assert postern.pids().items() >= others.items(), "only the killed one was started anew"

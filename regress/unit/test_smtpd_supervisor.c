@@ -580,7 +580,7 @@ static void
 assert_started_again(struct fixture *f, const char *test, const char *program)
 {
 	static const char *const all[] = { "listener0", "queue", "directory", "resolver", "keeper",
-		"relay", "mailaccess", "control" };
+		"relay", "control" };
 	char line[64];
 	size_t i;
 
