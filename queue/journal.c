@@ -3,9 +3,7 @@
  * have, and leave with one pwrite() and one fdatasync(). A record of type RECORD_BATCH ends each
  * batch, so that damage to the last real record's header is found as a gap before it.
  *
- * After a failure nothing is tried again on that segment: which of its pages the kernel still holds
- * is unknown. States that were staged are carried over to another segment; for the messages there
- * is a RECORD_VOID, and only then are they refused.
+ * What follows a batch that can't be written is in journal_failure.c.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,11 +20,7 @@
 #include "common/stats.h"
 #include "queue/journal_private.h"
 
-#define BROKEN_PAUSE_MS 2000
-#define STAGED_KEEP     (4 * 1024 * 1024) /* a larger staging buffer is given back */
-
-static void salvage(struct journal *, enum journal_head);
-static void withdraw(struct journal *);
+#define STAGED_KEEP (4 * 1024 * 1024) /* a larger staging buffer is given back */
 
 struct segment *
 journal_find_sequence(const struct journal *journal, uint64_t sequence)
@@ -142,8 +136,8 @@ take_segment(struct journal *journal, enum journal_head which, bool may_use_rese
 	return JOURNAL_OK;
 }
 
-static void
-close_segment(struct head *head, enum segment_state state)
+void
+journal_close_segment(struct head *head, enum segment_state state)
 {
 	head->segment->state = state;
 	head->segment->closed_ms = clock_monotonic_ms();
@@ -179,57 +173,6 @@ room(const struct head *head)
 	return used > head->segment->size ? 0 : head->segment->size - used;
 }
 
-static void
-carry(struct journal *journal, enum record_type type, const uint8_t *payload, size_t length,
-    uint64_t target, uint64_t envelope_id)
-{
-	struct carried *list = journal->carried, one = { type, target, envelope_id, length, NULL };
-	size_t capacity;
-
-	if (journal->carried_count == journal->carried_capacity) {
-		capacity = journal->carried_capacity == 0 ? 64 : 2 * journal->carried_capacity;
-		list = reallocarray(list, capacity, sizeof(*list));
-		if (list == NULL)
-			fatalx("out of memory");
-		journal->carried = list;
-		journal->carried_capacity = capacity;
-	}
-	one.payload = malloc(length);
-	if (one.payload == NULL)
-		fatalx("out of memory");
-	memcpy(one.payload, payload, length);
-	list[journal->carried_count++] = one;
-}
-
-/* What waited for a segment goes before anything newer. */
-static void
-stage_carried(struct journal *journal)
-{
-	static const struct location nowhere;
-	struct carried *list = journal->carried;
-	size_t count = journal->carried_count, i;
-	struct location to;
-
-	journal->carried = NULL;
-	journal->carried_count = journal->carried_capacity = 0;
-	for (i = 0; i < count; i++) {
-		const struct carried *one = &list[i];
-
-		/* One about a segment that is gone by now has no object any more. */
-		if (!journal_has_object(journal, one->target))
-			;
-		else if (journal_append_copy(journal, JOURNAL_FIRST, one->type, one->payload,
-		             one->length, one->target, &to) != JOURNAL_OK)
-			carry(journal, one->type, one->payload, one->length, one->target,
-			    one->envelope_id);
-		else if (one->envelope_id != 0)
-			journal->handler.state_moved(
-			    journal->handler.arg, one->envelope_id, &nowhere, &to);
-		free(one->payload);
-	}
-	free(list);
-}
-
 enum journal_result
 journal_begin(struct journal *journal, enum journal_head which, size_t payload_length,
     bool may_use_reserve, uint8_t **payload)
@@ -245,7 +188,7 @@ journal_begin(struct journal *journal, enum journal_head which, size_t payload_l
 		/* Whether it is durable its own waiters are told; this one goes elsewhere. */
 		(void)journal_commit(journal, which);
 		if (head->segment != NULL && size > room(head))
-			close_segment(head, SEGMENT_CLOSED);
+			journal_close_segment(head, SEGMENT_CLOSED);
 	}
 	if (head->segment == NULL) {
 		if (size + SEGMENT_DATA + record_size(BATCH_END_SIZE) >
@@ -255,12 +198,8 @@ journal_begin(struct journal *journal, enum journal_head which, size_t payload_l
 		if (result != JOURNAL_OK)
 			return result;
 	}
-	if (which == JOURNAL_FIRST && journal->carried_count > 0 && !journal->staging_carried) {
-		journal->staging_carried = true;
-		stage_carried(journal);
-		journal->staging_carried = false;
+	if (which == JOURNAL_FIRST && journal_stage_carried(journal))
 		return journal_begin(journal, which, payload_length, may_use_reserve, payload);
-	}
 	/* A free segment of an earlier, smaller size. */
 	if (size > room(head))
 		return JOURNAL_BROKEN;
@@ -332,7 +271,7 @@ journal_state(struct journal *journal, enum journal_head which, const struct sta
 		fatalx("out of memory");
 	if (journal_append_copy(journal, which, RECORD_STATE, buf.data, buf.length, state->target,
 	        location) != JOURNAL_OK)
-		carry(journal, RECORD_STATE, buf.data, buf.length, state->target,
+		journal_carry(journal, RECORD_STATE, buf.data, buf.length, state->target,
 		    state->change == STATE_UPDATE ? state->envelope_id : 0);
 	buf_free(&buf);
 }
@@ -345,7 +284,8 @@ end_batch(struct journal *journal, struct head *head)
 	struct batch_end end;
 	uint8_t *at = head->data + head->length;
 
-	if (!journal->keep_wall && journal->carried_count == 0 && !journal->staging_carried)
+	if (!journal->keep_wall && journal->carried_count == 0 &&
+	    !journal_is_staging_carried(journal))
 		journal->last_wall = clock_wall();
 	end = (struct batch_end){ head->start, journal->last_wall };
 	batch_end_encode(at + RECORD_HEADER_SIZE, &end);
@@ -390,110 +330,17 @@ journal_commit(struct journal *journal, enum journal_head which)
 	if (head->segment == NULL || !head->has_records)
 		return journal->carried_count == 0;
 	end_batch(journal, head);
-	if (which == JOURNAL_FIRST && !journal->in_failure &&
+	if (which == JOURNAL_FIRST && !journal_is_salvaging(journal) &&
 	    !journal->handler.batch_files(journal->handler.arg, which))
-		withdraw(journal);
+		journal_withdraw(journal);
 	else if (write_batch(head))
 		durable = true;
 	else
-		salvage(journal, which);
+		journal_salvage(journal, which);
 	/* What is written after a failure has nobody waiting for it. */
-	if (!journal->in_failure)
+	if (!journal_is_salvaging(journal))
 		journal->handler.batch_done(journal->handler.arg, which, durable);
 	return durable;
-}
-
-/* Keeps the states and voids of a batch that was not written. */
-static void
-carry_batch(struct journal *journal, struct head *head)
-{
-	static const struct location nowhere;
-	struct buf_reader reader;
-	struct record record;
-	struct state state;
-	struct void_range range;
-	const uint8_t *payload;
-	uint32_t offset = head->start == 0 ? SEGMENT_DATA : 0;
-	struct location at;
-
-	while (offset < head->length &&
-	    record_parse(head->data + offset, &head->segment->key, head->start + offset, &record)) {
-		payload = head->data + offset + RECORD_HEADER_SIZE;
-		buf_reader_init(&reader, payload, record.length);
-		at = (struct location){ head->slot, record.offset, record.length };
-		if (record.type == RECORD_STATE && state_decode(&reader, &state)) {
-			carry(journal, record.type, payload, record.length, state.target,
-			    state.change == STATE_UPDATE ? state.envelope_id : 0);
-			if (state.change == STATE_UPDATE)
-				journal->handler.state_moved(
-				    journal->handler.arg, state.envelope_id, &at, &nowhere);
-		} else if (record.type == RECORD_VOID && void_decode(&reader, &range))
-			carry(journal, record.type, payload, record.length, range.sequence, 0);
-		offset += (uint32_t)record_size(record.length);
-	}
-}
-
-/* The batch that failed may be there or not: it must not count. */
-static void
-carry_void(struct journal *journal, const struct head *head)
-{
-	struct void_range range = { head->segment->key.sequence, head->start };
-	struct buf buf;
-
-	buf_init(&buf, 64);
-	void_encode(&buf, &range);
-	if (!buf_ok(&buf))
-		fatalx("out of memory");
-	carry(journal, RECORD_VOID, buf.data, buf.length, range.sequence, 0);
-	buf_free(&buf);
-}
-
-/* Stages what is carried and writes it, in a batch with nothing else. */
-static void
-write_carried(struct journal *journal)
-{
-	uint8_t *payload;
-
-	journal->in_failure = true;
-	if (journal_begin(journal, JOURNAL_FIRST, 0, true, &payload) == JOURNAL_OK) {
-		journal_cancel(journal, JOURNAL_FIRST);
-		(void)journal_commit(journal, JOURNAL_FIRST);
-	}
-	journal->in_failure = false;
-}
-
-/* After a failure: closes the segment and writes to another what must be known of it. */
-static void
-salvage(struct journal *journal, enum journal_head which)
-{
-	struct head *head = &journal->heads[which];
-
-	journal->failures++;
-	carry_batch(journal, head);
-	carry_void(journal, head);
-	close_segment(head, SEGMENT_FAILED);
-	if (journal->in_failure) {
-		journal->broken_until_ms = clock_monotonic_ms() + BROKEN_PAUSE_MS;
-		return;
-	}
-	/* With a batch in hand it goes together with that. */
-	if (journal->heads[JOURNAL_FIRST].segment == NULL)
-		write_carried(journal);
-}
-
-/* What the batch's messages tell of beside the journal isn't durable, and nothing of it is written
- * yet: only its states are, and the segment is as good as before. */
-static void
-withdraw(struct journal *journal)
-{
-	struct head *head = &journal->heads[JOURNAL_FIRST];
-
-	carry_batch(journal, head);
-	/* The header of a segment just taken. */
-	head->length = head->start == 0 ? SEGMENT_DATA : 0;
-	head->has_records = false;
-	head->begun = NULL;
-	write_carried(journal);
 }
 
 size_t
@@ -666,7 +513,7 @@ journal_look_at_room(struct journal *journal)
 	/* The segment in hand may be all that can be emptied. */
 	if (full && first->segment != NULL && !first->has_records &&
 	    first->segment->live_count == 0 && first->start > SEGMENT_DATA)
-		close_segment(first, SEGMENT_CLOSED);
+		journal_close_segment(first, SEGMENT_CLOSED);
 	if (journal->full && !full)
 		log_info("spool: there is room again, mail is taken again");
 	journal->full = full;

@@ -1,4 +1,5 @@
-/* What the journal's files share: appending (journal.c), recovery, reclaiming and making segments. */
+/* What the journal's files share: appending (journal.c), failures, recovery, reclaiming and making
+ * segments. */
 #ifndef QUEUE_JOURNAL_PRIVATE_H
 #define QUEUE_JOURNAL_PRIVATE_H
 
@@ -53,6 +54,14 @@ struct carried {
 	uint8_t *payload;
 };
 
+/* What is being appended. */
+enum journal_phase {
+	JOURNAL_SOUND,            /* whatever comes */
+	JOURNAL_STAGES_CARRIED,   /* what a failure left over, before anything newer */
+	JOURNAL_SALVAGES,         /* right after a failure: a batch for which nobody waits */
+	JOURNAL_SALVAGES_STAGING, /* what that failure left over, into that batch */
+};
+
 struct journal {
 	const struct spool *spool;
 	struct journal_options options;
@@ -77,11 +86,31 @@ struct journal {
 	size_t carried_count;
 	size_t carried_capacity;
 	unsigned failures; /* batches that failed */
-	bool in_failure;
-	bool staging_carried;
+	enum journal_phase phase;
 	uint64_t disk_size;
 	struct reclaim reclaim;
 };
+
+/* The head's next append takes another segment. */
+void journal_close_segment(struct head *, enum segment_state);
+
+/* journal_failure.c */
+
+bool journal_is_staging_carried(const struct journal *);
+bool journal_is_salvaging(const struct journal *);
+/* Keeps a copy of a state or void about a segment until it can be appended. `envelope_id`: of a
+ * STATE_UPDATE, else 0. */
+void journal_carry(struct journal *, enum record_type, const uint8_t *payload, size_t length,
+    uint64_t target, uint64_t envelope_id);
+/* Stages all that is kept so; false when there is nothing, or that is under way. */
+bool journal_stage_carried(struct journal *);
+/* The head's batch failed: closes its segment, and writes to another what must be known of it. */
+void journal_salvage(struct journal *, enum journal_head);
+/* What the batch's messages tell of beside the journal isn't durable, and nothing of it is written
+ * yet: only its states are, and the segment is as good as before. */
+void journal_withdraw(struct journal *);
+
+/* The rest. */
 
 /* Keeps bytes of a segment in quarantine, under a name that is the same each time. */
 bool journal_quarantine(const struct journal *, const struct segment *, uint32_t offset,
