@@ -23,6 +23,8 @@
 #include "deliver/maildir.h"
 #include "deliver/text.h"
 
+#define WRITE_EARLY (256 * 1024) /* bytes of a file whose way to the disk begins at once */
+
 /* A mailbox of this batch, and what all its messages share. */
 struct mailbox {
 	char path[PATH_TEXT_MAX + 1]; /* as asked for */
@@ -264,6 +266,9 @@ write_file(struct batch *batch, struct delivery *delivery, uint64_t *virtual_siz
 		return false;
 	delivery->size = text.size;
 	*virtual_size = text.virtual_size;
+	/* Only a hint: a failure shows in the sync itself. */
+	if (delivery->size >= WRITE_EARLY)
+		(void)sync_file_range(delivery->file, 0, 0, SYNC_FILE_RANGE_WRITE);
 	return true;
 }
 

@@ -85,6 +85,9 @@ class Disk:
         command("mkfs.ext4", "-q", "-F", self.image)
         # The kernel would go on making inode tables while the server is measured.
         command("mount", "-o", "loop,noinit_itable", self.image, self.root)
+        # Like a disk: not by way of the page cache of the file system that the file is on.
+        device = subprocess.check_output(["findmnt", "-n", "-o", "SOURCE", self.root], text=True)
+        command("losetup", "--direct-io=on", device.strip())
         self.counter = WORK / f"{name}.sync"
         self.counter.write_bytes(struct.pack("QQ", 0, delay_us))
         self.counter.chmod(0o666)

@@ -1,5 +1,5 @@
 /*
- * Counts the calls that make the disk flush, of every process that it is preloaded into, and can
+ * Counts the calls that make the disk flush (sync_file_range(2) doesn't), of every process that it is preloaded into, and can
  * make each of them slow, as a disk with a slow cache is.
  *
  * The counter is a shared mapping of the file named by SYNC_COUNT in the environment, or of
@@ -69,5 +69,3 @@ COUNTED(fsync, (int fd), (fd))
 COUNTED(fdatasync, (int fd), (fd))
 COUNTED(syncfs, (int fd), (fd))
 COUNTED(msync, (void *start, size_t length, int flags), (start, length, flags))
-COUNTED(sync_file_range, (int fd, off64_t offset, off64_t length, unsigned flags),
-    (fd, offset, length, flags))
