@@ -378,13 +378,11 @@ configure(struct config *config)
 
 /* The authorities of a `ca`, or the default ones. */
 static void
-take_authorities(const struct imsg *imsg)
+take_authorities(struct imsg *imsg)
 {
 	struct ipc_certificate which;
 	struct buf_reader reader;
 	const char *name = "";
-	uint8_t *pem;
-	size_t length;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_certificate_decode(&reader, &which) || imsg->fd == -1 || relay.config == NULL)
@@ -393,11 +391,9 @@ take_authorities(const struct imsg *imsg)
 		return;
 	if (which.index != IPC_DEFAULT_CA)
 		name = relay.config->cas[which.index].name;
-	pem = memory_file_read(imsg->fd, CA_FILE_MAX, &length);
-	if (pem == NULL || !tls_client_set_authorities(relay.tls, name, pem, length))
-		log_error("the certificates of authorities%s%s can't be used",
-		    *name == '\0' ? "" : " of ca ", name);
-	free(pem);
+	if (!tls_client_set_authorities(relay.tls, name, imsg->fd))
+		log_error("the certificates of authorities of ca %s can't be used: too many", name);
+	imsg->fd = -1;
 }
 
 /* The certificate of a `pki`. */

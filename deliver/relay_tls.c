@@ -3,12 +3,15 @@
  * each bundle of authorities, and one for DANE, which has its authorities from DNS. All ask for TLS
  * 1.2 or later; without verification also for what is older, and for whatever cipher: the choice
  * there is between that and no encryption at all.
+ *
+ * Each is made when it is needed first: a system's authorities alone take a MiB.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <bsd/string.h>
 #include <openssl/bio.h>
@@ -22,6 +25,7 @@
 #include "common/ipc_supervisor.h"
 #include "common/keeper_provider.h"
 #include "common/log.h"
+#include "common/memory_file.h"
 #include "deliver/relay_tls.h"
 
 #define BUNDLES_MAX      64
@@ -34,7 +38,8 @@
 
 struct bundle {
 	char name[ACTION_NAME_MAX + 1];
-	SSL_CTX *context;
+	int file;         /* of what is to be read; -1: it was */
+	SSL_CTX *context; /* of what was read; NULL: none yet */
 };
 
 /* What is shown to servers. */
@@ -46,8 +51,8 @@ struct certificate {
 };
 
 struct tls_client {
-	SSL_CTX *unverified;
-	SSL_CTX *dane;
+	SSL_CTX *unverified; /* NULL: not needed yet */
+	SSL_CTX *dane;       /* the same */
 	struct bundle bundles[BUNDLES_MAX];
 	size_t bundle_count;
 	struct certificate certificates[CERTIFICATES_MAX];
@@ -79,14 +84,28 @@ tls_client_new(void)
 
 	if (client == NULL)
 		fatal("tls");
-	client->unverified = new_context(false);
+	return client;
+}
+
+static SSL_CTX *
+unverified_context(struct tls_client *client)
+{
+	if (client->unverified == NULL && (client->unverified = new_context(false)) == NULL)
+		fatalx("no TLS");
+	return client->unverified;
+}
+
+static SSL_CTX *
+dane_context(struct tls_client *client)
+{
+	if (client->dane != NULL)
+		return client->dane;
 	client->dane = new_context(true);
-	if (client->unverified == NULL || client->dane == NULL ||
-	    SSL_CTX_dane_enable(client->dane) != 1)
+	if (client->dane == NULL || SSL_CTX_dane_enable(client->dane) != 1)
 		fatalx("no TLS");
 	/* RFC 7672 3.1.1 */
 	(void)SSL_CTX_dane_set_flags(client->dane, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
-	return client;
+	return client->dane;
 }
 
 static void
@@ -105,8 +124,11 @@ tls_client_free(struct tls_client *client)
 		return;
 	for (size_t i = 0; i < client->certificate_count; i++)
 		certificate_clear(&client->certificates[i]);
-	for (size_t i = 0; i < client->bundle_count; i++)
+	for (size_t i = 0; i < client->bundle_count; i++) {
+		if (client->bundles[i].file != -1)
+			close(client->bundles[i].file);
 		SSL_CTX_free(client->bundles[i].context);
+	}
 	SSL_CTX_free(client->unverified);
 	SSL_CTX_free(client->dane);
 	free(client);
@@ -138,24 +160,56 @@ find_bundle(struct tls_client *client, const char *ca)
 	return NULL;
 }
 
-bool
-tls_client_set_authorities(
-    struct tls_client *client, const char *ca, const uint8_t *pem, size_t length)
+static void
+read_bundle(struct bundle *bundle)
+{
+	SSL_CTX *context = new_context(true);
+	size_t length = 0;
+	uint8_t *pem = memory_file_read(bundle->file, CA_FILE_MAX, &length);
+
+	close(bundle->file);
+	bundle->file = -1;
+	if (context != NULL && pem != NULL && add_certificates(context, pem, length) > 0) {
+		SSL_CTX_free(bundle->context); /* connections that use it hold it */
+		bundle->context = context;
+	} else {
+		log_error("the certificates of authorities%s%s can't be used",
+		    *bundle->name == '\0' ? "" : " of ca ", bundle->name);
+		SSL_CTX_free(context);
+	}
+	free(pem);
+}
+
+/* That verify by those authorities; NULL: there are none. */
+static SSL_CTX *
+bundle_context(struct tls_client *client, const char *ca)
 {
 	struct bundle *bundle = find_bundle(client, ca);
-	SSL_CTX *context = new_context(true);
 
-	if (context == NULL || add_certificates(context, pem, length) == 0 ||
-	    (bundle == NULL && client->bundle_count == BUNDLES_MAX)) {
-		SSL_CTX_free(context);
+	if (bundle == NULL)
+		return NULL;
+	if (bundle->file != -1)
+		read_bundle(bundle);
+	return bundle->context;
+}
+
+bool
+tls_client_set_authorities(struct tls_client *client, const char *ca, int file)
+{
+	struct bundle *bundle = find_bundle(client, ca);
+
+	if (bundle == NULL && client->bundle_count == BUNDLES_MAX) {
+		close(file);
 		return false;
 	}
 	if (bundle == NULL) {
 		bundle = &client->bundles[client->bundle_count++];
+		*bundle = (struct bundle){ .file = -1 };
 		strlcpy(bundle->name, ca, sizeof(bundle->name));
 	}
-	SSL_CTX_free(bundle->context); /* connections that use it hold it */
-	bundle->context = context;
+	if (bundle->file != -1)
+		close(bundle->file);
+	bundle->file = file;
 	return true;
 }
 
@@ -269,15 +323,15 @@ set_name(SSL *ssl, const char *host, bool verified)
 SSL *
 tls_client_ssl(struct tls_client *client, const char *host, bool verified, const char *ca)
 {
-	struct bundle *bundle = verified ? find_bundle(client, ca) : NULL;
+	SSL_CTX *context = verified ? bundle_context(client, ca) : unverified_context(client);
 	SSL *ssl;
 
-	if (verified && bundle == NULL) {
+	if (context == NULL) {
 		log_error("no certificates of authorities%s%s: %s can't be verified",
 		    *ca == '\0' ? "" : " of ca ", ca, host);
 		return NULL;
 	}
-	ssl = SSL_new(verified ? bundle->context : client->unverified);
+	ssl = SSL_new(context);
 	if (ssl == NULL || !set_name(ssl, host, verified)) {
 		log_error("TLS to %s: %s", host, ERR_error_string(ERR_peek_last_error(), NULL));
 		ERR_clear_error();
@@ -297,14 +351,14 @@ tls_client_dns_ids_only(SSL *ssl)
 SSL *
 tls_client_watched_ssl(struct tls_client *client, const char *host, const char *ca)
 {
-	struct bundle *bundle = find_bundle(client, ca);
+	SSL_CTX *context = bundle_context(client, ca);
 	SSL *ssl = tls_client_ssl(client, host, false, ca);
 
 	if (ssl == NULL)
 		return NULL;
 	/* With SSL_VERIFY_NONE it is verified all the same, and the result kept. */
-	if ((bundle != NULL &&
-	        SSL_set1_verify_cert_store(ssl, SSL_CTX_get_cert_store(bundle->context)) != 1) ||
+	if ((context != NULL &&
+	        SSL_set1_verify_cert_store(ssl, SSL_CTX_get_cert_store(context)) != 1) ||
 	    SSL_set1_host(ssl, host) != 1) {
 		log_error("TLS to %s: %s", host, ERR_error_string(ERR_peek_last_error(), NULL));
 		ERR_clear_error();
@@ -336,7 +390,7 @@ add_records(SSL *ssl, const struct dane *dane, size_t *anchors)
 static SSL *
 new_dane_ssl(struct tls_client *client, const struct dane *dane, size_t *count, size_t *anchors)
 {
-	SSL *ssl = SSL_new(client->dane);
+	SSL *ssl = SSL_new(dane_context(client));
 
 	if (ssl == NULL || SSL_dane_enable(ssl, dane->names[0]) != 1) {
 		SSL_free(ssl);

@@ -17,10 +17,11 @@ struct tls_client;
 /* Never NULL. */
 struct tls_client *tls_client_new(void);
 void tls_client_free(struct tls_client *);
-/* The certificates of authorities (PEM) for the config's `ca` of that name; "" the default ones.
- * False when they can't be used; those from before stay. */
-bool tls_client_set_authorities(struct tls_client *, const char *ca, const uint8_t *pem,
-    size_t length) __attribute__((warn_unused_result));
+/* A file of the certificates of authorities (PEM, at most CA_FILE_MAX bytes), which it owns then, for the
+ * config's `ca` of that name; "" the default ones. It is read when a connection needs them; when it can't
+ * be used, which is logged then, those that were read before stay. False when there are too many. */
+bool tls_client_set_authorities(struct tls_client *, const char *ca, int file)
+    __attribute__((warn_unused_result));
 /* A certificate (PEM, with its chain behind it) of the config's `pki` of that name; the keeper has its
  * key (common/keeper_provider.h). False when it can't be used; the one from before stays. */
 bool tls_client_set_certificate(struct tls_client *, const char *pki, const uint8_t *pem,

@@ -9,6 +9,7 @@
  * Clients' names aren't validated: they prove nothing, and mail shall come in where the nameservers
  * strip signatures.
  */
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,13 @@
 #define RESOLV_CONF_SIZE_MAX 65536
 #define ANCHORS_SIZE_MAX     65536
 
+/* What validates answers to the relay takes a MiB or more of memory. */
+enum validating {
+	VALIDATING_NOT,   /* it can't */
+	VALIDATING_WAITS, /* it was tried out, and is opened for the first question */
+	VALIDATING_OPEN,
+};
+
 static struct {
 	struct child child;
 	struct event_base *base;
@@ -46,6 +54,7 @@ static struct {
 	char nameservers[256];        /* that `dns` asks */
 	struct dns *dns;
 	struct lookups *lookups;
+	enum validating state;
 	char *used_anchors; /* that `validating` uses; NULL: none */
 	struct dns *validating;
 	struct queries *queries;
@@ -91,6 +100,21 @@ on_answered(void *owner, uint32_t id, const struct ipc_answer *answer, void *arg
 }
 
 static void
+open_validating(void)
+{
+	struct dns_source source;
+
+	resolver.validating = dns_new(resolver.base, resolver.nameservers, resolver.used_anchors);
+	resolver.state = resolver.validating == NULL ? VALIDATING_NOT : VALIDATING_OPEN;
+	if (resolver.validating == NULL) {
+		queries_set_source(resolver.queries, NULL, "the resolver has no memory");
+		return;
+	}
+	source = dns_source_of(resolver.validating);
+	queries_set_source(resolver.queries, &source, "");
+}
+
+static void
 on_relay(struct channel *channel, struct imsg *imsg, void *arg)
 {
 	struct ipc_query query;
@@ -102,6 +126,8 @@ on_relay(struct channel *channel, struct imsg *imsg, void *arg)
 		channel_reject(channel, imsg, "not a question");
 		return;
 	}
+	if (resolver.state == VALIDATING_WAITS)
+		open_validating();
 	queries_start(resolver.queries, &query, channel, imsg->id);
 }
 
@@ -198,8 +224,9 @@ use_anchors(const struct config *config, const char *nameservers, bool is_other)
 	const char *anchors;
 	struct dns_source source;
 	bool can_choose = choose_anchors(config, &anchors);
+	bool was_open = resolver.state == VALIDATING_OPEN;
 
-	if (!is_other && resolver.validating != NULL && can_choose &&
+	if (!is_other && resolver.state != VALIDATING_NOT && can_choose &&
 	    same_text(anchors, resolver.used_anchors))
 		return;
 	queries_fail_all(resolver.queries, "the resolver has got a new configuration");
@@ -210,6 +237,7 @@ use_anchors(const struct config *config, const char *nameservers, bool is_other)
 		fatal("trust anchors");
 	resolver.validating = can_choose ? dns_new(resolver.base, nameservers, anchors) : NULL;
 	if (resolver.validating == NULL) {
+		resolver.state = VALIDATING_NOT;
 		log_error(
 		    "DNSSEC: the trust anchors in %s can't be used: mail to other hosts waits "
 		    "until they can, or \"resolver trust-anchor\" names others",
@@ -218,8 +246,15 @@ use_anchors(const struct config *config, const char *nameservers, bool is_other)
 		    resolver.queries, NULL, "the resolver's trust anchors (DNSSEC) can't be used");
 		return;
 	}
-	source = dns_source_of(resolver.validating);
-	queries_set_source(resolver.queries, &source, "");
+	if (was_open) {
+		source = dns_source_of(resolver.validating);
+		queries_set_source(resolver.queries, &source, "");
+		return;
+	}
+	dns_free(resolver.validating);
+	resolver.validating = NULL;
+	(void)malloc_trim(0);
+	resolver.state = VALIDATING_WAITS;
 }
 
 static void

@@ -49,15 +49,17 @@ segment_make_begin(struct segment_maker *maker, int directory_fd, const char *na
 static bool
 write_zeroes(struct segment_maker *maker)
 {
-	static const uint8_t zeroes[256 * 1024];
+	static const uint8_t zeroes[64 * 1024];
 	struct segment *segment = maker->segment;
 	uint32_t begin = maker->written, end, length;
 
 	end = segment->size - begin < STEP_BYTES ? segment->size : begin + STEP_BYTES;
-	/* Only hints: a failure shows in the sync. */
-	if (begin >= BEHIND_BYTES)
-		(void)sync_file_range(
-		    segment->fd, begin - BEHIND_BYTES, STEP_BYTES, SYNC_FILE_RANGE_WAIT_BEFORE);
+	/* A failure that this tells, the sync doesn't tell again. */
+	if (begin >= BEHIND_BYTES &&
+	    sync_file_range(
+	        segment->fd, begin - BEHIND_BYTES, STEP_BYTES, SYNC_FILE_RANGE_WAIT_BEFORE) == -1 &&
+	    errno != ENOSYS)
+		return false;
 	while (maker->written < end) {
 		length = end - maker->written;
 		if (length > sizeof(zeroes))
@@ -66,6 +68,7 @@ write_zeroes(struct segment_maker *maker)
 			return false;
 		maker->written += length;
 	}
+	/* Only a hint: a failure shows in the sync. */
 	(void)sync_file_range(segment->fd, begin, end - begin, SYNC_FILE_RANGE_WRITE);
 	return true;
 }

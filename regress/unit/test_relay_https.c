@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/ipc_relay_resolver.h"
+#include "common/memory_file.h"
 #include "deliver/relay_dns.h"
 #include "deliver/relay_https.h"
 #include "deliver/relay_tls.h"
@@ -199,8 +200,8 @@ set_up(void **state)
 	w.tls = tls_client_new();
 	w.https = https_new(w.base, w.dns, w.tls);
 	w.root = make_pair("ec", "DNS:root.test", NULL);
-	assert_true(tls_client_set_authorities(
-	    w.tls, "", (const uint8_t *)w.root.certificate_text, strlen(w.root.certificate_text)));
+	assert_true(tls_client_set_authorities(w.tls, "",
+	    memory_file_make("root", w.root.certificate_text, strlen(w.root.certificate_text))));
 	w.context = SSL_CTX_new(TLS_server_method());
 	show("DNS:web.test");
 	w.answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";

@@ -17,6 +17,7 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include "common/memory_file.h"
 #include "deliver/relay_dane.h"
 #include "deliver/relay_tls.h"
 
@@ -94,7 +95,8 @@ trust(const struct pair *root, const char *ca)
 
 	assert_int_equal(PEM_write_bio_X509(bio, root->certificate), 1);
 	length = BIO_get_mem_data(bio, &pem);
-	assert_true(tls_client_set_authorities(w.client, ca, (const uint8_t *)pem, (size_t)length));
+	assert_true(
+	    tls_client_set_authorities(w.client, ca, memory_file_make("ca", pem, (size_t)length)));
 	BIO_free(bio);
 }
 
@@ -359,6 +361,29 @@ test_certificates_that_records_name(void **state)
 	}
 }
 
+static void
+test_authorities_that_cannot_be_read_leave_those_before(void **state)
+{
+	static const char junk[] = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
+	(void)state;
+	w.server = make_pair("x", "DNS:mx.a.test", &w.root, -DAY, DAY);
+	assert_true(shake_hands(
+	    tls_client_ssl(w.client, "mx.a.test", true, ""), &w.server, NULL, NULL));
+	assert_true(
+	    tls_client_set_authorities(w.client, "", memory_file_make("ca", junk, sizeof(junk))));
+	assert_true(
+	    shake_hands(tls_client_ssl(w.client, "mx.a.test", true, ""), &w.server, NULL, NULL));
+	assert_true(tls_client_set_authorities(
+	    w.client, "new", memory_file_make("ca", junk, sizeof(junk))));
+	assert_null(tls_client_ssl(w.client, "mx.a.test", true, "new"));
+	/* Good ones are there again. */
+	trust(&w.root, "new");
+	assert_true(
+	    shake_hands(tls_client_ssl(w.client, "mx.a.test", true, "new"), &w.server, NULL, NULL));
+	free_pair(&w.server);
+}
+
 int
 main(void)
 {
@@ -369,6 +394,7 @@ main(void)
 		TEST(name_by_a_dns_id_only),
 		TEST(what_verification_would_have_come_to),
 		TEST(certificates_that_records_name),
+		TEST(authorities_that_cannot_be_read_leave_those_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
