@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <limits.h>
+
 #include "common/buf.h"
 #include "common/envelope.h"
 #include "common/imsg.h"
@@ -49,9 +51,9 @@ bool ipc_deliver_decode(struct buf_reader *, struct ipc_deliver *);
 struct ipc_delivered {
 	uint64_t envelope_id;
 	struct reply reply;
-	bool was_there;               /* found by maybe_delivered */
-	char file[PATH_TEXT_MAX + 1]; /* the name in new/, for the log */
-	struct ipc_usage usage;       /* known when the mailbox has a quota */
+	bool was_there;          /* found by maybe_delivered */
+	char file[NAME_MAX + 1]; /* the name in new/, for the log */
+	struct ipc_usage usage;  /* known when the mailbox has a quota */
 };
 void ipc_delivered_encode(struct buf *, const struct ipc_delivered *);
 bool ipc_delivered_decode(struct buf_reader *, struct ipc_delivered *);

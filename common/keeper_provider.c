@@ -504,8 +504,16 @@ void
 keeper_provider_start(struct keeper_client *client)
 {
 	provider.client = client;
-	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 ||
-	    (provider.standard = OSSL_PROVIDER_load(NULL, "default")) == NULL ||
+	if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
+		fatalx("OpenSSL can't be used: %s", ERR_reason_error_string(ERR_peek_error()));
+}
+
+void
+keeper_provider_need(void)
+{
+	if (provider.own != NULL)
+		return;
+	if ((provider.standard = OSSL_PROVIDER_load(NULL, "default")) == NULL ||
 	    OSSL_PROVIDER_add_builtin(NULL, "postern", initialize) != 1 ||
 	    (provider.own = OSSL_PROVIDER_load(NULL, "postern")) == NULL ||
 	    EVP_set_default_properties(NULL, KEEPER_PROPERTIES) != 1 || !ASYNC_is_capable() ||
@@ -516,10 +524,13 @@ keeper_provider_start(struct keeper_client *client)
 void
 keeper_provider_stop(void)
 {
+	provider.client = NULL;
+	if (provider.own == NULL)
+		return;
 	ASYNC_cleanup_thread();
 	OSSL_PROVIDER_unload(provider.own);
 	OSSL_PROVIDER_unload(provider.standard);
-	provider.client = NULL;
+	provider.own = provider.standard = NULL;
 }
 
 EVP_PKEY *
@@ -535,6 +546,7 @@ keeper_provider_key(EVP_PKEY *public)
 
 	if (type == NULL)
 		return NULL;
+	keeper_provider_need();
 	context = EVP_PKEY_CTX_new_from_name(NULL, type, "provider=postern");
 	if (context == NULL || EVP_PKEY_todata(public, EVP_PKEY_PUBLIC_KEY, &params) != 1 ||
 	    EVP_PKEY_fromdata_init(context) != 1 ||

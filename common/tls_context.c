@@ -145,6 +145,7 @@ tls_contexts_take_certificate(
 
 	if (index >= contexts->config->pki_count)
 		return false;
+	keeper_provider_need();
 	chain.others = read_certificates(text, length);
 	if (chain.others == NULL)
 		return false;
@@ -316,8 +317,10 @@ static SSL_CTX *
 make_context(const struct tls_contexts *contexts, const struct listener_config *listener,
     struct server *server)
 {
-	SSL_CTX *context = SSL_CTX_new_ex(NULL, KEEPER_PROPERTIES, TLS_server_method());
+	SSL_CTX *context;
 
+	keeper_provider_need();
+	context = SSL_CTX_new_ex(NULL, KEEPER_PROPERTIES, TLS_server_method());
 	if (context == NULL)
 		return NULL;
 	SSL_CTX_set_app_data(context, (void *)contexts->tickets);

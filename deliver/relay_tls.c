@@ -62,8 +62,10 @@ struct tls_client {
 static SSL_CTX *
 new_context(bool verified)
 {
-	SSL_CTX *context = SSL_CTX_new_ex(NULL, KEEPER_PROPERTIES, TLS_client_method());
+	SSL_CTX *context;
 
+	keeper_provider_need();
+	context = SSL_CTX_new_ex(NULL, KEEPER_PROPERTIES, TLS_client_method());
 	if (context == NULL)
 		return NULL;
 	if (!verified)
@@ -226,9 +228,11 @@ find_certificate(struct tls_client *client, const char *pki)
 static bool
 read_certificate(struct certificate *certificate, const uint8_t *pem, size_t length)
 {
-	BIO *bio = BIO_new_mem_buf(pem, (int)length);
+	BIO *bio;
 	X509 *one;
 
+	keeper_provider_need();
+	bio = BIO_new_mem_buf(pem, (int)length);
 	certificate->chain = sk_X509_new_null();
 	while (bio != NULL && certificate->chain != NULL &&
 	    sk_X509_num(certificate->chain) < CHAIN_MAX &&

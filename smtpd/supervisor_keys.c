@@ -85,6 +85,23 @@ keys_send_all(struct child_slot *keeper)
 	return true;
 }
 
+/* A relay may need all. Listeners need those that clients' certificates are verified by: the system's
+ * take a MiB in each. */
+static bool
+needs_authorities(const struct child_slot *slot, uint32_t index)
+{
+	const struct config *config = slot->supervisor->config;
+	const char *ca = index == IPC_DEFAULT_CA ? "" : config->cas[index].name;
+	size_t i;
+
+	if (slot->program == PROGRAM_RELAY)
+		return true;
+	for (i = 0; i < config->listener_count; i++)
+		if (config->listeners[i].tls_verify && strcmp(config->listeners[i].ca, ca) == 0)
+			return true;
+	return false;
+}
+
 /* With `only_new`, those that have changed. */
 static bool
 send_authorities(struct child_slot *slot, bool only_new)
@@ -97,6 +114,7 @@ send_authorities(struct child_slot *slot, bool only_new)
 	for (i = 0; i < set->authorities_count; i++) {
 		index = i + 1 < set->authorities_count ? (uint32_t)i : IPC_DEFAULT_CA;
 		if (set->authorities[i].fd != -1 && (set->authorities[i].is_new || !only_new) &&
+		    needs_authorities(slot, index) &&
 		    !send_certificate(
 		        channel, SUPERVISOR_CHILD_AUTHORITIES, index, set->authorities[i].fd))
 			return false;
