@@ -111,6 +111,7 @@ static const struct field config_fields[] = {
 	U32(config, mta_connect_time),
 	U32(config, mta_idle_time),
 	BOOL(config, mta_no_sts),
+	BOOL(config, mta_no_line_limit),
 	STRING(config, tls_reports_from),
 	U32(config, auth_failures),
 	U32(config, user_mails_per_hour),

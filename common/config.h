@@ -259,6 +259,7 @@ struct config {
 	uint32_t mta_recipients;           /* 100: a transaction */
 	uint32_t mta_connect_time;         /* 30 s */
 	uint32_t mta_idle_time;            /* 5 s that a connection is kept without work */
+	bool mta_no_line_limit;            /* long lines go out as they are */
 	bool mta_no_sts;                   /* policies of MTA-STS are not looked for */
 	char *tls_reports_from;            /* author of TLS reports; "" none are sent */
 	uint32_t auth_failures;       /* 10: of a network or an account before answers slow down */

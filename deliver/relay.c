@@ -153,6 +153,31 @@ receive_message(struct channel *channel, struct imsg *imsg)
 	relay.collecting = task;
 }
 
+/* RELAY_LINE_MAX; a DSN, which nobody would be told of, goes as it is. */
+static bool
+has_good_lines(struct task *task, struct failure *failure)
+{
+	const struct relay_lines *lines = &task->lines;
+	uint64_t longest = 0;
+
+	if (!relay_lines_find(&task->lines, task->fd, task->message.size)) {
+		failure_set(failure, RELAY_FAULT_OURS, 451, "4.3.0",
+		    "the message can't be read: %s", strerror(errno));
+		return false;
+	}
+	if (*task->sender == '\0' || relay.config->mta_no_line_limit)
+		return true;
+	longest = lines->longest_field > 0 ? lines->longest_field : lines->longest_line;
+	if (longest == 0)
+		return true;
+	failure_set(failure, RELAY_FAULT_NONE, 554, "5.6.0",
+	    "a line of the message's %s has %llu bytes, and SMTP lets it have %d (RFC 5321 "
+	    "4.5.3.1.6)",
+	    lines->longest_field > 0 ? "header" : "text", (unsigned long long)longest,
+	    RELAY_LINE_MAX);
+	return false;
+}
+
 static void
 receive_rcpt(struct channel *channel, struct imsg *imsg)
 {
@@ -176,6 +201,10 @@ receive_rcpt(struct channel *channel, struct imsg *imsg)
 		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0",
 		    task->fd == -1 ? "the relay has too many open files: try later"
 		                   : "the mail server stops");
+		task_finish(task, &failure);
+		return;
+	}
+	if (!has_good_lines(task, &failure)) {
 		task_finish(task, &failure);
 		return;
 	}

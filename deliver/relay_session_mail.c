@@ -279,7 +279,8 @@ ask_for_text(struct session *session)
 		return;
 	mail->data_asked = true;
 	if (session->extensions.chunking) {
-		relay_text_begin(&mail->text, mail->task->fd, mail->task->message.size, false);
+		relay_text_begin(&mail->text, mail->task->fd, mail->task->message.size, false,
+		    &mail->task->lines);
 		session_expect(session, SESSION_TEXT, session->settings->times->block_ms);
 		mail_drained(session);
 		return;
@@ -490,7 +491,8 @@ data_answered(struct session *session, const struct reply *reply)
 	if (reply->code / 100 == 3) {
 		if (speaks_ahead(session))
 			return;
-		relay_text_begin(&mail->text, mail->task->fd, mail->task->message.size, true);
+		relay_text_begin(&mail->text, mail->task->fd, mail->task->message.size, true,
+		    &mail->task->lines);
 		if (mail->taken > 0) {
 			session_expect(session, SESSION_TEXT, session->settings->times->block_ms);
 			mail_drained(session);

@@ -52,6 +52,7 @@ task_free(struct task *task)
 	free(task->sender);
 	free(task->dialogue);
 	route_drop(task->route);
+	relay_lines_free(&task->lines);
 	if (task->fd != -1)
 		close(task->fd);
 	free(task);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/ipc_queue_relay.h"
+#include "deliver/relay_lines.h"
 
 enum rcpt_state {
 	RCPT_WAITING, /* for a transaction */
@@ -69,6 +70,7 @@ struct task {
 	enum task_state state;
 	uint32_t id;
 	int fd; /* owned */
+	struct relay_lines lines;
 	bool is_cancelled;
 	bool is_silent; /* nobody is there to hear of it */
 	struct ipc_relay_message message;

@@ -10,10 +10,11 @@
 #include "deliver/relay_text.h"
 
 void
-relay_text_begin(struct relay_text *text, int fd, uint64_t length, bool stuffed)
+relay_text_begin(
+    struct relay_text *text, int fd, uint64_t length, bool stuffed, const struct relay_lines *lines)
 {
 	*text = (struct relay_text){
-		.fd = fd, .length = length, .stuffed = stuffed, .line_begins = true
+		.fd = fd, .length = length, .stuffed = stuffed, .line_begins = true, .lines = lines
 	};
 }
 
@@ -72,13 +73,39 @@ add_line(struct relay_text *text, struct buf *buf, const uint8_t *data, size_t l
 	}
 }
 
+/* Where the next fold is, or `end` when it is behind that. */
+static uint64_t
+next_fold(const struct relay_text *text, uint64_t end)
+{
+	const struct relay_lines *lines = text->lines;
+
+	return text->folded < lines->fold_count && lines->folds[text->folded] < end
+	    ? lines->folds[text->folded]
+	    : end;
+}
+
+/* Bytes between folds. */
+static void
+add_lines(struct relay_text *text, struct buf *buf, const uint8_t *data, size_t count)
+{
+	const uint8_t *end;
+	size_t at = 0, span;
+
+	while (at < count) {
+		end = memchr(data + at, '\n', count - at);
+		span = end == NULL ? count - at : (size_t)(end - (data + at));
+		add_line(text, buf, data + at, span, end != NULL);
+		at += span + (end != NULL);
+	}
+}
+
 bool
 relay_text_read(struct relay_text *text, struct buf *buf)
 {
 	uint8_t chunk[RELAY_TEXT_CHUNK];
 	uint64_t left = text->length - text->offset;
-	size_t size = left < sizeof(chunk) ? (size_t)left : sizeof(chunk), at = 0, span;
-	const uint8_t *end;
+	size_t size = left < sizeof(chunk) ? (size_t)left : sizeof(chunk);
+	uint64_t begin = text->offset, end, stop;
 	ssize_t count;
 
 	do
@@ -89,13 +116,15 @@ relay_text_read(struct relay_text *text, struct buf *buf)
 			errno = EIO;
 		return count == 0 && size == 0;
 	}
-	while (at < (size_t)count) {
-		end = memchr(chunk + at, '\n', (size_t)count - at);
-		span = end == NULL ? (size_t)count - at : (size_t)(end - (chunk + at));
-		add_line(text, buf, chunk + at, span, end != NULL);
-		at += span + (end != NULL);
+	end = begin + (uint64_t)count;
+	for (stop = next_fold(text, end); text->offset < end; stop = next_fold(text, end)) {
+		add_lines(text, buf, chunk + (text->offset - begin), (size_t)(stop - text->offset));
+		text->offset = stop;
+		if (stop < end) {
+			end_line(text, buf);
+			text->folded++;
+		}
 	}
-	text->offset += (uint64_t)count;
 	if (relay_text_is_done(text) && (text->after_cr || !text->line_begins)) {
 		text->after_cr = false;
 		end_line(text, buf);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/buf.h"
+#include "deliver/relay_lines.h"
 
 /* What one read takes; the text that it makes may be twice as long, and two bytes. */
 #define RELAY_TEXT_CHUNK (64 * 1024)
@@ -21,9 +22,12 @@ struct relay_text {
 	bool stuffed;  /* a dot at the begin of a line is doubled (RFC 5321 4.5.2) */
 	bool after_cr; /* the last byte read was a CR */
 	bool line_begins;
+	const struct relay_lines *lines; /* borrowed: where lines of the header are folded */
+	size_t folded;                   /* how many of those */
 };
 
-void relay_text_begin(struct relay_text *, int fd, uint64_t length, bool stuffed);
+void relay_text_begin(
+    struct relay_text *, int fd, uint64_t length, bool stuffed, const struct relay_lines *);
 /* Appends the text of the next read to `buf`. False, with errno, when it can't be read: EIO also
  * when the descriptor holds less than `length`, ENOMEM when the buffer doesn't take it. */
 bool relay_text_read(struct relay_text *, struct buf *) __attribute__((warn_unused_result));

@@ -176,13 +176,18 @@ def fuzz(_directory):
             count(status == 0 and runs is not None, target, output[-4000:])
 
 
+def clang(_directory):
+    status, output = run(MAKE + ["-k", "syntax", "BUILD=build/clang", "CC=clang"])
+    count(status == 0, "clang's warnings", output[-6000:])
+
+
 def demo(directory):
     status, output = run(MAKE + ["demo", "DEMO=once", f"BUILD={directory}"], timeout=180)
     count(status == 0, "make demo DEMO=once", output[-6000:])
 
 
 def crash(directory):
-    count_pytest(*run_pytest("crash", ["regress/crash"], directory, 600,
+    count_pytest(*run_pytest("crash", ["-n", "2", "regress/crash"], directory, 600,
         {"CRASH_KILLS": CRASH_KILLS}))
 
 
@@ -200,7 +205,7 @@ CHECK = (
     ("demo", demo),
     ("e2e", e2e),
     ("crash", crash),
-    ("clang", lambda _directory: build("clang", "build/clang", "CC=clang")),
+    ("clang", clang),
     ("fuzz", fuzz),
 )
 SANITIZE = (

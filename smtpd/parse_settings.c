@@ -518,9 +518,12 @@ setting_set_mta(
 	} else if (strcmp(value, "mta-sts") == 0) {
 		parse->config->mta_no_sts = true;
 		free(value);
+	} else if (strcmp(value, "line-limit") == 0) {
+		parse->config->mta_no_line_limit = true;
+		free(value);
 	} else {
 		problem_error(&parse->problems, value_place,
-		    "\"mta no\" wants \"mta-sts\", not \"%.40s\"", value);
+		    "\"mta no\" wants \"mta-sts\" or \"line-limit\", not \"%.40s\"", value);
 		free(value);
 	}
 	free(word);
@@ -581,4 +584,6 @@ settings_print(FILE *file, const struct config *config)
 	}
 	if (config->mta_no_sts)
 		fputs("mta no mta-sts\n", file);
+	if (config->mta_no_line_limit)
+		fputs("mta no line-limit\n", file);
 }

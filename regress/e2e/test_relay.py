@@ -341,7 +341,7 @@ def test_from_one_of_us_to_another(make, make_postern, names):
     there.add_domain("there.test")
     there.add_user("carol@there.test")
     here = make(RULES.replace('"out" relay', f'"out" relay host "smtp://127.0.0.1:{there.port}"'))
-    body = "Grüße\r\n.\r\n..\r\n" + "x" * 3000 + "\r\nend\r\n"
+    body = "Grüße\r\n.\r\n..\r\n" + "x" * 998 + "\r\nend\r\n"
     with here.smtp() as client:
         client.ehlo()
         client.mail("alice@example.test", ["SMTPUTF8", "BODY=8BITMIME"])
@@ -395,3 +395,43 @@ def test_another_sender_is_said_but_for_reports(make, names, option, sender):
         messages = {message.recipients[0]: message for message in peer.wait_messages(2)}
         assert messages["x@far.test"].sender == sender
         assert messages["y@far.test"].sender == ""
+
+
+@pytest.mark.parametrize("extensions", [["PIPELINING"], ["PIPELINING", "CHUNKING"]])
+def test_lines_that_are_too_long_are_folded_in_the_header(make, names, extensions):
+    with Peer(extensions=extensions) as peer:
+        names.set(*mx("far.test", peer))
+        postern = make()
+        many = ", ".join(f"someone{number}@far.test" for number in range(1000))
+        with postern.smtp() as client:
+            client.sendmail("alice@example.test", ["x@far.test"],
+                f"From: alice@example.test\r\nTo: {many}\r\n\r\n{'y' * 998}\r\n".encode())
+        (message,) = peer.wait_messages(1)
+        lines = message.data.split(b"\r\n")
+        assert max(len(line) for line in lines) == 998
+        # Unfolded (RFC 5322 2.2.3) it is what was sent.
+        assert f"\r\nTo: {many}\r\n".encode() in re.sub(rb"\r\n(?=[ \t])", b"", message.data)
+
+
+def test_other_lines_that_are_too_long_come_back(make, names):
+    with Peer() as peer:
+        names.set(*mx("far.test", peer))
+        postern = make()
+        send(postern, "x@far.test", body="x" * 10000 + "\r\n")
+        text = bounce(postern)
+        assert "Status: 5.6.0" in text
+        assert "a line of the message's text has 10000 bytes" in text
+        # The report, which may hold such lines, isn't held up by them.
+        with postern.smtp() as client:
+            client.sendmail("<>", ["y@far.test"], "Subject: report\r\n\r\n" + "x" * 10000)
+        (message,) = peer.wait_messages(1)
+        assert b"x" * 10000 in message.data
+
+
+def test_long_lines_go_as_they_are_where_that_is_wanted(make, names):
+    with Peer() as peer:
+        names.set(*mx("far.test", peer))
+        postern = make(extra="mta no line-limit\n")
+        send(postern, "x@far.test", body="x" * 10000 + "\r\n")
+        (message,) = peer.wait_messages(1)
+        assert b"\r\n" + b"x" * 10000 + b"\r\n" in message.data

@@ -14,6 +14,8 @@
 #include "common/memory_file.h"
 #include "deliver/relay_text.h"
 
+static const struct relay_lines no_folds;
+
 static void
 check(const void *data, size_t length, bool stuffed, const void *expected, size_t expected_length)
 {
@@ -23,7 +25,7 @@ check(const void *data, size_t length, bool stuffed, const void *expected, size_
 
 	assert_int_not_equal(fd, -1);
 	buf_init(&buf, 4 * 1024 * 1024);
-	relay_text_begin(&text, fd, length, stuffed);
+	relay_text_begin(&text, fd, length, stuffed, &no_folds);
 	while (!relay_text_is_done(&text))
 		assert_true(relay_text_read(&text, &buf));
 	assert_int_equal(buf.length, expected_length);
@@ -98,7 +100,7 @@ test_a_short_file_is_an_error(void **state)
 
 	(void)state;
 	buf_init(&buf, 1024);
-	relay_text_begin(&text, fd, 10, true);
+	relay_text_begin(&text, fd, 10, true, &no_folds);
 	assert_true(relay_text_read(&text, &buf));
 	assert_false(relay_text_read(&text, &buf));
 	assert_int_equal(errno, EIO);

@@ -86,7 +86,7 @@ limits_of_destinations(void **state)
 	struct config *config =
 	    good("mta sessions 20\nmta sessions-per-host 3\n"
 	         "mta messages-per-session 5\nmta recipients 50\n"
-	         "mta connect-time 10s\nmta idle-time 2s\nmta no mta-sts\n"
+	         "mta connect-time 10s\nmta idle-time 2s\nmta no mta-sts\nmta no line-limit\n"
 	         "mta tls-reports-from \"tls@example.org\"\n"
 	         "mta limit sessions 7\n"
 	         "mta limit for domain \"*.example.org\" messages-per-minute 60\n"
@@ -100,6 +100,7 @@ limits_of_destinations(void **state)
 	assert_int_equal(config->mta_connect_time, 10);
 	assert_int_equal(config->mta_idle_time, 2);
 	assert_true(config->mta_no_sts);
+	assert_true(config->mta_no_line_limit);
 	assert_string_equal(config->tls_reports_from, "tls@example.org");
 	assert_int_equal(config->mta_limit_count, 3);
 	assert_int_equal(config->mta_limits[0].sessions, 7);
