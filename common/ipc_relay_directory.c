@@ -138,3 +138,44 @@ ipc_sts_found_decode(struct buf_reader *reader, struct ipc_sts_found *found)
 		get_policy(reader, &found->policy);
 	return buf_reader_done(reader);
 }
+
+void
+ipc_post_encode(struct buf *buf, const struct ipc_post *post)
+{
+	buf_add_string(buf, post->host);
+	buf_add_u16(buf, post->port);
+	buf_add_string(buf, post->path);
+}
+
+bool
+ipc_post_decode(struct buf_reader *reader, struct ipc_post *post)
+{
+	memset(post, 0, sizeof(*post));
+	buf_get_string(reader, post->host, sizeof(post->host));
+	post->port = buf_get_u16(reader);
+	buf_get_string(reader, post->path, sizeof(post->path));
+	/* A request's head is made of them. */
+	if (*post->host == '\0' || *post->host == '[' || !is_word(post->host) ||
+	    strpbrk(post->host, ":/@") != NULL || post->port == 0 || *post->path != '/' ||
+	    !is_word(post->path))
+		reader->failed = true;
+	return buf_reader_done(reader);
+}
+
+void
+ipc_posted_encode(struct buf *buf, const struct ipc_posted *posted)
+{
+	buf_add_u8(buf, posted->result);
+	buf_add_string(buf, posted->words);
+}
+
+bool
+ipc_posted_decode(struct buf_reader *reader, struct ipc_posted *posted)
+{
+	memset(posted, 0, sizeof(*posted));
+	posted->result = buf_get_enum(reader, POST_RESULT_COUNT);
+	buf_get_string(reader, posted->words, sizeof(posted->words));
+	if ((posted->result == POST_TAKEN) != (*posted->words == '\0'))
+		reader->failed = true;
+	return buf_reader_done(reader);
+}

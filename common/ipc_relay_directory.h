@@ -2,13 +2,14 @@
  * The channel between the relay and the directory, which knows the tables that the relay's actions
  * name. The relay is the less trusted side: it learns what it asks for by a key, and only from the
  * tables of an action that relays. The directory also keeps the policies of MTA-STS (RFC 8461) that
- * the relay has fetched.
+ * the relay has fetched, and has it post TLS reports (RFC 8460 5.4).
  *
  *	RELAY_DIRECTORY_LOOKUP             DIRECTORY_RELAY_FOUND
  *	RELAY_DIRECTORY_POLICY_GET         DIRECTORY_RELAY_POLICY
  *	RELAY_DIRECTORY_POLICY_DUE         DIRECTORY_RELAY_POLICY
  *	RELAY_DIRECTORY_POLICY_PUT         (no answer)
  *	RELAY_DIRECTORY_TLS_RESULT         (no answer)
+ *	DIRECTORY_RELAY_POST               RELAY_DIRECTORY_POSTED
  *
  * Answers carry their request's id.
  */
@@ -32,6 +33,8 @@ enum ipc_relay_directory_type {
 	RELAY_DIRECTORY_POLICY_PUT, /* struct ipc_sts_policy: to be kept instead of the last one */
 	DIRECTORY_RELAY_POLICY,     /* struct ipc_sts_found */
 	RELAY_DIRECTORY_TLS_RESULT, /* struct ipc_tls_result (ipc_tls_result.h) */
+	DIRECTORY_RELAY_POST,       /* struct ipc_post; a descriptor: what is posted, compressed */
+	RELAY_DIRECTORY_POSTED,     /* struct ipc_posted */
 };
 
 enum relay_lookup {
@@ -102,5 +105,32 @@ struct ipc_sts_found {
 };
 void ipc_sts_found_encode(struct buf *, const struct ipc_sts_found *);
 bool ipc_sts_found_decode(struct buf_reader *, struct ipc_sts_found *);
+
+#define IPC_POST_PATH_MAX  1024
+#define IPC_POST_WORDS_MAX 600
+#define IPC_POST_SIZE      (2 * 1024 * 1024UL) /* of what is posted, at most */
+
+/* A TLS report, by HTTPS. */
+struct ipc_post {
+	char host[HOSTNAME_MAX + 1]; /* A-labels in lower case; no address */
+	uint16_t port;
+	char path[IPC_POST_PATH_MAX + 1]; /* begins with "/"; printable ASCII without blanks */
+};
+void ipc_post_encode(struct buf *, const struct ipc_post *);
+bool ipc_post_decode(struct buf_reader *, struct ipc_post *);
+
+enum post_result {
+	POST_TAKEN,     /* the server's answer is 2xx */
+	POST_FAILED,    /* that server didn't take it */
+	POST_NOT_TRIED, /* it could not be asked from here */
+	POST_RESULT_COUNT,
+};
+
+struct ipc_posted {
+	enum post_result result;
+	char words[IPC_POST_WORDS_MAX + 1]; /* for the administrator; "" of POST_TAKEN */
+};
+void ipc_posted_encode(struct buf *, const struct ipc_posted *);
+bool ipc_posted_decode(struct buf_reader *, struct ipc_posted *);
 
 #endif

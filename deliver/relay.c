@@ -18,6 +18,7 @@
 #include "common/config.h"
 #include "common/imsg.h"
 #include "common/ipc_queue_relay.h"
+#include "common/ipc_relay_directory.h"
 #include "common/ipc_supervisor.h"
 #include "common/keeper_client.h"
 #include "common/keeper_provider.h"
@@ -30,6 +31,7 @@
 #include "deliver/relay_host.h"
 #include "deliver/relay_hoststat.h"
 #include "deliver/relay_https.h"
+#include "deliver/relay_post.h"
 #include "deliver/relay_sts.h"
 #include "deliver/relay_tls_report.h"
 #include "deliver/relay_task.h"
@@ -65,6 +67,7 @@ static struct {
 	struct keeper_client *keeper;
 	struct tls_client *tls;
 	struct https *https;
+	struct posts *posts; /* of reports */
 	struct sts *sts;
 	struct destinations *destinations;
 	struct pool *pool;
@@ -316,8 +319,14 @@ on_resolver_closed(struct channel *channel, const char *why, void *arg)
 static void
 on_directory(struct channel *channel, struct imsg *imsg, void *arg)
 {
+	bool is_good;
+
 	(void)arg;
-	if (!relay_directory_receive(relay.directory, imsg))
+	if (imsg->type == DIRECTORY_RELAY_POST)
+		is_good = posts_receive(relay.posts, imsg);
+	else
+		is_good = relay_directory_receive(relay.directory, imsg);
+	if (!is_good)
 		channel_reject(channel, imsg, "not an answer");
 }
 
@@ -330,6 +339,7 @@ on_directory_closed(struct channel *channel, const char *why, void *arg)
 	relay.directory_channel = NULL;
 	relay_directory_set_channel(relay.directory, NULL);
 	reports_set_channel(relay.reports, NULL);
+	posts_set_channel(relay.posts, NULL);
 }
 
 static void
@@ -377,6 +387,7 @@ add_peer(const struct ipc_peer *peer, int fd)
 		    relay.base, "directory", fd, on_directory, on_directory_closed, NULL);
 		relay_directory_set_channel(relay.directory, relay.directory_channel);
 		reports_set_channel(relay.reports, relay.directory_channel);
+		posts_set_channel(relay.posts, relay.directory_channel);
 		return true;
 	}
 	if (peer->program == PROGRAM_CONTROL) {
@@ -520,6 +531,7 @@ main(int argc, char **argv)
 	relay.tls = tls_client_new();
 	relay.directory = relay_directory_new(relay.base, DIRECTORY_MS);
 	relay.https = https_new(relay.base, relay.dns, relay.tls);
+	relay.posts = posts_new(relay.https);
 	relay.sts = sts_new(relay.base, relay.dns, relay.directory, relay.https, &sts_times);
 	relay.destinations = destinations_new(relay.base, relay.dns, relay.directory);
 	destinations_set_sts(relay.destinations, relay.sts);
@@ -549,6 +561,7 @@ main(int argc, char **argv)
 	pool_free(relay.pool);
 	destinations_free(relay.destinations);
 	sts_free(relay.sts);
+	posts_free(relay.posts);
 	https_free(relay.https);
 	reports_free(relay.reports);
 	relay_dns_free(relay.dns);

@@ -149,7 +149,10 @@ end_head(struct http_response *response)
 		response->has_length = response->is_chunked = false;
 		response->left = 0;
 		*response->type = '\0';
-	} else if (response->code == 204 || response->code == 304) {
+		return;
+	}
+	response->has_head = true;
+	if (response->code == 204 || response->code == 304) {
 		response->state = HTTP_COMPLETE;
 	} else if (response->is_chunked && response->has_length) {
 		fail(response, HTTP_BROKEN);

@@ -38,6 +38,7 @@ enum http_state {
 struct http_response {
 	unsigned code;                /* 200 to 599, once the head is over */
 	char type[HTTP_TYPE_MAX + 1]; /* "text/plain", in lower case, without parameters; "" none */
+	bool has_head;                /* the code is final, and what comes now is content */
 	struct buf content;
 
 	/* The rest is the parser's. */

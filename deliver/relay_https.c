@@ -130,8 +130,9 @@ answer(struct https_exchange *exchange, enum https_status status, const char *wh
 {
 	struct https_answer words = { .status = status, .why = why, .type = "" };
 
-	if (status == HTTPS_ANSWERED) {
+	if (exchange->response.has_head)
 		words.code = exchange->response.code;
+	if (status == HTTPS_ANSWERED) {
 		words.type = exchange->response.type;
 		words.content = exchange->response.content.data;
 		words.content_length = exchange->response.content.length;

@@ -53,8 +53,9 @@ enum https_status {
 struct https_answer {
 	enum https_status status;
 	const char *why; /* in words for the administrator; "" of HTTPS_ANSWERED */
-	/* Of HTTPS_ANSWERED: */
+	/* Of HTTPS_ANSWERED, and of an answer whose head came whole, whatever then; else 0 */
 	unsigned code;
+	/* Of HTTPS_ANSWERED: */
 	const char *type; /* "text/plain": in lower case, without parameters; "" none */
 	const uint8_t *content;
 	size_t content_length;

@@ -645,6 +645,19 @@ receive_tls_result(struct peer *peer, const struct imsg *imsg)
 }
 
 static void
+receive_posted(struct peer *peer, const struct imsg *imsg)
+{
+	struct ipc_posted posted;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (ipc_posted_decode(&reader, &posted))
+		tls_sender_posted(directory.tls_sender, imsg->id, &posted);
+	else
+		channel_reject(peer->channel, imsg, "not an answer about a report");
+}
+
+static void
 receive_relay(struct peer *peer, struct imsg *imsg)
 {
 	switch ((enum ipc_relay_directory_type)imsg->type) {
@@ -661,6 +674,10 @@ receive_relay(struct peer *peer, struct imsg *imsg)
 	case RELAY_DIRECTORY_TLS_RESULT:
 		receive_tls_result(peer, imsg);
 		return;
+	case RELAY_DIRECTORY_POSTED:
+		receive_posted(peer, imsg);
+		return;
+	case DIRECTORY_RELAY_POST:
 	case DIRECTORY_RELAY_FOUND:
 	case DIRECTORY_RELAY_POLICY:
 		break;
@@ -770,6 +787,8 @@ drop_peer(struct peer *peer)
 		usage_fail_all(directory.usage, "the queue is restarting");
 		tls_sender_set_queue(directory.tls_sender, NULL);
 	}
+	if (peer->program == PROGRAM_RELAY)
+		tls_sender_set_relay(directory.tls_sender, NULL);
 	if (peer->program == PROGRAM_CONTROL) {
 		while ((listing = TAILQ_FIRST(&directory.listings)) != NULL)
 			end_listing(listing);
@@ -831,6 +850,8 @@ connect_peer(const struct ipc_peer *named, int fd)
 	channel_on_drained(peer->channel, peer_drained);
 	if (peer->program == PROGRAM_QUEUE)
 		tls_sender_set_queue(directory.tls_sender, peer->channel);
+	if (peer->program == PROGRAM_RELAY)
+		tls_sender_set_relay(directory.tls_sender, peer->channel);
 	return true;
 }
 

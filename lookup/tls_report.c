@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include <bsd/stdlib.h>
@@ -239,6 +238,19 @@ compress_into(struct buf *out, const struct buf *in)
 	return status == Z_STREAM_END;
 }
 
+bool
+tls_report_packed(struct buf *buf, const struct tls_report *report)
+{
+	struct buf json;
+	bool good;
+
+	buf_init(&json, JSON_MAX);
+	tls_report_json(&json, report);
+	good = buf_ok(&json) && compress_into(buf, &json) && buf_ok(buf);
+	buf_free(&json);
+	return good;
+}
+
 static void
 add_base64(struct buf *buf, const struct buf *data)
 {
@@ -279,14 +291,12 @@ bool
 tls_report_mail(struct buf *buf, const struct tls_report *report)
 {
 	const struct tls_day *day = report->day;
-	struct buf json, packed;
+	struct buf packed;
 	char boundary[48];
 	bool good;
 
-	buf_init(&json, JSON_MAX);
 	buf_init(&packed, JSON_MAX);
-	tls_report_json(&json, report);
-	good = buf_ok(&json) && compress_into(&packed, &json);
+	good = tls_report_packed(&packed, report);
 	snprintf(boundary, sizeof(boundary), "=_%08" PRIx32 "%08" PRIx32 "%08" PRIx32, arc4random(),
 	    arc4random(), arc4random());
 	add_header(buf, report, boundary);
@@ -305,68 +315,6 @@ tls_report_mail(struct buf *buf, const struct tls_report *report)
 	if (good)
 		add_base64(buf, &packed);
 	buf_printf(buf, "\r\n--%s--\r\n", boundary);
-	buf_free(&json);
 	buf_free(&packed);
 	return good && buf_ok(buf);
-}
-
-/* Where to */
-
-static int
-hex_digit(char digit)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at;
-
-	if (digit >= 'A' && digit <= 'F')
-		digit = (char)(digit - 'A' + 'a');
-	at = digit == '\0' ? NULL : strchr(digits, digit);
-	return at == NULL ? -1 : (int)(at - digits);
-}
-
-/* RFC 6068 2, the address alone. */
-static bool
-parse_mailto(const char *uri, size_t length, struct address *address)
-{
-	char text[ADDRESS_TEXT_MAX + 1];
-	size_t used = 0;
-
-	for (size_t i = 0; i < length && uri[i] != '?'; i++) {
-		int byte = (unsigned char)uri[i];
-
-		if (byte == '%') {
-			int high = i + 2 < length ? hex_digit(uri[i + 1]) : -1;
-			int low = high == -1 ? -1 : hex_digit(uri[i + 2]);
-
-			if (low == -1)
-				return false;
-			byte = high * 16 + low;
-			i += 2;
-		}
-		/* A header field is made of it. */
-		if (byte < ' ' || byte > '~' || used + 1 >= sizeof(text))
-			return false;
-		text[used++] = (char)byte;
-	}
-	text[used] = '\0';
-	return address_parse(text, 0, address) == ADDRESS_OK;
-}
-
-bool
-tls_report_recipient(const char *rua, struct address *address, bool *has_https)
-{
-	static const char mailto[] = "mailto:", https[] = "https:";
-	size_t length;
-
-	*has_https = false;
-	for (; *rua != '\0'; rua += length + (rua[length] == ',')) {
-		rua += strspn(rua, " \t");
-		length = strcspn(rua, ",");
-		if (strncasecmp(rua, mailto, sizeof(mailto) - 1) == 0 &&
-		    parse_mailto(rua + sizeof(mailto) - 1,
-		        strcspn(rua + sizeof(mailto) - 1, " \t,"), address))
-			return true;
-		*has_https |= strncasecmp(rua, https, sizeof(https) - 1) == 0;
-	}
-	return false;
 }

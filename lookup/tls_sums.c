@@ -19,7 +19,9 @@
 #include "common/store.h"
 #include "lookup/tls_sums.h"
 
-#define RECORD_VERSION 1
+#define RECORD_VERSION 1 /* of a sum */
+#define DOMAIN_VERSION 2
+#define DOMAIN_UNTRIED 1 /* from before there were times of tries */
 #define RECORD_MAX     16384
 #define RETRY_MS       60000
 #define WRITE_MS       5000 /* after the first of those that wait */
@@ -127,19 +129,26 @@ make_kind_key(char key[KEY_MAX + 1], const struct waiting *one)
 struct domain_record {
 	uint32_t kinds;
 	char rua[REPORT_RUA_MAX + 1];
+	int64_t first_tried, next_try; /* 0: it wasn't */
 };
 
 static bool
 decode_domain(const void *data, size_t length, struct domain_record *record)
 {
 	struct buf_reader reader;
+	uint8_t version;
 
 	buf_reader_init(&reader, data, length);
 	memset(record, 0, sizeof(*record));
-	if (buf_get_u8(&reader) != RECORD_VERSION)
+	version = buf_get_u8(&reader);
+	if (version != DOMAIN_VERSION && version != DOMAIN_UNTRIED)
 		return false;
 	record->kinds = buf_get_u32(&reader);
 	buf_get_string(&reader, record->rua, sizeof(record->rua));
+	if (version == DOMAIN_VERSION) {
+		record->first_tried = (int64_t)buf_get_u64(&reader);
+		record->next_try = (int64_t)buf_get_u64(&reader);
+	}
 	return buf_reader_done(&reader);
 }
 
@@ -192,9 +201,11 @@ put_domain(struct tls_sums *sums, struct store_transaction *transaction, const c
 	bool good;
 
 	buf_init(&value, RECORD_MAX);
-	buf_add_u8(&value, RECORD_VERSION);
+	buf_add_u8(&value, DOMAIN_VERSION);
 	buf_add_u32(&value, record->kinds);
 	buf_add_string(&value, record->rua);
+	buf_add_u64(&value, (uint64_t)record->first_tried);
+	buf_add_u64(&value, (uint64_t)record->next_try);
 	good = buf_ok(&value) &&
 	    store_put(sums->table, transaction, key, value.data, value.length, true) == STORE_OK;
 	buf_free(&value);
@@ -434,6 +445,8 @@ tls_sums_next(
 	day->day = strtoll(search.found, NULL, 10);
 	strlcpy(day->domain, strchr(search.found, ' ') + 1, sizeof(day->domain));
 	strlcpy(day->rua, search.record.rua, sizeof(day->rua));
+	day->first_tried = search.record.first_tried;
+	day->next_try = search.record.next_try;
 	snprintf(prefix, sizeof(prefix), "%s ", search.found);
 	if (store_each(sums->table, prefix, take_sum, day) != STORE_OK) {
 		tls_day_clear(day);
@@ -450,6 +463,36 @@ tls_day_clear(struct tls_day *day)
 {
 	free(day->sums);
 	memset(day, 0, sizeof(*day));
+}
+
+void
+tls_sums_note_try(struct tls_sums *sums, const struct tls_day *day, int64_t first, int64_t next)
+{
+	static struct domain_record record;
+	struct store_transaction *transaction;
+	char key[KEY_MAX + 1];
+	struct buf value;
+	bool good;
+
+	make_key(key, day->day, day->domain);
+	if (!is_open(sums) || (transaction = store_begin(sums->store)) == NULL)
+		return;
+	buf_init(&value, RECORD_MAX);
+	good = store_get(sums->table, transaction, key, &value) == STORE_OK &&
+	    decode_domain(value.data, value.length, &record);
+	buf_free(&value);
+	if (good) {
+		record.first_tried = first;
+		record.next_try = next;
+		good = put_domain(sums, transaction, key, &record);
+	}
+	if (!good)
+		store_abort(transaction);
+	else
+		good = store_commit(transaction);
+	if (!good)
+		log_error("when the report on %s is tried again can't be kept: that is soon",
+		    day->domain);
 }
 
 struct dropping {

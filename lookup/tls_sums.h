@@ -40,7 +40,10 @@ struct tls_day {
 	int64_t day; /* since 1970-01-01 */
 	char domain[HOSTNAME_MAX + 1];
 	char rua[REPORT_RUA_MAX + 1]; /* as the record said last */
-	struct tls_sum *sums;         /* by policy, and then as they lie */
+	/* Wall clock, of tls_sums_note_try(); 0: it wasn't called. */
+	int64_t first_tried;
+	int64_t next_try;
+	struct tls_sum *sums; /* by policy, and then as they lie */
 	size_t count;
 };
 /* The first one of a day before `before`, behind `after` in their order ("": from the start), which
@@ -49,6 +52,9 @@ struct tls_day {
 bool tls_sums_next(
     struct tls_sums *, int64_t before, char after[TLS_SUMS_KEY_MAX + 1], struct tls_day *);
 void tls_day_clear(struct tls_day *);
+/* It could not be reported, for the first time at `first` (wall clock), and is to be again at
+ * `next`. */
+void tls_sums_note_try(struct tls_sums *, const struct tls_day *, int64_t first, int64_t next);
 /* It has been reported, or never will be. Gone for good when this returns, or the log says why not,
  * and it comes again. */
 void tls_sums_drop(struct tls_sums *, const struct tls_day *);

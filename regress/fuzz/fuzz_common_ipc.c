@@ -75,6 +75,8 @@ AGAIN(ipc_relay_found, struct ipc_relay_found)
 AGAIN(ipc_sts_domain, struct ipc_sts_domain)
 AGAIN(ipc_sts_policy, struct ipc_sts_policy)
 AGAIN(ipc_sts_found, struct ipc_sts_found)
+AGAIN(ipc_post, struct ipc_post)
+AGAIN(ipc_posted, struct ipc_posted)
 AGAIN(ipc_query, struct ipc_query)
 AGAIN(ipc_answer, struct ipc_answer)
 AGAIN(ipc_sign, struct ipc_sign)
@@ -191,6 +193,8 @@ static const again_fn decoders[] = {
 	ipc_mailbox_login_again,
 	ipc_mailbox_opened_again,
 	ipc_mailbox_begin_again,
+	ipc_post_again,
+	ipc_posted_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 

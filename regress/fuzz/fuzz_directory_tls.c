@@ -1,6 +1,6 @@
 /*
  * A TLS report (RFC 8460) of a result with foreign words: the JSON has no byte that could leave a
- * string, whatever they are; and a mailbox that a record names is one of printable ASCII.
+ * string, whatever they are; and what a record names is of printable ASCII.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include <bsd/string.h>
 
 #include "lookup/tls_report.h"
+#include "lookup/tls_rua.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -29,17 +30,40 @@ count_quotes(const struct buf *json)
 	return count;
 }
 
+/* What a request's head or a header is made of can't leave its place. */
+static void
+check_places(const char *rua)
+{
+	char text[TLS_RUA_TEXT_MAX + 1];
+	struct buf_reader reader;
+	struct ipc_post again;
+	struct tls_rua to;
+	struct buf frame;
+
+	while (tls_rua_next(&rua, &to)) {
+		tls_rua_format(&to, text);
+		for (const char *at = text; *at != '\0'; at++)
+			assert(*at >= ' ' && *at <= '~');
+		if (to.kind == TLS_RUA_MAILTO)
+			continue;
+		buf_init(&frame, IMSG_PAYLOAD_MAX);
+		ipc_post_encode(&frame, &to.post);
+		buf_reader_init(&reader, frame.data, frame.length);
+		assert(buf_ok(&frame) && ipc_post_decode(&reader, &again));
+		buf_free(&frame);
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct tls_sum sum;
 	static size_t quotes;
 	struct tls_day day = { .day = 20000, .domain = "far.test", .sums = &sum, .count = 1 };
-	struct address from = { .local = "tls", .domain = "example.test" }, to;
+	struct address from = { .local = "tls", .domain = "example.test" };
 	struct tls_report report = { .day = &day, .from = &from, .to = &from, .id = "1" };
 	char *text = malloc(size + 1);
 	struct buf json;
-	bool https;
 
 	assert(text != NULL);
 	memcpy(text, data, size);
@@ -57,9 +81,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	strlcpy(sum.result.reason, *text == '\0' ? "x" : text, sizeof(sum.result.reason));
 	tls_report_json(&json, &report);
 	assert(buf_ok(&json) && count_quotes(&json) == quotes);
-	if (tls_report_recipient(text, &to, &https))
-		for (const char *at = to.local; *at != '\0'; at++)
-			assert(*at >= ' ' && *at <= '~');
+	check_places(text);
 	buf_free(&json);
 	free(text);
 	return 0;

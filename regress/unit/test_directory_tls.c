@@ -17,6 +17,7 @@
 
 #include "common/base64.h"
 #include "lookup/tls_report.h"
+#include "lookup/tls_rua.h"
 #include "lookup/tls_sums.h"
 
 #define DAY   86400
@@ -299,38 +300,88 @@ the_mail_holds_the_json_compressed(void **state)
 }
 
 static void
-reports_go_to_the_first_mailbox(void **state)
+places_that_can_be_used_come_in_order(void **state)
 {
-	struct address to;
-	bool https;
-	char text[ADDRESS_TEXT_MAX + 1];
+	char text[TLS_RUA_TEXT_MAX + 1], all[2000];
+	struct tls_rua to;
+	const char *at;
 	static const struct {
-		const char *rua, *address;
-		bool https;
+		const char *rua, *places; /* each followed by a blank */
 	} cases[] = {
-		{ "mailto:tls@far.test", "tls@far.test", false },
-		{ "https://far.test/tls , MAILTO:tls%2Bin@far.test?subject=x", "tls+in@far.test",
-		    true },
-		{ "mailto:a@far.test,mailto:b@far.test", "a@far.test", false },
-		{ "mailto:a b@far.test,mailto:b@far.test", "b@far.test", false },
-		{ "https://far.test/", NULL, true },
-		{ "ftp://far.test/,mailto:,mailto:a", NULL, false },
-		{ "mailto:a%0d%0aBcc:b@far.test", NULL, false },
-		{ "mailto:a%4", NULL, false },
-		{ "mailto:a%00@far.test", NULL, false },
-		{ ",,,", NULL, false },
+		{ "mailto:tls@far.test", "tls@far.test " },
+		{ "https://far.test/tls , MAILTO:tls%2Bin@far.test?subject=x",
+		    "https://far.test/tls tls+in@far.test " },
+		{ "mailto:a@far.test,mailto:b@far.test", "a@far.test b@far.test " },
+		{ "mailto:a b@far.test,mailto:b@far.test", "b@far.test " },
+		{ "HTTPS://Far.Test", "https://far.test/ " },
+		{ "https://far.test:8443?a=b#c,https://far.test:443/x%20y/#z",
+		    "https://far.test:8443/?a=b https://far.test/x%20y/ " },
+		{ "https://xn--bcher-kva.test/", "https://xn--bcher-kva.test/ " },
+		{ "https://far.test/ x,https://far.test/y", "https://far.test/y " },
+		/* Addresses, users, and what else is none of this. */
+		{ "https://127.0.0.1/,https://[::1]/,https://0x7f.1/,https://2130706433/", "" },
+		{ "https://user@far.test/,https://user:pass@far.test/", "" },
+		{ "https:/far.test/,https:far.test,https:///x,https://:443/,https://", "" },
+		{ "https://far.test:/,https://far.test:0/,https://far.test:65536/,"
+		  "https://far.test:00443/,https://far.test:4x/,https://far.test:-1/",
+		    "https://far.test/ " },
+		{ "https://far..test/,https://far.test%2f/,https://far.test\\@x/", "" },
+		{ "http://far.test/,ftp://far.test/,mailto:,mailto:a", "" },
+		{ "mailto:a%0d%0aBcc:b@far.test", "" },
+		{ "mailto:a%4", "" },
+		{ "mailto:a%00@far.test", "" },
+		{ ",,,", "" },
+		{ "", "" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		assert_int_equal(
-		    tls_report_recipient(cases[i].rua, &to, &https), cases[i].address != NULL);
-		assert_int_equal(https, cases[i].https);
-		if (cases[i].address == NULL)
-			continue;
-		address_format(&to, text, sizeof(text));
-		assert_string_equal(text, cases[i].address);
+		*all = '\0';
+		for (at = cases[i].rua; tls_rua_next(&at, &to);) {
+			tls_rua_format(&to, text);
+			strlcat(all, text, sizeof(all));
+			strlcat(all, " ", sizeof(all));
+		}
+		assert_string_equal(all, cases[i].places);
+		assert_int_equal(*at, '\0');
 	}
+}
+
+/* The next times of a day go on from there, and know nothing of other days'. */
+static void
+times_of_tries_outlive_a_restart(void **state)
+{
+	struct ipc_tls_result result = result_of("far.test", REPORT_RESULT_SUCCESS, 2);
+	char after[TLS_SUMS_KEY_MAX + 1] = "";
+	struct tls_sums *sums = tls_sums_new(directory);
+	struct tls_day day;
+
+	(void)state;
+	tls_sums_add(sums, &result, TODAY);
+	tls_sums_add(sums, &result, TODAY + DAY);
+	tls_sums_write(sums);
+	assert_true(tls_sums_next(sums, TODAY / DAY + 2, after, &day));
+	assert_int_equal(day.first_tried, 0);
+	assert_int_equal(day.next_try, 0);
+	tls_sums_note_try(sums, &day, 1000, 2000);
+	tls_day_clear(&day);
+	/* Another session doesn't change them. */
+	tls_sums_add(sums, &result, TODAY);
+	tls_sums_free(sums);
+	sums = tls_sums_new(directory);
+	*after = '\0';
+	assert_true(tls_sums_next(sums, TODAY / DAY + 2, after, &day));
+	assert_int_equal(day.first_tried, 1000);
+	assert_int_equal(day.next_try, 2000);
+	assert_int_equal(day.sums[0].sessions, 4);
+	assert_string_equal(day.rua, "mailto:tls@reports.test");
+	tls_day_clear(&day);
+	assert_true(tls_sums_next(sums, TODAY / DAY + 2, after, &day));
+	assert_int_equal(day.first_tried, 0);
+	/* What has gone isn't noted. */
+	tls_sums_drop(sums, &day);
+	tls_sums_free(sums);
+	tls_day_clear(&day);
 }
 
 int
@@ -346,7 +397,9 @@ main(void)
 		cmocka_unit_test(words_of_others_stay_in_their_string),
 		cmocka_unit_test(the_json_is_as_the_rfc_has_it),
 		cmocka_unit_test(the_mail_holds_the_json_compressed),
-		cmocka_unit_test(reports_go_to_the_first_mailbox),
+		cmocka_unit_test(places_that_can_be_used_come_in_order),
+		cmocka_unit_test_setup_teardown(
+		    times_of_tries_outlive_a_restart, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -240,9 +240,9 @@ on_done(const struct https_answer *answer, void *arg)
 	w.status = answer->status;
 	strlcpy(w.why, answer->why, sizeof(w.why));
 	assert_true((*w.why == '\0') == (answer->status == HTTPS_ANSWERED));
+	w.code = answer->code;
 	if (answer->status != HTTPS_ANSWERED)
 		return;
-	w.code = answer->code;
 	strlcpy(w.type, answer->type, sizeof(w.type));
 	snprintf(w.content, sizeof(w.content), "%.*s", (int)answer->content_length,
 	    answer->content == NULL ? "" : (const char *)answer->content);
@@ -385,6 +385,38 @@ test_answer_that_is_too_long(void **state)
 	assert_int_equal(get(), HTTPS_TOO_LARGE);
 }
 
+/* Who posts is served by the code alone. */
+static void
+test_code_is_known_once_the_head_is_whole(void **state)
+{
+	static const struct {
+		const char *answer;
+		enum https_status status;
+		unsigned code;
+	} cases[] = {
+		{ "HTTP/1.1 201 Created\r\nContent-Length: 101\r\n\r\n", HTTPS_TOO_LARGE, 201 },
+		{ "HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\nhe", HTTPS_BROKEN, 202 },
+		{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx", HTTPS_BROKEN, 200 },
+		{ "HTTP/1.1 204 None\r\n\r\n", HTTPS_ANSWERED, 204 },
+		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 No\r\n\r\n", HTTPS_ANSWERED, 500 },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", HTTPS_BROKEN, 0 },
+		{ "HTTP/1.1 100 Continue\r\n\r\n", HTTPS_BROKEN, 0 },
+		{ "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", HTTPS_BROKEN, 0 },
+		{ "junk\r\n", HTTPS_BROKEN, 0 },
+		{ "", HTTPS_BROKEN, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		w.answer = cases[i].answer;
+		w.answers = 0;
+		ask("x", 1, SERVER_S * 1000);
+		wait_answers(1);
+		assert_int_equal(w.status, cases[i].status);
+		assert_int_equal(w.code, cases[i].code);
+	}
+}
+
 static void
 test_answer_that_is_cut_off(void **state)
 {
@@ -481,6 +513,7 @@ main(void)
 		TEST(common_name_is_no_name),
 		TEST(slow_answer_ends_with_the_time),
 		TEST(answer_that_is_too_long),
+		TEST(code_is_known_once_the_head_is_whole),
 		TEST(answer_that_is_cut_off),
 		TEST(what_is_no_http),
 		TEST(next_address_is_tried),
