@@ -11,22 +11,24 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include "common/envelope.h"
 #include "common/log.h"
 #include "smtpd/parse_build.h"
 
 #define NAME_MAX_BYTES 255
+#define CA_NAME_MAX    ACTION_NAME_MAX /* relays keep it */
 
 static bool
-name_fits(struct parse *parse, struct place place, const char *name)
+name_fits(struct parse *parse, struct place place, const char *name, int most)
 {
 	const char *at;
 
 	for (at = name; isascii((unsigned char)*at) && isgraph((unsigned char)*at); at++)
 		;
-	if (*at == '\0' && at > name && at - name <= NAME_MAX_BYTES)
+	if (*at == '\0' && at > name && at - name <= most)
 		return true;
 	problem_error(&parse->problems, place,
-	    "\"%.40s\" is no name: 1 to %d ASCII characters without blanks", name, NAME_MAX_BYTES);
+	    "\"%.40s\" is no name: 1 to %d ASCII characters without blanks", name, most);
 	return false;
 }
 
@@ -85,7 +87,7 @@ pki_set(struct parse *parse, struct place place, char *name, char *word, char *p
 		    "\"pki %.40s\" wants \"cert\" or \"key\" and a path, not \"%.40s\"", name,
 		    word);
 		free(path);
-	} else if (!name_fits(parse, place, name))
+	} else if (!name_fits(parse, place, name, NAME_MAX_BYTES))
 		free(path);
 	else {
 		pki = pki_of(parse, place, name);
@@ -113,7 +115,7 @@ ca_set(struct parse *parse, struct place place, char *name, char *word, char *pa
 		    "\"ca %.40s\" wants \"cert\" and a path, not \"%.40s\"", name, word);
 	else if (config_find_ca(config, name) != NULL)
 		problem_error(&parse->problems, place, "ca \"%.40s\" is defined twice", name);
-	else if (name_fits(parse, place, name) && path_fits(parse, place, path)) {
+	else if (name_fits(parse, place, name, CA_NAME_MAX) && path_fits(parse, place, path)) {
 		files_note(parse, PARSE_FILE_AUTHORITIES, place, name, path);
 		config->cas = parse_grow(config->cas, config->ca_count, sizeof(*config->cas));
 		ca = &config->cas[config->ca_count++];
@@ -147,7 +149,7 @@ listen_pki(struct parse *parse, struct place place, char *name)
 {
 	char **names = &parse->draft.listener.pkis, *longer;
 
-	if (!name_fits(parse, place, name)) {
+	if (!name_fits(parse, place, name, NAME_MAX_BYTES)) {
 		free(name);
 		return;
 	}

@@ -84,6 +84,29 @@ what_would_not_encrypt_is_refused(void **state)
 	bad("ca x key /a\n", 1, "wants \"cert\"");
 }
 
+/* Relays know a ca by so much of its name: nothing of it is cut off silently. */
+static void
+names_that_are_too_long_are_refused(void **state)
+{
+	static const char digits[] =
+	    "0123456789012345678901234567890123456789012345678901234567890123";
+	char text[600];
+
+	(void)state;
+	assert_int_equal(strlen(digits), 64);
+	snprintf(text, sizeof(text), "ca \"%s\" cert /a\naction a relay tls ca \"%s\"\n", digits,
+	    digits);
+	config_free(good(text));
+	snprintf(text, sizeof(text), "\nca \"%sx\" cert /a\n", digits);
+	bad(text, 2, "1 to 64");
+	/* A pki's may be any host's. */
+	snprintf(text, sizeof(text), "pki \"%s%s%s\" cert /a\npki \"%s%s%s\" key /b\n", digits,
+	    digits, digits, digits, digits, digits);
+	config_free(good(text));
+	snprintf(text, sizeof(text), "pki \"%s%s%s%s\" cert /a\n", digits, digits, digits, digits);
+	bad(text, 1, "1 to 255");
+}
+
 static void
 an_authority_nobody_asks_for_is_told(void **state)
 {
@@ -140,6 +163,7 @@ main(void)
 		cmocka_unit_test(listeners_say_when_and_how_they_encrypt),
 		cmocka_unit_test(the_hosts_own_certificate_needs_no_naming),
 		cmocka_unit_test(what_would_not_encrypt_is_refused),
+		cmocka_unit_test(names_that_are_too_long_are_refused),
 		cmocka_unit_test(an_authority_nobody_asks_for_is_told),
 		cmocka_unit_test(what_is_printed_means_the_same),
 	};
