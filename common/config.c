@@ -112,6 +112,7 @@ static const struct field config_fields[] = {
 	U32(config, mta_idle_time),
 	BOOL(config, mta_no_sts),
 	BOOL(config, mta_no_line_limit),
+	BOOL(config, mta_no_private_networks),
 	STRING(config, tls_reports_from),
 	U32(config, auth_failures),
 	U32(config, user_mails_per_hour),

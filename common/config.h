@@ -261,6 +261,7 @@ struct config {
 	uint32_t mta_idle_time;            /* 5 s that a connection is kept without work */
 	bool mta_no_line_limit;            /* long lines go out as they are */
 	bool mta_no_sts;                   /* policies of MTA-STS are not looked for */
+	bool mta_no_private_networks;      /* others' mail servers can't be there */
 	char *tls_reports_from;            /* author of TLS reports; "" none are sent */
 	uint32_t auth_failures;       /* 10: of a network or an account before answers slow down */
 	uint32_t user_mails_per_hour; /* 0, none: recipients of a user who has logged in */

@@ -408,6 +408,7 @@ configure(struct config *config)
 	relay.config = config;
 	tls_client_keep_certificates(relay.tls, config);
 	sts_enable(relay.sts, !config->mta_no_sts);
+	https_refuse_private(relay.https, config->mta_no_private_networks);
 	pool_configure(relay.pool, config);
 	reports_want(relay.reports, *config->tls_reports_from != '\0');
 	destinations_configure(relay.destinations, relay.pool, config);

@@ -70,6 +70,60 @@ addresses_add(struct addresses *addresses, int family, const void *bytes, uint16
 	set_port(&new->address, port);
 }
 
+struct network {
+	unsigned bits;
+	uint8_t bytes[12];
+};
+
+static bool
+is_in(const uint8_t *address, const struct network *network)
+{
+	unsigned whole = network->bits / 8, rest = network->bits % 8;
+
+	return memcmp(address, network->bytes, whole) == 0 &&
+	    (rest == 0 || (address[whole] ^ network->bytes[whole]) >> (8 - rest) == 0);
+}
+
+bool
+address_is_private(int family, const void *bytes)
+{
+	static const struct network four[] = {
+		{ 8, { 0 } },         /* RFC 1122 3.2.1.3 */
+		{ 8, { 10 } },        /* RFC 1918 3 */
+		{ 10, { 100, 64 } },  /* RFC 6598 7 */
+		{ 8, { 127 } },       /* RFC 1122 3.2.1.3 */
+		{ 16, { 169, 254 } }, /* RFC 3927 1.2 */
+		{ 12, { 172, 16 } },
+		{ 16, { 192, 168 } },
+	};
+	static const struct network six[] = {
+		{ 7, { 0xfc } },        /* RFC 4193 3.1 */
+		{ 10, { 0xfe, 0x80 } }, /* RFC 4291 2.5.6 */
+		{ 10, { 0xfe, 0xc0 } }, /* RFC 3879 */
+	};
+	/* With an IPv4 address at their end: RFC 4291 2.5.5 (:: and ::1 among them) and RFC 6052 2.1 */
+	static const struct network with_four[] = {
+		{ 96, { 0 } },
+		{ 96, { [10] = 0xff, 0xff } },
+		{ 96, { 0, 0x64, 0xff, 0x9b } },
+	};
+	const uint8_t *address = bytes;
+
+	if (family == AF_INET6) {
+		for (size_t i = 0; i < sizeof(six) / sizeof(six[0]); i++)
+			if (is_in(address, &six[i]))
+				return true;
+		for (size_t i = 0; i < sizeof(with_four) / sizeof(with_four[0]); i++)
+			if (is_in(address, &with_four[i]))
+				return address_is_private(AF_INET, address + 12);
+		return false;
+	}
+	for (size_t i = 0; i < sizeof(four) / sizeof(four[0]); i++)
+		if (is_in(address, &four[i]))
+			return true;
+	return false;
+}
+
 static bool
 is_same_address(const struct sockaddr_storage *one, const struct sockaddr *other)
 {

@@ -26,6 +26,9 @@ struct addresses {
 void addresses_add(struct addresses *, int family, const void *bytes, uint16_t port);
 /* False when it is no address. */
 bool addresses_add_text(struct addresses *, const char *text, uint16_t port);
+/* Bytes as above: nothing that the whole Internet reaches, but the machine itself, its network or its
+ * organization's. */
+bool address_is_private(int family, const void *bytes);
 void addresses_order(struct addresses *);
 
 struct own_addresses;

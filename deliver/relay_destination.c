@@ -3,6 +3,7 @@
  * holds: another route may be found meanwhile. Hosts that could not be reached lately are tried
  * last, and are tried.
  */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,19 +306,34 @@ route_by_smarthosts(struct destination *destination, const char *hosts)
 	release(destination, &failure);
 }
 
+static bool
+may_be_used(const struct config *config, const struct hop *hop)
+{
+	uint8_t bytes[16];
+
+	if (inet_pton(AF_INET, hop->host, bytes) == 1)
+		return hop_may_be_at(hop, config, AF_INET, bytes);
+	return inet_pton(AF_INET6, hop->host, bytes) == 1 &&
+	    hop_may_be_at(hop, config, AF_INET6, bytes);
+}
+
 /* or the domain is an address literal. */
 static void
 route_by_literal(struct destination *destination)
 {
 	struct route *route = route_new();
 	struct failure failure;
+	bool is_literal = route != NULL && route_add_literal(route, destination->domain);
 
-	if (route != NULL && route_add_literal(route, destination->domain)) {
+	if (is_literal && may_be_used(destination->all->config, &route->hops[0])) {
 		set_route(destination, route, UINT32_MAX);
 		return;
 	}
 	if (route == NULL)
 		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.0", "no memory");
+	else if (is_literal)
+		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.4.4",
+		    "%s is in a private network, " ROUTE_PRIVATE, destination->domain);
 	else
 		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.1.2",
 		    "the address literal %s can't be understood", destination->domain);

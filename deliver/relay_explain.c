@@ -267,15 +267,20 @@ on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 	hop->told.is_secure = answer->secure;
 	for (uint32_t i = 0; answer->status == ANSWER_FOUND && i < answer->count; i++) {
 		const struct answer_record *record = &answer->records[i];
+		int family = record->family == CLIENT_INET6 ? AF_INET6 : AF_INET;
 
-		if (record->length == (record->family == CLIENT_INET6 ? 16 : 4))
-			addresses_add(&addresses,
-			    record->family == CLIENT_INET6 ? AF_INET6 : AF_INET, record->data,
-			    hop->hop->port);
+		if (record->length == (family == AF_INET6 ? 16 : 4) &&
+		    hop_may_be_at(
+		        hop->hop, hop->job->explainer->pool->config, family, record->data))
+			addresses_add(&addresses, family, record->data, hop->hop->port);
 	}
 	if (answer->status == ANSWER_FAILED) {
 		hop->told.dns = EXPLAIN_DNS_FAILED;
 		strlcpy(hop->told.words, answer->why, sizeof(hop->told.words));
+	} else if (answer->status == ANSWER_FOUND && answer->count > 0 && addresses.count == 0) {
+		hop->told.dns = EXPLAIN_DNS_FAILED;
+		strlcpy(hop->told.words, "it is in a private network, " ROUTE_PRIVATE,
+		    sizeof(hop->told.words));
 	} else
 		hop->told.dns = addresses.count > 0 ? EXPLAIN_DNS_FOUND : EXPLAIN_DNS_NONE;
 	take_addresses(hop, &addresses);

@@ -85,7 +85,10 @@ addresses_failed(struct host *host, const struct ipc_answer *answer, bool ours)
 {
 	struct failure failure;
 
-	if (answer->status == ANSWER_FAILED)
+	if (answer->status == ANSWER_FOUND && answer->count > 0)
+		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.4.4",
+		    "the mail server %s is in a private network, " ROUTE_PRIVATE, host->hop.host);
+	else if (answer->status == ANSWER_FAILED)
 		failure_set(&failure, ours ? RELAY_FAULT_OURS : RELAY_FAULT_DESTINATION, 451,
 		    "4.4.3", "the addresses of %s can't be looked up: %s", host->hop.host,
 		    answer->why);
@@ -123,11 +126,11 @@ on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 	host->addresses.count = 0;
 	for (uint32_t i = 0; answer->status == ANSWER_FOUND && i < answer->count; i++) {
 		const struct answer_record *record = &answer->records[i];
+		int family = record->family == CLIENT_INET6 ? AF_INET6 : AF_INET;
 
-		if (record->family == CLIENT_INET4 && record->length == 4)
-			addresses_add(&host->addresses, AF_INET, record->data, host->hop.port);
-		else if (record->family == CLIENT_INET6 && record->length == 16)
-			addresses_add(&host->addresses, AF_INET6, record->data, host->hop.port);
+		if (record->length == (family == AF_INET6 ? 16 : 4) &&
+		    hop_may_be_at(&host->hop, host->pool->config, family, record->data))
+			addresses_add(&host->addresses, family, record->data, host->hop.port);
 	}
 	if (host->addresses.count == 0) {
 		addresses_failed(host, answer, ours);
@@ -669,8 +672,8 @@ get_host(struct pool *pool, const struct hop *hop, const struct action_config *a
 	limits_for(&limits, pool->config, domain, hop->host);
 	/* What it isn't to be used for is told with the domain's name. */
 	of_domain |= limits.of_domain || sts == STS_VERDICT_ENFORCED_OTHER;
-	snprintf(key, sizeof(key), "%s %d %s@%s:%u %d%d%d %s", action->name, (int)hop->scheme,
-	    hop->label, hop->host, hop->port, (int)need, hop->is_secure, (int)sts,
+	snprintf(key, sizeof(key), "%s %d %s@%s:%u %d%d%d%d %s", action->name, (int)hop->scheme,
+	    hop->label, hop->host, hop->port, (int)need, hop->is_secure, hop->is_foreign, (int)sts,
 	    of_domain ? domain : "");
 	host = map_get(pool->hosts, key);
 	if (host != NULL)

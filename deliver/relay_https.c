@@ -61,6 +61,7 @@ struct https {
 	struct event_base *base;
 	struct relay_dns *dns;
 	struct tls_client *tls;
+	bool refuses_private;
 	struct exchange_list waiting;
 	struct exchange_list open;
 	struct exchange_list ended;
@@ -332,11 +333,11 @@ on_addresses(const struct ipc_answer *found, bool ours, void *arg)
 	exchange->question = 0;
 	for (uint32_t i = 0; found->status == ANSWER_FOUND && i < found->count; i++) {
 		const struct answer_record *record = &found->records[i];
+		int family = record->family == CLIENT_INET6 ? AF_INET6 : AF_INET;
 
-		if (record->family == CLIENT_INET4 && record->length == 4)
-			addresses_add(&exchange->addresses, AF_INET, record->data, exchange->port);
-		else if (record->family == CLIENT_INET6 && record->length == 16)
-			addresses_add(&exchange->addresses, AF_INET6, record->data, exchange->port);
+		if (record->length == (family == AF_INET6 ? 16 : 4) &&
+		    !(exchange->https->refuses_private && address_is_private(family, record->data)))
+			addresses_add(&exchange->addresses, family, record->data, exchange->port);
 	}
 	if (exchange->addresses.count > 0) {
 		addresses_order(&exchange->addresses);
@@ -346,6 +347,9 @@ on_addresses(const struct ipc_answer *found, bool ours, void *arg)
 	if (found->status == ANSWER_FAILED)
 		snprintf(why, sizeof(why), "the addresses of %s can't be looked up: %s",
 		    exchange->host, found->why);
+	else if (found->status == ANSWER_FOUND && found->count > 0)
+		snprintf(why, sizeof(why), "%s is in a private network, where it isn't asked",
+		    exchange->host);
 	else
 		snprintf(why, sizeof(why), "%s has no address in DNS", exchange->host);
 	answer(exchange, ours ? HTTPS_OURS : HTTPS_NO_ADDRESS, why);
@@ -416,6 +420,12 @@ void
 https_forget(struct https_exchange *exchange)
 {
 	end(exchange);
+}
+
+void
+https_refuse_private(struct https *https, bool refuse)
+{
+	https->refuses_private = refuse;
 }
 
 struct https *

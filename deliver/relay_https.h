@@ -66,6 +66,8 @@ typedef void (*https_fn)(const struct https_answer *answer, void *arg);
 
 /* Never NULL. */
 struct https *https_new(struct event_base *, struct relay_dns *, struct tls_client *);
+/* Servers in private networks aren't asked from then on: others say where policies and reports are. */
+void https_refuse_private(struct https *, bool);
 /* Nobody is called for what is still open. */
 void https_free(struct https *);
 /* `done` is called once, never from here; the exchange is gone then. Never NULL. */

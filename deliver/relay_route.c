@@ -13,6 +13,7 @@
 #include <bsd/stdlib.h>
 #include <bsd/string.h>
 
+#include "deliver/relay_addresses.h"
 #include "deliver/relay_route.h"
 #include "deliver/relay_sts_policy.h"
 
@@ -54,6 +55,13 @@ route_drop(struct route *route)
 	free(route->canonical);
 	sts_policy_drop(route->sts);
 	free(route);
+}
+
+bool
+hop_may_be_at(const struct hop *hop, const struct config *config, int family, const void *bytes)
+{
+	return !hop->is_foreign || !config->mta_no_private_networks ||
+	    !address_is_private(family, bytes);
 }
 
 /* RFC 8461 4.1 and 5 */
@@ -191,6 +199,7 @@ route_add_literal(struct route *route, const char *literal)
 
 	if (!hop_parse(hop, literal) || !hop->is_address || hop->port != PORT_SMTP)
 		return false;
+	hop->is_foreign = true;
 	route->count++;
 	return true;
 }
@@ -204,7 +213,7 @@ set_hop(struct hop *hop, const char *host, uint16_t preference, bool is_implicit
 	hop->preference = preference;
 	hop->scheme = SCHEME_SMTP;
 	hop->is_implicit = is_implicit;
-	hop->is_mx = true;
+	hop->is_mx = hop->is_foreign = true;
 	hop->is_secure = is_secure;
 }
 

@@ -28,6 +28,7 @@ struct hop {
 	bool is_address;
 	bool is_mx;       /* found by the domain's name in DNS, */
 	bool is_secure;   /* and that was signed; or else it is as configured */
+	bool is_foreign;  /* others chose it: it is of an MX record or the mail's address */
 	bool is_implicit; /* the domain itself, which has no MX (RFC 5321 5.1) */
 };
 
@@ -49,12 +50,15 @@ void route_drop(struct route *); /* NULL is allowed */
 
 /* A smarthost: HOST, or SCHEME://[LABEL@]HOST[:PORT]. */
 bool hop_parse(struct hop *, const char *url) __attribute__((warn_unused_result));
+/* Whether mail may go to that address of it (4 or 16 bytes), by the configuration. */
+bool hop_may_be_at(const struct hop *, const struct config *, int family, const void *bytes);
 /* "smtp", "smtps", … */
 const char *hop_scheme(const struct hop *);
 /* All of a list that spaces separate. False when one of them can't be understood. */
 bool route_add_smarthosts(struct route *, const char *urls) __attribute__((warn_unused_result));
 /* An address literal with its brackets, [192.0.2.1] or [IPv6:…]. */
 bool route_add_literal(struct route *, const char *literal) __attribute__((warn_unused_result));
+#define ROUTE_PRIVATE "where no mail goes for others' domains (mta no private-networks)"
 /*
  * By the answer to the question for MX records. We are `own` in it (two names, either may be ""):
  * only hosts that are preferred to us are added then. False when there is nowhere to go, or not yet;

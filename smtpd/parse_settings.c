@@ -521,9 +521,14 @@ setting_set_mta(
 	} else if (strcmp(value, "line-limit") == 0) {
 		parse->config->mta_no_line_limit = true;
 		free(value);
+	} else if (strcmp(value, "private-networks") == 0) {
+		parse->config->mta_no_private_networks = true;
+		free(value);
 	} else {
 		problem_error(&parse->problems, value_place,
-		    "\"mta no\" wants \"mta-sts\" or \"line-limit\", not \"%.40s\"", value);
+		    "\"mta no\" wants \"mta-sts\", \"line-limit\" or \"private-networks\", not "
+		    "\"%.40s\"",
+		    value);
 		free(value);
 	}
 	free(word);
@@ -586,4 +591,6 @@ settings_print(FILE *file, const struct config *config)
 		fputs("mta no mta-sts\n", file);
 	if (config->mta_no_line_limit)
 		fputs("mta no line-limit\n", file);
+	if (config->mta_no_private_networks)
+		fputs("mta no private-networks\n", file);
 }

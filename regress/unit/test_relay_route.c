@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sys/socket.h>
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -319,6 +321,68 @@ test_both_kinds_of_addresses_in_turns(void **state)
 	assert_int_equal(all.all[4].address.ss_family, AF_INET);
 }
 
+static bool
+is_private(const char *text)
+{
+	uint8_t bytes[16];
+
+	if (inet_pton(AF_INET, text, bytes) == 1)
+		return address_is_private(AF_INET, bytes);
+	assert_int_equal(inet_pton(AF_INET6, text, bytes), 1);
+	return address_is_private(AF_INET6, bytes);
+}
+
+static void
+test_private_addresses(void **state)
+{
+	static const char *const private[] = { "0.0.0.0", "0.255.255.255", "10.0.0.0",
+		"10.255.255.255", "100.64.0.0", "100.127.255.255", "127.0.0.1", "127.255.255.255",
+		"169.254.0.0", "169.254.255.255", "172.16.0.0", "172.31.255.255", "192.168.0.0",
+		"192.168.255.255", "::", "::1", "::127.0.0.1", "::ffff:10.1.2.3",
+		"64:ff9b::10.0.0.1", "fc00::", "fdff:ffff::1", "fe80::1", "febf:ffff::1", "fec0::1",
+		"feff::1" };
+	static const char *const public[] = { "1.0.0.0", "9.255.255.255", "11.0.0.0",
+		"100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255",
+		"169.255.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0",
+		"::ffff:192.0.2.1", "::192.0.2.1", "64:ff9b::192.0.2.1", "64:ff9b:1::10.0.0.1",
+		"2001:db8::1", "fbff::1", "fe00::1", "fe7f::1", "0:1::", "::fffe:10.0.0.1" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(private) / sizeof(private[0]); i++)
+		if (!is_private(private[i]))
+			fail_msg("%s isn't private", private[i]);
+	for (size_t i = 0; i < sizeof(public) / sizeof(public[0]); i++)
+		if (is_private(public[i]))
+			fail_msg("%s is private", public[i]);
+}
+
+/* What others chose may be kept out of there, and nothing else. */
+static void
+test_private_addresses_of_others(void **state)
+{
+	static const uint8_t inside[4] = { 192, 168, 0, 1 }, outside[4] = { 192, 0, 2, 1 };
+	struct config config = { .mta_no_private_networks = true }, usual = { 0 };
+	const char *const own[2] = { "", "" };
+	struct route *by_mx = route_new(), *by_host = route_new(), *by_literal = route_new();
+	struct failure failure;
+
+	(void)state;
+	answer_begin(ANSWER_FOUND);
+	add_mx(10, "mx.example.org");
+	assert_true(route_add_mx(by_mx, "example.org", &answer, own, &failure));
+	assert_true(route_add_smarthosts(by_host, "mx.example.org 192.168.0.1"));
+	assert_true(route_add_literal(by_literal, "[192.168.0.1]"));
+	assert_false(hop_may_be_at(&by_mx->hops[0], &config, AF_INET, inside));
+	assert_true(hop_may_be_at(&by_mx->hops[0], &config, AF_INET, outside));
+	assert_true(hop_may_be_at(&by_mx->hops[0], &usual, AF_INET, inside));
+	assert_false(hop_may_be_at(&by_literal->hops[0], &config, AF_INET, inside));
+	assert_true(hop_may_be_at(&by_host->hops[0], &config, AF_INET, inside));
+	assert_true(hop_may_be_at(&by_host->hops[1], &config, AF_INET, inside));
+	route_drop(by_mx);
+	route_drop(by_host);
+	route_drop(by_literal);
+}
+
 int
 main(void)
 {
@@ -336,6 +400,8 @@ main(void)
 		cmocka_unit_test(test_security_of_schemes),
 		cmocka_unit_test(test_own_listeners_are_known),
 		cmocka_unit_test(test_both_kinds_of_addresses_in_turns),
+		cmocka_unit_test(test_private_addresses),
+		cmocka_unit_test(test_private_addresses_of_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

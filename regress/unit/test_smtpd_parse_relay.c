@@ -87,6 +87,7 @@ limits_of_destinations(void **state)
 	    good("mta sessions 20\nmta sessions-per-host 3\n"
 	         "mta messages-per-session 5\nmta recipients 50\n"
 	         "mta connect-time 10s\nmta idle-time 2s\nmta no mta-sts\nmta no line-limit\n"
+	         "mta no private-networks\n"
 	         "mta tls-reports-from \"tls@example.org\"\n"
 	         "mta limit sessions 7\n"
 	         "mta limit for domain \"*.example.org\" messages-per-minute 60\n"
@@ -101,6 +102,7 @@ limits_of_destinations(void **state)
 	assert_int_equal(config->mta_idle_time, 2);
 	assert_true(config->mta_no_sts);
 	assert_true(config->mta_no_line_limit);
+	assert_true(config->mta_no_private_networks);
 	assert_string_equal(config->tls_reports_from, "tls@example.org");
 	assert_int_equal(config->mta_limit_count, 3);
 	assert_int_equal(config->mta_limits[0].sessions, 7);
@@ -117,7 +119,7 @@ what_makes_no_sense_is_refused(void **state)
 {
 	(void)state;
 	bad("action a relay host \"smtps://me@b.org\"\n", 1, "auth <table>");
-	bad("mta no sts\n", 1, "mta-sts");
+	bad("mta no sts\n", 1, "\"line-limit\" or \"private-networks\"");
 	bad("action a relay backup host b.org\n", 1, "backup");
 	bad("action a relay backup of x\n", 1, "mx");
 	bad("action a relay tls tls\n", 1, "twice");
