@@ -1,10 +1,14 @@
 /*
- * Runs one command: feeds it, listens to it, limits its time, and leaves nothing of it behind.
+ * Runs one command: listens to it, limits its time, and leaves nothing of it behind.
+ *
+ * Its standard input is a file that has all of the message before it begins: the end of a pipe whose
+ * writer was killed looks like the end of the message.
  *
  * The command leads a session of its own and is killed as a group. What left the group is found as
  * orphans: this process is made the reaper of its descendants (PR_SET_CHILD_SUBREAPER), so each
  * process whose parent has died becomes its child, is listed under /proc and killed in turn.
  */
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -22,6 +26,7 @@
 #include <bsd/unistd.h>
 
 #include "common/clock.h"
+#include "common/write.h"
 #include "deliver/command.h"
 #include "deliver/text.h"
 
@@ -33,14 +38,8 @@
 /* One running command. */
 struct run {
 	pid_t pid;
-	int input;   /* to its standard input; -1 when all is fed or it doesn't want more */
 	int output;  /* from its standard output and error; -1 at its end */
 	int signals; /* a signalfd for SIGCHLD */
-	bool broken; /* the text can't be read: nothing more is fed, and it is killed */
-	struct text text;
-	uint8_t *chunk;
-	size_t fed;
-	size_t filled;
 	bool exited;
 	int64_t terminate_ms;
 	int64_t kill_ms;
@@ -143,10 +142,57 @@ become_command(
 	_exit(EX_OSERR);
 }
 
-static bool
-start(struct run *run, const struct ipc_deliver *request, char **environment, unsigned seconds)
+/* Without a name, on the disk where that is possible: it may be large. */
+static int
+open_nameless(void)
 {
-	int input[2], output[2];
+	int fd = open(P_tmpdir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	return fd != -1 ? fd : memfd_create("message", MFD_CLOEXEC);
+}
+
+static bool
+write_text(int fd, const struct ipc_deliver *request, int message, uint8_t *chunk)
+{
+	char delivered_to[ADDRESS_TEXT_MAX + 1];
+	struct buf fields;
+	struct text text;
+	ssize_t length;
+	bool good;
+
+	address_format(&request->dest, delivered_to, sizeof(delivered_to));
+	buf_init(&fields, TEXT_CHUNK / 2);
+	text_fields(&fields, &request->sender, delivered_to);
+	good = buf_ok(&fields) && write_all(fd, fields.data, fields.length);
+	buf_free(&fields);
+	text_begin(&text, message, request->size);
+	while (good && (length = text_read(&text, chunk, 0)) != 0)
+		good = length > 0 && write_all(fd, chunk, (size_t)length);
+	return good && lseek(fd, 0, SEEK_SET) == 0;
+}
+
+/* The command's standard input; -1 with errno. */
+static int
+make_input(const struct ipc_deliver *request, int message)
+{
+	uint8_t *chunk = malloc(TEXT_CHUNK);
+	int fd = chunk == NULL ? -1 : open_nameless(), error;
+
+	if (fd != -1 && !write_text(fd, request, message, chunk)) {
+		error = errno;
+		close(fd);
+		fd = -1;
+		errno = error;
+	}
+	free(chunk);
+	return fd;
+}
+
+static bool
+start(struct run *run, const struct ipc_deliver *request, char **environment, unsigned seconds,
+    int input)
+{
+	int output[2];
 	sigset_t child;
 
 	sigemptyset(&child);
@@ -155,64 +201,15 @@ start(struct run *run, const struct ipc_deliver *request, char **environment, un
 	    sigprocmask(SIG_BLOCK, &child, NULL) == -1)
 		return false;
 	run->signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (run->signals == -1 || pipe2(input, O_CLOEXEC) == -1 || pipe2(output, O_CLOEXEC) == -1)
-		return false;
-	if (fcntl(input[1], F_SETFL, O_NONBLOCK) == -1 ||
+	if (run->signals == -1 || pipe2(output, O_CLOEXEC) == -1 ||
 	    fcntl(output[0], F_SETFL, O_NONBLOCK) == -1)
 		return false;
 	run->pid = fork();
 	if (run->pid == 0)
-		become_command(request, environment, seconds, input[0], output[1]);
-	close(input[0]);
+		become_command(request, environment, seconds, input, output[1]);
 	close(output[1]);
-	run->input = input[1];
 	run->output = output[0];
 	return run->pid != -1;
-}
-
-static void
-stop_feeding(struct run *run)
-{
-	close(run->input);
-	run->input = -1;
-}
-
-/* Writes as much as fits. A command that closes its input has read all it wanted. */
-static void
-feed(struct run *run)
-{
-	for (;;) {
-		ssize_t got, written;
-
-		if (run->fed == run->filled) {
-			got = text_read(&run->text, run->chunk, 0);
-			/* It must not take a cut text for a whole one: its input stays open until it
-			 * is dead. It may not lead its group yet, so it is killed until then. */
-			if (got == -1) {
-				run->result->started = false;
-				run->result->error = errno;
-				run->broken = true;
-				run->terminate_ms = run->kill_ms = clock_monotonic_ms();
-				return;
-			}
-			if (got == 0) {
-				stop_feeding(run);
-				return;
-			}
-			run->filled = (size_t)got;
-			run->fed = 0;
-		}
-		written = write(run->input, run->chunk + run->fed, run->filled - run->fed);
-		if (written == -1 && errno == EINTR)
-			continue;
-		if (written == -1 && errno == EAGAIN)
-			return;
-		if (written == -1) {
-			stop_feeding(run);
-			return;
-		}
-		run->fed += (size_t)written;
-	}
 }
 
 /* Keeps the first bytes and drops the rest, at most some a call: the time limit must be looked at.
@@ -277,8 +274,7 @@ static void
 attend(struct run *run)
 {
 	while (!run->exited) {
-		struct pollfd fds[3] = { { .fd = run->broken ? -1 : run->input, .events = POLLOUT },
-			{ .fd = run->output, .events = POLLIN },
+		struct pollfd fds[2] = { { .fd = run->output, .events = POLLIN },
 			{ .fd = run->signals, .events = POLLIN } };
 		int64_t now = clock_monotonic_ms(), next;
 
@@ -286,10 +282,8 @@ attend(struct run *run)
 		/* After the last SIGKILL it can only be a matter of time. */
 		if (next < now)
 			next = now + 100;
-		(void)poll(fds, 3, (int)(next - now));
+		(void)poll(fds, 2, (int)(next - now));
 		if (fds[0].fd != -1 && fds[0].revents != 0)
-			feed(run);
-		if (fds[1].fd != -1 && fds[1].revents != 0)
 			listen_to(run);
 		reap(run);
 		if (!run->exited)
@@ -337,33 +331,23 @@ void
 command_run(const struct ipc_deliver *request, int message, char **environment, unsigned seconds,
     struct command_result *result)
 {
-	struct run run = { .pid = -1, .input = -1, .output = -1, .signals = -1, .result = result };
-	char delivered_to[ADDRESS_TEXT_MAX + 1];
-	struct buf fields;
+	struct run run = { .pid = -1, .output = -1, .signals = -1, .result = result };
+	int input;
 
 	memset(result, 0, sizeof(*result));
-	run.chunk = malloc(TEXT_CHUNK);
-	if (run.chunk == NULL || !start(&run, request, environment, seconds)) {
+	input = make_input(request, message);
+	if (input == -1 || !start(&run, request, environment, seconds, input)) {
 		result->error = errno;
-		free(run.chunk);
+		if (input != -1)
+			close(input);
 		return;
 	}
+	close(input);
 	result->started = true;
 	run.terminate_ms = clock_monotonic_ms() + (int64_t)seconds * 1000;
 	run.kill_ms = run.terminate_ms + KILL_AFTER_MS;
-	address_format(&request->dest, delivered_to, sizeof(delivered_to));
-	buf_init(&fields, TEXT_CHUNK / 2);
-	text_fields(&fields, &request->sender, delivered_to);
-	if (fields.length > 0)
-		memcpy(run.chunk, fields.data, fields.length);
-	run.filled = fields.length;
-	buf_free(&fields);
-	text_begin(&run.text, message, request->size);
 	attend(&run);
 	kill_what_is_left(&run);
-	if (run.broken)
-		stop_feeding(&run);
-	free(run.chunk);
 }
 
 struct exit_meaning {
