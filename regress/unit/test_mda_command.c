@@ -375,6 +375,36 @@ commands_die_with_the_runner(void **state)
 	event_base_free(outcome.base);
 }
 
+/* Something that it left behind may read on when the mda and the command itself are dead. */
+static void
+what_a_command_reads_is_whole_whoever_dies(void **state)
+{
+	static struct outcome outcome;
+	static char text[256 * 1024]; /* more than a pipe holds */
+	struct fixture *fixture = *state;
+	struct runner *runner;
+	struct stat info;
+
+	memset(text, 'x', sizeof(text) - 1);
+	memset(&outcome, 0, sizeof(outcome));
+	outcome.base = event_base_new();
+	runner = runner_new(outcome.base, 20, done, &outcome);
+	runner_start(runner,
+	    make_pipe(fixture,
+	        "exec 3<&0; { while [ ! -e go ]; do sleep 0.02; done; cat <&3 >part; mv part "
+	        "whole; } & "
+	        "echo >begun; wait",
+	        text));
+	while (access(fixture_path(fixture, "home/begun"), F_OK) == -1)
+		usleep(1000);
+	runner_free(runner);
+	assert_int_not_equal(open(fixture_path(fixture, "home/go"), O_CREAT | O_CLOEXEC, 0644), -1);
+	while (stat(fixture_path(fixture, "home/whole"), &info) == -1)
+		usleep(1000);
+	assert_true(info.st_size > (off_t)strlen(text));
+	event_base_free(outcome.base);
+}
+
 int
 main(void)
 {
@@ -399,6 +429,7 @@ main(void)
 		TEST(commands_run_side_by_side_and_the_rest_wait),
 		TEST(who_waits_too_long_for_others_commands_is_put_off),
 		TEST(commands_die_with_the_runner),
+		TEST(what_a_command_reads_is_whole_whoever_dies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
