@@ -152,6 +152,18 @@ buf_add_text(struct buf *buf, const char *text)
 }
 
 void
+buf_add_decimal(struct buf *buf, uint64_t value)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	buf_add(buf, digits + at, sizeof(digits) - at);
+}
+
+void
 buf_vprintf(struct buf *buf, const char *format, va_list arguments)
 {
 	va_list again;

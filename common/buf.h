@@ -53,6 +53,8 @@ void buf_add_u64(struct buf *, uint64_t);
 void buf_add_string(struct buf *, const char *);
 /* Text without a length, for messages and protocol replies. */
 void buf_add_text(struct buf *, const char *);
+/* The same for a number, in decimal digits. */
+void buf_add_decimal(struct buf *, uint64_t);
 void buf_printf(struct buf *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_vprintf(struct buf *, const char *format, va_list) __attribute__((format(printf, 2, 0)));
 

@@ -41,6 +41,14 @@ clock_monotonic_ms(void)
 }
 
 int64_t
+clock_coarse_ms(void)
+{
+	struct timespec time = now(CLOCK_MONOTONIC_COARSE);
+
+	return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+int64_t
 clock_monotonic_us(void)
 {
 	struct timespec time = now(CLOCK_MONOTONIC);

@@ -14,7 +14,8 @@
 #include "common/log.h"
 #include "mailbox/access.h"
 
-#define PIECE 16384
+#define PIECE      32768
+#define TLS_RECORD 16384 /* what goes out at once with TLS */
 
 static char piece[PIECE]; /* of one session at a time */
 
@@ -47,7 +48,7 @@ access_relay_readable(struct access_session *session)
 
 	if (evbuffer_get_length(session->to_mailbox) > 0 || session->client_ended)
 		return;
-	count = access_read(session, piece, sizeof(piece));
+	count = access_read(session, piece, TLS_RECORD);
 	if (count == -1 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (count <= 0)
@@ -79,11 +80,31 @@ access_relay_written(struct access_session *session)
 		access_resume(session); /* it may have waited for output */
 }
 
+/* Sends the piece, or what goes out now without TLS; the rest waits. False when the client is gone. */
+static bool
+to_client(struct access_session *session, size_t length)
+{
+	ssize_t sent = 0;
+
+	if (session->tls == NULL && evbuffer_get_length(session->output) == 0) {
+		sent = send(session->fd, piece, length, MSG_NOSIGNAL);
+		if (sent == -1 && errno != EAGAIN && errno != EINTR)
+			return false;
+		if (sent == -1)
+			sent = 0;
+		if ((size_t)sent == length)
+			return true;
+	}
+	if (evbuffer_add(session->output, piece + sent, length - (size_t)sent) != 0)
+		fatalx("out of memory");
+	return access_flush(session);
+}
+
 static void
 on_mailbox_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct access_session *session = arg;
-	ssize_t count = recv(fd, piece, sizeof(piece), 0);
+	ssize_t count = recv(fd, piece, session->tls != NULL ? TLS_RECORD : PIECE, 0);
 
 	(void)what;
 	if (count == -1 && (errno == EAGAIN || errno == EINTR))
@@ -98,9 +119,7 @@ on_mailbox_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	session->has_spoken = true;
-	if (evbuffer_add(session->output, piece, (size_t)count) != 0)
-		fatalx("out of memory");
-	if (!access_flush(session)) {
+	if (!to_client(session, (size_t)count)) {
 		access_session_free(session);
 		return;
 	}

@@ -28,6 +28,9 @@
 #define GUESS      1024 /* most records are read in one go */
 #define TIDY_FROM  (4 * 1024 * 1024)
 
+#define WINDOWS     4
+#define WINDOW_SIZE 16384
+
 static const char magic[8] = "PSTNCCH\n";
 
 struct file_header {
@@ -44,12 +47,35 @@ struct record {
 	uint32_t unused;
 };
 
+struct cache_window {
+	uint64_t at;
+	size_t length;
+	uint64_t used; /* when, by the count of readings */
+	uint8_t bytes[WINDOW_SIZE];
+};
+
+struct cache_reading {
+	struct cache_window windows[WINDOWS];
+	uint64_t now;
+	uint8_t *large;
+};
+
 void
 cache_close(struct folder *folder)
 {
 	if (folder->cache != -1)
 		close(folder->cache);
 	folder->cache = -1;
+	cache_rest(folder);
+}
+
+void
+cache_rest(struct folder *folder)
+{
+	if (folder->reading != NULL)
+		free(folder->reading->large);
+	free(folder->reading);
+	folder->reading = NULL;
 }
 
 static void
@@ -113,31 +139,103 @@ cache_create(struct folder *folder)
 	return true;
 }
 
-/* Reads a record whole into folder->cached; false when it isn't sound. */
+/* A part of the file that was read. What is cached never changes, so it is valid while the file is open. */
 static bool
+fill_window(struct folder *folder, struct cache_window *window, uint64_t at, size_t size)
+{
+	uint64_t left = folder->content.cache_size - at;
+	ssize_t got;
+
+	window->length = 0;
+	got = pread(folder->cache, window->bytes, left < size ? (size_t)left : size, (off_t)at);
+	if (got <= 0)
+		return false;
+	window->at = at;
+	window->length = (size_t)got;
+	return true;
+}
+
+static bool
+is_within(const struct cache_window *window, uint64_t at, size_t length)
+{
+	return at >= window->at && at + length <= window->at + window->length;
+}
+
+/*
+ * Bytes of the file, from a window. Messages' records of a kind mostly follow each other, those of
+ * another kind elsewhere, and each such row has its window: what comes next in it is read ahead. Where
+ * nothing was read before, not much more is read than is asked for.
+ */
+static const uint8_t *
+read_bytes(struct folder *folder, uint64_t at, size_t length)
+{
+	struct cache_reading *reading = folder->reading;
+	struct cache_window *window, *oldest = &reading->windows[0];
+	size_t size = length > GUESS ? length : GUESS;
+
+	for (size_t i = 0; i < WINDOWS; i++) {
+		window = &reading->windows[i];
+		if (is_within(window, at, length)) {
+			window->used = ++reading->now;
+			return window->bytes + (at - window->at);
+		}
+		if (window->used < oldest->used)
+			oldest = window;
+	}
+	for (size_t i = 0; i < WINDOWS; i++) {
+		window = &reading->windows[i];
+		if (window->length > 0 && at >= window->at &&
+		    at < window->at + window->length + WINDOW_SIZE) {
+			oldest = window;
+			size = WINDOW_SIZE;
+		}
+	}
+	if (length > WINDOW_SIZE || at + length > folder->content.cache_size)
+		return NULL;
+	oldest->used = ++reading->now;
+	return fill_window(folder, oldest, at, size) && oldest->length >= length ? oldest->bytes
+	                                                                         : NULL;
+}
+
+/* A large one, that no window holds. */
+static const uint8_t *
+read_large(struct folder *folder, uint64_t at, size_t length)
+{
+	struct cache_reading *reading = folder->reading;
+
+	free(reading->large);
+	reading->large = malloc(length);
+	if (reading->large == NULL || at + length > folder->content.cache_size ||
+	    pread(folder->cache, reading->large, length, (off_t)at) != (ssize_t)length)
+		return NULL;
+	return reading->large;
+}
+
+/* A record whole, lent until the next one is read; NULL when it isn't sound. */
+static const uint8_t *
 read_record(struct folder *folder, uint32_t at, uint32_t uid, struct record *record)
 {
-	off_t offset = (off_t)at * 8;
-	ssize_t got;
+	uint64_t offset = (uint64_t)at * 8;
+	const uint8_t *bytes;
 	size_t whole;
 
-	if (folder->cached == NULL &&
-	    (folder->cached = malloc(sizeof(*record) + CACHED_MAX)) == NULL)
-		return false;
-	got = pread(folder->cache, folder->cached, GUESS, offset);
-	if (got < (ssize_t)sizeof(*record))
-		return false;
-	memcpy(record, folder->cached, sizeof(*record));
+	if (folder->reading == NULL &&
+	    (folder->reading = calloc(1, sizeof(*folder->reading))) == NULL)
+		return NULL;
+	bytes = read_bytes(folder, offset, sizeof(*record));
+	if (bytes == NULL)
+		return NULL;
+	memcpy(record, bytes, sizeof(*record));
 	if (record->uid != uid || record->length > CACHED_MAX || record->kind >= CACHED_KINDS ||
 	    record->before >= at)
-		return false;
+		return NULL;
 	whole = sizeof(*record) + record->length;
-	if (whole > (size_t)got &&
-	    pread(folder->cache, folder->cached + got, whole - (size_t)got, offset + got) !=
-	        (ssize_t)(whole - (size_t)got))
-		return false;
-	return crc32c(0, folder->cached + sizeof(record->crc), whole - sizeof(record->crc)) ==
-	    record->crc;
+	bytes = whole <= WINDOW_SIZE ? read_bytes(folder, offset, whole)
+	                             : read_large(folder, offset, whole);
+	if (bytes == NULL ||
+	    crc32c(0, bytes + sizeof(record->crc), whole - sizeof(record->crc)) != record->crc)
+		return NULL;
+	return bytes;
 }
 
 bool
@@ -151,10 +249,12 @@ folder_cache_get(struct folder *folder, const struct message *message, enum fold
 	if (at == 0 || !cache_open(folder))
 		return false;
 	for (i = 0; i < CHAIN_MAX && at != 0; i++) {
-		if (!read_record(folder, at, message->uid, &record))
+		const uint8_t *bytes = read_record(folder, at, message->uid, &record);
+
+		if (bytes == NULL)
 			return false;
 		if (record.kind == (uint32_t)kind) {
-			*data = folder->cached + sizeof(record);
+			*data = bytes + sizeof(record);
 			*length = record.length;
 			return true;
 		}
@@ -208,8 +308,11 @@ copy_chain(struct folder *folder, const struct message *message, int fd, uint64_
 
 	for (i = 0; i < CHAIN_MAX && at != 0; i++) {
 		size_t whole, padded;
+		bool is_written;
+		const uint8_t *bytes = read_record(folder, at, message->uid, &record);
+		struct record *copy;
 
-		if (!read_record(folder, at, message->uid, &record))
+		if (bytes == NULL)
 			break;
 		at = record.before;
 		if (done[record.kind])
@@ -217,12 +320,16 @@ copy_chain(struct folder *folder, const struct message *message, int fd, uint64_
 		done[record.kind] = true;
 		whole = sizeof(record) + record.length;
 		padded = (whole + 7) / 8 * 8;
-		record.before = last;
-		memcpy(folder->cached, &record, sizeof(record));
-		record.crc =
-		    crc32c(0, folder->cached + sizeof(record.crc), whole - sizeof(record.crc));
-		memcpy(folder->cached, &record.crc, sizeof(record.crc));
-		if (pwrite(fd, folder->cached, whole, (off_t)*size) != (ssize_t)whole)
+		copy = calloc(1, padded);
+		if (copy == NULL)
+			break;
+		memcpy(copy, bytes, whole);
+		copy->before = last;
+		copy->crc =
+		    crc32c(0, (uint8_t *)copy + sizeof(copy->crc), whole - sizeof(copy->crc));
+		is_written = pwrite(fd, copy, padded, (off_t)*size) == (ssize_t)padded;
+		free(copy);
+		if (!is_written)
 			break;
 		last = (uint32_t)(*size / 8);
 		*size += padded;

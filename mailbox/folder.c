@@ -321,12 +321,17 @@ folder_position(const struct folder *folder, uint32_t uid)
 struct message *
 folder_find(struct folder *folder, uint32_t uid)
 {
-	size_t position = folder_position(folder, uid);
-	struct message *message = &folder->content.messages[position];
+	size_t count = folder->content.count, position = folder->found;
+	struct message *messages = folder->content.messages;
 
-	if (position == folder->content.count || message->uid != uid || message->expunged != 0)
-		return NULL;
-	return message;
+	if (position >= count || messages[position].uid != uid) {
+		if (++position >= count || messages[position].uid != uid)
+			position = folder_position(folder, uid);
+		if (position == count || messages[position].uid != uid)
+			return NULL;
+		folder->found = position;
+	}
+	return messages[position].expunged == 0 ? &messages[position] : NULL;
 }
 
 static void
@@ -461,7 +466,6 @@ folder_free(struct folder *folder)
 	}
 	index_content_free(&folder->content);
 	keywords_free(&folder->keywords);
-	free(folder->cached);
 	free(folder);
 }
 

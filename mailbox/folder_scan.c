@@ -156,6 +156,7 @@ add_fresh(struct scan *scan, const char *base, size_t length, const char *info, 
 	fresh->info = fresh->base + length + 1;
 	strcpy(fresh->info, info);
 	fresh->in_new = in_new;
+	fresh->delivered = strtoull(fresh->base, NULL, 10);
 	if (record != NULL) {
 		fresh->uid = record->uid;
 		fresh->guid = uidlist_extra(record, 'G', &fresh->guid_length);

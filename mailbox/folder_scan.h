@@ -11,7 +11,8 @@ struct fresh {
 	char *info;       /* "" or ":2,FS" */
 	const char *guid; /* the list's, or NULL; not terminated */
 	size_t guid_length;
-	uint32_t uid; /* the list's, or 0 */
+	uint32_t uid;       /* the list's, or 0 */
+	uint64_t delivered; /* seconds since 1970, by its name */
 	bool in_new;
 };
 

@@ -87,6 +87,7 @@ struct folder {
 	struct folder_content content;
 	struct keywords keywords;
 	size_t expunged; /* how many messages are marked so */
+	size_t found; /* where folder_find() found the last one: mostly it's the same or the next */
 	uint32_t change; /* the last removal's number */
 	struct folder_view *views;
 	bool published; /* somebody has seen uids: those to come must be larger */
@@ -97,8 +98,8 @@ struct folder {
 	int64_t scan_due_ms; /* without a watch, after changes of our own; 0 not */
 	int watch_new;       /* -1: not watched */
 	int watch_cur;
-	int cache;       /* descriptor, -1 not open */
-	uint8_t *cached; /* lent by folder_cache_get() */
+	int cache;                     /* descriptor, -1 not open */
+	struct cache_reading *reading; /* what folder_cache_get() lends; NULL: nothing was read */
 };
 
 /* --- folder.c --- */
@@ -192,6 +193,8 @@ uint32_t index_checksum(const uint8_t *data, size_t length);
 
 /* --- cache.c --- */
 void cache_close(struct folder *);
+/* Gives the memory for reading back. */
+void cache_rest(struct folder *);
 /* Writes the cache file anew when much of it is dead. */
 void cache_tidy(struct folder *);
 

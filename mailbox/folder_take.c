@@ -99,7 +99,6 @@ static int
 compare_fresh(const void *a, const void *b)
 {
 	const struct fresh *left = a, *right = b;
-	unsigned long long left_time, right_time;
 
 	if (left->uid != 0 || right->uid != 0) {
 		uint32_t x = left->uid == 0 ? UINT32_MAX : left->uid;
@@ -107,10 +106,8 @@ compare_fresh(const void *a, const void *b)
 
 		return x < y ? -1 : x > y;
 	}
-	left_time = strtoull(left->base, NULL, 10);
-	right_time = strtoull(right->base, NULL, 10);
-	if (left_time != right_time)
-		return left_time < right_time ? -1 : 1;
+	if (left->delivered != right->delivered)
+		return left->delivered < right->delivered ? -1 : 1;
 	return strcmp(left->base, right->base);
 }
 

@@ -19,7 +19,7 @@
 #include "mailbox/mime_structure.h"
 
 #define READ_SIZE  32768
-#define FLUSH_AT   (256 * 1024)
+#define WHOLE_MAX  (64 * 1024)       /* bytes of a message that is sent at once */
 #define HEADER_MAX (4 * 1024 * 1024) /* of which fields are picked by name */
 #define BINARY_MAX (256 * 1024 * 1024)
 
@@ -36,9 +36,11 @@ imap_body_free(struct imap_body *body)
 		(void)close(body->fd); /* only read */
 	mime_free(body->mime);
 	free(body->decoder);
+	free(body->text);
 	body->decoder = NULL;
 	body->fd = -1;
 	body->mime = NULL;
+	body->text = NULL;
 }
 
 enum mail_result
@@ -64,7 +66,79 @@ imap_body_parse(struct imap_body *body)
 	return MAIL_OK;
 }
 
+/* The whole message: nothing needs to be known of its parts. */
+static bool
+is_whole_message(const struct imap_fetch_item *item)
+{
+	return item->item == IMAP_ITEM_RFC822 ||
+	    (item->item == IMAP_ITEM_SECTION && item->section == IMAP_SECTION_WHOLE &&
+	        item->part_count == 0);
+}
+
+enum mail_result
+imap_body_prepare(struct imap_body *body, const struct imap_fetch_item *item)
+{
+	enum mail_result result = imap_body_open(body);
+	ssize_t count;
+
+	if (result != MAIL_OK)
+		return result;
+	if (!is_whole_message(item) || item->is_partial || body->size > WHOLE_MAX)
+		return imap_body_parse(body);
+	if (body->text != NULL)
+		return MAIL_OK;
+	body->text = malloc(body->size + 1);
+	if (body->text == NULL)
+		return MAIL_FAILED;
+	count = pread(body->fd, body->text, body->size, 0);
+	if (count == -1) {
+		log_error("can't read message %u: %m", body->uid);
+		return MAIL_FAILED;
+	}
+	body->size = (uint64_t)count;
+	return MAIL_OK;
+}
+
 /* --- text with CRLF --- */
+
+/* How many bytes a text is with CRLF line ends. */
+static uint64_t
+size_with_returns(const char *text, size_t length)
+{
+	const char *at = text, *end = text + length, *line_end;
+	uint64_t size = length;
+
+	for (; (line_end = memchr(at, '\n', (size_t)(end - at))) != NULL; at = line_end + 1)
+		size += line_end == text || line_end[-1] != '\r';
+	return size;
+}
+
+/* Adds a text with CRLF line ends, `size` bytes in all. */
+static void
+add_with_returns(struct buf *to, const char *text, size_t length, uint64_t size)
+{
+	const char *at = text, *end = text + length;
+	uint8_t *out;
+
+	if (!buf_reserve(to, size))
+		return;
+	out = to->data + to->length;
+	while (at < end) {
+		const char *line_end = memchr(at, '\n', (size_t)(end - at));
+		size_t count = (size_t)((line_end != NULL ? line_end : end) - at);
+
+		memcpy(out, at, count);
+		out += count;
+		at += count;
+		if (line_end == NULL)
+			break;
+		if (at == text || at[-1] != '\r')
+			*out++ = '\r';
+		*out++ = '\n';
+		at++;
+	}
+	to->length += size;
+}
 
 static void
 put(struct imap_window *window, const char *bytes, size_t length)
@@ -474,13 +548,23 @@ imap_body_write(struct imap_session *session, struct imap_body *body,
     const struct imap_fetch_item *item, bool *unknown_encoding)
 {
 	struct imap_fetch_item wanted = *item;
-	enum mail_result result = imap_body_parse(body);
+	enum mail_result result = imap_body_prepare(body, item);
 	struct imap_window window;
 	struct extent extent;
 	uint64_t size;
 	uint32_t part;
 
 	*unknown_encoding = false;
+	if (result != MAIL_OK)
+		return result;
+	if (body->text != NULL && is_whole_message(item) && !item->is_partial) {
+		size = size_with_returns(body->text, body->size);
+		write_item_name(&session->text, item);
+		buf_printf(&session->text, "{%llu}\r\n", (unsigned long long)size);
+		add_with_returns(&session->text, body->text, body->size, size);
+		return MAIL_OK;
+	}
+	result = imap_body_parse(body);
 	if (result != MAIL_OK)
 		return result;
 	if (item->item == IMAP_ITEM_RFC822_HEADER)

@@ -228,7 +228,7 @@ begin_message(struct imap_session *session, struct fetch *fetch)
 		enum mail_result result = MAIL_OK;
 
 		if (reads_text(&items->items[i]) || items->items[i].item == IMAP_ITEM_RFC822_HEADER)
-			result = imap_body_parse(&fetch->body);
+			result = imap_body_prepare(&fetch->body, &items->items[i]);
 		if (result == MAIL_OK)
 			continue;
 		imap_body_free(&fetch->body);
@@ -241,9 +241,13 @@ begin_message(struct imap_session *session, struct fetch *fetch)
 	fetch->has_message = true;
 	fetch->has_item = fetch->wants_uid;
 	fetch->item = 0;
-	buf_printf(&session->text, "* %zu FETCH (", fetch->sequence);
-	if (fetch->wants_uid)
-		buf_printf(&session->text, "UID %u", fetch->uid);
+	buf_add_text(&session->text, "* ");
+	buf_add_decimal(&session->text, fetch->sequence);
+	buf_add_text(&session->text, " FETCH (");
+	if (fetch->wants_uid) {
+		buf_add_text(&session->text, "UID ");
+		buf_add_decimal(&session->text, fetch->uid);
+	}
 }
 
 static void

@@ -3,7 +3,8 @@
  * is known before its parent's. An answer is yes, no or not known yet; those that need the message's
  * text stay unknown until everything else is known and still doesn't decide.
  *
- * Texts are searched for as bytes of folded UTF-8, as the text streams by (Knuth, Morris, Pratt).
+ * Texts are searched for as bytes of folded UTF-8, as the text streams by: within a piece by memmem(),
+ * from one to the next by Knuth, Morris and Pratt.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "mailbox/mime_header.h"
 
 #define READ_SIZE  32768
+#define TEXT_MAX   65536         /* bytes of a message that is read at once */
 #define HEADER_MAX (1024 * 1024) /* bytes of a header that are searched */
 
 enum answer {
@@ -42,6 +44,7 @@ struct imap_matcher {
 	size_t count;                     /* of keys */
 	struct needle *needles;           /* one a key */
 	enum answer *answers;
+	char *text; /* a message's, whole; NULL: none was read yet */
 };
 
 /* --- needles --- */
@@ -64,14 +67,12 @@ prepare(struct needle *needle)
 	return true;
 }
 
-/* True when the text has come by whole, in these bytes and those before. */
+/* Byte by byte. */
 static bool
-feed(struct needle *needle, const char *bytes, size_t length)
+follow(struct needle *needle, const char *bytes, size_t length)
 {
 	size_t k = needle->matched;
 
-	if (needle->length == 0)
-		return true;
 	for (size_t i = 0; i < length; i++) {
 		while (k > 0 && bytes[i] != needle->text[k])
 			k = needle->border[k - 1];
@@ -82,6 +83,24 @@ feed(struct needle *needle, const char *bytes, size_t length)
 	}
 	needle->matched = k;
 	return false;
+}
+
+/* True when the text has come by whole, in these bytes and those before. */
+static bool
+feed(struct needle *needle, const char *bytes, size_t length)
+{
+	size_t overlap = needle->length - 1;
+
+	if (needle->length == 0)
+		return true;
+	if (length < 2 * needle->length)
+		return follow(needle, bytes, length);
+	/* What began before, then these bytes alone, then what may go on in the next. */
+	if (needle->matched > 0 && follow(needle, bytes, overlap))
+		return true;
+	needle->matched = 0;
+	return memmem(bytes, length, needle->text, needle->length) != NULL ||
+	    follow(needle, bytes + length - overlap, overlap);
 }
 
 static bool
@@ -184,6 +203,7 @@ imap_matcher_free(struct imap_matcher *matcher)
 	}
 	free(matcher->needles);
 	free(matcher->answers);
+	free(matcher->text);
 	free(matcher);
 }
 
@@ -366,8 +386,12 @@ answer_summary(
 /* Text comes by: every open key of a kind that this text belongs to looks at it. */
 struct scan {
 	struct imap_matcher *matcher;
-	bool is_header; /* TEXT only, but for messages within */
+	bool is_header;  /* TEXT only, but for messages within */
+	bool has_fields; /* a HEADER key or a TEXT key is open */
 	struct buf folded;
+	/* The message: what was read of it, or read as it is needed. */
+	int fd;
+	const char *text; /* NULL: it is large */
 };
 
 static bool
@@ -404,7 +428,7 @@ restart_needles(struct imap_matcher *matcher)
 
 /* Reads a header, at most HEADER_MAX of it; the caller frees it. */
 static char *
-read_header(int fd, const struct mime_part *part, size_t *length)
+read_header(const struct scan *scan, const struct mime_part *part, size_t *length)
 {
 	uint64_t size = part->body.offset - part->header.offset;
 	char *header;
@@ -415,7 +439,12 @@ read_header(int fd, const struct mime_part *part, size_t *length)
 	header = malloc(size + 1);
 	if (header == NULL)
 		return NULL;
-	count = pread(fd, header, size, (off_t)part->header.offset);
+	if (scan->text != NULL) {
+		memcpy(header, scan->text + part->header.offset, size);
+		count = (ssize_t)size;
+	} else {
+		count = pread(scan->fd, header, size, (off_t)part->header.offset);
+	}
 	if (count < 0)
 		count = 0;
 	header[count] = '\0';
@@ -481,14 +510,14 @@ scan_field(struct imap_matcher *matcher, const char *field, size_t length, const
 
 /* A part's header: the message's own for HEADER keys, all for TEXT keys. */
 static void
-scan_header(struct scan *scan, int fd, const struct mime_part *part, bool is_own)
+scan_header(struct scan *scan, const struct mime_part *part, bool is_own)
 {
 	struct imap_matcher *matcher = scan->matcher;
 	char *header, *at, *field, *colon;
 	struct buf text;
 	size_t length;
 
-	header = read_header(fd, part, &length);
+	header = read_header(scan, part, &length);
 	if (header == NULL)
 		return;
 	buf_init(&text, HEADER_MAX * 2);
@@ -518,7 +547,7 @@ to_charset(const char *bytes, size_t length, void *arg)
 }
 
 static void
-scan_body(struct scan *scan, int fd, const struct mime *mime, uint32_t index)
+scan_body(struct scan *scan, const struct mime *mime, uint32_t index)
 {
 	const struct mime_part *part = &mime->parts[index];
 	char subtype[MIME_TOKEN_MAX + 1], name[MIME_TOKEN_MAX + 1], bytes[READ_SIZE];
@@ -531,10 +560,12 @@ scan_body(struct scan *scan, int fd, const struct mime *mime, uint32_t index)
 	restart_needles(scan->matcher);
 	(void)mime_charset_open(&charset, name, scan_text, scan);
 	mime_decoder_init(&decoder, part->encoding, to_charset, &charset);
-	while (at < part->end.offset) {
+	if (scan->text != NULL)
+		(void)mime_decoder_feed(&decoder, scan->text + at, part->end.offset - at);
+	while (scan->text == NULL && at < part->end.offset) {
 		uint64_t left = part->end.offset - at;
-		ssize_t count = pread(
-		    fd, bytes, left < sizeof(bytes) ? (size_t)left : sizeof(bytes), (off_t)at);
+		ssize_t count = pread(scan->fd, bytes,
+		    left < sizeof(bytes) ? (size_t)left : sizeof(bytes), (off_t)at);
 
 		if (count == -1 && errno == EINTR)
 			continue;
@@ -546,37 +577,72 @@ scan_body(struct scan *scan, int fd, const struct mime *mime, uint32_t index)
 	mime_charset_close(&charset);
 }
 
+static bool
+reads_header(enum imap_key key)
+{
+	return key == IMAP_KEY_HEADER || key == IMAP_KEY_TEXT;
+}
+
+/* Whether a key of that kind is still open. */
+static bool
+is_open(const struct imap_matcher *matcher, bool (*is_kind)(enum imap_key))
+{
+	for (size_t i = 0; i < matcher->search->count; i++) {
+		if (matcher->answers[i] == ANSWER_UNKNOWN && is_kind(matcher->search->keys[i].key))
+			return true;
+	}
+	return false;
+}
+
+/* Opens the message; reads it where it isn't large. */
+static struct mime *
+open_text(struct imap_matcher *matcher, uint32_t uid, struct scan *scan)
+{
+	uint64_t size;
+	ssize_t count;
+
+	if (folder_message_open(matcher->folder, uid, &scan->fd, &size) != MAIL_OK)
+		return NULL;
+	if (matcher->text == NULL)
+		matcher->text = malloc(TEXT_MAX);
+	if (size > TEXT_MAX || matcher->text == NULL)
+		return mime_parse_file(scan->fd);
+	count = pread(scan->fd, matcher->text, size, 0);
+	if (count < 0)
+		return NULL;
+	scan->text = matcher->text;
+	return mime_parse_text(scan->text, (size_t)count);
+}
+
 /* Everything that is still unknown, of the message's file: afterwards nothing is. */
 static bool
 answer_by_text(struct imap_matcher *matcher, uint32_t uid, bool wants_body)
 {
-	struct scan scan = { .matcher = matcher };
-	struct mime *mime;
-	uint64_t size;
-	int fd;
+	struct scan scan = { .matcher = matcher, .fd = -1 };
+	struct mime *mime = open_text(matcher, uid, &scan);
 
-	if (folder_message_open(matcher->folder, uid, &fd, &size) != MAIL_OK)
-		return false;
-	mime = mime_parse_file(fd);
 	if (mime == NULL) {
-		(void)close(fd);
+		if (scan.fd != -1)
+			(void)close(scan.fd);
 		return false;
 	}
 	buf_init(&scan.folded, HEADER_MAX * 4);
+	scan.has_fields = is_open(matcher, reads_header);
 	for (uint32_t part = 0; part < mime->count && (part == 0 || wants_body); part++) {
 		const struct mime_part *found = &mime->parts[part];
 
 		/* What a message within says in its header is the body of this one. */
 		scan.is_header =
 		    found->parent == MIME_NONE || mime->parts[found->parent].kind != MIME_MESSAGE;
-		scan_header(&scan, fd, found, part == 0);
+		if (!scan.is_header || scan.has_fields)
+			scan_header(&scan, found, part == 0);
 		scan.is_header = false;
 		if (wants_body)
-			scan_body(&scan, fd, mime, part);
+			scan_body(&scan, mime, part);
 	}
 	buf_free(&scan.folded);
 	mime_free(mime);
-	(void)close(fd); /* only read */
+	(void)close(scan.fd); /* only read */
 	return true;
 }
 
@@ -628,17 +694,6 @@ static bool
 needs_body(enum imap_key key)
 {
 	return key == IMAP_KEY_BODY || key == IMAP_KEY_TEXT;
-}
-
-/* Whether a key of that kind is still open. */
-static bool
-is_open(const struct imap_matcher *matcher, bool (*is_kind)(enum imap_key))
-{
-	for (size_t i = 0; i < matcher->search->count; i++) {
-		if (matcher->answers[i] == ANSWER_UNKNOWN && is_kind(matcher->search->keys[i].key))
-			return true;
-	}
-	return false;
 }
 
 bool

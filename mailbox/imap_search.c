@@ -199,8 +199,10 @@ write_plain(struct imap_session *session, const struct imap_find *find)
 	struct buf *text = &session->text;
 
 	buf_add_text(text, "* SEARCH");
-	for (size_t i = 0; i < find->count; i++)
-		buf_printf(text, " %u", number_of(session, &find->found[i]));
+	for (size_t i = 0; i < find->count; i++) {
+		buf_add_u8(text, ' ');
+		buf_add_decimal(text, number_of(session, &find->found[i]));
+	}
 	if (has_modseq_key(&session->command.search) && find->count > 0)
 		buf_printf(text, " (MODSEQ %llu)", (unsigned long long)find->modseq);
 	buf_add_text(text, "\r\n");

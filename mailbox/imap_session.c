@@ -167,7 +167,7 @@ imap_is_turn_over(struct imap_session *session)
 	if (session->text.length >= 65536)
 		imap_flush(session);
 	return session->state == IMAP_ENDING || connection_is_full(session->connection) ||
-	    clock_monotonic_ms() - turn_began_ms >= TURN_MS;
+	    clock_coarse_ms() - turn_began_ms >= TURN_MS;
 }
 
 static void
@@ -190,7 +190,7 @@ on_turn(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (session->step == NULL || connection_is_full(session->connection))
 		return; /* until it is writable */
-	turn_began_ms = clock_monotonic_ms();
+	turn_began_ms = clock_coarse_ms();
 	session->in_step = true;
 	progress = session->step(session);
 	session->in_step = false;

@@ -190,6 +190,7 @@ struct imap_body {
 	int fd; /* -1: not open */
 	uint64_t size;
 	struct mime *mime;
+	char *text; /* of a message that isn't large and is wanted whole; `size` bytes */
 
 	bool is_sending; /* imap_body_step() goes on with it */
 	struct imap_window window;
@@ -202,6 +203,8 @@ void imap_body_init(struct imap_body *, struct folder *, uint32_t uid);
 void imap_body_free(struct imap_body *);
 enum mail_result imap_body_open(struct imap_body *);
 enum mail_result imap_body_parse(struct imap_body *);
+/* Opens it and, where that item needs it, parses it. */
+enum mail_result imap_body_prepare(struct imap_body *, const struct imap_fetch_item *);
 /* Writes a BODY[…], BINARY[…] or RFC822 item: its name, and its value or, when that is long, as much as
  * says how long it is; `is_sending` is then set. MAIL_EXPUNGED when the file has gone; nothing is
  * written then. `*unknown_encoding`: BINARY of an encoding that isn't known, nothing written. */

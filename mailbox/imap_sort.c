@@ -113,26 +113,31 @@ load(struct folder *folder, struct sort *sort, struct sort_entry *entry)
 
 	if (message == NULL)
 		return;
-	if (needs(sort, IMAP_SORT_ARRIVAL) || needs(sort, IMAP_SORT_DATE)) {
-		if (folder_message_dates(folder, message, &entry->arrival, &saved) != MAIL_OK)
-			entry->arrival = 0;
-	}
+	if (needs(sort, IMAP_SORT_ARRIVAL) &&
+	    folder_message_dates(folder, message, &entry->arrival, &saved) != MAIL_OK)
+		entry->arrival = 0;
 	if (needs(sort, IMAP_SORT_SIZE) &&
 	    folder_message_size(folder, message, &entry->size) != MAIL_OK)
 		entry->size = 0;
 	for (size_t i = 0; i < 4; i++)
 		has_texts |= needs(sort, keys[i]);
-	entry->sent = entry->arrival; /* RFC 5256 2.2: of messages without a date */
 	if ((!has_texts && !needs(sort, IMAP_SORT_DATE)) ||
 	    summary_load(folder, entry->found.uid, &summary) != MAIL_OK)
 		return;
-	if (summary.has_date)
-		entry->sent = summary.sent;
 	for (size_t i = 0; i < 4; i++) {
 		if (needs(sort, keys[i]))
 			entry->texts[i] = keep_text(
 			    sort, summary.texts[texts[i]].data, summary.texts[texts[i]].length);
 	}
+	if (summary.has_date) {
+		entry->sent = summary.sent;
+		return;
+	}
+	/* RFC 5256 2.2: of messages without a date. */
+	message = needs(sort, IMAP_SORT_DATE) ? folder_find(folder, entry->found.uid) : NULL;
+	if (message != NULL &&
+	    folder_message_dates(folder, message, &entry->sent, &saved) != MAIL_OK)
+		entry->sent = 0;
 }
 
 static enum imap_progress
@@ -150,10 +155,13 @@ finish(struct imap_session *session, struct sort *sort)
 	sorting = NULL;
 	buf_free(&sort->texts);
 	buf_add_text(&session->text, "* SORT");
-	for (size_t i = 0; i < sort->count; i++)
-		buf_printf(&session->text, " %u",
-		    session->command.uid ? sort->entries[i].found.uid
-		                         : sort->entries[i].found.sequence);
+	for (size_t i = 0; i < sort->count; i++) {
+		const struct imap_found *found = &sort->entries[i].found;
+
+		buf_add_u8(&session->text, ' ');
+		buf_add_decimal(
+		    &session->text, session->command.uid ? found->uid : found->sequence);
+	}
 	buf_add_text(&session->text, "\r\n");
 	imap_answer(session, IMAP_OK, "", "Sorted");
 	return progress;

@@ -26,6 +26,40 @@
 /* Where the last loaded one is when it didn't fit into the cache. */
 static struct buf made;
 
+/* Eight bytes of ASCII in lower case: in each byte that is from A to Z the bit of 0x20 is set. */
+static uint64_t
+lower_eight(uint64_t eight)
+{
+	const uint64_t ones = 0x0101010101010101ULL;
+	uint64_t from_a = eight + ones * (0x80 - 'A'), above_z = eight + ones * (0x7f - 'Z');
+
+	return eight | ((from_a & ~above_z & ones * 0x80) >> 2);
+}
+
+/* Appends the ASCII that the text begins with; how many bytes that is. */
+static size_t
+fold_ascii(struct buf *to, const char *text, size_t length)
+{
+	uint64_t eight;
+	uint8_t *out;
+	size_t at = 0;
+
+	if (!buf_reserve(to, length))
+		return 0;
+	out = to->data + to->length;
+	for (; at + sizeof(eight) <= length; at += sizeof(eight)) {
+		memcpy(&eight, text + at, sizeof(eight));
+		if ((eight & 0x8080808080808080ULL) != 0)
+			break;
+		eight = lower_eight(eight);
+		memcpy(out + at, &eight, sizeof(eight));
+	}
+	for (; at < length && (unsigned char)text[at] < 0x80; at++)
+		out[at] = (uint8_t)tolower((unsigned char)text[at]);
+	to->length += at;
+	return at;
+}
+
 void
 summary_fold(struct buf *to, const char *text, size_t length)
 {
@@ -35,12 +69,12 @@ summary_fold(struct buf *to, const char *text, size_t length)
 	size_t used;
 
 	while (length > 0) {
-		if ((unsigned char)*text < 0x80) {
-			buf_add_u8(to, (uint8_t)tolower((unsigned char)*text));
-			text++;
-			length--;
-			continue;
-		}
+		size_t ascii = fold_ascii(to, text, length);
+
+		text += ascii;
+		length -= ascii;
+		if (length == 0 || !buf_ok(to))
+			return;
 		used = mbrtowc(&wide, text, length, &in);
 		if (used == (size_t)-1 || used == (size_t)-2 || used == 0) {
 			memset(&in, 0, sizeof(in));

@@ -27,25 +27,30 @@ void
 imap_write_flags(struct imap_session *session, const struct message *message)
 {
 	const struct keywords *keywords = folder_keywords(session->selected.folder);
+	struct buf *text = &session->text;
 	const char *space = "";
 
-	buf_add_text(&session->text, "FLAGS (");
+	buf_add_text(text, "FLAGS (");
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
 		if (!(message->bits & flags[i].bit))
 			continue;
-		buf_printf(&session->text, "%s%s", space, flags[i].name);
+		buf_add_text(text, space);
+		buf_add_text(text, flags[i].name);
 		space = " ";
 	}
-	for (unsigned i = 0; i < KEYWORDS_COUNT; i++) {
+	for (unsigned i = 0; i < KEYWORDS_COUNT && (message->bits & MESSAGE_KEYWORDS) != 0; i++) {
 		if (!(message->bits & 1u << i) || keywords->names[i] == NULL)
 			continue;
-		buf_printf(&session->text, "%s%s", space, keywords->names[i]);
+		buf_add_text(text, space);
+		buf_add_text(text, keywords->names[i]);
 		space = " ";
 	}
 	/* RFC 9051 7.5.2: not in rev2. */
-	if (!session->is_rev2 && message->uid >= session->selected.recent)
-		buf_printf(&session->text, "%s\\Recent", space);
-	buf_add_u8(&session->text, ')');
+	if (!session->is_rev2 && message->uid >= session->selected.recent) {
+		buf_add_text(text, space);
+		buf_add_text(text, "\\Recent");
+	}
+	buf_add_u8(text, ')');
 }
 
 void

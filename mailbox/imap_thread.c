@@ -460,8 +460,11 @@ write_threads(struct buf *text, const struct threads *threads, uint32_t root)
 	while (at != NONE) {
 		if (opens)
 			buf_add_u8(text, '(');
-		if (nodes[at].number != 0)
-			buf_printf(text, opens ? "%u" : " %u", nodes[at].number);
+		if (nodes[at].number != 0) {
+			if (!opens)
+				buf_add_u8(text, ' ');
+			buf_add_decimal(text, nodes[at].number);
+		}
 		if (nodes[at].first != NONE) {
 			opens = nodes[at].number == 0 || nodes[nodes[at].first].next != NONE;
 			if (opens && nodes[at].number != 0)

@@ -56,27 +56,35 @@ struct mime_parser {
 	size_t field_start; /* in `text` */
 };
 
-static const char *const field_names[MIME_FIELD_COUNT] = {
-	[MIME_CONTENT_TYPE] = "Content-Type",
-	[MIME_CONTENT_TRANSFER_ENCODING] = "Content-Transfer-Encoding",
-	[MIME_CONTENT_ID] = "Content-ID",
-	[MIME_CONTENT_DESCRIPTION] = "Content-Description",
-	[MIME_CONTENT_DISPOSITION] = "Content-Disposition",
-	[MIME_CONTENT_LANGUAGE] = "Content-Language",
-	[MIME_CONTENT_LOCATION] = "Content-Location",
-	[MIME_CONTENT_MD5] = "Content-MD5",
-	[MIME_DATE] = "Date",
-	[MIME_SUBJECT] = "Subject",
-	[MIME_FROM] = "From",
-	[MIME_SENDER] = "Sender",
-	[MIME_REPLY_TO] = "Reply-To",
-	[MIME_TO] = "To",
-	[MIME_CC] = "Cc",
-	[MIME_BCC] = "Bcc",
-	[MIME_IN_REPLY_TO] = "In-Reply-To",
-	[MIME_MESSAGE_ID] = "Message-ID",
-	[MIME_REFERENCES] = "References",
+#define NAME(text)                     \
+	{                              \
+		text, sizeof(text) - 1 \
+	}
+static const struct {
+	const char *text;
+	size_t length;
+} field_names[MIME_FIELD_COUNT] = {
+	[MIME_CONTENT_TYPE] = NAME("Content-Type"),
+	[MIME_CONTENT_TRANSFER_ENCODING] = NAME("Content-Transfer-Encoding"),
+	[MIME_CONTENT_ID] = NAME("Content-ID"),
+	[MIME_CONTENT_DESCRIPTION] = NAME("Content-Description"),
+	[MIME_CONTENT_DISPOSITION] = NAME("Content-Disposition"),
+	[MIME_CONTENT_LANGUAGE] = NAME("Content-Language"),
+	[MIME_CONTENT_LOCATION] = NAME("Content-Location"),
+	[MIME_CONTENT_MD5] = NAME("Content-MD5"),
+	[MIME_DATE] = NAME("Date"),
+	[MIME_SUBJECT] = NAME("Subject"),
+	[MIME_FROM] = NAME("From"),
+	[MIME_SENDER] = NAME("Sender"),
+	[MIME_REPLY_TO] = NAME("Reply-To"),
+	[MIME_TO] = NAME("To"),
+	[MIME_CC] = NAME("Cc"),
+	[MIME_BCC] = NAME("Bcc"),
+	[MIME_IN_REPLY_TO] = NAME("In-Reply-To"),
+	[MIME_MESSAGE_ID] = NAME("Message-ID"),
+	[MIME_REFERENCES] = NAME("References"),
 };
+#undef NAME
 
 static struct open_part *
 innermost(struct mime_parser *parser)
@@ -214,7 +222,8 @@ find_field(const char *line, size_t length, size_t *value)
 	while (name > 0 && (line[name - 1] == ' ' || line[name - 1] == '\t'))
 		name--;
 	for (unsigned i = 0; i < MIME_FIELD_COUNT; i++) {
-		if (strlen(field_names[i]) == name && strncasecmp(line, field_names[i], name) == 0)
+		if (field_names[i].length == name &&
+		    strncasecmp(line, field_names[i].text, name) == 0)
 			return (enum mime_field)i;
 	}
 	return MIME_FIELD_COUNT;
@@ -500,6 +509,19 @@ piece(struct mime_parser *parser, const char *bytes, size_t length)
 	parser->last = bytes[length - 1];
 }
 
+/* A whole line of a body that can't be a boundary: most lines are that. */
+static void
+plain_line(struct mime_parser *parser, const char *line, size_t length)
+{
+	bool returned = length > 0 && line[length - 1] == '\r';
+
+	parser->line_end = parser->here;
+	parser->line_end.offset += length - returned;
+	parser->here.offset += length + 1;
+	parser->here.lines++;
+	parser->here.added += !returned;
+}
+
 void
 mime_parser_feed(struct mime_parser *parser, const char *bytes, size_t length)
 {
@@ -507,6 +529,13 @@ mime_parser_feed(struct mime_parser *parser, const char *bytes, size_t length)
 		const char *end = memchr(bytes, '\n', length);
 		size_t count = end != NULL ? (size_t)(end - bytes) : length, room;
 
+		if (end != NULL && parser->line_length == 0 && parser->state == STATE_BODY &&
+		    (count < 2 || bytes[0] != '-' || bytes[1] != '-')) {
+			plain_line(parser, bytes, count);
+			bytes += count + 1;
+			length -= count + 1;
+			continue;
+		}
 		if (parser->line_length < LINE_MAX) {
 			room = LINE_MAX - parser->line_length;
 			if (count > room) {
@@ -551,6 +580,17 @@ mime_parser_finish(struct mime_parser *parser)
 	mime->text_length = parser->text.length;
 	free(parser);
 	return mime;
+}
+
+struct mime *
+mime_parse_text(const char *text, size_t length)
+{
+	struct mime_parser *parser = mime_parser_new();
+
+	if (parser == NULL)
+		return NULL;
+	mime_parser_feed(parser, text, length);
+	return mime_parser_finish(parser);
 }
 
 struct mime *

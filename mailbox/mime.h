@@ -96,7 +96,9 @@ void mime_parser_feed(struct mime_parser *, const char *bytes, size_t length);
 bool mime_parser_has_header(const struct mime_parser *);
 /* The message is over; frees the parser. NULL when memory ran out meanwhile. */
 struct mime *mime_parser_finish(struct mime_parser *);
-/* All of it at once, from a file; NULL with errno set when it can't be read, ENOMEM included. */
+/* All of it at once; NULL without memory. */
+struct mime *mime_parse_text(const char *, size_t length);
+/* The same from a file; NULL with errno set when it can't be read, ENOMEM included. */
 struct mime *mime_parse_file(int fd);
 void mime_free(struct mime *);
 

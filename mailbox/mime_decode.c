@@ -134,22 +134,36 @@ put_quoted(struct mime_decoder *decoder, char byte)
 	put(decoder, byte);
 }
 
+/* What needs no decoding goes on as it is. */
+static void
+pass(struct mime_decoder *decoder, const char *bytes, size_t length)
+{
+	flush(decoder);
+	while (length > 0 && !decoder->is_over) {
+		size_t count = length < MIME_DECODED_MAX ? length : MIME_DECODED_MAX;
+
+		decoder->is_over = !decoder->sink(bytes, count, decoder->arg);
+		bytes += count;
+		length -= count;
+	}
+}
+
 bool
 mime_decoder_feed(struct mime_decoder *decoder, const char *bytes, size_t length)
 {
-	for (size_t i = 0; i < length && !decoder->is_over; i++) {
-		switch (decoder->encoding) {
-		case MIME_BASE64:
+	switch (decoder->encoding) {
+	case MIME_BASE64:
+		for (size_t i = 0; i < length && !decoder->is_over; i++)
 			put_base64(decoder, bytes[i]);
-			break;
-		case MIME_QUOTED_PRINTABLE:
+		break;
+	case MIME_QUOTED_PRINTABLE:
+		for (size_t i = 0; i < length && !decoder->is_over; i++)
 			put_quoted(decoder, bytes[i]);
-			break;
-		case MIME_IDENTITY:
-		case MIME_ENCODING_UNKNOWN:
-			put(decoder, bytes[i]);
-			break;
-		}
+		break;
+	case MIME_IDENTITY:
+	case MIME_ENCODING_UNKNOWN:
+		pass(decoder, bytes, length);
+		break;
 	}
 	return !decoder->is_over;
 }
@@ -198,6 +212,12 @@ mime_charset_open(struct mime_charset *charset, const char *name, mime_sink sink
 	memset(charset, 0, sizeof(*charset));
 	charset->sink = sink;
 	charset->arg = arg;
+	charset->is_utf8 = strcasecmp(name, "utf-8") == 0;
+	charset->is_ascii = charset->is_utf8 || strcasecmp(name, "us-ascii") == 0 ||
+	    strncasecmp(name, "iso-8859-", 9) == 0 || strncasecmp(name, "windows-125", 11) == 0;
+	charset->iconv = (iconv_t)-1;
+	if (charset->is_utf8)
+		return true;
 	charset->iconv = open_iconv(name);
 	if (charset->iconv != (iconv_t)-1)
 		return true;
@@ -239,6 +259,23 @@ convert(struct mime_charset *charset, const char *bytes, size_t length)
 	return length - left;
 }
 
+/* How many bytes of ASCII these begin with. */
+static size_t
+ascii_length(const char *bytes, size_t length)
+{
+	size_t at = 0;
+	uint64_t eight;
+
+	for (; at + sizeof(eight) <= length; at += sizeof(eight)) {
+		memcpy(&eight, bytes + at, sizeof(eight));
+		if ((eight & 0x8080808080808080ULL) != 0)
+			break;
+	}
+	while (at < length && (unsigned char)bytes[at] < 0x80)
+		at++;
+	return at;
+}
+
 bool
 mime_charset_feed(struct mime_charset *charset, const char *bytes, size_t length)
 {
@@ -257,8 +294,21 @@ mime_charset_feed(struct mime_charset *charset, const char *bytes, size_t length
 		charset->held_length -= used;
 		memmove(charset->held, charset->held + used, charset->held_length);
 	}
+	if (charset->is_ascii && charset->held_length == 0) {
+		size_t left = ascii_length(bytes, length);
+
+		length -= left;
+		for (; left > 0 && !charset->is_over; left -= used, bytes += used) {
+			used = left < MIME_DECODED_MAX ? left : MIME_DECODED_MAX;
+			give(charset, bytes, used);
+		}
+	}
 	if (length == 0 || charset->is_over)
 		return !charset->is_over;
+	if (charset->is_utf8) {
+		charset->iconv = iconv_open("UTF-8", "UTF-8");
+		charset->is_utf8 = false;
+	}
 	used = convert(charset, bytes, length);
 	if (length - used <= sizeof(charset->held)) {
 		charset->held_length = length - used;

@@ -41,7 +41,9 @@ bool mime_decoder_feed(struct mime_decoder *, const char *bytes, size_t length);
 bool mime_decoder_finish(struct mime_decoder *);
 
 struct mime_charset {
-	iconv_t iconv; /* (iconv_t)-1: bytes are taken as UTF-8 */
+	iconv_t iconv; /* (iconv_t)-1: bytes are taken as UTF-8; or it isn't open yet */
+	bool is_ascii; /* its ASCII is ASCII */
+	bool is_utf8;  /* opened when the first byte comes that isn't ASCII */
 	mime_sink sink;
 	void *arg;
 	bool is_over;

@@ -15,6 +15,7 @@ import sys
 import time
 
 import handshakes
+import mailboxes
 import network
 import relay
 import report
@@ -63,25 +64,26 @@ class Profile:
     seconds: int  # of a fairness run, and of handshakes
     agreement: tuple  # rounds, messages of each
     relay: dict  # messages for each server
+    mailbox: int  # messages in the mailbox that is read
 
 
 PROFILES = {
     "quick": Profile(1, {"20 sessions/source": 800, "100 sessions/source": 800,
         "20 sessions/load": 800, "1 MB/source": 20, "mixed sizes/load": 100}, 3, (3, 100),
-        {"postern": 3000, "postfix": 1000}),
+        {"postern": 3000, "postfix": 1000}, 5000),
     "default": Profile(1, {"1 session/source": 1500, "20 sessions/source": 5000,
         "100 sessions/source": 5000, "1 MB/source": 200, "new connection/source": 1500,
         "50 recipients/source": 150, "20 sessions/load": 5000, "100 sessions/load": 5000,
         "100 mailboxes/load": 2000, "mixed sizes/load": 500}, 8, (8, 300),
-        {"postern": 10000, "postfix": 5000, "opensmtpd": 150}),
+        {"postern": 10000, "postfix": 5000, "opensmtpd": 150}, 100000),
     "full": Profile(3, {"1 session/source": 3000, "20 sessions/source": 10000,
         "100 sessions/source": 10000, "1 MB/source": 500, "new connection/source": 3000,
         "50 recipients/source": 300, "1 session/load": 3000, "20 sessions/load": 10000,
         "100 sessions/load": 10000, "100 mailboxes/load": 5000, "1 MB/load": 500,
         "new connection/load": 3000, "50 recipients/load": 300, "mixed sizes/load": 2000}, 15,
-        (12, 500), {"postern": 20000, "postfix": 10000, "opensmtpd": 300}),
+        (12, 500), {"postern": 20000, "postfix": 10000, "opensmtpd": 300}, 100000),
 }
-PARTS = ("cases", "agreement", "idle", "fairness", "relay", "silent", "tls")
+PARTS = ("cases", "agreement", "idle", "fairness", "relay", "silent", "tls", *mailboxes.PARTS)
 RELAY_SESSIONS = 20
 HANDSHAKE_SESSIONS = 20
 
@@ -231,6 +233,7 @@ def build_tools():
     command("gcc", *strict, "-shared", "-fPIC", "-o", WORK / "syncshim.so", HERE / "syncshim.c",
         "-ldl")
     command("gcc", *strict, "-o", WORK / "handshakes", HERE / "handshakes.c", "-lssl", "-lcrypto")
+    command("gcc", *strict, "-D_GNU_SOURCE", "-o", WORK / "imap", HERE / "imap.c")
     for name in ("load", "verify", "sink"):
         command("gcc", *strict, "-D_GNU_SOURCE", "-o", WORK / name, HERE / f"{name}.c",
             HERE / "text.c", TOP / "common/crc32c.c", "-lm")
@@ -319,6 +322,8 @@ def run_all(options, profile, cases, repetitions):
                         results.run + 1, options.delay_us)
         run_parts(options, profile, results, repetition, rotated(servers, repetition))
     report.write_all(directory)
+    if set(mailboxes.PARTS) & set(options.part):
+        mailboxes.run(directory, options.messages or profile.mailbox, options.part)
 
 
 def chosen_cases(options):
@@ -373,8 +378,9 @@ def main():
     # So that what runs is stopped and unmounted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by a signal"))
     if options.set_up:
-        for name in options.servers:
-            SERVERS[name]().prepare()
+        readers = mailboxes.READERS if set(mailboxes.PARTS) & set(options.part) else ()
+        for server in (*(SERVERS[name]() for name in options.servers), *(it() for it in readers)):
+            server.prepare()
         return 0
     network.set_up()
     build_tools()

@@ -26,6 +26,7 @@ class Server:
 
     name = ""
     port = 0
+    greeting = b"220 "
     certificate = None  # (certificate, key): offers STARTTLS with it when it starts
 
     def prepare(self):
@@ -40,7 +41,7 @@ class Server:
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 5) as probe:
-                    if probe.recv(4) == b"220 ":
+                    if probe.recv(4) == self.greeting:
                         return
             except OSError:
                 pass
@@ -52,18 +53,21 @@ class Server:
 class Postern(Server):
     name = "postern"
     port = 2511
+    state = "postern-state"  # where the accounts are kept that were made once
+    extra = ""  # lines of its configuration
 
     def prepare(self):
         command(TOP / "etc/make-accounts.sh", stdout=subprocess.DEVNULL)
-        shutil.rmtree(WORK / "postern-state", ignore_errors=True)
+        shutil.rmtree(WORK / self.state, ignore_errors=True)
 
     def version(self):
         result = command("git", "-C", TOP, "log", "-1", "--format=%h of %cs",
             stdout=subprocess.PIPE, text=True)
         return f"Postern {result.stdout.strip()}"
 
-    def control(self, *words):
-        command(BUILD / "bin/smtpctl", "-s", self.socket, *words, stdout=subprocess.DEVNULL)
+    def control(self, *words, stdin=""):
+        subprocess.run([BUILD / "bin/smtpctl", "-s", self.socket, *words], input=stdin, text=True,
+            stdout=subprocess.DEVNULL, check=True)
 
     def start(self, disk, cgroup):
         config = disk.root / "smtpd.conf"
@@ -81,7 +85,7 @@ smtp hostname mx.example.test
 smtp limit max-mails 1000000
 resolver nameserver {network.NAMESERVER}
 resolver trust-anchor none
-{pki}listen on 127.0.0.1 port {self.port}{" tls pki bench" if pki else ""}
+{pki}{self.extra}listen on 127.0.0.1 port {self.port}{" tls pki bench" if pki else ""}
 action "in" maildir virtual <accounts>
 action "out" relay
 match from any for domain <accounts> action "in"
@@ -89,7 +93,7 @@ match from local for any action "out"
 """)
         self.mail = disk.root / "mail/example.test"
         # The accounts of an earlier start, where there was one.
-        known = WORK / "postern-state"
+        known = WORK / self.state
         if known.exists():
             command("cp", "-a", known, disk.root / "state")
         environment = {**os.environ, "LD_PRELOAD": str(WORK / "syncshim.so"),

@@ -7,8 +7,10 @@ status tells whether all went as it should.
 
 import email
 import email.policy
+import imaplib
 import os
 import pathlib
+import poplib
 import pwd
 import shutil
 import signal
@@ -44,6 +46,8 @@ mail directory "{base}/mail"
 smtp hostname mail.example.test
 
 listen on 127.0.0.1 port {port}
+listen on 127.0.0.1 port {imap} imap auth-cleartext
+listen on 127.0.0.1 port {pop3} pop3 auth-cleartext
 
 # Domains, users and aliases are in the accounts database: smtpctl domain, user, alias.
 action "local" maildir virtual <accounts>
@@ -95,8 +99,8 @@ def choose_base():
     return base
 
 
-def choose_port():
-    for wanted in (2525, 0):
+def choose_port(usual):
+    for wanted in (usual, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -110,7 +114,9 @@ def choose_port():
 class Demo:
     def __init__(self):
         self.base = choose_base()
-        self.port = choose_port()
+        self.port = choose_port(2525)
+        self.imap = choose_port(2143)
+        self.pop3 = choose_port(2110)
         self.failures = 0
         self.checks = 0
         self.server = None
@@ -150,7 +156,8 @@ class Demo:
         self.base.mkdir(parents=True)
         self.base.chmod(0o755)
         config = self.base / "smtpd.conf"
-        config.write_text(CONFIG.format(base=self.base, port=self.port))
+        config.write_text(CONFIG.format(base=self.base, port=self.port, imap=self.imap,
+            pop3=self.pop3))
         heading("The configuration")
         show(config.read_text())
         heading("The processes")
@@ -259,11 +266,9 @@ class Demo:
     # Maildirs
 
     def mails(self, user):
-        folder = self.base / "mail" / DOMAIN / user / "new"
-        if not folder.is_dir():
-            return []
+        folder = self.base / "mail" / DOMAIN / user
         return [(path, email.message_from_bytes(path.read_bytes(), policy=email.policy.default))
-            for path in sorted(folder.iterdir())]
+            for path in sorted([*folder.glob("new/*"), *folder.glob("cur/*")])]
 
     def has(self, user, subject):
         return [mail for path, mail in self.mails(user) if mail["Subject"] == subject]
@@ -324,6 +329,43 @@ class Demo:
             heading("The bounce")
             show(bounce.as_string())
 
+    def reading(self):
+        heading("Reading it")
+        say("By IMAP, as alice:")
+        with imaplib.IMAP4("127.0.0.1", self.imap, LIMIT) as client:
+            client.login(f"alice@{DOMAIN}", "alice's pass phrase")
+            count = int(client.select("INBOX")[1][0])
+            show(f"INBOX has {count} messages")
+            texts = [client.fetch(str(number), "(BODY[])")[1][0][1] for number in
+                range(1, count + 1)]
+            self.show_read(texts)
+            flags = client.fetch(f"1:{count}", "(FLAGS)")[1]
+        self.check("both mails and the bounce are there", lambda: count == 3 and
+            {"Lunch?", "Team meeting"} < {subject_of(text) for text in texts})
+        self.check("whoever looks again sees that they were read",
+            lambda: all(b"\\Seen" in line for line in flags))
+        print()
+        say("By POP3, as bob, who keeps no copy:")
+        client = poplib.POP3("127.0.0.1", self.pop3, LIMIT)
+        client.user(f"bob@{DOMAIN}")
+        client.pass_("bob's pass phrase")
+        count = client.stat()[0]
+        texts = [b"\n".join(client.retr(number)[1]) for number in range(1, count + 1)]
+        for number in range(1, count + 1):
+            client.dele(number)
+        client.quit()
+        self.show_read(texts)
+        self.check("both mails were there",
+            lambda: sorted(map(subject_of, texts)) == ["Lunch?", "Team meeting"])
+        self.check("and are gone now", lambda: not self.mails("bob"))
+
+    def show_read(self, texts):
+        for text in texts:
+            mail = email.message_from_bytes(text, policy=email.policy.default)
+            body = mail.get_body(("plain",))
+            lines = body.get_content().strip().splitlines() if body else []
+            show(f"{mail['From']}: {mail['Subject']}\n      {lines[0] if lines else ''}")
+
     def bounce(self):
         for _, mail in self.mails("alice"):
             if mail.get_content_type() == "multipart/report" and \
@@ -348,7 +390,8 @@ class Demo:
 
     def serve(self):
         heading("Serving")
-        say(f"SMTP is on 127.0.0.1 port {self.port}, everything is below {self.base}. "
+        say(f"On 127.0.0.1 SMTP is on port {self.port}, IMAP on {self.imap}, POP3 on {self.pop3}; "
+            f"alice's password is \"alice's pass phrase\". Everything is below {self.base}. "
             "In another terminal, for example:")
         sudo = "sudo " if os.geteuid() == 0 else ""
         show(f"swaks --server 127.0.0.1:{self.port} --to bob@{DOMAIN}\n"
@@ -361,6 +404,10 @@ class Demo:
             self.failures += 1
         except KeyboardInterrupt:
             print(flush=True)
+
+
+def subject_of(text):
+    return email.message_from_bytes(text, policy=email.policy.default)["Subject"]
 
 
 def user_name(uid):
@@ -387,6 +434,7 @@ def main():
         demo.mail_in()
         demo.queue()
         demo.delivery()
+        demo.reading()
         demo.log()
         if os.environ.get("DEMO") != "once":
             demo.serve()

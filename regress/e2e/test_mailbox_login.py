@@ -2,6 +2,7 @@
 the processes behind them."""
 
 import base64
+import hashlib
 import imaplib
 import os
 import poplib
@@ -124,6 +125,46 @@ def test_scram_by_imap(server):
         assert base64.b64decode(wire.line().removeprefix(b"+ ")).decode() == client.expected
         wire.send("\r\n")
         assert wire.line().startswith(b"a OK")
+
+
+def scram_plus(wire, prefix, client, binding):
+    """AUTHENTICATE or AUTH with SCRAM-SHA-256-PLUS; what the server says at its end."""
+    wire.send(f"{prefix} SCRAM-SHA-256-PLUS {client.first()}\r\n")
+    challenge = wire.line()
+    if not challenge.startswith(b"+ "):
+        return challenge
+    wire.send(client.final(challenge[2:].decode(), binding=client.header.encode() + binding) + "\r\n")
+    line = wire.line()
+    if line.startswith(b"+ "):
+        assert base64.b64decode(line[2:]).decode() == client.expected
+        wire.send("\r\n")
+        line = wire.line()
+    return line
+
+
+@pytest.mark.parametrize("kind", ["imaps", "imap tls", "pop3s", "pop3 tls"])
+def test_scram_is_bound_to_the_connection(server, rsa, kind):  # noqa: F811
+    """SCRAM-SHA-256-PLUS: with another certificate's hash, or none, nobody gets in, with this one's
+    she does."""
+    is_imap = kind.startswith("imap")
+    prefix = "a AUTHENTICATE" if is_imap else "AUTH"
+    header = "p=tls-server-end-point,,"
+    right = hashlib.sha256(rsa.der).digest()
+    for binding in (hashlib.sha256(b"another").digest(), b"", right):
+        with server.wire(server.ports[kind]) as wire:
+            if kind.endswith(" tls"):
+                wire.line()
+                wire.send("x STARTTLS\r\n" if is_imap else "STLS\r\n")
+                wire.line()
+            wire.socket = context().wrap_socket(wire.socket)
+            if not kind.endswith(" tls"):
+                wire.line()
+            line = scram_plus(wire, prefix, Scram(header=header), binding)
+            if binding == right:
+                assert line.startswith(b"a OK" if is_imap else b"+OK"), line
+            else:
+                assert line.startswith(b"a NO" if is_imap else b"-ERR"), line
+    server.wait_log("auth-ok", mechanism="SCRAM-SHA-256-PLUS", service=kind[:4])
 
 
 def test_who_has_no_mailbox_is_told_to_come_again(server):

@@ -146,6 +146,23 @@ formatted_text_of_any_length_is_whole(void **state)
 }
 
 static void
+numbers_are_written_in_decimal(void **state)
+{
+	struct buf buf;
+
+	(void)state;
+	buf_init(&buf, 100);
+	buf_add_decimal(&buf, 0);
+	buf_add_u8(&buf, ' ');
+	buf_add_decimal(&buf, 1090);
+	buf_add_u8(&buf, ' ');
+	buf_add_decimal(&buf, UINT64_MAX);
+	buf_add_u8(&buf, 0);
+	assert_string_equal((const char *)buf.data, "0 1090 18446744073709551615");
+	buf_free(&buf);
+}
+
+static void
 dropping_more_than_there_is_empties(void **state)
 {
 	struct buf buf;
@@ -273,6 +290,7 @@ main(void)
 		cmocka_unit_test(a_string_that_does_not_fit_leaves_nothing_behind),
 		cmocka_unit_test(a_string_over_65535_bytes_fails),
 		cmocka_unit_test(formatted_text_of_any_length_is_whole),
+		cmocka_unit_test(numbers_are_written_in_decimal),
 		cmocka_unit_test(dropping_more_than_there_is_empties),
 		cmocka_unit_test(reading_past_the_end_fails_at_every_length),
 		cmocka_unit_test(a_failed_reader_stays_failed_and_gives_zeroes),

@@ -585,6 +585,49 @@ cached_blobs_come_back(void **state)
 	folder_release(folder);
 }
 
+/* As many and as large as need reading in several places at once, in order and not. */
+static void
+cached_blobs_of_many_messages_come_back(void **state)
+{
+	enum {
+		MESSAGES = 300
+	};
+	static const enum folder_cached kinds[] = { CACHED_ENVELOPE, CACHED_STRUCTURE,
+		CACHED_SORT };
+	struct fixture *fixture = *state;
+	struct folder *folder = fixture_open(fixture, "INBOX");
+	static uint8_t blob[CACHED_MAX];
+	const void *data;
+	size_t length;
+
+	for (size_t i = 0; i < MESSAGES; i++)
+		fixture_append(folder, "x\r\n", 0);
+	for (size_t kind = 0; kind < 3; kind++) {
+		for (size_t i = 0; i < MESSAGES; i++) {
+			/* Now and then one larger than is read at once. */
+			length = i % 100 == 99 ? CACHED_MAX - i : 1 + (i * 37 + kind * 11) % 900;
+			memset(blob, (int)(i + kind), length);
+			folder_cache_put(folder, folder_at(folder, i), kinds[kind], blob, length);
+		}
+	}
+	for (size_t round = 0; round < 3; round++) {
+		for (size_t n = 0; n < 3 * MESSAGES; n++) {
+			size_t i = round == 0 ? n / 3 : n * 101 % MESSAGES, kind = n % 3;
+			size_t wanted =
+			    i % 100 == 99 ? CACHED_MAX - i : 1 + (i * 37 + kind * 11) % 900;
+
+			assert_true(folder_cache_get(
+			    folder, folder_at(folder, i), kinds[kind], &data, &length));
+			assert_int_equal(length, wanted);
+			memset(blob, (int)(i + kind), length);
+			assert_memory_equal(data, blob, length);
+		}
+		folder_release(folder);
+		folder = fixture_open(fixture, "INBOX");
+	}
+	folder_release(folder);
+}
+
 int
 main(void)
 {
@@ -611,6 +654,7 @@ main(void)
 		TEST(recent_is_told_once),
 		TEST(quota_is_kept),
 		TEST(cached_blobs_come_back),
+		TEST(cached_blobs_of_many_messages_come_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -340,6 +340,48 @@ idle_hears_of_a_delivery(void **state)
 	hear(client, "a BAD");
 }
 
+/* Whatever line ends it is stored with, it is sent with CRLF, and its size is right. */
+static void
+a_stored_message_is_sent_whole_with_crlf(void **state)
+{
+	static const struct {
+		const char *stored;
+		const char *sent;
+	} examples[] = {
+		{ "\nA: b\r\n\nx", "{11}\r\n\r\nA: b\r\n\r\nx" },
+		{ "A: b\n\nx\r\r\n\n", "{14}\r\nA: b\r\n\r\nx\r\r\n\r\n" },
+		{ "A", "{1}\r\nA" },
+		{ "", "{0}\r\n" },
+	};
+	struct client *client = &clients[0];
+	char path[200], expected[100];
+	const char *heard;
+	FILE *file;
+
+	(void)state;
+	hear(client, "t OK");
+	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+		/* Its name lies. */
+		snprintf(path, sizeof(path), "%s/cur/170000000%zu.M1P1.host,S=3,W=4:2,", folder, i);
+		file = fopen(path, "w");
+		assert_non_null(file);
+		fputs(examples[i].stored, file);
+		fclose(file);
+	}
+	ask(client, "a SELECT INBOX\r\n");
+	for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+		snprintf(
+		    path, sizeof(path), "a FETCH %zu (BODY.PEEK[] RFC822.SIZE UID)\r\n", i + 1);
+		snprintf(expected, sizeof(expected), "BODY[] %s RFC822.SIZE %d)\r\na OK",
+		    examples[i].sent, atoi(examples[i].sent + 1));
+		heard = ask(client, path);
+		assert_has(heard, expected);
+		snprintf(path, sizeof(path), "a FETCH %zu (RFC822 BODY[TEXT])\r\n", i + 1);
+		snprintf(expected, sizeof(expected), "(RFC822 %s BODY[TEXT] {", examples[i].sent);
+		assert_has(ask(client, path), expected);
+	}
+}
+
 static void
 messages_are_copied_and_moved(void **state)
 {
@@ -641,6 +683,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 		    removals_are_told_only_where_they_may_be, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(idle_hears_of_a_delivery, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_stored_message_is_sent_whole_with_crlf, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(messages_are_copied_and_moved, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(searches_find, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(folders_are_listed_by_patterns, set_up, tear_down),
