@@ -368,8 +368,8 @@ test_authorities_that_cannot_be_read_leave_those_before(void **state)
 
 	(void)state;
 	w.server = make_pair("x", "DNS:mx.a.test", &w.root, -DAY, DAY);
-	assert_true(shake_hands(
-	    tls_client_ssl(w.client, "mx.a.test", true, ""), &w.server, NULL, NULL));
+	assert_true(
+	    shake_hands(tls_client_ssl(w.client, "mx.a.test", true, ""), &w.server, NULL, NULL));
 	assert_true(
 	    tls_client_set_authorities(w.client, "", memory_file_make("ca", junk, sizeof(junk))));
 	assert_true(
