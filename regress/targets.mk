@@ -84,6 +84,12 @@ KILL_STEP ?= 1
 killsweep: test-deps all
 	KILL_STEP=$(KILL_STEP) POSTERN_BUILD=$(BUILD) $(PYTEST) -s regress/crash/test_kill_each_call.py
 
+# IMAP clients at work on one mailbox at random, and sessions killed: an hour and a half.
+.PHONY: mailboxes
+mailboxes: test-deps all
+	MAILBOX_SECONDS=3600 MAILBOX_KILLS=100 POSTERN_BUILD=$(BUILD) $(PYTEST) -s \
+		regress/e2e/test_mailbox_random.py regress/e2e/test_mailbox_kills.py
+
 # Hundreds of power cuts (regress/powercut/README), as root; so many in each of four cells.
 CUTS ?= 104
 .PHONY: powercut
