@@ -23,99 +23,39 @@
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
 #include "common/ipc_mailbox.h"
-#include "common/ipc_relay_directory.h"
 #include "common/ipc_supervisor.h"
-#include "common/ipc_tls_result.h"
 #include "common/log.h"
 #include "lookup/accounts.h"
-#include "lookup/accounts_admin.h"
 #include "lookup/auth.h"
-#include "lookup/expand.h"
-#include "lookup/explain.h"
+#include "lookup/directory_state.h"
 #include "lookup/hourly.h"
 #include "lookup/login.h"
 #include "lookup/mailbox.h"
-#include "lookup/outbound.h"
 #include "lookup/policies.h"
 #include "lookup/senders.h"
 #include "lookup/site.h"
-#include "lookup/tls_admin.h"
 #include "lookup/tls_sender.h"
 #include "lookup/tls_sums.h"
 #include "lookup/usage.h"
 
-#define LISTENERS_MAX   256
-#define LISTINGS_MAX    16
-#define LISTING_PORTION 200
-#define LISTING_QUEUED  (256UL * 1024)
 #define STOP_MS         500
-#define SLOW_MAX        1000                /* lines of those whose logins are slowed down */
 #define CHANNEL_BACKLOG (4UL * 1024 * 1024) /* a peer that doesn't read is not read from */
 #define JOBS_MAX        10000 /* a peer's: as many as a listener has sessions by default */
 
-/* A process that asks. */
-struct peer {
-	struct channel *channel; /* NULL: not connected */
-	enum program program;
-	bool paused;
-	size_t job_count;
-};
-
-/* A recipient that waits for its mailbox's usage. */
-struct job {
-	TAILQ_ENTRY(job) next;
-	struct peer *peer; /* NULL: gone */
-	uint32_t id;
-	struct expanded expanded;
-};
-
-struct listing {
-	TAILQ_ENTRY(listing) next;
-	uint32_t id;
-	uint32_t frame_peer;
-	bool is_tls;
-	struct accounts_listing state;
-	struct tls_listing tls; /* instead, of TLS results */
-};
-
-static struct directory {
-	struct event_base *base;
-	struct child_supervisor supervisor;
-	struct accounts *accounts;
-	struct site *site;
-	struct usage *usage;
-	struct auth *auth;
-	struct hourly *hourly;
-	struct policies *policies;
-	struct tls_sums *tls_sums;
-	struct tls_sender *tls_sender;
-	struct event *second;
-	struct peer listeners[LISTENERS_MAX];
-	struct peer queue;
-	struct peer control;
-	struct peer relay;
-	struct peer access;
-	struct buf payload; /* scratch of one frame */
-	TAILQ_HEAD(, job) jobs;
-	TAILQ_HEAD(, listing) listings;
-	size_t listing_count;
-	bool privileged;
-	struct event *stopping; /* NULL: it isn't told to stop */
-} directory = {
+struct directory directory = {
 	.jobs = TAILQ_HEAD_INITIALIZER(directory.jobs),
 	.listings = TAILQ_HEAD_INITIALIZER(directory.listings),
 };
 
-static struct buf *
-payload(void)
+struct buf *
+directory_payload(void)
 {
 	buf_clear(&directory.payload);
 	return &directory.payload;
 }
 
-/* What the queue keeps of earlier answers is out of date. */
-static void
-forget(void)
+void
+directory_forget(void)
 {
 	usage_forget(directory.usage);
 	if (directory.queue.channel != NULL)
@@ -132,11 +72,11 @@ send_recipient(struct peer *peer, uint32_t id, const struct expanded *expanded)
 	if (peer == NULL || peer->channel == NULL)
 		return;
 	for (size_t i = 0; reply_is_success(&expanded->reply) && i < expanded->count; i++) {
-		frame = payload();
+		frame = directory_payload();
 		ipc_target_encode(frame, &expanded->targets[i]);
 		channel_send(peer->channel, DIRECTORY_TARGET, id, 0, -1, frame);
 	}
-	frame = payload();
+	frame = directory_payload();
 	reply_encode(frame, &expanded->reply);
 	channel_send(peer->channel, DIRECTORY_RCPT_DONE, id, 0, -1, frame);
 }
@@ -153,7 +93,7 @@ finish_recipient(struct peer *peer, uint32_t id, struct expanded *expanded, bool
 static bool
 ask_usage(uint32_t id, const struct ipc_mailbox *mailbox, void *arg)
 {
-	struct buf *frame = payload();
+	struct buf *frame = directory_payload();
 
 	(void)arg;
 	if (directory.queue.channel == NULL)
@@ -264,7 +204,7 @@ receive_recipient(struct peer *peer, const struct imsg *imsg)
 	/* Of what the queue asks about again, the sender was checked when it came. */
 	if (peer->program == PROGRAM_LISTENER && *rcpt.auth_user != '\0' &&
 	    !senders_allow(directory.site, &rcpt, &refusal)) {
-		frame = payload();
+		frame = directory_payload();
 		reply_encode(frame, &refusal);
 		channel_send(peer->channel, DIRECTORY_RCPT_DONE, imsg->id, 0, -1, frame);
 		return;
@@ -291,7 +231,7 @@ receive_mailbox(struct peer *peer, const struct imsg *imsg)
 		return;
 	}
 	mailbox_answer(directory.site, &request, &mailbox);
-	frame = payload();
+	frame = directory_payload();
 	ipc_mailbox_encode(frame, &mailbox);
 	channel_send(peer->channel, DIRECTORY_MAILBOX_DONE, imsg->id, 0, -1, frame);
 }
@@ -317,7 +257,7 @@ send_challenge(void *owner, uint32_t request, const void *data, size_t length)
 {
 	const struct peer *peer = owner;
 	struct ipc_auth_data challenge = { .length = (uint16_t)length };
-	struct buf *frame = payload();
+	struct buf *frame = directory_payload();
 
 	memcpy(challenge.bytes, data, length);
 	ipc_auth_data_encode(frame, &challenge);
@@ -328,7 +268,7 @@ static void
 send_auth_done(void *owner, uint32_t request, const struct ipc_auth_done *done)
 {
 	const struct peer *peer = owner;
-	struct buf *frame = payload();
+	struct buf *frame = directory_payload();
 
 	ipc_auth_done_encode(frame, done);
 	channel_send(peer->channel, DIRECTORY_AUTH_DONE, request, 0, -1, frame);
@@ -348,7 +288,7 @@ admit(void *owner, uint64_t session, const char *user, struct reply *why)
 		*why = login.mailbox.reply;
 		return false;
 	}
-	frame = payload();
+	frame = directory_payload();
 	ipc_mailbox_login_encode(frame, &login);
 	channel_send(directory.supervisor.channel, DIRECTORY_SUPERVISOR_LOGIN, 0, 0, -1, frame);
 	return true;
@@ -395,296 +335,6 @@ receive_auth_response(struct peer *peer, const struct imsg *imsg)
 	explicit_bzero(&data, sizeof(data));
 }
 
-/* Accounts */
-
-static void
-send_result(uint32_t id, uint32_t frame_peer, const struct ipc_result *result)
-{
-	struct buf *frame = payload();
-
-	ipc_result_encode(frame, result);
-	channel_send(directory.control.channel, CONTROL_DONE, id, frame_peer, -1, frame);
-}
-
-static void
-send_line(const char *line, void *arg)
-{
-	const struct listing *listing = arg;
-	struct buf *frame = payload();
-
-	buf_add_string(frame, line);
-	channel_send(
-	    directory.control.channel, CONTROL_LINE, listing->id, listing->frame_peer, -1, frame);
-}
-
-static void
-end_listing(struct listing *listing)
-{
-	TAILQ_REMOVE(&directory.listings, listing, next);
-	directory.listing_count--;
-	free(listing);
-}
-
-static bool
-give_portion(struct listing *listing, struct ipc_result *result)
-{
-	if (listing->is_tls)
-		return tls_admin_portion(
-		    directory.tls_sums, &listing->tls, LISTING_PORTION, send_line, listing, result);
-	return accounts_admin_portion(
-	    directory.site, &listing->state, LISTING_PORTION, send_line, listing, result);
-}
-
-/* Gives portions of the listings in turn while the channel takes them. */
-static void
-continue_listings(struct channel *channel, void *arg)
-{
-	struct listing *listing;
-	struct ipc_result result;
-
-	(void)arg;
-	while (channel_queued(channel) < LISTING_QUEUED &&
-	    (listing = TAILQ_FIRST(&directory.listings)) != NULL) {
-		if (give_portion(listing, &result)) {
-			TAILQ_REMOVE(&directory.listings, listing, next);
-			TAILQ_INSERT_TAIL(&directory.listings, listing, next);
-		} else {
-			send_result(listing->id, listing->frame_peer, &result);
-			end_listing(listing);
-		}
-	}
-}
-
-static void
-start_listing(const struct imsg *imsg, const struct ipc_account *account)
-{
-	struct listing *listing = calloc(1, sizeof(*listing));
-	struct ipc_result result;
-
-	memset(&result, 0, sizeof(result));
-	if (listing == NULL || directory.listing_count >= LISTINGS_MAX) {
-		result.exit_code = EX_TEMPFAIL;
-		strcpy(result.words, "too many listings at once, try again later");
-		send_result(imsg->id, imsg->peer, &result);
-		free(listing);
-		return;
-	}
-	listing->is_tls = account->verb == ACCOUNT_TLS_RESULT_LIST;
-	if (listing->is_tls
-	        ? !tls_admin_list(directory.tls_sums, account, &listing->tls, &result)
-	        : !accounts_admin_list(directory.site, account, &listing->state, &result)) {
-		send_result(imsg->id, imsg->peer, &result);
-		free(listing);
-		return;
-	}
-	listing->id = imsg->id;
-	listing->frame_peer = imsg->peer;
-	TAILQ_INSERT_TAIL(&directory.listings, listing, next);
-	directory.listing_count++;
-	continue_listings(directory.control.channel, NULL);
-}
-
-struct slow_listing {
-	const struct imsg *imsg;
-	uint64_t count;
-};
-
-static bool
-send_slow(const struct throttle_slow *slow, void *arg)
-{
-	struct slow_listing *listing = arg;
-	struct buf *frame = payload();
-	char line[USER_NAME_MAX + 128];
-
-	snprintf(line, sizeof(line), "%s\t%s\t%u\t%u\t%lld",
-	    slow->is_network ? "network" : "account", slow->text, slow->failures, slow->step_ms,
-	    (long long)(slow->failed_ago_ms / 1000));
-	buf_add_string(frame, line);
-	channel_send(directory.control.channel, CONTROL_LINE, listing->imsg->id,
-	    listing->imsg->peer, -1, frame);
-	return ++listing->count < SLOW_MAX;
-}
-
-static void
-list_slow(const struct imsg *imsg)
-{
-	struct slow_listing listing = { .imsg = imsg };
-	struct ipc_result result;
-
-	memset(&result, 0, sizeof(result));
-	throttle_each(auth_throttle(directory.auth), clock_monotonic_ms(), send_slow, &listing);
-	result.count = listing.count;
-	send_result(imsg->id, imsg->peer, &result);
-}
-
-static void
-receive_account(struct peer *peer, const struct imsg *imsg)
-{
-	struct buf_reader reader;
-	struct ipc_account account;
-	struct ipc_result result;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_account_decode(&reader, &account)) {
-		channel_reject(peer->channel, imsg, "an account that can't be decoded");
-		return;
-	}
-	if (!buf_reader_done(&reader))
-		channel_reject(peer->channel, imsg, "bytes left over behind an account");
-	else if (account.verb == ACCOUNT_SLOW_LIST)
-		list_slow(imsg);
-	else if (accounts_admin_is_list(account.verb) || account.verb == ACCOUNT_TLS_RESULT_LIST)
-		start_listing(imsg, &account);
-	else if (account.verb == ACCOUNT_TLS_REPORT_SEND) {
-		tls_admin_send(
-		    directory.tls_sums, directory.tls_sender, &account, clock_wall(), &result);
-		send_result(imsg->id, imsg->peer, &result);
-	} else {
-		if (accounts_admin_change(directory.site, &account, &result))
-			forget();
-		send_result(imsg->id, imsg->peer, &result);
-	}
-	ipc_account_free(&account);
-}
-
-static void
-send_step(const struct ipc_explain_step *step, void *arg)
-{
-	const struct imsg *imsg = arg;
-	struct buf *frame = payload();
-
-	ipc_explain_step_encode(frame, step);
-	channel_send(
-	    directory.control.channel, CONTROL_EXPLAIN_STEP, imsg->id, imsg->peer, -1, frame);
-}
-
-/* Where mail would go, without any. */
-static void
-receive_explain(struct peer *peer, struct imsg *imsg)
-{
-	struct buf_reader reader;
-	struct ipc_result result;
-	struct ipc_rcpt rcpt;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_rcpt_decode(&reader, &rcpt) || !buf_reader_done(&reader)) {
-		channel_reject(peer->channel, imsg, "a recipient to explain that can't be decoded");
-		return;
-	}
-	explain_recipient(directory.site, &rcpt, send_step, imsg, &result);
-	send_result(imsg->id, imsg->peer, &result);
-}
-
-static void
-receive_lookup(struct peer *peer, struct imsg *imsg)
-{
-	struct ipc_relay_lookup lookup;
-	struct ipc_relay_found found;
-	struct buf_reader reader;
-	struct buf *frame;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_relay_lookup_decode(&reader, &lookup)) {
-		channel_reject(peer->channel, imsg, "not a question about a relay's table");
-		return;
-	}
-	outbound_lookup(directory.site->config, directory.site->tables, &lookup, &found);
-	frame = payload();
-	ipc_relay_found_encode(frame, &found);
-	channel_send(peer->channel, DIRECTORY_RELAY_FOUND, imsg->id, 0, -1, frame);
-	explicit_bzero(&found, sizeof(found));
-	explicit_bzero(frame->data, frame->length);
-}
-
-static void
-receive_policy_question(struct peer *peer, const struct imsg *imsg)
-{
-	static struct ipc_sts_found found;
-	struct ipc_sts_domain domain;
-	struct buf_reader reader;
-	struct buf *frame;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_sts_domain_decode(&reader, &domain)) {
-		channel_reject(peer->channel, imsg, "not a question about a policy");
-		return;
-	}
-	if (imsg->type == RELAY_DIRECTORY_POLICY_GET)
-		policies_get(directory.policies, domain.domain, clock_wall(), &found);
-	else
-		policies_due(directory.policies, domain.domain, clock_wall(), &found);
-	frame = payload();
-	ipc_sts_found_encode(frame, &found);
-	channel_send(peer->channel, DIRECTORY_RELAY_POLICY, imsg->id, 0, -1, frame);
-}
-
-static void
-receive_policy(struct peer *peer, const struct imsg *imsg)
-{
-	static struct ipc_sts_policy policy;
-	struct buf_reader reader;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (ipc_sts_policy_decode(&reader, &policy))
-		policies_put(directory.policies, &policy, clock_wall());
-	else
-		channel_reject(peer->channel, imsg, "not a policy");
-}
-
-static void
-receive_tls_result(struct peer *peer, const struct imsg *imsg)
-{
-	static struct ipc_tls_result result;
-	struct buf_reader reader;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_tls_result_decode(&reader, &result))
-		channel_reject(peer->channel, imsg, "not a result of TLS");
-	else if (*directory.site->config->tls_reports_from != '\0')
-		tls_sums_add(directory.tls_sums, &result, clock_wall());
-}
-
-static void
-receive_posted(struct peer *peer, const struct imsg *imsg)
-{
-	struct ipc_posted posted;
-	struct buf_reader reader;
-
-	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (ipc_posted_decode(&reader, &posted))
-		tls_sender_posted(directory.tls_sender, imsg->id, &posted);
-	else
-		channel_reject(peer->channel, imsg, "not an answer about a report");
-}
-
-static void
-receive_relay(struct peer *peer, struct imsg *imsg)
-{
-	switch ((enum ipc_relay_directory_type)imsg->type) {
-	case RELAY_DIRECTORY_LOOKUP:
-		receive_lookup(peer, imsg);
-		return;
-	case RELAY_DIRECTORY_POLICY_GET:
-	case RELAY_DIRECTORY_POLICY_DUE:
-		receive_policy_question(peer, imsg);
-		return;
-	case RELAY_DIRECTORY_POLICY_PUT:
-		receive_policy(peer, imsg);
-		return;
-	case RELAY_DIRECTORY_TLS_RESULT:
-		receive_tls_result(peer, imsg);
-		return;
-	case RELAY_DIRECTORY_POSTED:
-		receive_posted(peer, imsg);
-		return;
-	case DIRECTORY_RELAY_POST:
-	case DIRECTORY_RELAY_FOUND:
-	case DIRECTORY_RELAY_POLICY:
-		break;
-	}
-	channel_reject(peer->channel, imsg, "not a message of this channel");
-}
-
 static void
 receive_report_done(struct peer *peer, const struct imsg *imsg)
 {
@@ -711,7 +361,7 @@ peer_drained(struct channel *channel, void *arg)
 		channel_pause(channel, false);
 	}
 	if (peer->program == PROGRAM_CONTROL)
-		continue_listings(channel, NULL);
+		directory_continue_listings(channel, NULL);
 }
 
 static bool
@@ -734,13 +384,13 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 	struct peer *peer = arg;
 
 	if (peer->program == PROGRAM_RELAY)
-		receive_relay(peer, imsg);
+		directory_receive_relay(peer, imsg);
 	else if (peer->program == PROGRAM_MAILACCESS && !is_login(imsg))
 		channel_reject(channel, imsg, "not a message of this channel");
 	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_ACCOUNT)
-		receive_account(peer, imsg);
+		directory_receive_account(peer, imsg);
 	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_EXPLAIN)
-		receive_explain(peer, imsg);
+		directory_receive_explain(peer, imsg);
 	else if (peer->program != PROGRAM_CONTROL && imsg->type == DIRECTORY_RCPT)
 		receive_recipient(peer, imsg);
 	else if (logs_in(peer) && imsg->type == DIRECTORY_AUTH)
@@ -771,7 +421,6 @@ static void
 drop_peer(struct peer *peer)
 {
 	struct job *job;
-	struct listing *listing;
 
 	channel_free(peer->channel);
 	peer->channel = NULL;
@@ -789,10 +438,8 @@ drop_peer(struct peer *peer)
 	}
 	if (peer->program == PROGRAM_RELAY)
 		tls_sender_set_relay(directory.tls_sender, NULL);
-	if (peer->program == PROGRAM_CONTROL) {
-		while ((listing = TAILQ_FIRST(&directory.listings)) != NULL)
-			end_listing(listing);
-	}
+	if (peer->program == PROGRAM_CONTROL)
+		directory_end_listings();
 }
 
 static void
@@ -884,7 +531,7 @@ set_config(struct config *config)
 	site_free(directory.site);
 	directory.site = site;
 	tls_sender_configure(directory.tls_sender, config->tls_reports_from);
-	forget();
+	directory_forget();
 }
 
 static bool
@@ -964,7 +611,7 @@ every_second(evutil_socket_t fd, short what, void *arg)
 	tls_sender_tick(directory.tls_sender, clock_wall());
 	changed = accounts_retry(directory.accounts);
 	if (site_refresh(directory.site) || changed)
-		forget();
+		directory_forget();
 }
 
 int

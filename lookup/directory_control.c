@@ -1,0 +1,207 @@
+/*
+ * Control's requests. A listing is given in portions, several in turn, while control takes them; all
+ * else is answered at once.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "common/clock.h"
+#include "common/ipc_control.h"
+#include "common/ipc_directory.h"
+#include "lookup/auth.h"
+#include "lookup/directory_state.h"
+#include "lookup/explain.h"
+#include "lookup/site.h"
+
+#define LISTINGS_MAX    16
+#define LISTING_PORTION 200
+#define LISTING_QUEUED  (256UL * 1024)
+#define SLOW_MAX        1000 /* lines of those whose logins are slowed down */
+
+static void
+send_result(uint32_t id, uint32_t frame_peer, const struct ipc_result *result)
+{
+	struct buf *frame = directory_payload();
+
+	ipc_result_encode(frame, result);
+	channel_send(directory.control.channel, CONTROL_DONE, id, frame_peer, -1, frame);
+}
+
+static void
+send_line(const char *line, void *arg)
+{
+	const struct listing *listing = arg;
+	struct buf *frame = directory_payload();
+
+	buf_add_string(frame, line);
+	channel_send(
+	    directory.control.channel, CONTROL_LINE, listing->id, listing->frame_peer, -1, frame);
+}
+
+static void
+end_listing(struct listing *listing)
+{
+	TAILQ_REMOVE(&directory.listings, listing, next);
+	directory.listing_count--;
+	free(listing);
+}
+
+static bool
+give_portion(struct listing *listing, struct ipc_result *result)
+{
+	if (listing->is_tls)
+		return tls_admin_portion(
+		    directory.tls_sums, &listing->tls, LISTING_PORTION, send_line, listing, result);
+	return accounts_admin_portion(
+	    directory.site, &listing->state, LISTING_PORTION, send_line, listing, result);
+}
+
+void
+directory_continue_listings(struct channel *channel, void *arg)
+{
+	struct listing *listing;
+	struct ipc_result result;
+
+	(void)arg;
+	while (channel_queued(channel) < LISTING_QUEUED &&
+	    (listing = TAILQ_FIRST(&directory.listings)) != NULL) {
+		if (give_portion(listing, &result)) {
+			TAILQ_REMOVE(&directory.listings, listing, next);
+			TAILQ_INSERT_TAIL(&directory.listings, listing, next);
+		} else {
+			send_result(listing->id, listing->frame_peer, &result);
+			end_listing(listing);
+		}
+	}
+}
+
+static void
+start_listing(const struct imsg *imsg, const struct ipc_account *account)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+	struct ipc_result result;
+
+	memset(&result, 0, sizeof(result));
+	if (listing == NULL || directory.listing_count >= LISTINGS_MAX) {
+		result.exit_code = EX_TEMPFAIL;
+		strcpy(result.words, "too many listings at once, try again later");
+		send_result(imsg->id, imsg->peer, &result);
+		free(listing);
+		return;
+	}
+	listing->is_tls = account->verb == ACCOUNT_TLS_RESULT_LIST;
+	if (listing->is_tls
+	        ? !tls_admin_list(directory.tls_sums, account, &listing->tls, &result)
+	        : !accounts_admin_list(directory.site, account, &listing->state, &result)) {
+		send_result(imsg->id, imsg->peer, &result);
+		free(listing);
+		return;
+	}
+	listing->id = imsg->id;
+	listing->frame_peer = imsg->peer;
+	TAILQ_INSERT_TAIL(&directory.listings, listing, next);
+	directory.listing_count++;
+	directory_continue_listings(directory.control.channel, NULL);
+}
+
+struct slow_listing {
+	const struct imsg *imsg;
+	uint64_t count;
+};
+
+static bool
+send_slow(const struct throttle_slow *slow, void *arg)
+{
+	struct slow_listing *listing = arg;
+	struct buf *frame = directory_payload();
+	char line[USER_NAME_MAX + 128];
+
+	snprintf(line, sizeof(line), "%s\t%s\t%u\t%u\t%lld",
+	    slow->is_network ? "network" : "account", slow->text, slow->failures, slow->step_ms,
+	    (long long)(slow->failed_ago_ms / 1000));
+	buf_add_string(frame, line);
+	channel_send(directory.control.channel, CONTROL_LINE, listing->imsg->id,
+	    listing->imsg->peer, -1, frame);
+	return ++listing->count < SLOW_MAX;
+}
+
+static void
+list_slow(const struct imsg *imsg)
+{
+	struct slow_listing listing = { .imsg = imsg };
+	struct ipc_result result;
+
+	memset(&result, 0, sizeof(result));
+	throttle_each(auth_throttle(directory.auth), clock_monotonic_ms(), send_slow, &listing);
+	result.count = listing.count;
+	send_result(imsg->id, imsg->peer, &result);
+}
+
+void
+directory_receive_account(struct peer *peer, const struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_account account;
+	struct ipc_result result;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_account_decode(&reader, &account)) {
+		channel_reject(peer->channel, imsg, "an account that can't be decoded");
+		return;
+	}
+	if (!buf_reader_done(&reader))
+		channel_reject(peer->channel, imsg, "bytes left over behind an account");
+	else if (account.verb == ACCOUNT_SLOW_LIST)
+		list_slow(imsg);
+	else if (accounts_admin_is_list(account.verb) || account.verb == ACCOUNT_TLS_RESULT_LIST)
+		start_listing(imsg, &account);
+	else if (account.verb == ACCOUNT_TLS_REPORT_SEND) {
+		tls_admin_send(
+		    directory.tls_sums, directory.tls_sender, &account, clock_wall(), &result);
+		send_result(imsg->id, imsg->peer, &result);
+	} else {
+		if (accounts_admin_change(directory.site, &account, &result))
+			directory_forget();
+		send_result(imsg->id, imsg->peer, &result);
+	}
+	ipc_account_free(&account);
+}
+
+static void
+send_step(const struct ipc_explain_step *step, void *arg)
+{
+	const struct imsg *imsg = arg;
+	struct buf *frame = directory_payload();
+
+	ipc_explain_step_encode(frame, step);
+	channel_send(
+	    directory.control.channel, CONTROL_EXPLAIN_STEP, imsg->id, imsg->peer, -1, frame);
+}
+
+/* Where mail would go, without any. */
+void
+directory_receive_explain(struct peer *peer, struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_result result;
+	struct ipc_rcpt rcpt;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_rcpt_decode(&reader, &rcpt) || !buf_reader_done(&reader)) {
+		channel_reject(peer->channel, imsg, "a recipient to explain that can't be decoded");
+		return;
+	}
+	explain_recipient(directory.site, &rcpt, send_step, imsg, &result);
+	send_result(imsg->id, imsg->peer, &result);
+}
+
+void
+directory_end_listings(void)
+{
+	struct listing *listing;
+
+	while ((listing = TAILQ_FIRST(&directory.listings)) != NULL)
+		end_listing(listing);
+}
