@@ -11,6 +11,7 @@ import time
 import pytest
 
 import postern as harness
+from smtp_peer import Peer
 
 dkim = pytest.importorskip("dkim")
 
@@ -130,6 +131,19 @@ def test_headers_as_they_come_verify(both):
     assert set(HEADERS) - {"no-id"} <= set(by_name(mails))
     for mail in mails:
         assert verify(mail, published) == 2
+
+
+def test_a_field_that_is_folded_on_its_way_out_still_verifies(make_postern):
+    with Peer(port=None) as peer:
+        instance = make_postern(listen=LISTEN, rules='action "out" relay host '
+            f'"smtp://{peer.address}:{peer.port}"\nmatch from any for any action "out"\n')
+        published = records(instance, "add", "example.test")
+        many = ", ".join(f"someone{number}@example.test" for number in range(200))
+        submit(instance, HEADER.replace("To: bob", f"To: {many}, bob") + "\r\nhello\r\n")
+        (message,) = peer.wait_messages(1)
+        assert max(len(line) for line in message.data.split(b"\r\n")) <= 998
+        assert dkim.DKIM(message.data).verify(
+            dnsfunc=lambda name, timeout=5: published[name.decode()].encode())
 
 
 def test_an_added_field_breaks_the_signature(signing):
