@@ -37,8 +37,8 @@ struct keeper_wait {
 /* Once in a process, before anything else of OpenSSL: sees to its settings too, which no file of
  * the system changes. Dies (fatal) when it can't. */
 void keeper_provider_start(struct keeper_client *);
-/* Before anything of TLS: loads the providers, which makes a process half a MiB larger that never
- * needs them. */
+/* Before anything of TLS: loads the providers, which a process that never needs them is
+ * spared. */
 void keeper_provider_need(void);
 /* No key of it may be left. */
 void keeper_provider_stop(void);

@@ -17,7 +17,6 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/write.h"
 #include "deliver/batch.h"
 #include "deliver/failure.h"
 #include "deliver/maildir.h"
@@ -237,32 +236,14 @@ static bool
 write_file(struct batch *batch, struct delivery *delivery, uint64_t *virtual_size)
 {
 	const struct ipc_deliver *request = &delivery->request;
-	uint8_t *chunk = batch->context->chunk;
 	char delivered_to[ADDRESS_TEXT_MAX + 1];
 	struct text text;
-	struct buf fields;
-	ssize_t length;
-	size_t used;
 
 	address_format(&request->dest, delivered_to, sizeof(delivered_to));
-	buf_init(&fields, TEXT_CHUNK / 2);
-	text_fields(&fields, &request->sender,
-	    delivered_to[0] != '\0' ? delivered_to : request->mailbox.user);
-	if (!buf_ok(&fields)) {
-		buf_free(&fields);
-		errno = ENOMEM;
-		return false;
-	}
-	used = fields.length;
-	memcpy(chunk, fields.data, used);
-	buf_free(&fields);
 	text_begin(&text, delivery->message, request->size);
-	while ((length = text_read(&text, chunk, used)) > 0) {
-		if (!write_all(delivery->file, chunk, (size_t)length))
-			return false;
-		used = 0;
-	}
-	if (length == -1)
+	if (!text_write(&text, delivery->file, &request->sender,
+	        delivered_to[0] != '\0' ? delivered_to : request->mailbox.user,
+	        batch->context->chunk))
 		return false;
 	delivery->size = text.size;
 	*virtual_size = text.virtual_size;

@@ -26,7 +26,6 @@
 #include <bsd/unistd.h>
 
 #include "common/clock.h"
-#include "common/write.h"
 #include "deliver/command.h"
 #include "deliver/text.h"
 
@@ -151,34 +150,20 @@ open_nameless(void)
 	return fd != -1 ? fd : memfd_create("message", MFD_CLOEXEC);
 }
 
-static bool
-write_text(int fd, const struct ipc_deliver *request, int message, uint8_t *chunk)
-{
-	char delivered_to[ADDRESS_TEXT_MAX + 1];
-	struct buf fields;
-	struct text text;
-	ssize_t length;
-	bool good;
-
-	address_format(&request->dest, delivered_to, sizeof(delivered_to));
-	buf_init(&fields, TEXT_CHUNK / 2);
-	text_fields(&fields, &request->sender, delivered_to);
-	good = buf_ok(&fields) && write_all(fd, fields.data, fields.length);
-	buf_free(&fields);
-	text_begin(&text, message, request->size);
-	while (good && (length = text_read(&text, chunk, 0)) != 0)
-		good = length > 0 && write_all(fd, chunk, (size_t)length);
-	return good && lseek(fd, 0, SEEK_SET) == 0;
-}
-
 /* The command's standard input; -1 with errno. */
 static int
 make_input(const struct ipc_deliver *request, int message)
 {
 	uint8_t *chunk = malloc(TEXT_CHUNK);
 	int fd = chunk == NULL ? -1 : open_nameless(), error;
+	char delivered_to[ADDRESS_TEXT_MAX + 1];
+	struct text text;
 
-	if (fd != -1 && !write_text(fd, request, message, chunk)) {
+	address_format(&request->dest, delivered_to, sizeof(delivered_to));
+	text_begin(&text, message, request->size);
+	if (fd != -1 &&
+	    (!text_write(&text, fd, &request->sender, delivered_to, chunk) ||
+	        lseek(fd, 0, SEEK_SET) == -1)) {
 		error = errno;
 		close(fd);
 		fd = -1;

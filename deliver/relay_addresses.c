@@ -11,6 +11,7 @@
 
 #include <bsd/stdlib.h>
 
+#include "common/network.h"
 #include "deliver/relay_addresses.h"
 
 struct own_addresses {
@@ -70,6 +71,22 @@ addresses_add(struct addresses *addresses, int family, const void *bytes, uint16
 	set_port(&new->address, port);
 }
 
+void
+addresses_add_answer(
+    struct addresses *addresses, const struct ipc_answer *answer, uint16_t port, bool public_only)
+{
+	for (uint32_t i = 0; answer->status == ANSWER_FOUND && i < answer->count; i++) {
+		const struct answer_record *record = &answer->records[i];
+		int family = record->family == CLIENT_INET6 ? AF_INET6 : AF_INET;
+
+		if (record->family != CLIENT_INET4 && record->family != CLIENT_INET6)
+			continue;
+		if (record->length == (family == AF_INET6 ? 16 : 4) &&
+		    !(public_only && address_is_private(family, record->data)))
+			addresses_add(addresses, family, record->data, port);
+	}
+}
+
 struct network {
 	unsigned bits;
 	uint8_t bytes[12];
@@ -78,10 +95,7 @@ struct network {
 static bool
 is_in(const uint8_t *address, const struct network *network)
 {
-	unsigned whole = network->bits / 8, rest = network->bits % 8;
-
-	return memcmp(address, network->bytes, whole) == 0 &&
-	    (rest == 0 || (address[whole] ^ network->bytes[whole]) >> (8 - rest) == 0);
+	return network_same_prefix(address, network->bytes, network->bits);
 }
 
 bool

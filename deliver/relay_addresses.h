@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/config.h"
+#include "common/ipc_relay_resolver.h"
 
 #define ADDRESSES_MAX 16 /* more aren't tried */
 
@@ -24,6 +25,9 @@ struct addresses {
 
 /* `bytes` are 4 or 16, in network order. */
 void addresses_add(struct addresses *, int family, const void *bytes, uint16_t port);
+/* Those that the resolver has found; with `public_only` none of address_is_private(). */
+void addresses_add_answer(
+    struct addresses *, const struct ipc_answer *, uint16_t port, bool public_only);
 /* False when it is no address. */
 bool addresses_add_text(struct addresses *, const char *text, uint16_t port);
 /* Bytes as above: nothing that the whole Internet reaches, but the machine itself, its network or its

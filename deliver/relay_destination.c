@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "deliver/relay_addresses.h"
 #include "deliver/relay_destination.h"
 #include "deliver/relay_map.h"
 #include "deliver/relay_route.h"
@@ -310,11 +311,11 @@ static bool
 may_be_used(const struct config *config, const struct hop *hop)
 {
 	uint8_t bytes[16];
+	int family = inet_pton(AF_INET, hop->host, bytes) == 1 ? AF_INET : AF_INET6;
 
-	if (inet_pton(AF_INET, hop->host, bytes) == 1)
-		return hop_may_be_at(hop, config, AF_INET, bytes);
-	return inet_pton(AF_INET6, hop->host, bytes) == 1 &&
-	    hop_may_be_at(hop, config, AF_INET6, bytes);
+	if (family == AF_INET6 && inet_pton(AF_INET6, hop->host, bytes) != 1)
+		return false;
+	return !hop_is_public_only(hop, config) || !address_is_private(family, bytes);
 }
 
 /* or the domain is an address literal. */

@@ -265,15 +265,8 @@ on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 	(void)ours;
 	hop->question = 0;
 	hop->told.is_secure = answer->secure;
-	for (uint32_t i = 0; answer->status == ANSWER_FOUND && i < answer->count; i++) {
-		const struct answer_record *record = &answer->records[i];
-		int family = record->family == CLIENT_INET6 ? AF_INET6 : AF_INET;
-
-		if (record->length == (family == AF_INET6 ? 16 : 4) &&
-		    hop_may_be_at(
-		        hop->hop, hop->job->explainer->pool->config, family, record->data))
-			addresses_add(&addresses, family, record->data, hop->hop->port);
-	}
+	addresses_add_answer(&addresses, answer, hop->hop->port,
+	    hop_is_public_only(hop->hop, hop->job->explainer->pool->config));
 	if (answer->status == ANSWER_FAILED) {
 		hop->told.dns = EXPLAIN_DNS_FAILED;
 		strlcpy(hop->told.words, answer->why, sizeof(hop->told.words));

@@ -124,14 +124,8 @@ on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 
 	host->question = 0;
 	host->addresses.count = 0;
-	for (uint32_t i = 0; answer->status == ANSWER_FOUND && i < answer->count; i++) {
-		const struct answer_record *record = &answer->records[i];
-		int family = record->family == CLIENT_INET6 ? AF_INET6 : AF_INET;
-
-		if (record->length == (family == AF_INET6 ? 16 : 4) &&
-		    hop_may_be_at(&host->hop, host->pool->config, family, record->data))
-			addresses_add(&host->addresses, family, record->data, host->hop.port);
-	}
+	addresses_add_answer(&host->addresses, answer, host->hop.port,
+	    hop_is_public_only(&host->hop, host->pool->config));
 	if (host->addresses.count == 0) {
 		addresses_failed(host, answer, ours);
 		return;

@@ -331,14 +331,8 @@ on_addresses(const struct ipc_answer *found, bool ours, void *arg)
 	char why[HTTPS_WORDS_MAX];
 
 	exchange->question = 0;
-	for (uint32_t i = 0; found->status == ANSWER_FOUND && i < found->count; i++) {
-		const struct answer_record *record = &found->records[i];
-		int family = record->family == CLIENT_INET6 ? AF_INET6 : AF_INET;
-
-		if (record->length == (family == AF_INET6 ? 16 : 4) &&
-		    !(exchange->https->refuses_private && address_is_private(family, record->data)))
-			addresses_add(&exchange->addresses, family, record->data, exchange->port);
-	}
+	addresses_add_answer(
+	    &exchange->addresses, found, exchange->port, exchange->https->refuses_private);
 	if (exchange->addresses.count > 0) {
 		addresses_order(&exchange->addresses);
 		try_next_address(exchange);

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "common/read.h"
 #include "deliver/relay_lines.h"
 
 #define CHUNK (64 * 1024)
@@ -18,19 +18,6 @@ struct scan {
 	bool in_header;
 	bool after_cr; /* which has ended the line: an LF belongs to it */
 };
-
-static ssize_t
-read_at(int fd, void *data, size_t size, uint64_t offset)
-{
-	ssize_t count;
-
-	do
-		count = pread(fd, data, size, (off_t)offset);
-	while (count == -1 && errno == EINTR);
-	if (count == 0)
-		errno = EIO;
-	return count;
-}
 
 static bool
 add_fold(struct relay_lines *lines, uint64_t offset)
@@ -101,8 +88,9 @@ fold_line(struct scan *scan, uint64_t end)
 	ssize_t count;
 
 	while (offset < end && good) {
-		count = read_at(scan->fd, chunk,
-		    end - offset < sizeof(chunk) ? (size_t)(end - offset) : sizeof(chunk), offset);
+		count = read_some_at(scan->fd, chunk,
+		    end - offset < sizeof(chunk) ? (size_t)(end - offset) : sizeof(chunk),
+		    (off_t)offset);
 		if (count <= 0)
 			return false;
 		errno = 0;
@@ -177,9 +165,9 @@ relay_lines_find(struct relay_lines *lines, int fd, uint64_t length)
 	if (length <= RELAY_LINE_MAX)
 		return true;
 	while (offset < length) {
-		count = read_at(fd, chunk,
+		count = read_some_at(fd, chunk,
 		    length - offset < sizeof(chunk) ? (size_t)(length - offset) : sizeof(chunk),
-		    offset);
+		    (off_t)offset);
 		if (count <= 0 || !scan_chunk(&scan, chunk, (size_t)count, offset))
 			return false;
 		offset += (uint64_t)count;

@@ -13,7 +13,6 @@
 #include <bsd/stdlib.h>
 #include <bsd/string.h>
 
-#include "deliver/relay_addresses.h"
 #include "deliver/relay_route.h"
 #include "deliver/relay_sts_policy.h"
 
@@ -58,10 +57,9 @@ route_drop(struct route *route)
 }
 
 bool
-hop_may_be_at(const struct hop *hop, const struct config *config, int family, const void *bytes)
+hop_is_public_only(const struct hop *hop, const struct config *config)
 {
-	return !hop->is_foreign || !config->mta_no_private_networks ||
-	    !address_is_private(family, bytes);
+	return hop->is_foreign && config->mta_no_private_networks;
 }
 
 /* RFC 8461 4.1 and 5 */

@@ -50,8 +50,8 @@ void route_drop(struct route *); /* NULL is allowed */
 
 /* A smarthost: HOST, or SCHEME://[LABEL@]HOST[:PORT]. */
 bool hop_parse(struct hop *, const char *url) __attribute__((warn_unused_result));
-/* Whether mail may go to that address of it (4 or 16 bytes), by the configuration. */
-bool hop_may_be_at(const struct hop *, const struct config *, int family, const void *bytes);
+/* Mail may not go to an address of it that is in a private network, by the configuration. */
+bool hop_is_public_only(const struct hop *, const struct config *);
 /* "smtp", "smtps", … */
 const char *hop_scheme(const struct hop *);
 /* All of a list that spaces separate. False when one of them can't be understood. */

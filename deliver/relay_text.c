@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/read.h"
 #include "deliver/relay_text.h"
 
 void
@@ -108,14 +109,11 @@ relay_text_read(struct relay_text *text, struct buf *buf)
 	uint64_t begin = text->offset, end, stop;
 	ssize_t count;
 
-	do
-		count = pread(text->fd, chunk, size, (off_t)text->offset);
-	while (count == -1 && errno == EINTR);
-	if (count <= 0) {
-		if (count == 0 && size > 0)
-			errno = EIO;
-		return count == 0 && size == 0;
-	}
+	if (size == 0)
+		return true;
+	count = read_some_at(text->fd, chunk, size, (off_t)text->offset);
+	if (count == -1)
+		return false;
 	end = begin + (uint64_t)count;
 	for (stop = next_fold(text, end); text->offset < end; stop = next_fold(text, end)) {
 		add_lines(text, buf, chunk + (text->offset - begin), (size_t)(stop - text->offset));

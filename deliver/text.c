@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/read.h"
+#include "common/write.h"
 #include "deliver/text.h"
 
 /* No byte of an address or a name may begin another field. */
@@ -95,16 +97,10 @@ text_read(struct text *text, uint8_t *chunk, size_t used)
 		if (text->pending_cr)
 			start[length++] = '\r';
 		if (left > 0) {
-			do
-				got = pread(text->fd, start + length,
-				    left < room ? (size_t)left : room, (off_t)text->offset);
-			while (got == -1 && errno == EINTR);
+			got = read_some_at(text->fd, start + length,
+			    left < room ? (size_t)left : room, (off_t)text->offset);
 			if (got == -1)
 				return -1;
-			if (got == 0) {
-				errno = EIO;
-				return -1;
-			}
 			text->offset += (uint64_t)got;
 			length += (size_t)got;
 		}
@@ -115,4 +111,32 @@ text_read(struct text *text, uint8_t *chunk, size_t used)
 	}
 	count(text, start, length);
 	return (ssize_t)(used + length);
+}
+
+bool
+text_write(struct text *text, int file, const struct address *sender, const char *delivered_to,
+    uint8_t *chunk)
+{
+	struct buf fields;
+	ssize_t length;
+	size_t used;
+	bool good;
+
+	buf_init(&fields, TEXT_CHUNK / 2);
+	text_fields(&fields, sender, delivered_to);
+	good = buf_ok(&fields);
+	used = good ? fields.length : 0;
+	if (used > 0)
+		memcpy(chunk, fields.data, used);
+	buf_free(&fields);
+	if (!good) {
+		errno = ENOMEM;
+		return false;
+	}
+	while ((length = text_read(text, chunk, used)) > 0) {
+		if (!write_all(file, chunk, (size_t)length))
+			return false;
+		used = 0;
+	}
+	return length == 0;
 }

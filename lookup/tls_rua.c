@@ -5,21 +5,10 @@
 
 #include <bsd/string.h>
 
+#include "common/hex.h"
 #include "lookup/tls_rua.h"
 
 #define HTTPS_PORT 443
-
-static int
-hex_digit(char digit)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at;
-
-	if (digit >= 'A' && digit <= 'F')
-		digit = (char)(digit - 'A' + 'a');
-	at = digit == '\0' ? NULL : strchr(digits, digit);
-	return at == NULL ? -1 : (int)(at - digits);
-}
 
 /* RFC 6068 2, the address alone. */
 static bool

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/hex.h"
 #include "mailbox/mime_decode.h"
 #include "mailbox/mime_header.h"
 
@@ -75,16 +76,6 @@ put_base64(struct mime_decoder *decoder, char byte)
 	}
 }
 
-static int
-hex_value(char byte)
-{
-	if (byte >= '0' && byte <= '9')
-		return byte - '0';
-	if (byte >= 'A' && byte <= 'F')
-		return byte - 'A' + 10;
-	return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
-}
-
 /* What was held back is text after all. */
 static void
 give_held(struct mime_decoder *decoder)
@@ -100,18 +91,18 @@ put_quoted(struct mime_decoder *decoder, char byte)
 {
 	bool is_escape = decoder->held_length > 0 && decoder->held[0] == '=';
 
-	if (is_escape && decoder->held_length == 1 && hex_value(byte) != -1) {
+	if (is_escape && decoder->held_length == 1 && hex_digit(byte) != -1) {
 		decoder->held[decoder->held_length++] = byte;
 		return;
 	}
-	if (is_escape && decoder->held_length == 2 && hex_value(decoder->held[1]) != -1 &&
-	    hex_value(byte) != -1) {
-		put(decoder, (char)(hex_value(decoder->held[1]) << 4 | hex_value(byte)));
+	if (is_escape && decoder->held_length == 2 && hex_digit(decoder->held[1]) != -1 &&
+	    hex_digit(byte) != -1) {
+		put(decoder, (char)(hex_digit(decoder->held[1]) << 4 | hex_digit(byte)));
 		decoder->held_length = 0;
 		return;
 	}
 	/* A soft line break, with blanks before its end. */
-	if (is_escape && (decoder->held_length == 1 || hex_value(decoder->held[1]) == -1) &&
+	if (is_escape && (decoder->held_length == 1 || hex_digit(decoder->held[1]) == -1) &&
 	    strchr(" \t\r\n", byte) != NULL && byte != '\0') {
 		if (byte == '\n')
 			decoder->held_length = 0;

@@ -221,8 +221,9 @@ add_people_part(struct buf *buf, const struct dsn *dsn, bool utf8)
 	buf_add_text(buf, "\r\n");
 }
 
+/* Of xtext, where they are upper case. */
 static int
-hex_digit(char digit)
+xtext_digit(char digit)
 {
 	static const char digits[] = "0123456789ABCDEF";
 	const char *at = digit == '\0' ? NULL : strchr(digits, digit);
@@ -235,8 +236,8 @@ static void
 decode_xtext(const char *from, char *to)
 {
 	while (*from != '\0') {
-		int high = *from == '+' ? hex_digit(from[1]) : -1;
-		int low = high == -1 ? -1 : hex_digit(from[2]);
+		int high = *from == '+' ? xtext_digit(from[1]) : -1;
+		int low = high == -1 ? -1 : xtext_digit(from[2]);
 		int byte = low == -1 ? -1 : high * 16 + low;
 
 		if (byte >= ' ' && byte < 0x7f) {

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "common/network.h"
 #include "smtpd/proxy.h"
 
 #define SIGNATURE_LENGTH 12
@@ -76,17 +77,6 @@ proxy_missing(const uint8_t *data, size_t length)
 	return whole > length ? whole - length : 1;
 }
 
-/* True when the first `bits` bits are the same. */
-static bool
-same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits)
-{
-	unsigned whole = bits / 8, rest = bits % 8;
-
-	if (memcmp(a, b, whole) != 0)
-		return false;
-	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
-}
-
 /* "192.0.2.1", "192.0.2.0/24", "2001:db8::/32", IPv6 with or without brackets. */
 static bool
 network_contains(const char *text, enum client_family family, const uint8_t *address)
@@ -114,7 +104,7 @@ network_contains(const char *text, enum client_family family, const uint8_t *add
 			return false;
 		bits = given;
 	}
-	return same_prefix(network, address, bits);
+	return network_same_prefix(network, address, bits);
 }
 
 /* 127.0.0.0/8 or ::1. */

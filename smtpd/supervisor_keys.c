@@ -92,14 +92,8 @@ needs_authorities(const struct child_slot *slot, uint32_t index)
 {
 	const struct config *config = slot->supervisor->config;
 	const char *ca = index == IPC_DEFAULT_CA ? "" : config->cas[index].name;
-	size_t i;
 
-	if (slot->program == PROGRAM_RELAY)
-		return true;
-	for (i = 0; i < config->listener_count; i++)
-		if (config->listeners[i].tls_verify && strcmp(config->listeners[i].ca, ca) == 0)
-			return true;
-	return false;
+	return slot->program == PROGRAM_RELAY || tls_verifies_clients_by(config, ca);
 }
 
 /* With `only_new`, those that have changed. */

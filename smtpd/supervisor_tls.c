@@ -258,15 +258,25 @@ load_pair(struct tls_pair *pair, const struct pki_config *config, const struct t
 	return use_old(pair, old);
 }
 
+bool
+tls_verifies_clients_by(const struct config *config, const char *ca)
+{
+	size_t i;
+
+	for (i = 0; i < config->listener_count; i++)
+		if (config->listeners[i].tls_verify && strcmp(config->listeners[i].ca, ca) == 0)
+			return true;
+	return false;
+}
+
 /* The system's authorities are read only for those who need them. */
 static bool
 wants_default(const struct config *config)
 {
 	size_t i;
 
-	for (i = 0; i < config->listener_count; i++)
-		if (config->listeners[i].tls_verify && *config->listeners[i].ca == '\0')
-			return true;
+	if (tls_verifies_clients_by(config, ""))
+		return true;
 	for (i = 0; i < config->action_count; i++)
 		if (config->actions[i].method == ACTION_RELAY)
 			return true;

@@ -57,6 +57,9 @@ uint8_t *tls_read_file(const char *path, bool private, size_t limit, struct file
 struct tls_set *tls_set_load(
     const struct config *, const struct tls_set *old, bool lenient, char *why, size_t size);
 void tls_set_free(struct tls_set *);
+/* Whether a listener asks for certificates that must be good by the `ca` of that name; "" the system's
+ * authorities. */
+bool tls_verifies_clients_by(const struct config *, const char *ca);
 /* Whether a file of it has changed on the disk, or is gone. */
 bool tls_set_has_changed(const struct tls_set *);
 const struct tls_pair *tls_set_find(const struct tls_set *, const char *name);

@@ -13,7 +13,8 @@ import subprocess
 import time
 
 import fill
-from measure import HERE, WORK, Cgroup, Disk, command
+from measure import HERE, WORK, command
+from running import Started
 from servers import MAIL_UID, MAILBOXES, Peer, Postern
 
 PASSWORD = "bench-pass-phrase"
@@ -117,31 +118,8 @@ READERS = (MailboxPostern, Dovecot)
 PARTS = ("mailboxes", "mailboxes-idle")
 
 
-class Serving:
-    """A server on a fresh disk until the end of the block, with mailboxes of so many messages."""
-
-    def __init__(self, server):
-        self.server = server
-
-    def __enter__(self):
-        self.cgroup = Cgroup(f"bench-{self.server.name}")
-        self.disk = Disk(self.server.name, 0)
-        self.started = False
-        try:
-            self.server.start(self.disk, self.cgroup)
-            self.started = True
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_exception):
-        try:
-            if self.started:
-                self.server.stop()
-        finally:
-            self.cgroup.end()
-            self.disk.remove()
+class Serving(Started):
+    """With mailboxes of so many messages."""
 
     def fill(self, count, mailboxes=1):
         """Unpacks the messages, which are made once, into the first mailboxes."""

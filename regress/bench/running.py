@@ -22,12 +22,15 @@ def postfix_tool(*words, **options):
         env=environment, **options)
 
 
-class Running:
-    """A server that runs on a fresh disk, until the end of the block."""
+class Started:
+    """A server on a fresh disk, until the end of the block."""
 
     def __init__(self, server, delay_us=0):
         self.server = server
         self.delay_us = delay_us
+
+    def warm_up(self):
+        """What comes before anything is measured."""
 
     def __enter__(self):
         self.cgroup = Cgroup(f"bench-{self.server.name}")
@@ -36,13 +39,10 @@ class Running:
         try:
             self.server.start(self.disk, self.cgroup)
             self.started = True
-            load(self.server, "-m", WARM_UP, "-s", 2, "-R", WARM_UP_RUN)
-            if wait_for_mail(self.server.maildirs(), WARM_UP) < WARM_UP:
-                raise RuntimeError(f"delivers nothing; logs are in {WORK}")
+            self.warm_up()
         except BaseException:
             self.__exit__()
             raise
-        self.disk.settle()
         return self
 
     def __exit__(self, *_exception):
@@ -52,6 +52,16 @@ class Running:
         finally:
             self.cgroup.end()
             self.disk.remove()
+
+
+class Running(Started):
+    """One that takes mail, and has taken some."""
+
+    def warm_up(self):
+        load(self.server, "-m", WARM_UP, "-s", 2, "-R", WARM_UP_RUN)
+        if wait_for_mail(self.server.maildirs(), WARM_UP) < WARM_UP:
+            raise RuntimeError(f"delivers nothing; logs are in {WORK}")
+        self.disk.settle()
 
 
 def load_words(server, *words):

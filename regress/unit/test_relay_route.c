@@ -360,7 +360,6 @@ test_private_addresses(void **state)
 static void
 test_private_addresses_of_others(void **state)
 {
-	static const uint8_t inside[4] = { 192, 168, 0, 1 }, outside[4] = { 192, 0, 2, 1 };
 	struct config config = { .mta_no_private_networks = true }, usual = { 0 };
 	const char *const own[2] = { "", "" };
 	struct route *by_mx = route_new(), *by_host = route_new(), *by_literal = route_new();
@@ -372,21 +371,61 @@ test_private_addresses_of_others(void **state)
 	assert_true(route_add_mx(by_mx, "example.org", &answer, own, &failure));
 	assert_true(route_add_smarthosts(by_host, "mx.example.org 192.168.0.1"));
 	assert_true(route_add_literal(by_literal, "[192.168.0.1]"));
-	assert_false(hop_may_be_at(&by_mx->hops[0], &config, AF_INET, inside));
-	assert_true(hop_may_be_at(&by_mx->hops[0], &config, AF_INET, outside));
-	assert_true(hop_may_be_at(&by_mx->hops[0], &usual, AF_INET, inside));
-	assert_false(hop_may_be_at(&by_literal->hops[0], &config, AF_INET, inside));
-	assert_true(hop_may_be_at(&by_host->hops[0], &config, AF_INET, inside));
-	assert_true(hop_may_be_at(&by_host->hops[1], &config, AF_INET, inside));
+	assert_true(hop_is_public_only(&by_mx->hops[0], &config));
+	assert_false(hop_is_public_only(&by_mx->hops[0], &usual));
+	assert_true(hop_is_public_only(&by_literal->hops[0], &config));
+	assert_false(hop_is_public_only(&by_host->hops[0], &config));
+	assert_false(hop_is_public_only(&by_host->hops[1], &config));
 	route_drop(by_mx);
 	route_drop(by_host);
 	route_drop(by_literal);
+}
+
+/* Of an answer, what is an address, and public where that is asked for. */
+static void
+test_addresses_of_an_answer(void **state)
+{
+	const struct answer_record records[] = {
+		{ .family = CLIENT_INET4,
+		    .length = 4,
+		    .data = (const uint8_t[16]){ 192, 168, 0, 1 } },
+		{ .family = CLIENT_INET4,
+		    .length = 4,
+		    .data = (const uint8_t[16]){ 192, 0, 2, 1 } },
+		{ .family = CLIENT_INET4,
+		    .length = 16,
+		    .data = (const uint8_t[16]){ 192, 0, 2, 2 } },
+		{ .family = CLIENT_INET6,
+		    .length = 16,
+		    .data = (const uint8_t[16]){ 0x20, 0x01, 0x0d, 0xb8 } },
+		{ .family = CLIENT_INET6, .length = 16, .data = (const uint8_t[16]){ 0xfd } },
+		{ .family = CLIENT_INET6,
+		    .length = 4,
+		    .data = (const uint8_t[16]){ 192, 0, 2, 3 } },
+		{ .family = CLIENT_LOCAL,
+		    .length = 4,
+		    .data = (const uint8_t[16]){ 192, 0, 2, 4 } },
+	};
+	struct addresses all = { .count = 0 }, public = { .count = 0 }, none = { .count = 0 };
+
+	(void)state;
+	answer_begin(ANSWER_FOUND);
+	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+		answer.records[answer.count++] = records[i];
+	addresses_add_answer(&all, &answer, 25, false);
+	assert_int_equal(all.count, 4);
+	addresses_add_answer(&public, &answer, 25, true);
+	assert_int_equal(public.count, 2);
+	answer.status = ANSWER_FAILED;
+	addresses_add_answer(&none, &answer, 25, false);
+	assert_int_equal(none.count, 0);
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_addresses_of_an_answer),
 		cmocka_unit_test(test_mx_by_preference),
 		cmocka_unit_test(test_equal_preference_is_shuffled),
 		cmocka_unit_test(test_only_better_ones_than_ourselves),
