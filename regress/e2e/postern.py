@@ -66,7 +66,7 @@ _ports_given = set()
 
 
 def free_port():
-    """A TCP port on loopback that nobody uses and that no earlier call gave, while there are such.
+    """A port on loopback that nobody uses, by TCP or UDP, and that no earlier call gave, while there are such.
     POSTERN_PORTS="LOW-HIGH" sets the range; the default lies below the ports that the kernel gives
     to clients."""
     low, high = (int(n) for n in os.environ.get("POSTERN_PORTS", "20000-29999").split("-"))
@@ -75,10 +75,11 @@ def free_port():
     choices = [port for port in range(low, high + 1) if port not in _ports_given]
     random.shuffle(choices)
     for port in choices:
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
+                datagrams.bind(("127.0.0.1", port))
             except OSError:
                 continue
             _ports_given.add(port)

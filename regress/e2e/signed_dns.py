@@ -111,17 +111,25 @@ remote-control:
 """ + "".join(f'zone:\n    name: "{name or "."}"\n    zonefile: "{self.path(name).name}"\n'
             for name in zones))
         self.log = open(self.directory / "log", "w+", encoding="utf-8")
-        words = [self.tool("nsd"), "-d", "-c", str(config)]
-        self.process = subprocess.Popen(self.host.words(*words) if self.host else words,
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.run(config)
         try:
-            wait_for(self.answers, what="nsd answers")
+            wait_for(lambda: self.answers(config), what="nsd answers")
         except BaseException:
             self.stop()
             raise
 
-    def answers(self):
-        assert self.process.poll() is None, (self.directory / "log").read_text()
+    def run(self, config):
+        words = [self.tool("nsd"), "-d", "-c", str(config)]
+        self.process = subprocess.Popen(self.host.words(*words) if self.host else words,
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
+    def answers(self, config):
+        if self.process.poll() is not None:
+            # A resolver asks from any UDP port, for a moment: it may just be this one.
+            said = (self.directory / "log").read_text()
+            assert "Address already in use" in said, said
+            self.log.truncate(0)
+            self.run(config)
         with self.host.inside() if self.host else contextlib.nullcontext():
             probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with probe:

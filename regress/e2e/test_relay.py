@@ -36,12 +36,20 @@ class Names:
         config.write_text("\n".join([f"port={self.port}", "listen-address=127.0.0.1",
             "bind-interfaces", "no-resolv", "no-hosts", "no-daemon", "local=/test/",
             "local=/in-addr.arpa/", f"pid-file={self.folder}/pid", "user=", "group=", *lines]) + "\n")
+        self._start(config)
+        wait_for(lambda: self._answers(config), what="dnsmasq answers")
+
+    def _start(self, config):
         self.process = subprocess.Popen([self.program, "-C", str(config)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        wait_for(self._answers, what="dnsmasq answers")
 
-    def _answers(self):
-        assert self.process.poll() is None, self.process.stderr.read()
+    def _answers(self, config):
+        if self.process.poll() is not None:
+            said = self.process.stderr.read()
+            # A resolver asks from any UDP port, for a moment: it may just be this one.
+            assert b"Address already in use" in said, said
+            self.stop()
+            self._start(config)
         query = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + b"\1x\4test\0\0\1\0\1"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.settimeout(0.2)
