@@ -20,6 +20,7 @@
 #include <event2/event_struct.h>
 
 #include "common/config.h"
+#include "common/crowd.h"
 #include "common/envelope.h"
 #include "common/ipc_directory.h"
 #include "common/ipc_mailbox.h"
@@ -45,8 +46,10 @@ struct access {
 	struct event_base *base;
 	struct access_auth *auth;
 	LIST_HEAD(, access_session) sessions;
-	size_t session_count;
-	size_t session_max;
+	/* In use and promised: one is the client's, and who logs in needs one for the mailbox. */
+	size_t descriptors, descriptors_max;
+	struct crowd *crowd; /* those who haven't logged in */
+	struct crowd_log refusals;
 	bool is_stopping;
 	void (*drained)(void);
 };
@@ -72,6 +75,7 @@ struct access_session {
 	enum client_family family;
 	uint8_t address[16];
 	char client[CLIENT_TEXT_MAX + 1];
+	bool in_crowd;
 	unsigned errors;
 
 	int fd;
@@ -81,7 +85,7 @@ struct access_session {
 	struct event timer; /* for a login; for the end of the output */
 	struct event retry; /* of the handshake */
 	struct evbuffer *output;
-	char *input; /* NULL after login */
+	char *input; /* what isn't used yet; NULL when there is nothing */
 	size_t input_length;
 	bool client_ended;
 	const char *end_reason;
@@ -91,6 +95,7 @@ struct access_session {
 	char tag[MAILBOX_TAG_MAX + 1];
 	bool is_login_good;
 	/* The mailbox. */
+	bool may_open;  /* the descriptor is promised */
 	int mailbox_fd; /* -1: none yet */
 	bool has_spoken;
 	struct event mailbox_readable, mailbox_writable;
@@ -124,6 +129,8 @@ void access_start_tls(struct access_session *);
 /* STARTTLS can be said. */
 bool access_offers_tls(const struct access_session *);
 void access_session_free(struct access_session *);
+void access_session_leave_crowd(struct access_session *);
+void access_input_free(struct access_session *);
 /* Like recv() and send(), from and to the client. */
 ssize_t access_read(struct access_session *, void *, size_t);
 /* Sends what there is; false when the connection is broken. */
@@ -177,6 +184,7 @@ struct access_protocol {
 	void (*refuse)(struct access_session *, enum access_refusal, const char *words);
 	/* The last words, when the server hangs up. */
 	void (*bye)(struct access_session *, const char *words);
+	const char *full; /* before the reason why a client isn't greeted */
 };
 extern const struct access_protocol access_imap, access_pop3;
 const struct access_protocol *access_protocol(const struct access_session *);

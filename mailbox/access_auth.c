@@ -104,7 +104,8 @@ static void
 refuse(struct access_session *session, enum access_refusal refusal, const char *words)
 {
 	access_auth_forget(session);
-	session->is_login_good = false;
+	session->access->descriptors -= session->may_open ? 1 : 0;
+	session->may_open = session->is_login_good = false;
 	session->state = ACCESS_COMMAND;
 	access_protocol(session)->refuse(session, refusal, words);
 	if (access_count_error(session))
@@ -135,7 +136,14 @@ static void
 begin(struct access_session *session, struct ipc_auth *auth)
 {
 	struct buf *payload = &session->access->auth->payload;
+	struct access *access = session->access;
 
+	if (access->descriptors >= access->descriptors_max) {
+		refuse(session, ACCESS_NOT_NOW, "Too many sessions, try again later");
+		return;
+	}
+	access->descriptors++;
+	session->may_open = true;
 	strlcpy(auth->service, access_protocol(session)->name, sizeof(auth->service));
 	strlcpy(auth->table, session->listener->auth_table, sizeof(auth->table));
 	auth->session = session->id;

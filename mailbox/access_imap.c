@@ -240,4 +240,5 @@ const struct access_protocol access_imap = {
 	.input = take_input,
 	.refuse = refuse,
 	.bye = bye,
+	.full = "* BYE [LIMIT]", /* RFC 5530 3 */
 };

@@ -203,4 +203,5 @@ const struct access_protocol access_pop3 = {
 	.input = take_input,
 	.refuse = refuse,
 	.bye = bye,
+	.full = "-ERR [SYS/TEMP]", /* RFC 3206 4 */
 };

@@ -143,7 +143,8 @@ introduce(struct access_session *session)
 	unsigned char length[2] = { frame.length & 0xff, (frame.length >> 8) & 0xff };
 	if (evbuffer_add(session->to_mailbox, length, sizeof(length)) != 0 ||
 	    evbuffer_add(session->to_mailbox, frame.data, frame.length) != 0 ||
-	    evbuffer_add(session->to_mailbox, session->input, session->input_length) != 0)
+	    (session->input_length > 0 &&
+	        evbuffer_add(session->to_mailbox, session->input, session->input_length) != 0))
 		fatalx("out of memory");
 	buf_free(&frame);
 }
@@ -157,12 +158,10 @@ access_relay_begin(struct access_session *session)
 	if (session->to_mailbox == NULL || evutil_make_socket_nonblocking(session->mailbox_fd) != 0)
 		fatal("a session");
 	(void)event_del(&session->timer);
+	access_session_leave_crowd(session);
 	session->state = ACCESS_RELAYING;
 	introduce(session);
-	explicit_bzero(session->input, ACCESS_INPUT_SIZE);
-	free(session->input);
-	session->input = NULL;
-	session->input_length = 0;
+	access_input_free(session);
 	imap_input_free(&session->imap);
 	event_assign(&session->mailbox_readable, access->base, session->mailbox_fd,
 	    EV_READ | EV_PERSIST, on_mailbox_readable, session);

@@ -132,6 +132,26 @@ access_send(struct access_session *session, const char *format, ...)
 	event_active(&session->writable, EV_WRITE, 0);
 }
 
+/* Those that are silent have none. */
+static void
+need_input(struct access_session *session)
+{
+	if (session->input == NULL)
+		session->input = malloc(ACCESS_INPUT_SIZE);
+	if (session->input == NULL)
+		fatal("input");
+}
+
+void
+access_input_free(struct access_session *session)
+{
+	if (session->input != NULL)
+		explicit_bzero(session->input, session->input_length); /* passwords */
+	free(session->input);
+	session->input = NULL;
+	session->input_length = 0;
+}
+
 /* --- its life --- */
 
 static void
@@ -149,6 +169,7 @@ access_session_free(struct access_session *session)
 	if (session->end_reason != NULL) /* else the mailbox's process tells */
 		log_session(session, "disconnected", session->end_reason);
 	access_auth_forget(session);
+	access_session_leave_crowd(session);
 	(void)event_del(&session->readable);
 	(void)event_del(&session->writable);
 	(void)event_del(&session->timer);
@@ -162,14 +183,12 @@ access_session_free(struct access_session *session)
 	evbuffer_free(session->output);
 	if (session->to_mailbox != NULL)
 		evbuffer_free(session->to_mailbox);
-	if (session->input != NULL)
-		explicit_bzero(session->input, ACCESS_INPUT_SIZE);
-	free(session->input);
+	access_input_free(session);
 	imap_input_free(&session->imap);
 	free(session->pop3_user);
 	access_settings_release(session->settings);
 	LIST_REMOVE(session, entry);
-	access->session_count--;
+	access->descriptors -= session->may_open ? 2 : 1;
 	free(session);
 	if (access->is_stopping && LIST_EMPTY(&access->sessions))
 		access->drained();
@@ -182,6 +201,14 @@ set_timer(struct access_session *session, time_t seconds)
 
 	if (event_add(&session->timer, &limit) != 0)
 		fatalx("no memory for a timer");
+}
+
+static void
+set_login_timer(struct access_session *session)
+{
+	time_t limit = session->settings->config->limits.session_time;
+
+	set_timer(session, limit < LOGIN_SECONDS ? limit : LOGIN_SECONDS);
 }
 
 void
@@ -217,7 +244,8 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	if (session->state == ACCESS_ENDING)
 		access_session_free(session);
 	else
-		hang_up(session, "You took too long to log in", "no login in time");
+		hang_up(session, "You took too long to log in",
+		    session->state == ACCESS_HANDSHAKE ? "handshake timeout" : "no login in time");
 }
 
 bool
@@ -246,6 +274,7 @@ shake_hands(struct access_session *session)
 	switch (tls_handshake(session->tls)) {
 	case TLS_DONE:
 		session->state = ACCESS_COMMAND;
+		set_login_timer(session);
 		log_session(session, "tls", NULL);
 		if (session->listener->tls == LISTEN_TLS_IMPLICIT)
 			access_protocol(session)->greet(session);
@@ -302,6 +331,7 @@ begin_tls(struct access_session *session)
 
 	session->wants_tls = false;
 	session->state = ACCESS_HANDSHAKE;
+	set_timer(session, session->settings->config->limits.handshake_time);
 	if (context != NULL)
 		session->tls = tls_new(context, session->fd, on_keeper, session);
 	return session->tls != NULL;
@@ -312,6 +342,7 @@ access_start_tls(struct access_session *session)
 {
 	session->state = ACCESS_HANDSHAKE;
 	session->wants_tls = true;
+	explicit_bzero(session->input, session->input_length);
 	session->input_length = 0; /* RFC 9051 6.2.1: nothing of before counts */
 	(void)event_del(&session->readable);
 }
@@ -334,6 +365,8 @@ use_input(struct access_session *session)
 		memmove(session->input, session->input + used, session->input_length);
 		explicit_bzero(session->input + session->input_length, used); /* passwords */
 	}
+	if (session->input_length == 0)
+		access_input_free(session);
 	if (session->state == ACCESS_COMMAND || session->state == ACCESS_RESPONSE)
 		(void)event_add(&session->readable, NULL);
 	else if (session->state != ACCESS_HANDSHAKE)
@@ -368,6 +401,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	use_input(session);
 	if (session->state != ACCESS_COMMAND && session->state != ACCESS_RESPONSE)
 		return;
+	need_input(session);
 	count = access_read(session, session->input + session->input_length,
 	    ACCESS_INPUT_SIZE - session->input_length);
 	if (count == -1 && (errno == EAGAIN || errno == EINTR))
@@ -396,7 +430,7 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (!access_flush(session)) {
-		if (session->end_reason == NULL && session->input != NULL)
+		if (session->end_reason == NULL && session->state != ACCESS_RELAYING)
 			session->end_reason = "client closed";
 		access_session_free(session);
 		return;
@@ -431,23 +465,39 @@ describe_client(struct access_session *session)
 		snprintf(session->client, sizeof(session->client), "IPv6:%s", text);
 }
 
-/* Why one more isn't taken, or NULL. */
-static const char *
-find_refusal(const struct access_session *session)
+/* Who has logged in is a user, and no stranger whose address or network may be one of many. */
+void
+access_session_leave_crowd(struct access_session *session)
 {
-	const struct access *access = session->access;
-	const struct access_session *other;
-	unsigned count = 0;
+	if (session->in_crowd)
+		crowd_leave(session->access->crowd, session->family, session->address);
+	session->in_crowd = false;
+}
 
-	if (access->session_count > access->session_max)
-		return "too many sessions";
-	LIST_FOREACH(other, &access->sessions, entry)
-	if (other->family == session->family &&
-	    memcmp(other->address, session->address, sizeof(session->address)) == 0)
-		count++;
-	return count > session->settings->config->limits.sessions_per_address
-	    ? "too many sessions of this address"
-	    : NULL;
+/* False when there are too many: it was told, in one write, and nothing is kept of it. */
+static bool
+let_in(struct access_session *session)
+{
+	struct access *access = session->access;
+	enum crowd_answer answer = CROWD_FULL;
+	char text[256];
+	int length;
+
+	/* An eighth is left to those who are in and log in. */
+	if (access->descriptors < access->descriptors_max - access->descriptors_max / 8)
+		answer = crowd_enter(access->crowd, &session->settings->config->limits,
+		    session->family, session->address);
+	session->in_crowd = answer == CROWD_ENTERED;
+	if (session->in_crowd)
+		return true;
+	length = snprintf(
+	    text, sizeof(text), "%s %s\r\n", access_protocol(session)->full, crowd_words(answer));
+	/* Nobody would understand it in the place of a handshake. */
+	if (session->listener->tls != LISTEN_TLS_IMPLICIT && length > 0 &&
+	    (size_t)length < sizeof(text))
+		(void)send(session->fd, text, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+	crowd_log_refusal(&access->refusals, session->client, crowd_words(answer));
+	return false;
 }
 
 void
@@ -456,51 +506,49 @@ access_session_start(struct access *access, struct access_settings *settings,
     int fd)
 {
 	struct access_session *session = calloc(1, sizeof(*session));
-	const char *refusal;
 
 	if (session == NULL)
 		fatal("a session");
 	session->access = access;
 	session->settings = settings;
-	settings->references++;
 	session->listener = listener;
 	session->protocol = listener->protocol == LISTEN_IMAP ? MAILBOX_IMAP : MAILBOX_POP3;
 	session->fd = fd;
 	session->mailbox_fd = -1;
 	session->family = family;
 	memcpy(session->address, address, sizeof(session->address));
+	describe_client(session);
+	if (!let_in(session)) {
+		(void)close(fd); /* it was told, or is gone */
+		free(session);
+		return;
+	}
+	settings->references++;
 	arc4random_buf(&session->id, sizeof(session->id));
 	session->output = evbuffer_new();
-	session->input = malloc(ACCESS_INPUT_SIZE);
-	if (session->output == NULL || session->input == NULL)
+	if (session->output == NULL)
 		fatal("a session");
 	imap_input_init(&session->imap, IMAP_MAX);
-	describe_client(session);
 	event_assign(
 	    &session->readable, access->base, fd, EV_READ | EV_PERSIST, on_readable, session);
 	event_assign(&session->writable, access->base, fd, EV_WRITE, on_writable, session);
 	event_assign(&session->timer, access->base, -1, EV_TIMEOUT, on_timer, session);
 	event_assign(&session->retry, access->base, -1, EV_TIMEOUT, on_retry, session);
 	LIST_INSERT_HEAD(&access->sessions, session, entry);
-	access->session_count++;
+	access->descriptors++;
 	log_session(session, "connected", NULL);
-	set_timer(session, LOGIN_SECONDS);
-	refusal = find_refusal(session);
-	session->state = ACCESS_COMMAND;
+	set_login_timer(session);
 	if (listener->tls == LISTEN_TLS_IMPLICIT) {
 		session->state = ACCESS_HANDSHAKE;
-		if (refusal == NULL && begin_tls(session)) {
+		if (begin_tls(session)) {
 			shake_hands(session);
 			return;
 		}
-		session->end_reason = refusal == NULL ? "no certificate" : refusal;
+		session->end_reason = "no certificate";
 		access_session_free(session);
 		return;
 	}
-	if (refusal != NULL) {
-		hang_up(session, refusal, refusal);
-		return;
-	}
+	session->state = ACCESS_COMMAND;
 	access_protocol(session)->greet(session);
 	(void)event_add(&session->readable, NULL);
 }

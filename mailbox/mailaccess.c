@@ -305,17 +305,16 @@ static const struct child_orders orders = {
 	.log_check_seconds = 1,
 };
 
-/* Each session has its client and its mailbox. */
 static size_t
-session_max(void)
+descriptors_max(void)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == -1 || limit.rlim_cur == RLIM_INFINITY)
 		return SIZE_MAX;
-	if (limit.rlim_cur <= 4 * DESCRIPTORS_SPARE)
-		return limit.rlim_cur / 4;
-	return (limit.rlim_cur - DESCRIPTORS_SPARE) / 2;
+	if (limit.rlim_cur <= 2 * DESCRIPTORS_SPARE)
+		return limit.rlim_cur / 2;
+	return limit.rlim_cur - DESCRIPTORS_SPARE;
 }
 
 int
@@ -326,8 +325,12 @@ main(int argc, char **argv)
 	child_start(&mailaccess.child, "mailaccess", argc, argv);
 	access->base = child_event_base();
 	LIST_INIT(&access->sessions);
-	access->session_max = session_max();
+	access->descriptors_max = descriptors_max();
 	access->drained = leave;
+	access->refusals.event = "access-refused";
+	access->crowd = crowd_new(-1, 0, 1);
+	if (access->crowd == NULL)
+		fatal("a table of sessions");
 	access->auth = access_auth_new(access->base);
 	mailaccess.keeper = keeper_client_new(access->base, KEEPER_MS);
 	keeper_provider_start(mailaccess.keeper);
@@ -343,6 +346,7 @@ main(int argc, char **argv)
 	close_doors(&mailaccess.next);
 	access_free(access);
 	access_auth_free(access->auth);
+	crowd_free(access->crowd);
 	access_settings_release(mailaccess.settings);
 	keeper_client_free(mailaccess.keeper);
 	keeper_provider_stop();

@@ -77,6 +77,13 @@ def unit_one(program):
             "TMPDIR": scratch})
 
 
+def failures(output):
+    """What the failed tests of a program said; how it ended, when none says that it failed."""
+    said = [test[-3000:] for test in re.findall(r"^\[ RUN .*?(?=^\[ RUN |\Z)", output, re.MULTILINE | re.DOTALL)
+        if "[  FAILED  ]" in test.split("[==========]")[0]]
+    return "\n".join(said)[:12000] or output[-4000:]
+
+
 def unit(directory):
     """Three at a time, since some wait more than they compute; the longest first, as far as the size of
     their sources tells."""
@@ -95,7 +102,7 @@ def unit(directory):
         Totals.skipped += skipped
         if status != 0:
             Totals.failed += max(bad, 1) - 1
-            count(False, f"{name} (status {status})", output[-4000:])
+            count(False, f"{name} (status {status})", failures(output))
         elif good + skipped == 0:
             count(False, name, "ran no test")
 

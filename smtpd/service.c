@@ -12,8 +12,6 @@
 #include "smtpd/session_state.h"
 #include "common/tls_context.h"
 
-#define REFUSAL_LOG_MS 1000
-
 struct settings *
 settings_new(struct event_base *base, struct config *config)
 {
@@ -57,7 +55,7 @@ service_init(struct service *service, struct event_base *base)
 	service->base = base;
 	service->upstream = upstream_new(base, &calls);
 	service->session_max = SIZE_MAX;
-	service->refusal_logged_ms = INT64_MIN / 2;
+	service->refusals.event = "smtp-refused";
 	LIST_INIT(&service->sessions);
 	arc4random_buf(&service->id_key, sizeof(service->id_key));
 	service->buffer = malloc(SERVICE_KEEP_MAX + SERVICE_READ_MAX);
@@ -109,40 +107,9 @@ service_count_gauge(enum client_family family, int change)
 	}
 }
 
-const char *
-service_crowd_words(enum crowd_answer answer)
-{
-	switch (answer) {
-	case CROWD_ENTERED:
-		break;
-	case CROWD_FULL:
-		return "too many sessions, try again later";
-	case CROWD_ADDRESS_FULL:
-		return "too many sessions from your address";
-	case CROWD_NETWORK_FULL:
-		return "too many sessions from your network";
-	}
-	return "";
-}
-
-/* One line a second says how many were refused. */
 void
 service_log_refusal(struct service *service, const char *client, const char *words)
 {
-	int64_t now = clock_monotonic_ms();
-	struct log_line line;
-
 	stats_add(STATS_SMTP_REFUSED, 1);
-	if (now - service->refusal_logged_ms < REFUSAL_LOG_MS) {
-		service->refusals_unlogged++;
-		return;
-	}
-	log_begin(&line, LOG_LEVEL_WARNING, "smtp-refused");
-	log_text(&line, "address", client);
-	log_text(&line, "reason", words);
-	if (service->refusals_unlogged > 0)
-		log_number(&line, "others", service->refusals_unlogged);
-	log_end(&line);
-	service->refusals_unlogged = 0;
-	service->refusal_logged_ms = now;
+	crowd_log_refusal(&service->refusals, client, words);
 }

@@ -16,7 +16,7 @@
 
 #include "common/config.h"
 #include "common/envelope.h"
-#include "smtpd/crowd.h"
+#include "common/crowd.h"
 #include "common/dkim_keys.h"
 #include "smtpd/upstream.h"
 
@@ -54,8 +54,7 @@ struct service {
 	uint64_t id_count;
 	bool stopping;
 	void (*drained)(struct service *); /* stopping, and the last session has ended */
-	int64_t refusal_logged_ms;         /* so that a flood doesn't fill the log */
-	uint32_t refusals_unlogged;
+	struct crowd_log refusals;
 	uint64_t text_memory; /* of all messages being received */
 	char *buffer;         /* SERVICE_KEEP_MAX + SERVICE_READ_MAX bytes */
 };

@@ -120,12 +120,11 @@ session_take_proxy_header(struct session *s, const char *data, size_t length)
 		s->counted_as = client.family;
 		service_count_gauge(s->counted_as, 1);
 		if (!s->counted) {
-			service_log_refusal(
-			    s->service, s->client_text, service_crowd_words(answer));
+			service_log_refusal(s->service, s->client_text, crowd_words(answer));
 			if (s->listener->tls == LISTEN_TLS_IMPLICIT)
 				session_die(s, "limit");
 			else
-				session_shut(s, "4.7.0", "limit", service_crowd_words(answer));
+				session_shut(s, "4.7.0", "limit", crowd_words(answer));
 			return used;
 		}
 	}
@@ -184,7 +183,7 @@ let_in(struct session *s)
 		answer =
 		    crowd_enter(service->crowd, &config->limits, client->family, client->address);
 	if (answer != CROWD_ENTERED)
-		turn_away(service, s, "421 4.7.0", service_crowd_words(answer));
+		turn_away(service, s, "421 4.7.0", crowd_words(answer));
 	return answer == CROWD_ENTERED;
 }
 

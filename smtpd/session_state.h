@@ -142,7 +142,6 @@ void session_drop_mail(struct session *);
 /* service.c */
 uint64_t service_next_id(struct service *);
 void service_count_gauge(enum client_family, int change);
-const char *service_crowd_words(enum crowd_answer);
 /* Logs that a client was turned away; one line a second says how many. */
 void service_log_refusal(struct service *, const char *client, const char *words);
 

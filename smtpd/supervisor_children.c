@@ -19,7 +19,7 @@
 
 #include "common/clock.h"
 #include "common/stats.h"
-#include "smtpd/crowd.h"
+#include "common/crowd.h"
 #include "smtpd/supervisor_state.h"
 
 #define GRACE_MS 500   /* between the end of a child's channel and its own */

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd/crowd.h"
+#include "common/crowd.h"
 #include "smtpd/proxy.h"
 #include "smtpd/received.h"
 

@@ -17,11 +17,14 @@
 
 #include <bsd/stdlib.h>
 
-#include "smtpd/crowd.h"
+#include "common/clock.h"
+#include "common/crowd.h"
+#include "common/log.h"
 
 #define PROCESSES_MAX 64
 #define SLOTS         8192
 #define ROWS          2
+#define LOG_EVERY_MS  1000
 
 enum kind {
 	KIND_ADDRESS,
@@ -214,4 +217,41 @@ crowd_leave(struct crowd *crowd, enum client_family family, const uint8_t addres
 		leave_kind(crowd, KIND_ADDRESS, family, address);
 		leave_kind(crowd, KIND_NETWORK, family, address);
 	}
+}
+
+const char *
+crowd_words(enum crowd_answer answer)
+{
+	switch (answer) {
+	case CROWD_ENTERED:
+		break;
+	case CROWD_FULL:
+		return "too many sessions, try again later";
+	case CROWD_ADDRESS_FULL:
+		return "too many sessions from your address";
+	case CROWD_NETWORK_FULL:
+		return "too many sessions from your network";
+	}
+	return "";
+}
+
+void
+crowd_log_refusal(struct crowd_log *log, const char *client, const char *words)
+{
+	int64_t now = clock_monotonic_ms();
+	struct log_line line;
+
+	if (log->has_logged && now - log->logged_ms < LOG_EVERY_MS) {
+		log->unlogged++;
+		return;
+	}
+	log_begin(&line, LOG_LEVEL_WARNING, log->event);
+	log_text(&line, "address", client);
+	log_text(&line, "reason", words);
+	if (log->unlogged > 0)
+		log_number(&line, "others", log->unlogged);
+	log_end(&line);
+	log->unlogged = 0;
+	log->has_logged = true;
+	log->logged_ms = now;
 }

@@ -1,9 +1,9 @@
 /*
- * How many sessions there are, in all and from one address or network, over all listener
- * processes: so that a flood from one place never keeps others out.
+ * How many sessions there are, in all and from one address or network, over all processes that
+ * take them: so that a flood from one place never keeps others out.
  */
-#ifndef SMTPD_CROWD_H
-#define SMTPD_CROWD_H
+#ifndef COMMON_CROWD_H
+#define COMMON_CROWD_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,7 +11,7 @@
 #include "common/config.h"
 #include "common/envelope.h"
 
-/* What all listeners need together: whole pages, checked against its parts in crowd.c. */
+/* What all processes need together: whole pages, checked against its parts in crowd.c. */
 #define CROWD_BYTES 4198400
 
 struct crowd;
@@ -24,7 +24,7 @@ enum crowd_answer {
 };
 
 /*
- * `fd` is memory that all listeners share (a memfd of CROWD_BYTES, or an empty one; closed here),
+ * `fd` is memory that all processes share (a memfd of CROWD_BYTES, or an empty one; closed here),
  * or -1: then this process counts alone. What an earlier process of this instance (below 64)
  * counted is forgotten. `processes` is how many instances there are. NULL when there is no memory.
  */
@@ -37,5 +37,17 @@ enum crowd_answer crowd_enter(
     struct crowd *, const struct limits_config *, enum client_family, const uint8_t address[16]);
 /* And out again. */
 void crowd_leave(struct crowd *, enum client_family, const uint8_t address[16]);
+/* What a client is told, "" for one that entered. */
+const char *crowd_words(enum crowd_answer);
+
+/* The log of those who could not enter: at most a line a second, so that a flood doesn't fill it. */
+struct crowd_log {
+	const char *event;
+	bool has_logged;
+	int64_t logged_ms;
+	uint32_t unlogged;
+};
+/* `client` is the address as text. A line says how many others there were since the last. */
+void crowd_log_refusal(struct crowd_log *, const char *client, const char *words);
 
 #endif
