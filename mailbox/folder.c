@@ -427,9 +427,12 @@ unlist(struct folder *folder)
 void
 folder_detach(struct folder *folder)
 {
-	uint64_t modseq = folder_next_modseq(folder);
+	uint64_t modseq;
 	size_t i;
 
+	if (folder->index != -1 && !index_finish(folder))
+		folder_forget(folder);
+	modseq = folder_next_modseq(folder);
 	for (i = 0; i < folder->content.count; i++) {
 		if (folder->content.messages[i].expunged == 0)
 			folder_mark_expunged(folder, &folder->content.messages[i], modseq);
@@ -456,7 +459,8 @@ open_part(struct folder *folder, const char *name)
 static void
 folder_free(struct folder *folder)
 {
-	int *fds[] = { &folder->directory, &folder->new, &folder->cur, &folder->tmp };
+	int *fds[] = { &folder->directory, &folder->new, &folder->cur, &folder->tmp,
+		&folder->index };
 	size_t i;
 
 	cache_close(folder);
@@ -489,7 +493,8 @@ folder_begin(struct maildir *maildir, const char *name, enum mail_result *why)
 	if (folder == NULL)
 		return NULL;
 	folder->maildir = maildir;
-	folder->directory = folder->new = folder->cur = folder->tmp = folder->cache = -1;
+	folder->directory = folder->new = folder->cur = folder->tmp = -1;
+	folder->index = folder->cache = -1;
 	folder->watch_new = folder->watch_cur = -1;
 	snprintf(folder->name, sizeof(folder->name), "%s", name);
 	folder_name_to_disk(name, folder->disk);
@@ -512,29 +517,8 @@ folder_begin(struct maildir *maildir, const char *name, enum mail_result *why)
 	return folder;
 }
 
-/* The first look at the disk, with the index's help where there is a sound one. */
-static enum mail_result
-load(struct folder *folder)
-{
-	enum mail_result result;
-
-	folder->new_changed = folder->cur_changed = true;
-	(void)keywords_refresh(&folder->keywords, folder->directory);
-	if (index_load(folder) && folder_times_are_known(folder) && uidlist_is_known(folder)) {
-		folder->new_changed = folder->cur_changed = false;
-		return MAIL_OK;
-	}
-	result = folder_scan(folder, true);
-	if (result != MAIL_ABSENT)
-		return result;
-	/* The index's uids are void. */
-	index_content_free(&folder->content);
-	folder->new_changed = folder->cur_changed = true;
-	return folder_scan(folder, true);
-}
-
-struct folder *
-folder_open(struct maildir *maildir, const char *name, enum mail_result *why)
+static struct folder *
+open_folder(struct maildir *maildir, const char *name, bool whole, enum mail_result *why)
 {
 	struct folder *folder;
 
@@ -544,7 +528,9 @@ folder_open(struct maildir *maildir, const char *name, enum mail_result *why)
 	}
 	if (folder != NULL) {
 		folder->references++;
-		*why = folder_sync(folder);
+		*why = whole ? folder_need(folder) : MAIL_OK;
+		if (*why == MAIL_OK)
+			*why = folder_sync(folder);
 		/* A lock that somebody holds only means that what is shown is a little old. */
 		if (*why == MAIL_OK || *why == MAIL_BUSY) {
 			*why = MAIL_OK;
@@ -561,7 +547,7 @@ folder_open(struct maildir *maildir, const char *name, enum mail_result *why)
 	maildir_watch_folder(maildir, folder);
 	folder->next = maildir->open;
 	maildir->open = folder;
-	*why = load(folder);
+	*why = folder_load(folder, whole);
 	if (*why != MAIL_OK) {
 		folder->unsaved = false;
 		folder_release(folder);
@@ -569,6 +555,18 @@ folder_open(struct maildir *maildir, const char *name, enum mail_result *why)
 	}
 	folder->published = true;
 	return folder;
+}
+
+struct folder *
+folder_open(struct maildir *maildir, const char *name, enum mail_result *why)
+{
+	return open_folder(maildir, name, true, why);
+}
+
+struct folder *
+folder_open_soon(struct maildir *maildir, const char *name, enum mail_result *why)
+{
+	return open_folder(maildir, name, false, why);
 }
 
 void
@@ -606,7 +604,9 @@ folder_sync(struct folder *folder)
 	folder_compact(folder);
 	if (!folder_is_changed(folder))
 		return MAIL_OK;
-	result = folder_scan(folder, false);
+	result = folder_need(folder);
+	if (result == MAIL_OK)
+		result = folder_scan(folder, false);
 	if (result == MAIL_ABSENT)
 		folder_detach(folder);
 	return result;
@@ -664,6 +664,24 @@ folder_recent(struct folder *folder, bool claim)
 		folder->unsaved = true;
 	}
 	return first;
+}
+
+size_t
+folder_first_unseen(struct folder *folder)
+{
+	const struct folder_content *content = &folder->content;
+	size_t before = 0, i;
+
+	if (folder->index != -1)
+		return content->unseen;
+	for (i = 0; i < content->count; i++) {
+		if (content->messages[i].expunged != 0)
+			continue;
+		if ((content->messages[i].bits & MESSAGE_SEEN) == 0)
+			break;
+		before++;
+	}
+	return before;
 }
 
 enum mail_result

@@ -55,6 +55,14 @@ struct message {
  * NULL and why. Each folder_open() needs a folder_release(); the last one writes the index.
  */
 struct folder *folder_open(struct maildir *, const char *name, enum mail_result *why);
+/*
+ * The same, but where the index says how many messages there are, and nothing has changed since it
+ * was written, they aren't read yet. Then folder_need() must come before anything that looks at one
+ * of them, at their number by uid, or at what vanished; what is declared before folder_count() needs
+ * none of it. MAIL_ABSENT: the folder isn't what it was, as with folder_sync().
+ */
+struct folder *folder_open_soon(struct maildir *, const char *name, enum mail_result *why);
+enum mail_result folder_need(struct folder *) __attribute__((warn_unused_result));
 void folder_release(struct folder *);
 /* Writes the index if anything changed; for quiet moments. A failure is logged and harmless. */
 void folder_save(struct folder *);
@@ -79,6 +87,9 @@ const struct keywords *folder_keywords(const struct folder *);
 /* The first uid that no session has been told of as recent (RFC 3501 2.3.2); all from there on are
  * this caller's. With `claim` false (EXAMINE, STATUS) they stay recent for the next. */
 uint32_t folder_recent(struct folder *, bool claim);
+
+/* How many messages stand before the first one without \Seen. */
+size_t folder_first_unseen(struct folder *);
 
 struct folder_counts {
 	size_t messages;

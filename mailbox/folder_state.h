@@ -55,6 +55,8 @@ struct folder_content {
 	int64_t new_ns;           /* the directories' times when they were last known; 0 never */
 	int64_t cur_ns;
 	uint32_t recent; /* first uid that no session was told of as recent */
+	uint64_t
+	    unseen; /* how many stand before the first one without \Seen; only index_begin()'s */
 	uint64_t cache_id;
 	uint64_t cache_size; /* bytes of the cache file that are in order */
 	uint64_t cache_dead; /* bytes of it that nobody refers to */
@@ -98,7 +100,8 @@ struct folder {
 	int64_t scan_due_ms; /* without a watch, after changes of our own; 0 not */
 	int watch_new;       /* -1: not watched */
 	int watch_cur;
-	int cache;                     /* descriptor, -1 not open */
+	int index; /* what isn't read of the index yet: see folder_load.c; -1: all is */
+	int cache; /* descriptor, -1 not open */
 	struct cache_reading *reading; /* what folder_cache_get() lends; NULL: nothing was read */
 };
 
@@ -172,6 +175,13 @@ bool uidlist_is_known(struct folder *);
  */
 enum mail_result folder_scan(struct folder *, bool first);
 
+/* --- folder_load.c --- */
+/* The first look at the disk, with the index's help where there is a sound one; not `whole`: only
+ * as much as tells how many there are. */
+enum mail_result folder_load(struct folder *, bool whole);
+/* Nothing is known of it any more, and no session sees anything of it. */
+void folder_forget(struct folder *);
+
 /* --- folder_times.c --- */
 /* new/ and cur/ have the times that they had when they were last known, long enough ago. */
 bool folder_times_are_known(struct folder *);
@@ -182,7 +192,11 @@ int64_t folder_directory_ns(int directory);
 bool folder_is_quiet_since(int64_t time_ns);
 
 /* --- index.c --- */
-bool index_load(struct folder *);
+/* Opens the index and takes what its header says; the rest is to be read yet, and messages and names
+ * are NULL, however many it has. False when there is none, or it isn't sound. */
+bool index_begin(struct folder *);
+/* Reads all of it. False when it isn't sound: then there is nothing in the content. */
+bool index_finish(struct folder *);
 bool index_store(struct folder *);
 /* Takes an index file's bytes apart; false when anything in it isn't sound. Owns what it
  * allocates: index_content_free(). */

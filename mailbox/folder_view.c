@@ -185,6 +185,8 @@ folder_view_take_arrivals(struct folder_view *view)
 	const struct folder_content *content = &view->folder->content;
 	size_t before = folder_view_count(view);
 
+	if (view->folder->index != -1) /* none of them is removed */
+		view->shown = content->count;
 	for (; view->shown < content->count; view->shown++) {
 		/* It came and went without this session. */
 		if (content->messages[view->shown].expunged != 0 && !hide(view, view->shown))

@@ -60,15 +60,11 @@ write_all_flags(struct imap_session *session)
 static void
 write_first_unseen(struct imap_session *session)
 {
-	struct folder_view *view = session->selected.view;
-	size_t count = folder_view_count(view);
+	size_t before = folder_first_unseen(session->selected.folder);
 
-	for (size_t sequence = 1; sequence <= count; sequence++) {
-		if (folder_view_message(view, sequence)->bits & MESSAGE_SEEN)
-			continue;
-		buf_printf(&session->text, "* OK [UNSEEN %zu] The first unseen one\r\n", sequence);
-		return;
-	}
+	if (before < folder_view_count(session->selected.view))
+		buf_printf(
+		    &session->text, "* OK [UNSEEN %zu] The first unseen one\r\n", before + 1);
 }
 
 static void
@@ -76,14 +72,15 @@ tell_folder(struct imap_session *session)
 {
 	struct imap_selected *selected = &session->selected;
 	struct buf *text = &session->text;
-	size_t count = folder_view_count(selected->view);
+	size_t count = folder_view_count(selected->view), recent = 0;
 	char id[34];
 
+	if (selected->recent < folder_uid_next(selected->folder))
+		recent = count + 1 - folder_view_sequence_from(selected->view, selected->recent);
 	write_all_flags(session);
 	buf_printf(text, "* %zu EXISTS\r\n", count);
 	if (!session->is_rev2) {
-		buf_printf(text, "* %zu RECENT\r\n",
-		    count + 1 - folder_view_sequence_from(selected->view, selected->recent));
+		buf_printf(text, "* %zu RECENT\r\n", recent);
 		write_first_unseen(session);
 	}
 	buf_printf(text, "* OK [UIDVALIDITY %u] UIDs are valid\r\n",
@@ -209,7 +206,8 @@ imap_select(struct imap_session *session)
 		buf_add_text(&session->text, "* OK [CLOSED] The other mailbox is closed\r\n");
 	if (!imap_name_from_client(session, &select->mailbox, name))
 		return;
-	selected->folder = folder_open(session->maildir, name, &why);
+	selected->folder = select->qresync ? folder_open(session->maildir, name, &why)
+	                                   : folder_open_soon(session->maildir, name, &why);
 	if (selected->folder == NULL) {
 		fail(session, why);
 		return;
@@ -218,6 +216,14 @@ imap_select(struct imap_session *session)
 	if (selected->view == NULL) {
 		fail(session, MAIL_FAILED);
 		return;
+	}
+	/* Those that are recent are counted. */
+	if (folder_recent(selected->folder, false) < folder_uid_next(selected->folder)) {
+		why = folder_need(selected->folder);
+		if (why != MAIL_OK) {
+			fail(session, why);
+			return;
+		}
 	}
 	selected->is_read_only = is_examine;
 	selected->recent = folder_recent(selected->folder, !is_examine);

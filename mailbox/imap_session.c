@@ -320,8 +320,9 @@ unselect(struct imap_session *session)
 
 enum need {
 	NEEDS_NOTHING,
-	NEEDS_FOLDER,  /* one that is selected */
-	NEEDS_WRITING, /* and not read-only */
+	NEEDS_FOLDER,   /* one that is selected */
+	NEEDS_MESSAGES, /* and its messages */
+	NEEDS_WRITING,  /* and not read-only */
 };
 
 static const struct {
@@ -350,15 +351,15 @@ static const struct {
 	[IMAP_APPEND] = { imap_append, NEEDS_NOTHING },
 	[IMAP_IDLE] = { idle, NEEDS_NOTHING },
 	[IMAP_CHECK] = { noop, NEEDS_FOLDER },
-	[IMAP_CLOSE] = { close_folder, NEEDS_FOLDER },
+	[IMAP_CLOSE] = { close_folder, NEEDS_MESSAGES },
 	[IMAP_UNSELECT] = { unselect, NEEDS_FOLDER },
 	[IMAP_EXPUNGE] = { imap_expunge, NEEDS_WRITING },
-	[IMAP_SEARCH] = { imap_search, NEEDS_FOLDER },
-	[IMAP_SORT] = { imap_sort, NEEDS_FOLDER },
-	[IMAP_THREAD] = { imap_thread, NEEDS_FOLDER },
-	[IMAP_FETCH] = { imap_fetch, NEEDS_FOLDER },
+	[IMAP_SEARCH] = { imap_search, NEEDS_MESSAGES },
+	[IMAP_SORT] = { imap_sort, NEEDS_MESSAGES },
+	[IMAP_THREAD] = { imap_thread, NEEDS_MESSAGES },
+	[IMAP_FETCH] = { imap_fetch, NEEDS_MESSAGES },
 	[IMAP_STORE] = { imap_store, NEEDS_WRITING },
-	[IMAP_COPY] = { imap_copy, NEEDS_FOLDER },
+	[IMAP_COPY] = { imap_copy, NEEDS_MESSAGES },
 	[IMAP_MOVE] = { imap_copy, NEEDS_WRITING },
 	[IMAP_REPLACE] = { imap_append, NEEDS_WRITING },
 	[IMAP_GETQUOTA] = { imap_quota, NEEDS_NOTHING },
@@ -393,6 +394,10 @@ run_command(struct imap_session *session)
 	}
 	if (need == NEEDS_WRITING && session->selected.is_read_only) {
 		imap_answer(session, IMAP_NO, "", "The mailbox was opened read-only");
+		return;
+	}
+	if (need > NEEDS_FOLDER && folder_need(session->selected.folder) != MAIL_OK) {
+		imap_answer_result(session, MAIL_ABSENT, ""); /* and no more of it */
 		return;
 	}
 	commands[command->verb].run(session);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 #include "mailbox/folder_state.h"
 
 #define INDEX_FILE    "postern.index"
-#define INDEX_VERSION 1
+#define INDEX_VERSION 2
 #define INDEX_MAX     (2048ULL * 1024 * 1024)
 #define NAMES_END     3 /* NULs after the names */
 #define POPULATE_FROM (1024 * 1024)
@@ -51,7 +52,10 @@ struct index_header {
 	uint64_t cache_id;
 	uint64_t cache_size;
 	uint64_t cache_dead;
+	uint64_t unseen;
 	uint8_t guid[16];
+	uint32_t unused;
+	uint32_t checksum; /* of what stands before it, for those who read no more */
 };
 
 /* Where an index comes from: a file, or with -1 these bytes. */
@@ -95,7 +99,8 @@ header_is_sound(const struct index_header *header, size_t length)
 	if (header->vanished_count > VANISHED_MAX ||
 	    left != header->vanished_count * sizeof(struct vanished))
 		return false;
-	return header->uid_validity != 0 && header->uid_next != 0 && header->highest_modseq != 0 &&
+	return header->unseen <= header->count && header->uid_validity != 0 &&
+	    header->uid_next != 0 && header->highest_modseq != 0 &&
 	    header->highest_modseq <= INT64_MAX && header->vanished_since <= header->highest_modseq;
 }
 
@@ -168,6 +173,7 @@ take_header(struct folder_content *content, const struct index_header *header)
 	content->header.has_guid = true;
 	memcpy(content->header.guid, header->guid, sizeof(header->guid));
 	content->recent = header->recent;
+	content->unseen = header->unseen;
 	content->new_ns = header->new_ns;
 	content->cur_ns = header->cur_ns;
 	content->cache_id = header->cache_id;
@@ -263,28 +269,59 @@ index_parse(const uint8_t *data, size_t length, struct folder_content *content)
 	return false;
 }
 
-bool
-index_load(struct folder *folder)
+static void
+log_rebuilt(struct folder *folder)
 {
-	struct source source = { .fd = openat(folder->directory, INDEX_FILE,
-		                     O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) };
 	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_INFO, "mailbox-index-rebuilt");
+	log_text(&line, "path", folder->maildir->path);
+	log_text(&line, "folder", folder->disk);
+	log_text(&line, "reason", "damaged, or of another version");
+	log_end(&line);
+}
+
+bool
+index_begin(struct folder *folder)
+{
+	struct index_header header;
+	struct stat st;
+
+	folder->index =
+	    openat(folder->directory, INDEX_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (folder->index == -1)
+		return false;
+	if (fstat(folder->index, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (uint64_t)st.st_size <= INDEX_MAX &&
+	    (uint64_t)st.st_size >= sizeof(header) + sizeof(uint32_t) &&
+	    pread(folder->index, &header, sizeof(header), 0) == sizeof(header) &&
+	    header_is_sound(&header, (size_t)st.st_size) &&
+	    header.checksum == crc32c(0, &header, offsetof(struct index_header, checksum))) {
+		take_header(&folder->content, &header);
+		return true;
+	}
+	log_rebuilt(folder);
+	close(folder->index);
+	folder->index = -1;
+	return false;
+}
+
+bool
+index_finish(struct folder *folder)
+{
+	struct source source = { .fd = folder->index };
+	size_t count = folder->content.count;
 	struct stat st;
 	bool good;
 
-	if (source.fd == -1)
-		return false;
-	good = fstat(source.fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    (uint64_t)st.st_size <= INDEX_MAX &&
-	    take_all(&source, (size_t)st.st_size, &folder->content);
-	close(source.fd);
+	good = fstat(folder->index, &st) == 0 &&
+	    take_all(&source, (size_t)st.st_size, &folder->content) &&
+	    folder->content.count == count;
+	close(folder->index);
+	folder->index = -1;
 	if (!good) {
 		index_content_free(&folder->content);
-		log_begin(&line, LOG_LEVEL_INFO, "mailbox-index-rebuilt");
-		log_text(&line, "path", folder->maildir->path);
-		log_text(&line, "folder", folder->disk);
-		log_text(&line, "reason", "damaged, or of another version");
-		log_end(&line);
+		log_rebuilt(folder);
 	}
 	return good;
 }
@@ -351,6 +388,8 @@ index_store(struct folder *folder)
 	header.cache_id = content->cache_id;
 	header.cache_size = content->cache_size;
 	header.cache_dead = content->cache_dead;
+	header.unseen = folder_first_unseen(folder);
+	header.checksum = crc32c(0, &header, offsetof(struct index_header, checksum));
 	maildir_temporary_name(folder->maildir, temporary);
 	fd = openat(
 	    folder->tmp, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

@@ -1,7 +1,10 @@
 /* What is found damaged, old or gone: never one uid for two messages, never a message lost. */
 #include "test_mailbox_fixture.h"
 
+#include <time.h>
+
 #include "mailbox/folder_state.h"
+#include "mailbox/folder_view.h"
 
 /* Two messages with uids 1 and 3, the folder closed. */
 static uint32_t
@@ -58,6 +61,163 @@ index_damaged_at_any_byte_is_rebuilt(void **state)
 	}
 }
 
+/* The index says that nothing has changed since, so that its header is enough to open the folder. */
+static void
+settle(struct fixture *fixture)
+{
+	struct folder *folder = fixture_open(fixture, "INBOX");
+	const struct timespec tick = { .tv_nsec = 5000000 };
+	int turns = 0;
+
+	while (!folder_is_quiet_since(folder_directory_ns(folder->cur)) ||
+	    !folder_is_quiet_since(folder_directory_ns(folder->new))) {
+		assert_true(turns++ < 1000);
+		nanosleep(&tick, NULL);
+	}
+	folder->unsaved = true;
+	folder_release(folder);
+	restart(fixture);
+}
+
+static struct folder *
+open_soon(struct fixture *fixture)
+{
+	enum mail_result why;
+	struct folder *folder = folder_open_soon(fixture->maildir, "INBOX", &why);
+
+	assert_non_null(folder);
+	assert_int_equal(why, MAIL_OK);
+	return folder;
+}
+
+static void
+messages_are_read_when_one_is_wanted(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t validity = two_messages(fixture);
+	struct folder_view *view;
+	struct folder *folder, *same;
+
+	settle(fixture);
+	folder = open_soon(fixture);
+	assert_null(folder->content.messages);
+	assert_int_equal(folder_uid_validity(folder), validity);
+	assert_int_equal(folder_uid_next(folder), 4);
+	assert_int_equal(folder_first_unseen(folder), 1);
+	view = folder_view_new(folder);
+	assert_non_null(view);
+	assert_int_equal(folder_view_count(view), 2);
+	assert_int_equal(folder_sync(folder), MAIL_OK);
+	assert_false(folder_view_is_behind(view));
+	same = open_soon(fixture);
+	assert_ptr_equal(same, folder);
+	folder_release(same);
+	assert_null(folder->content.messages);
+	assert_int_equal(folder_need(folder), MAIL_OK);
+	assert_int_equal(folder_need(folder), MAIL_OK);
+	assert_string_equal(fixture_flags(folder), "1:S 3:F");
+	assert_int_equal(folder_first_unseen(folder), 1);
+	assert_false(folder_view_is_behind(view));
+	folder_view_free(view);
+	folder_release(folder);
+}
+
+static void
+messages_are_read_when_one_arrives(void **state)
+{
+	struct fixture *fixture = *state;
+	struct folder_view *view;
+	struct folder *folder;
+
+	(void)two_messages(fixture);
+	settle(fixture);
+	folder = open_soon(fixture);
+	view = folder_view_new(folder);
+	assert_non_null(view);
+	fixture_text(fixture, "new/1.a.b", "four\r\n");
+	assert_int_equal(folder_sync(folder), MAIL_OK);
+	assert_true(folder_view_is_behind(view));
+	assert_true(folder_view_take_arrivals(view));
+	assert_int_equal(folder_view_count(view), 3);
+	assert_string_equal(fixture_flags(folder), "1:S 3:F 4:");
+	folder_view_free(view);
+	folder_release(folder);
+}
+
+static void
+damage_behind_the_indexs_header_is_repaired_from_the_files(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t validity = two_messages(fixture);
+	static char good[65536];
+	struct folder *folder;
+	size_t length;
+
+	settle(fixture);
+	memcpy(good, fixture_read(fixture, "postern.index", &length), sizeof(good));
+	good[length - 9] ^= 1;
+	fixture_write(fixture, "postern.index", good, length);
+	folder = open_soon(fixture);
+	assert_null(folder->content.messages);
+	assert_int_equal(folder_need(folder), MAIL_OK);
+	assert_int_equal(folder_uid_validity(folder), validity);
+	assert_string_equal(fixture_flags(folder), "1:S 3:F");
+	folder_release(folder);
+}
+
+static void
+folder_that_is_not_what_its_index_said_ends(void **state)
+{
+	struct fixture *fixture = *state;
+	static char good[65536];
+	struct folder_view *view;
+	struct folder *folder;
+	enum mail_result why;
+	size_t length;
+
+	(void)two_messages(fixture);
+	settle(fixture);
+	memcpy(good, fixture_read(fixture, "postern.index", &length), sizeof(good));
+	good[length - 9] ^= 1;
+	fixture_write(fixture, "postern.index", good, length);
+	folder = open_soon(fixture);
+	view = folder_view_new(folder);
+	assert_non_null(view);
+	fixture_text(fixture, "cur/1.a.b:2,", "four\r\n"); /* and nobody looks */
+	assert_int_equal(folder_need(folder), MAIL_ABSENT);
+	assert_int_equal(folder_view_count(view), 0);
+	assert_false(folder_view_take_arrivals(view));
+	assert_int_equal(folder_sync(folder), MAIL_ABSENT);
+	folder_view_free(view);
+	folder_release(folder);
+	folder = folder_open(fixture->maildir, "INBOX", &why);
+	assert_non_null(folder);
+	assert_string_equal(fixture_flags(folder), "1:S 3:F 4:");
+	folder_release(folder);
+}
+
+static void
+folder_deleted_before_its_messages_were_read_ends(void **state)
+{
+	struct fixture *fixture = *state;
+	struct folder_view *view;
+	struct folder *folder;
+	uint32_t uid;
+	size_t sequence;
+
+	(void)two_messages(fixture);
+	settle(fixture);
+	folder = open_soon(fixture);
+	view = folder_view_new(folder);
+	assert_non_null(view);
+	folder_detach(folder);
+	assert_true(folder_view_take_expunged(view, &uid, &sequence));
+	assert_int_equal(uid, 1);
+	assert_int_equal(folder_need(folder), MAIL_OK);
+	folder_view_free(view);
+	folder_release(folder);
+}
+
 static void
 index_is_not_believed_over_the_files(void **state)
 {
@@ -76,7 +236,7 @@ index_is_not_believed_over_the_files(void **state)
 	fixture_write(fixture, "postern.index", old, length);
 	assert_folder(fixture, validity, "1:D 3:F 4:");
 	/* Or of a Maildir that was put back from a backup without its last messages. */
-	fixture_write(fixture, "postern.index", "PSTNIDX\n\2\0\0\0", 12);
+	fixture_write(fixture, "postern.index", "PSTNIDX\n\3\0\0\0", 12);
 	assert_folder(fixture, validity, "1:D 3:F 4:");
 }
 
@@ -277,6 +437,11 @@ main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(index_damaged_at_any_byte_is_rebuilt),
+		TEST(messages_are_read_when_one_is_wanted),
+		TEST(messages_are_read_when_one_arrives),
+		TEST(damage_behind_the_indexs_header_is_repaired_from_the_files),
+		TEST(folder_that_is_not_what_its_index_said_ends),
+		TEST(folder_deleted_before_its_messages_were_read_ends),
 		TEST(index_is_not_believed_over_the_files),
 		TEST(list_damaged_or_gone_begins_a_new_uidvalidity),
 		TEST(list_put_back_from_a_backup_begins_a_new_uidvalidity),
