@@ -590,17 +590,21 @@ folder_save(struct folder *folder)
 		folder->unsaved = false;
 }
 
+bool
+folder_is_gone(struct folder *folder)
+{
+	if (!folder->detached && !is_still_there(folder))
+		folder_detach(folder);
+	return folder->detached;
+}
+
 enum mail_result
 folder_sync(struct folder *folder)
 {
 	enum mail_result result;
 
-	if (folder->detached)
+	if (folder_is_gone(folder))
 		return MAIL_ABSENT;
-	if (!is_still_there(folder)) {
-		folder_detach(folder);
-		return MAIL_ABSENT;
-	}
 	folder_compact(folder);
 	if (!folder_is_changed(folder))
 		return MAIL_OK;

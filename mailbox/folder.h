@@ -76,6 +76,8 @@ enum mail_result folder_sync(struct folder *) __attribute__((warn_unused_result)
 /* Whether folder_sync() has anything to look at; by the watch, or where there is none by the
  * directories' times. */
 bool folder_is_changed(struct folder *);
+/* Deleted, renamed by somebody else, or its uids are void: all its messages are then expunged. */
+bool folder_is_gone(struct folder *);
 
 const char *folder_name(const struct folder *);
 uint32_t folder_uid_validity(const struct folder *);

@@ -141,6 +141,10 @@ imap_append_message(struct imap_session *session)
 		job->code = "CANNOT";
 		job->why = "No mailbox that can be written is selected";
 	}
+	if (!is_failed(job) && session->command.verb == IMAP_REPLACE && imap_is_gone(session)) {
+		job->code = "NONEXISTENT";
+		job->why = "The selected mailbox is gone";
+	}
 	if (!is_failed(job) && job->folder == NULL)
 		open_folder(session, job);
 	if (!is_failed(job))

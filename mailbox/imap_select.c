@@ -21,6 +21,18 @@ imap_unselect(struct imap_session *session)
 	memset(selected, 0, sizeof(*selected));
 }
 
+bool
+imap_is_gone(const struct imap_session *session)
+{
+	return session->selected.folder != NULL && folder_is_gone(session->selected.folder);
+}
+
+void
+imap_answer_gone(struct imap_session *session)
+{
+	imap_answer(session, IMAP_NO, "NONEXISTENT", "The selected mailbox is gone");
+}
+
 /* Answers with what is wrong; nothing is selected. */
 static void
 fail(struct imap_session *session, enum mail_result why)
@@ -245,7 +257,8 @@ imap_close(struct imap_session *session, bool expunge)
 	enum mail_result result = MAIL_OK;
 	uint32_t *uids;
 
-	if (expunge && !selected->is_read_only && count > 0) {
+	if (expunge && !selected->is_read_only && count > 0 &&
+	    folder_need(selected->folder) == MAIL_OK) {
 		uids = reallocarray(NULL, count, sizeof(*uids));
 		if (uids == NULL) {
 			imap_answer(session, IMAP_NO, "UNAVAILABLE", "Out of memory");

@@ -143,10 +143,6 @@ imap_answer(
 		imap_session_stop(session, "Too many commands that aren't any");
 		return;
 	}
-	if (session->selected.is_gone) {
-		imap_session_stop(session, "The selected mailbox is gone");
-		return;
-	}
 	next_command(session);
 }
 
@@ -288,8 +284,13 @@ static void
 idle(struct imap_session *session)
 {
 	struct imap_string *tag = &session->command.tag;
-	char *kept = imap_pool_new(&session->command.pool, tag->length);
+	char *kept;
 
+	if (imap_is_gone(session)) {
+		imap_answer_gone(session);
+		return;
+	}
+	kept = imap_pool_new(&session->command.pool, tag->length);
 	if (kept == NULL) {
 		imap_answer(session, IMAP_NO, "UNAVAILABLE", "Out of memory");
 		return;
@@ -320,7 +321,8 @@ unselect(struct imap_session *session)
 
 enum need {
 	NEEDS_NOTHING,
-	NEEDS_FOLDER,   /* one that is selected */
+	NEEDS_SELECTED, /* a folder, be it gone meanwhile */
+	NEEDS_FOLDER,   /* one that is there */
 	NEEDS_MESSAGES, /* and its messages */
 	NEEDS_WRITING,  /* and not read-only */
 };
@@ -351,8 +353,8 @@ static const struct {
 	[IMAP_APPEND] = { imap_append, NEEDS_NOTHING },
 	[IMAP_IDLE] = { idle, NEEDS_NOTHING },
 	[IMAP_CHECK] = { noop, NEEDS_FOLDER },
-	[IMAP_CLOSE] = { close_folder, NEEDS_MESSAGES },
-	[IMAP_UNSELECT] = { unselect, NEEDS_FOLDER },
+	[IMAP_CLOSE] = { close_folder, NEEDS_SELECTED },
+	[IMAP_UNSELECT] = { unselect, NEEDS_SELECTED },
 	[IMAP_EXPUNGE] = { imap_expunge, NEEDS_WRITING },
 	[IMAP_SEARCH] = { imap_search, NEEDS_MESSAGES },
 	[IMAP_SORT] = { imap_sort, NEEDS_MESSAGES },
@@ -390,6 +392,10 @@ run_command(struct imap_session *session)
 	need = commands[command->verb].need;
 	if (need != NEEDS_NOTHING && session->selected.folder == NULL) {
 		imap_answer(session, IMAP_BAD, "CLIENTBUG", "No mailbox is selected");
+		return;
+	}
+	if (need > NEEDS_SELECTED && imap_is_gone(session)) {
+		imap_answer_gone(session);
 		return;
 	}
 	if (need == NEEDS_WRITING && session->selected.is_read_only) {
@@ -590,7 +596,8 @@ imap_session_look(struct imap_session *session)
 {
 	if (session->state == IMAP_IDLING && session->selected.folder != NULL)
 		imap_tell(session, true);
-	if (session->selected.is_gone && session->state == IMAP_IDLING) {
+	/* Who only waits would never learn of it (RFC 2180 3.3). */
+	if (session->state == IMAP_IDLING && imap_is_gone(session)) {
 		imap_session_stop(session, "The selected mailbox is gone");
 		return;
 	}

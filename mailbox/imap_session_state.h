@@ -57,7 +57,6 @@ struct imap_selected {
 	struct folder *folder; /* NULL: none */
 	struct folder_view *view;
 	bool is_read_only;
-	bool is_gone;          /* deleted, or begun anew: its UIDs are valid no more */
 	uint32_t recent;       /* the first uid that is recent to this session */
 	bool tells_saved;      /* "$" stands for `saved` */
 	struct imap_set saved; /* UIDs (RFC 5182); ranges are owned */
@@ -130,6 +129,11 @@ bool imap_resolve(struct imap_session *, struct imap_set *, bool uid);
 
 void imap_select(struct imap_session *);
 void imap_close(struct imap_session *, bool expunge);
+/* Whether the selected folder was deleted, or begun anew, so that its UIDs are valid no more: the client
+ * is told that its messages are expunged, and commands about them are answered NO. */
+bool imap_is_gone(const struct imap_session *);
+/* The answer to such a command. */
+void imap_answer_gone(struct imap_session *);
 /* Nothing is selected any more; without telling. */
 void imap_unselect(struct imap_session *);
 /* The keyword's bits of these flags, new keywords being made; answers and gives false when one can't be

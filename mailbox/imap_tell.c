@@ -141,8 +141,6 @@ imap_tell(struct imap_session *session, bool removals)
 	struct imap_selected *selected = &session->selected;
 	enum mail_result result = folder_sync(selected->folder); /* nothing when nothing changed */
 
-	if (result == MAIL_ABSENT)
-		selected->is_gone = true;
 	/* What is known is told all the same; why it failed is in the log. */
 	if (result != MAIL_OK)
 		log_debug("the folder of session %016llx can't be read now",

@@ -151,7 +151,7 @@ class Client:
         words = text[2:].split(" ")
         if words[0] == "BYE":
             raise Ended(text)
-        if command.startswith("SELECT"):
+        if command.startswith(("SELECT", "EXAMINE")):
             return  # select() looks at them when all are there
         if words[0] in ("OK", "NO"):
             self.take_code(text[2:].partition(" ")[2])

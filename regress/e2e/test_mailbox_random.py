@@ -190,7 +190,13 @@ def ask(world, client):
 def idle(world, client):
     client.begin("IDLE")
     while not (parts := client.read_line())[0].startswith("+"):
-        client.untagged(parts, "IDLE")
+        if parts[0].startswith("* "):
+            client.untagged(parts, "IDLE")
+            continue
+        assert "NO [NONEXISTENT]" in parts[0] and client.selected in world.gone, parts
+        client.pending.clear()
+        client.folder = None
+        return None
     return idled
 
 

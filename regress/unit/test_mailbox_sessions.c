@@ -467,7 +467,7 @@ folders_are_listed_by_patterns(void **state)
 }
 
 static void
-a_session_ends_when_its_folder_is_deleted(void **state)
+a_session_outlives_its_folder(void **state)
 {
 	struct client *client = &clients[0], *other = &clients[1];
 
@@ -478,7 +478,28 @@ a_session_ends_when_its_folder_is_deleted(void **state)
 	start_imap(other);
 	hear(other, "t OK");
 	assert_has(ask_short(other, "a DELETE Old\r\n"), "a OK");
-	say(client, "a NOOP\r\n");
+	assert_has(ask_short(client, "a NOOP\r\n"), "a OK");
+	assert_has(ask_short(client, "a SEARCH ALL\r\n"), "a NO [NONEXISTENT]");
+	assert_has(ask_short(client, "a IDLE\r\n"), "a NO [NONEXISTENT]");
+	assert_has(ask_short(client, "a CLOSE\r\n"), "a OK");
+	assert_has(ask(client, "a SELECT INBOX\r\n"), "a OK");
+}
+
+static void
+idle_ends_with_its_folder(void **state)
+{
+	struct client *client = &clients[0], *other = &clients[1];
+
+	(void)state;
+	hear(client, "t OK");
+	ask_short(client, "a CREATE Old\r\n");
+	ask(client, "a SELECT Old\r\n");
+	say(client, "a IDLE\r\n");
+	hear(client, "+ ");
+	start_imap(other);
+	hear(other, "t OK");
+	assert_has(ask_short(other, "a DELETE Old\r\n"), "a OK");
+	imap_session_look(client->imap);
 	hear(client, "* BYE The selected mailbox is gone");
 }
 
@@ -688,8 +709,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(messages_are_copied_and_moved, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(searches_find, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(folders_are_listed_by_patterns, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_session_ends_when_its_folder_is_deleted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_session_outlives_its_folder, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(idle_ends_with_its_folder, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    a_client_that_was_away_is_told_what_changed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
