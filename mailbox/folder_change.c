@@ -1,7 +1,7 @@
 /*
- * Flags and removals. Both are done under the uidlist's lock, so that Dovecot doesn't read the
- * directory while names change, and both find a file again that somebody else renamed: the change is
- * then made to the flags that it has by now.
+ * Flags and removals. Both are done under the uidlist's lock, where that can be had, so that Dovecot
+ * doesn't read the directory while names change, and both find a file again that somebody else
+ * renamed: the change is then made to the flags that it has by now.
  */
 #include <sys/inotify.h>
 #include <errno.h>
@@ -131,7 +131,7 @@ folder_store(struct folder *folder, const uint32_t *uids, size_t count, enum fol
 			if (result != MAIL_OK)
 				break;
 		}
-		result = folder_lock(folder, &lock);
+		result = folder_lock_if_possible(folder, &lock);
 		if (result != MAIL_OK)
 			break;
 		if (!store_round(
@@ -198,7 +198,7 @@ folder_expunge(struct folder *folder, const uint32_t *uids, size_t count)
 			if (result != MAIL_OK)
 				break;
 		}
-		result = folder_lock(folder, &lock);
+		result = folder_lock_if_possible(folder, &lock);
 		if (result != MAIL_OK)
 			break;
 		for (i = 0; i < count; i++) {

@@ -434,7 +434,7 @@ folder_scan(struct folder *folder, bool first)
 	enum mail_result result;
 	struct lock lock;
 
-	result = folder_lock(folder, &lock);
+	result = folder_lock_if_possible(folder, &lock);
 	if (result != MAIL_OK)
 		return result;
 	result = uidlist_refresh(folder, &scan.news);

@@ -97,8 +97,9 @@ struct folder {
 	bool unsaved;
 	bool new_changed;
 	bool cur_changed;
-	int64_t scan_due_ms; /* without a watch, after changes of our own; 0 not */
-	int watch_new;       /* -1: not watched */
+	enum mail_result unlocked; /* why folder_lock_if_possible() had to do without; MAIL_OK */
+	int64_t scan_due_ms;       /* without a watch, after changes of our own; 0 not */
+	int watch_new;             /* -1: not watched */
 	int watch_cur;
 	int index; /* what isn't read of the index yet: see folder_load.c; -1: all is */
 	int cache; /* descriptor, -1 not open */
@@ -147,6 +148,12 @@ void maildir_expect(
 
 /* --- folder_uids.c: dovecot-uidlist on the disk; all but the last under its lock --- */
 enum mail_result folder_lock(struct folder *, struct lock *);
+/*
+ * Where nobody can make a lock file, on a disk that is full or read-only, this does without:
+ * who reads directories bears that files are renamed and removed, and the list isn't written then.
+ * So mail can be read, and flagged and removed to make room.
+ */
+enum mail_result folder_lock_if_possible(struct folder *, struct lock *);
 void folder_unlock(struct folder *, struct lock *);
 /* The list's records that this process doesn't know yet, or all of it. */
 struct uidlist_news {

@@ -176,7 +176,7 @@ folder_take_in(struct scan *scan)
 	if (scan->anew)
 		content->recent = content->header.uid_next;
 	result = give_uids(scan);
-	if (result == MAIL_NO_SPACE) {
+	if (result == MAIL_NO_SPACE || result == MAIL_READ_ONLY) {
 		/* Those without a uid have to wait until there is room for one; the rest is shown. */
 		while (scan->fresh_count > 0 && scan->fresh[scan->fresh_count - 1].uid == 0)
 			free(scan->fresh[--scan->fresh_count].base);

@@ -34,9 +34,22 @@ folder_lock(struct folder *folder, struct lock *lock)
 	return MAIL_OK;
 }
 
+enum mail_result
+folder_lock_if_possible(struct folder *folder, struct lock *lock)
+{
+	enum mail_result result = folder_lock(folder, lock);
+
+	if (result != MAIL_NO_SPACE && result != MAIL_READ_ONLY)
+		return result;
+	folder->unlocked = result;
+	(void)folder_is_changed(folder);
+	return MAIL_OK;
+}
+
 void
 folder_unlock(struct folder *folder, struct lock *lock)
 {
+	folder->unlocked = MAIL_OK;
 	/* Without a watch what was changed here is told from what others change by time alone:
 	 * nobody else is expected to have done anything under the lock, but that isn't sure. */
 	if (folder->watch_cur == -1 && !folder->new_changed && !folder->cur_changed) {
@@ -117,6 +130,8 @@ rewrite(struct folder *folder, const struct uidlist_record *records, size_t coun
 	size_t i;
 	int fd;
 
+	if (folder->unlocked != MAIL_OK)
+		return folder->unlocked;
 	content->header.version = 3;
 	if (!content->header.has_guid) {
 		arc4random_buf(content->header.guid, sizeof(content->header.guid));
@@ -348,8 +363,8 @@ uidlist_append(struct folder *folder, const struct uidlist_record *records, size
 	size_t i;
 	int fd;
 
-	if (count == 0)
-		return MAIL_OK;
+	if (count == 0 || folder->unlocked != MAIL_OK)
+		return count == 0 ? MAIL_OK : folder->unlocked;
 	buf_init(&text, UIDLIST_MAX);
 	for (i = 0; i < count; i++)
 		uidlist_format_record(&text, &records[i]);
@@ -388,7 +403,8 @@ uidlist_tidy(struct folder *folder)
 	struct uidlist_header header;
 	size_t length, header_length, taken;
 
-	if (content->uidlist_records < 2 * live + 1000 || !uidlist_is_known(folder))
+	if (content->uidlist_records < 2 * live + 1000 || folder->unlocked != MAIL_OK ||
+	    !uidlist_is_known(folder))
 		return;
 	memset(&news, 0, sizeof(news));
 	news.text = maildir_read_file(folder->directory, UIDLIST_FILE, UIDLIST_MAX, &length);

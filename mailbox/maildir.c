@@ -92,6 +92,8 @@ maildir_failed(struct maildir *maildir, const char *doing, const char *folder, c
 	case ENOSPC:
 	case EDQUOT:
 		return MAIL_NO_SPACE;
+	case EROFS:
+		return MAIL_READ_ONLY;
 	case EBUSY:
 		return MAIL_BUSY;
 	case ENAMETOOLONG:

@@ -12,6 +12,8 @@ static const struct {
 	[MAIL_CANNOT] = { "CANNOT", "This can't be done with that mailbox" },
 	[MAIL_OVER_QUOTA] = { "OVERQUOTA", "The mailbox is full" },
 	[MAIL_NO_SPACE] = { "UNAVAILABLE", "The server's disk is full; try again later" },
+	[MAIL_READ_ONLY] = { "UNAVAILABLE",
+	    "The server can't store anything now; try again later" },
 	[MAIL_LIMIT] = { "LIMIT", "There can't be more of these" },
 	[MAIL_BUSY] = { "INUSE", "The mailbox is locked by another program; try again" },
 	[MAIL_EXPUNGED] = { "EXPUNGEISSUED", "The message has been removed" },

@@ -13,6 +13,7 @@ enum mail_result {
 	MAIL_CANNOT,     /* not with this folder: INBOX deleted, a folder into itself */
 	MAIL_OVER_QUOTA, /* the owner's quota */
 	MAIL_NO_SPACE,   /* the disk's */
+	MAIL_READ_ONLY,  /* the file system */
 	MAIL_LIMIT,      /* of keywords, folders, annotations */
 	MAIL_BUSY,       /* somebody else holds the folder's lock; worth another try */
 	MAIL_EXPUNGED,   /* the message is gone */
