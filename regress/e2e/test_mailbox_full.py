@@ -1,29 +1,39 @@
 """What IMAP and POP3 say when nothing more can be stored: a full disk, a used up quota, a file system that
 is read-only; and when the folder that is selected goes away."""
 
+import os
+import poplib
 import shutil
 
 import pytest
 
-from imap_model import Client, Ended, message
-from postern import free_port
+from imap_model import PASSWORD, Client, Ended, message, token_of
+from postern import free_port, wait_for
+from test_faults_disk import fill, small_disk  # noqa: F401
 
 USER = "alice@example.test"
 
 
 @pytest.fixture
 def imap(make_postern):
-    """A function that makes clients of a server with IMAP."""
-    return clients_of(make_postern)
+    """A function that makes clients of a server with IMAP and POP3."""
+    return server(make_postern)
 
 
-def clients_of(make_postern, **options):
-    port = free_port()
-    postern = make_postern(extra=f"listen on 127.0.0.1 port {port} imap auth-cleartext\n", **options)
+def server(make_postern, **options):
+    ports = [free_port(), free_port()]
+    postern = make_postern(extra="".join(f"listen on 127.0.0.1 port {port} {name} auth-cleartext\n"
+        for port, name in zip(ports, ("imap", "pop3"))), **options)
 
     def connect():
-        return Client(port, USER)
-    connect.postern = postern
+        return Client(ports[0], USER)
+
+    def pop3():
+        client = poplib.POP3("127.0.0.1", ports[1], timeout=20)
+        client.user(USER)
+        client.pass_(PASSWORD)
+        return client
+    connect.postern, connect.pop3 = postern, pop3
     return connect
 
 
@@ -33,6 +43,11 @@ def append(client, folder, *tokens, ok=True):
 
 def told(client, kind):
     return [parts[0] for parts in client.lines if f" {kind}" in parts[0]]
+
+
+def is_no(answer, code):
+    assert answer[0] == "NO" and answer[1].startswith(f"[{code}]"), answer
+    return True
 
 
 # The selected folder goes.
@@ -64,11 +79,6 @@ def gone(imap, request):
         shutil.rmtree(folder.with_name(".Other"), ignore_errors=True)
         return client
     return make
-
-
-def is_no(answer, code):
-    assert answer[0] == "NO" and answer[1].startswith(f"[{code}]"), answer
-    return True
 
 
 def test_whose_folder_has_gone_hears_it_and_can_go_on(gone):
@@ -140,3 +150,148 @@ def test_a_folder_that_is_renamed_stays_selected(imap):
     client.run("NOOP")
     client.learn()
     assert client.folder.uids == [1, 2]
+
+
+# The disk is full.
+
+class Disk:
+    """`kind` is what it has no more of when it is full: bytes, or inodes."""
+
+    def __init__(self, small_disk, kind):  # noqa: F811
+        self.kind = kind
+        self.path = small_disk("1m", nr_inodes=200)
+
+    def fill(self):
+        if self.kind == "bytes":
+            fill(self.path)
+            return
+        with pytest.raises(OSError, match="No space"):
+            for number in range(200):
+                (self.path / f"filler{number}").touch()
+
+    def free(self, some=None):
+        """All that fill() took, or room for so many small files."""
+        if some and self.kind == "bytes":
+            os.truncate(self.path / "filler", (self.path / "filler").stat().st_size - some * 4096)
+            return
+        for path in [*self.path.glob("filler*")][:some]:
+            path.unlink()
+
+
+@pytest.fixture(params=["bytes", "inodes"])
+def full(make_postern, small_disk, request):  # noqa: F811
+    """A server whose mailboxes are on a small disk that can be filled: INBOX with the messages a, b and c,
+    Work with w."""
+    disk = Disk(small_disk, request.param)
+    made = server(make_postern, mail=disk.path / "mail")
+    client = made()
+    client.run("CREATE Work")
+    append(client, "INBOX", "a", "b", "c")
+    append(client, "Work", "w")
+    made.disk, made.box = disk, made.postern.maildir(USER)
+    return made
+
+
+def uids_of(client, folder):
+    """UIDVALIDITY and {uid: token} as the server tells them."""
+    found = {}
+    client.seen = lambda _validity, uid, token: found.update({uid: token})
+    client.select(folder)
+    client.ask_tokens()
+    return client.folder.validity, found
+
+
+def on_disk(box):
+    """The tokens of all messages in a folder's directory; nothing may be in tmp/ or left of a lock."""
+    assert not [path for path in [*(box / "tmp").iterdir(), *box.iterdir()]
+        if "lock" in path.name or "tmp" in path.parts[-2:-1] or path.name.endswith(".tmp")]
+    return sorted(token_of(path.read_bytes()) for part in ("cur", "new")
+        for path in (box / part).iterdir())
+
+
+def test_all_or_nothing_is_stored_on_a_full_disk(full):
+    work = full.box / ".Work"
+    client = full()
+    client.select("INBOX")
+    full.disk.fill()
+    # Hard links, until there is no room for their uids.
+    copies = 0
+    while (answer := client.run("COPY 1:3 Work", ok=False))[0] == "OK":
+        copies += 1
+    assert is_no(answer, "UNAVAILABLE")
+    there = sorted(["a", "b", "c"] * copies + ["w"])
+    commands = {"APPEND Work": ["d"], "APPEND Work ()": ["d", "e"], "UID REPLACE 1 Work": ["d"],
+        "UID COPY 1:3 Work": [], "UID MOVE 1:3 Work": []}
+    for command, tokens in commands.items():
+        answer = client.run(command, *((message(token), "") for token in tokens), ok=False)
+        assert is_no(answer, "UNAVAILABLE"), command
+        assert on_disk(work) == there, command
+        assert on_disk(full.box) == ["a", "b", "c"], command
+    client.run("NOOP")
+    assert client.folder.uids == [1, 2, 3]
+    full.disk.free()
+    assert append(client, "Work", "d", "e")[0] == "OK"
+    client.run("UID COPY 1 Work")
+    client.run("UID MOVE 2 Work")
+    client.run("UID REPLACE 1 Work", message("f"))
+    assert on_disk(work) == sorted([*there, "a", "b", "d", "e", "f"])
+    assert on_disk(full.box) == ["c"]
+    assert len(set(uids_of(client, "Work")[1])) == len(on_disk(work))
+
+
+def test_several_messages_are_appended_together_or_not_at_all(full):
+    client = full()
+    full.disk.fill()
+    full.disk.free(some=4)
+    before = on_disk(full.box)
+    tokens = [f"m{number}" for number in range(8)]
+    assert is_no(append(client, "INBOX", *tokens, ok=False), "UNAVAILABLE")
+    assert on_disk(full.box) == before
+    full.disk.free()
+    append(client, "INBOX", *tokens)
+    assert on_disk(full.box) == sorted(before + tokens)
+
+
+def test_mail_on_a_full_disk_is_read_flagged_and_removed(full):
+    full.postern.send(USER, message("new"))
+    full.postern.wait_mail(USER, 4)
+    full.disk.fill()
+    client = full()
+    client.select("INBOX")
+    seen = uids_of(client, "INBOX")[1]
+    assert {uid: seen[uid] for uid in (1, 2, 3)} == {1: "a", 2: "b", 3: "c"}
+    client.run("STORE 1 +FLAGS (\\Deleted)")
+    client.run("STORE 2 +FLAGS (\\Flagged)")
+    client.run("EXPUNGE")
+    assert "a" not in on_disk(full.box)
+    pop3 = full.pop3()
+    assert pop3.retr(2)[1][-1].startswith(b"c line")
+    pop3.dele(2)
+    pop3.quit()
+    wait_for(lambda: "c" not in on_disk(full.box), what="the message is gone")
+    fresh = full()
+    fresh.select("INBOX")
+    assert fresh.folder.flags[2] == {"\\Flagged"}
+    append(client, "INBOX", "d")
+
+
+def test_uids_outlast_a_full_disk(full):
+    client = full()
+    before = {name: uids_of(client, name) for name in ("INBOX", "Work")}
+    full.disk.fill()
+    for name in before:
+        client.select(name)
+        client.run("STORE 1 +FLAGS (\\Seen)")
+        assert append(client, name, "no", ok=False)[0] == "NO"
+        assert uids_of(client, name) == before[name]
+    full.postern.restart()
+    client = full()
+    for name in before:
+        assert uids_of(client, name) == before[name]
+        assert client.folder.flags[1] == {"\\Seen"}
+    full.disk.free()
+    full.postern.restart()
+    client = full()
+    for name, (validity, found) in before.items():
+        append(client, name, "yes")
+        assert uids_of(client, name) == (validity, found | {max(found) + 1: "yes"})
