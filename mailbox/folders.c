@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "mailbox/folder_state.h"
 #include "mailbox/folders.h"
 #include "mailbox/metadata.h"
@@ -414,6 +415,8 @@ folders_create(struct maildir *maildir, const char *name, unsigned use)
 	folder = result == MAIL_OK ? folder_open(maildir, name, &result) : NULL;
 	if (folder != NULL)
 		folder_release(folder);
+	if (result != MAIL_OK && folders_delete(maildir, name) != MAIL_OK)
+		log_debug("%s stays, half made", name);
 	return result;
 }
 
@@ -462,7 +465,7 @@ move_inbox(struct maildir *maildir, const char *to)
 	enum mail_result result = folders_create(maildir, to, 0);
 	struct folder *inbox = NULL, *made = NULL;
 	uint32_t *uids = NULL;
-	size_t count = 0, done, i;
+	size_t count = 0, done = 0, i;
 
 	if (result != MAIL_OK)
 		return result;
@@ -488,6 +491,8 @@ move_inbox(struct maildir *maildir, const char *to)
 		folder_release(made);
 	if (inbox != NULL)
 		folder_release(inbox);
+	if (result != MAIL_OK && done == 0 && folders_delete(maildir, to) != MAIL_OK)
+		log_debug("%s stays, though INBOX wasn't renamed", to);
 	return result;
 }
 
