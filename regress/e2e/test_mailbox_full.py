@@ -295,3 +295,20 @@ def test_uids_outlast_a_full_disk(full):
     for name, (validity, found) in before.items():
         append(client, name, "yes")
         assert uids_of(client, name) == (validity, found | {max(found) + 1: "yes"})
+
+
+def test_folders_on_a_full_disk_are_made_whole_or_not_and_removed(full):
+    client = full()
+    full.disk.fill()
+    for command in ("CREATE New", "CREATE New (USE (\\Drafts))", "RENAME INBOX New"):
+        assert is_no(client.run(command, ok=False), "UNAVAILABLE"), command
+        client.run('LIST "" *')
+        assert sorted(line.split('"')[3] for line in told(client, "LIST")) == ["INBOX", "Work"], command
+    client.run("RENAME Work Other")
+    assert uids_of(client, "Other")[1] == {1: "w"}
+    client.run("DELETE Other")
+    full.disk.free()
+    client.run("CREATE New (USE (\\Drafts))")
+    client.run("RENAME INBOX Old")
+    assert uids_of(client, "Old")[1] == {1: "a", 2: "b", 3: "c"}
+    assert sorted(path.name for path in full.box.glob(".*")) == [".New", ".Old"]
