@@ -188,7 +188,7 @@ bool folder_vanished(struct folder *, uint64_t modseq, const struct uid_range *k
 
 /* One message on its way in: written to tmp/ as it comes. */
 struct append;
-/* `expected`: its announced size, for the quota; MAIL_OVER_QUOTA before a byte is read. */
+/* `expected`: its announced size; MAIL_OVER_QUOTA before a byte is read when it can't fit. */
 enum mail_result append_begin(struct folder *, uint64_t expected, struct append **);
 /* CRLF become LF, as the mda stores them. After a failure the rest is taken and dropped, and the
  * failure told by folder_append(). */

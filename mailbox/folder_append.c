@@ -36,7 +36,8 @@ struct append {
 enum mail_result
 append_begin(struct folder *folder, uint64_t expected, struct append **made)
 {
-	enum mail_result result = maildir_has_room(folder->maildir, expected, 1);
+	/* Every second byte may be a CR that isn't stored. */
+	enum mail_result result = maildir_has_room(folder->maildir, expected - expected / 2, 1);
 	struct append *append;
 
 	*made = NULL;

@@ -529,7 +529,7 @@ quota_is_kept(void **state)
 	fixture_append(folder, "12345678901234567890123456789012345678\r\n", 0);
 	assert_int_equal(maildir_quota(fixture->maildir, &quota), MAIL_OK);
 	assert_int_equal(quota.bytes, 78);
-	assert_int_equal(append_begin(folder, 30, &append), MAIL_OVER_QUOTA);
+	assert_int_equal(append_begin(folder, 60, &append), MAIL_OVER_QUOTA);
 	assert_int_equal(
 	    folder_copy(folder, uids, 1, trash, from_uids, to_uids, &done), MAIL_OVER_QUOTA);
 	assert_int_equal(folder_move(folder, uids, 1, trash, from_uids, to_uids, &done), MAIL_OK);

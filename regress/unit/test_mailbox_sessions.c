@@ -105,7 +105,7 @@ stop(struct client *client)
 static int
 set_up(void **state)
 {
-	struct quota_limits limits = { .bytes = 500000 };
+	struct quota_limits limits = { .bytes = 450000 };
 	int root;
 
 	(void)state;
@@ -248,7 +248,7 @@ what_cannot_be_appended_is_refused_before_it_comes(void **state)
 	hear(client, "t OK");
 	assert_has(ask_short(client, "a APPEND Nowhere {10}\r\n"), "a NO [TRYCREATE]");
 	assert_has(ask_short(client, "a APPEND INBOX {1000001}\r\n"), "a NO [TOOBIG]");
-	assert_has(ask_short(client, "a APPEND INBOX {600000}\r\n"), "a NO [OVERQUOTA]");
+	assert_has(ask_short(client, "a APPEND INBOX {1000000}\r\n"), "a NO [OVERQUOTA]");
 	assert_has(ask_short(client, "a APPEND INBOX (\\Recent) {10}\r\n"), "a BAD");
 	/* What comes all the same is read past. */
 	assert_has(ask_short(client, "a APPEND Nowhere {10+}\r\n0123456789\r\nb NOOP\r\n"), "a NO");
