@@ -25,7 +25,8 @@ struct transfer {
 	size_t count;
 	uint32_t keywords[KEYWORDS_COUNT]; /* bits there; 0 none */
 	bool mapped[KEYWORDS_COUNT];
-	uint64_t bytes;
+	uint64_t bytes; /* that count for the quota */
+	uint64_t messages;
 };
 
 /* The same keywords by the other folder's letters; one that it has no letter for is lost. */
@@ -82,7 +83,10 @@ add_source(struct transfer *transfer, uint32_t uid)
 		guid = folder_message_name(transfer->from, message);
 	if (strpbrk(guid, " :\n") == NULL)
 		snprintf(one->extra, sizeof(one->extra), "G%.1000s", guid);
-	transfer->bytes += message->size;
+	if ((one->bits & MESSAGE_DELETED) == 0) {
+		transfer->bytes += one->size;
+		transfer->messages++;
+	}
 	transfer->count++;
 	return MAIL_OK;
 }
@@ -94,7 +98,7 @@ gather(struct transfer *transfer, const uint32_t *uids, size_t count)
 	size_t i;
 
 	transfer->count = 0;
-	transfer->bytes = 0;
+	transfer->bytes = transfer->messages = 0;
 	for (i = 0; i < count && result == MAIL_OK; i++)
 		result = add_source(transfer, uids[i]);
 	return result;
@@ -250,7 +254,7 @@ folder_copy(struct folder *from, const uint32_t *uids, size_t count, struct fold
 			result = gather(&transfer, uids, count);
 		if (result != MAIL_OK || transfer.count == 0)
 			break;
-		result = maildir_has_room(from->maildir, transfer.bytes, transfer.count);
+		result = maildir_has_room(from->maildir, transfer.bytes, transfer.messages);
 		if (result == MAIL_OK)
 			result = place_lock(to, &lock);
 		if (result != MAIL_OK)
@@ -268,7 +272,7 @@ folder_copy(struct folder *from, const uint32_t *uids, size_t count, struct fold
 		result = MAIL_BUSY;
 	if (result == MAIL_OK && transfer.count > 0) {
 		report(&transfer, from_uids, to_uids, done);
-		folder_account(to, (int64_t)transfer.bytes, (int64_t)transfer.count);
+		folder_account(to, (int64_t)transfer.bytes, (int64_t)transfer.messages);
 	}
 	free(transfer.placing);
 	return result;
@@ -287,6 +291,13 @@ lock_both(struct transfer *transfer, struct lock *to_lock, struct lock *from_loc
 	if (result != MAIL_OK)
 		folder_unlock(transfer->to, to_lock);
 	return result;
+}
+
+/* Maildir++: what is in the trash counts for no quota. */
+static bool
+is_trash(const struct folder *folder)
+{
+	return strcmp(folder->disk, ".Trash") == 0;
 }
 
 /* What has been moved is so in both folders, whatever comes then. */
@@ -315,7 +326,7 @@ take_moved(struct transfer *transfer)
 	}
 	if (messages != 0 || modseq != 0)
 		place_take(transfer->to, transfer->placing, transfer->count);
-	if ((strcmp(from->disk, ".Trash") == 0) != (strcmp(transfer->to->disk, ".Trash") == 0)) {
+	if (is_trash(from) != is_trash(transfer->to)) {
 		folder_account(from, -bytes, -messages);
 		folder_account(transfer->to, bytes, messages);
 	}
@@ -344,7 +355,10 @@ folder_move(struct folder *from, const uint32_t *uids, size_t count, struct fold
 			result = gather(&transfer, uids, count);
 		if (result != MAIL_OK || transfer.count == 0)
 			break;
-		result = lock_both(&transfer, &to_lock, &from_lock);
+		if (is_trash(from) && !is_trash(to))
+			result = maildir_has_room(from->maildir, transfer.bytes, transfer.messages);
+		if (result == MAIL_OK)
+			result = lock_both(&transfer, &to_lock, &from_lock);
 		if (result != MAIL_OK)
 			break;
 		result = place_round(&transfer, true, &renamed);
