@@ -4,6 +4,7 @@ is read-only; and when the folder that is selected goes away."""
 import os
 import poplib
 import shutil
+import subprocess
 
 import pytest
 
@@ -198,6 +199,7 @@ def uids_of(client, folder):
     client.seen = lambda _validity, uid, token: found.update({uid: token})
     client.select(folder)
     client.ask_tokens()
+    client.seen = lambda *_: None
     return client.folder.validity, found
 
 
@@ -312,3 +314,157 @@ def test_folders_on_a_full_disk_are_made_whole_or_not_and_removed(full):
     client.run("RENAME INBOX Old")
     assert uids_of(client, "Old")[1] == {1: "a", 2: "b", 3: "c"}
     assert sorted(path.name for path in full.box.glob(".*")) == [".New", ".Old"]
+
+
+# The quota is used up.
+
+def stored(*tokens):
+    """How many bytes the messages take."""
+    return sum(len(message(token).replace(b"\r\n", b"\n")) for token in tokens)
+
+
+def set_quota(imap, *limits):
+    imap.postern.smtpctl("user", "quota", USER, *limits)
+
+
+def quota_of(client):
+    client.run("GETQUOTAROOT INBOX")
+    return told(client, "QUOTA ")[0].partition('"" ')[2]
+
+
+def is_taken(imap):
+    """Whether a message would be by SMTP."""
+    with imap.postern.wire() as wire:
+        wire.hello()
+        wire.command("MAIL FROM:<sender@client.test>", 250)
+        reply = wire.command(f"RCPT TO:<{USER}>")
+        assert reply.code in (250, 452), reply
+        return reply.code == 250
+
+
+def test_a_message_that_uses_the_quota_up_exactly_is_taken(imap):
+    set_quota(imap, stored("a", "b"))
+    client = imap()
+    client.run("CREATE Work")
+    append(client, "INBOX", "a")
+    assert is_no(append(client, "INBOX", "b", "c", ok=False), "OVERQUOTA")
+    append(client, "INBOX", "b")
+    client.select("INBOX")
+    assert is_no(append(client, "Work", "c", ok=False), "OVERQUOTA")
+    assert is_no(client.run("COPY 1 Work", ok=False), "OVERQUOTA")
+    assert is_no(client.run("COPY 1:2 Absent", ok=False), "TRYCREATE")
+    assert is_no(append(client, "Absent", "c", ok=False), "TRYCREATE")
+    client.run("MOVE 1 Work")
+    box = imap.postern.maildir(USER)
+    assert (on_disk(box), on_disk(box / ".Work")) == (["b"], ["a"])
+    client.run("STORE 1 +FLAGS (\\Deleted)")
+    client.run("EXPUNGE")
+    append(client, "INBOX", "b")
+    assert on_disk(box) == ["b"]
+
+
+def test_mail_by_smtp_and_by_imap_counts_alike(imap):
+    set_quota(imap, "1M", 3)
+    imap.postern.send(USER, message("a"))
+    imap.postern.wait_mail(USER)
+    client = imap()
+    client.run("CREATE Work")
+    append(client, "INBOX", "b")
+    client.select("INBOX")
+    client.run("COPY 1 Work")
+    size = sum(len(mail.data) for mail in imap.postern.mails(USER)) + len(imap.postern.mails(USER)[0].data)
+    assert quota_of(client) == f"(STORAGE {-(-size // 1024)} 1024 MESSAGE 3 3)"
+    assert not is_taken(imap)
+    assert is_no(append(client, "INBOX", "c", ok=False), "OVERQUOTA")
+    assert is_no(append(client, "INBOX", "c", "d", ok=False), "OVERQUOTA")
+    client.run("STORE 2 +FLAGS (\\Deleted)")
+    client.run("EXPUNGE")
+    assert "MESSAGE 2 3" in quota_of(client)
+    wait_for(lambda: is_taken(imap), what="mail is taken again")
+    imap.postern.send(USER, message("e"))
+    imap.postern.wait_mail(USER, 2)
+    assert is_no(append(client, "INBOX", "c", ok=False), "OVERQUOTA")
+    client.run("DELETE Work")
+    append(client, "INBOX", "c")
+    assert "MESSAGE 3 3" in quota_of(client)
+    pop3 = imap.pop3()
+    pop3.dele(1)
+    pop3.quit()
+    assert "MESSAGE 2 3" in quota_of(client)
+
+
+def test_what_is_in_the_trash_comes_back_only_if_there_is_room(imap):
+    set_quota(imap, "1M", 1)
+    client = imap()
+    client.run("CREATE Trash")
+    append(client, "INBOX", "a")
+    client.select("INBOX")
+    client.run("MOVE 1 Trash")
+    append(client, "INBOX", "b")
+    client.select("Trash")
+    assert is_no(client.run("MOVE 1 INBOX", ok=False), "OVERQUOTA")
+    assert on_disk(imap.postern.maildir(USER) / ".Trash") == ["a"]
+    imap().run("RENAME INBOX Old")
+    assert is_no(client.run("MOVE 1 INBOX", ok=False), "OVERQUOTA")
+    imap().run("DELETE Old")
+    client.run("MOVE 1 INBOX")
+    assert on_disk(imap.postern.maildir(USER)) == ["a"]
+
+
+def test_a_copy_of_a_message_that_is_deleted_counts_as_little_as_that(imap):
+    set_quota(imap, "1M", 5)
+    client = imap()
+    client.run("CREATE Work")
+    append(client, "INBOX", "a", "b")
+    client.select("INBOX")
+    client.run("STORE 1 +FLAGS (\\Deleted)")
+    client.run("COPY 1:2 Work")
+    assert "MESSAGE 2 5" in quota_of(client)
+    client.select("Work")
+    client.run("EXPUNGE")
+    assert "MESSAGE 2 5" in quota_of(client)
+    (imap.postern.maildir(USER) / "maildirsize").unlink()
+    assert "MESSAGE 2 5" in quota_of(client)
+
+
+# The file system is read-only.
+
+@pytest.mark.root
+def test_a_read_only_file_system_is_read(make_postern, small_disk):  # noqa: F811
+    disk = small_disk("1m")
+    imap = server(make_postern, mail=disk / "mail")
+    client = imap()
+    client.run("CREATE Work")
+    append(client, "INBOX", "a", "b")
+    append(client, "Work", "w")
+    before = {name: uids_of(client, name) for name in ("INBOX", "Work")}
+    imap.postern.send(USER, message("new"))
+    imap.postern.wait_mail(USER, 3)
+    client.select("INBOX")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    try:
+        for _ in range(2):
+            for command in ("STORE 1 +FLAGS (\\Seen)", "STORE 1 +FLAGS ($new)", "COPY 1 Work",
+                    "MOVE 1 Work", "CREATE New", "DELETE Work", "RENAME Work Other", "SUBSCRIBE Work",
+                    'SETMETADATA INBOX (/private/comment "x")'):
+                assert is_no(client.run(command, ok=False), "UNAVAILABLE"), command
+            assert is_no(append(client, "INBOX", "c", ok=False), "UNAVAILABLE")
+            client.run("FETCH 1 (BODY[])")
+            client.run("STATUS Work (MESSAGES)")
+            assert uids_of(client, "Work") == before["Work"]
+            validity, found = uids_of(client, "INBOX")
+            assert (validity, {uid: found[uid] for uid in (1, 2)}) == before["INBOX"]
+            pop3 = imap.pop3()
+            assert pop3.retr(1)[1][-1].startswith(b"a line")
+            pop3.dele(1)
+            with pytest.raises(poplib.error_proto):
+                pop3.quit()
+            imap.postern.restart()
+            client = imap()
+            client.select("INBOX")
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    client.run("STORE 1 +FLAGS (\\Deleted)")
+    client.run("EXPUNGE")
+    append(client, "INBOX", "c")
+    assert list(uids_of(client, "INBOX")[1].values()) == ["b", "new", "c"]
