@@ -63,6 +63,8 @@ struct folder *folder_open(struct maildir *, const char *name, enum mail_result 
  */
 struct folder *folder_open_soon(struct maildir *, const char *name, enum mail_result *why);
 enum mail_result folder_need(struct folder *) __attribute__((warn_unused_result));
+/* How many messages it has was told, and wasn't so: no session can go on with it. */
+bool folder_is_void(const struct folder *);
 void folder_release(struct folder *);
 /* Writes the index if anything changed; for quiet moments. A failure is logged and harmless. */
 void folder_save(struct folder *);

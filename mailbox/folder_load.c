@@ -5,7 +5,7 @@
  * A client that opens a folder wants to know how many messages it has, and often no more: it waits
  * for new ones. So of a large index only the header is read, and the rest when a message is wanted.
  * If that turns out to be damaged, the files say the same once more; and if they don't, the folder
- * isn't what the client was told, which is said to it like a folder's end.
+ * isn't what the client was told, and its session ends.
  */
 #include <unistd.h>
 
@@ -16,6 +16,7 @@ folder_forget(struct folder *folder)
 {
 	struct folder_view *view;
 
+	folder->is_void = true;
 	index_content_free(&folder->content);
 	for (view = folder->views; view != NULL; view = view->next)
 		view->shown = view->told = view->hidden_count = view->next_taken = 0;
@@ -48,6 +49,12 @@ folder_load(struct folder *folder, bool whole)
 	/* The index's uids are void. */
 	index_content_free(&folder->content);
 	return read_disk(folder);
+}
+
+bool
+folder_is_void(const struct folder *folder)
+{
+	return folder->is_void;
 }
 
 enum mail_result

@@ -93,6 +93,7 @@ struct folder {
 	uint32_t change; /* the last removal's number */
 	struct folder_view *views;
 	bool published; /* somebody has seen uids: those to come must be larger */
+	bool is_void;   /* see folder_is_void(); detached then, too */
 	bool detached;  /* deleted, or its uids are void: not in maildir->open any more */
 	bool unsaved;
 	bool new_changed;

@@ -143,6 +143,10 @@ imap_answer(
 		imap_session_stop(session, "Too many commands that aren't any");
 		return;
 	}
+	if (session->selected.folder != NULL && folder_is_void(session->selected.folder)) {
+		imap_session_stop(session, "The mailbox's index was damaged, open it again");
+		return;
+	}
 	next_command(session);
 }
 

@@ -184,7 +184,9 @@ folder_that_is_not_what_its_index_said_ends(void **state)
 	view = folder_view_new(folder);
 	assert_non_null(view);
 	fixture_text(fixture, "cur/1.a.b:2,", "four\r\n"); /* and nobody looks */
+	assert_false(folder_is_void(folder));
 	assert_int_equal(folder_need(folder), MAIL_ABSENT);
+	assert_true(folder_is_void(folder));
 	assert_int_equal(folder_view_count(view), 0);
 	assert_false(folder_view_take_arrivals(view));
 	assert_int_equal(folder_sync(folder), MAIL_ABSENT);
