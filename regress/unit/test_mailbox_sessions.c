@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -689,6 +690,47 @@ pop3_removes_nothing_without_quit_and_has_the_maildrop_alone(void **state)
 	assert_has(hear(second, "\r\n"), "+OK 2 messages");
 }
 
+/* Closes the INBOX when a change of its directories would show, so that its index holds. */
+static void
+settle(struct client *client)
+{
+	const struct timespec tick = { .tv_nsec = 30000000 };
+
+	ask_short(client, "a UNSELECT\r\n");
+	nanosleep(&tick, NULL);
+	ask(client, "a SELECT INBOX\r\n");
+	ask(client, "a STORE 1 +FLAGS (\\Flagged)\r\n");
+	nanosleep(&tick, NULL);
+	ask_short(client, "a UNSELECT\r\n");
+}
+
+static void
+a_damaged_index_is_noticed_by_who_was_told_of_it(void **state)
+{
+	struct client *client = &clients[0], *other = &clients[1];
+	char path[100];
+	FILE *file;
+
+	(void)state;
+	fill(client);
+	settle(client);
+	snprintf(path, sizeof(path), "%s/postern.index", folder);
+	file = fopen(path, "r+");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, -9, SEEK_END), 0);
+	assert_int_equal(fputc('?', file), '?');
+	assert_int_equal(fclose(file), 0);
+	assert_has(ask(client, "a SELECT INBOX\r\n"), "* 2 EXISTS");
+	start_imap(other);
+	hear(other, "t OK");
+	assert_has(ask(other, "a EXAMINE INBOX\r\n"), "* 2 EXISTS");
+	/* The files still say the same. */
+	assert_has(ask(other, "a FETCH 1:* (UID FLAGS)\r\n"),
+	    "* 1 FETCH (UID 1 FLAGS (\\Flagged \\Seen))\r\n* 2 FETCH (UID 2 FLAGS ())\r\n");
+	assert_has(ask(client, "a NOOP\r\n"), "a OK");
+	assert_has(ask(client, "a UID FETCH 2 BODY.PEEK[TEXT]\r\n"), "{7}\r\nhello\r\n");
+}
+
 int
 main(void)
 {
@@ -709,6 +751,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(messages_are_copied_and_moved, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(searches_find, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(folders_are_listed_by_patterns, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_damaged_index_is_noticed_by_who_was_told_of_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_session_outlives_its_folder, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(idle_ends_with_its_folder, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
