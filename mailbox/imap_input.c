@@ -38,6 +38,7 @@ imap_input_next(struct imap_input *input)
 	input->literal = 0;
 	input->is_refused = false;
 	input->tail_length = 0;
+	input->skipped = 0;
 }
 
 /* What a line's end says of a literal behind it. */
@@ -149,15 +150,25 @@ is_message_next(const char *text, size_t length)
 	    skip_space(text, length, &at);
 }
 
+/* Whether so many bytes more may be skipped: a client that never comes to an end is not waited for. */
+static bool
+may_skip(struct imap_input *input, uint64_t count)
+{
+	if (count > IMAP_SKIP_MAX - input->skipped) {
+		input->state = IMAP_INPUT_STATE_CLOSED;
+		return false;
+	}
+	input->skipped += count;
+	return true;
+}
+
 /* A literal of `size` bytes comes, although all is refused. */
 static enum imap_input_event
 skip_literal(struct imap_input *input, uint64_t size)
 {
 	input->is_refused = true;
-	if (size > IMAP_SKIP_MAX) {
-		input->state = IMAP_INPUT_STATE_CLOSED;
+	if (!may_skip(input, size))
 		return IMAP_INPUT_CLOSE;
-	}
 	input->literal = size;
 	input->tail_length = 0;
 	input->state = size > 0 ? IMAP_INPUT_STATE_SKIP_LITERAL : IMAP_INPUT_STATE_SKIP_LINE;
@@ -302,6 +313,8 @@ skip_line(struct imap_input *input, const char *bytes, size_t length, size_t *us
 	struct announced next;
 
 	*used += count + (end != NULL);
+	if (!may_skip(input, count))
+		return IMAP_INPUT_CLOSE;
 	keep_tail(input, bytes, count);
 	if (end == NULL)
 		return IMAP_INPUT_MORE;

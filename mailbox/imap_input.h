@@ -16,7 +16,7 @@
 
 #include "common/buf.h"
 
-#define IMAP_SKIP_MAX   (64 * 1024 * 1024) /* of a literal that is read only to be forgotten */
+#define IMAP_SKIP_MAX   (64 * 1024 * 1024) /* of a command that is read only to be forgotten */
 #define IMAP_INPUT_TAIL 24                 /* "{9223372036854775807+}" and CR */
 
 enum imap_input_event {
@@ -52,6 +52,8 @@ struct imap_input {
 	bool is_refused;
 	char tail[IMAP_INPUT_TAIL]; /* of a line that is skipped: it may announce a literal */
 	size_t tail_length;
+	uint64_t
+	    skipped; /* bytes of the command, those of a literal that is to be skipped included */
 
 	/* Of the events. */
 	bool synchronizing;
