@@ -438,6 +438,8 @@ refused_command(struct imap_session *session)
 	}
 	imap_command_free(&session->command);
 	imap_command_parse(&session->command, (const char *)text->data, text->length);
+	if (session->command.tag.length == text->length) /* more of it may have followed */
+		session->command.tag = (struct imap_string){ "*", 1 };
 	session->command.why = "too long"; /* whatever else it is */
 	imap_answer(session, IMAP_BAD, "TOOBIG", "The command is too long");
 }
