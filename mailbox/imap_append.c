@@ -41,17 +41,10 @@ imap_append_free(struct imap_session *session)
 static void
 open_folder(struct imap_session *session, struct imap_append_job *job)
 {
-	const struct imap_string *mailbox = &session->command.append.mailbox;
-	char text[FOLDER_NAME_SIZE], utf8[FOLDER_NAME_SIZE], name[FOLDER_NAME_SIZE];
+	char name[FOLDER_NAME_SIZE];
 
 	job->result = MAIL_BAD_NAME;
-	if (mailbox->length >= sizeof(text))
-		return;
-	memcpy(text, mailbox->data, mailbox->length);
-	text[mailbox->length] = '\0';
-	if (!session->is_utf8 && folder_name_utf7_to_utf8(text, utf8, sizeof(utf8)))
-		memcpy(text, utf8, sizeof(text));
-	if (!folder_name_clean(text, name))
+	if (!imap_name_clean(session, &session->command.append.mailbox, name))
 		return;
 	job->folder = folder_open(session->maildir, name, &job->result);
 	if (job->folder != NULL)

@@ -163,18 +163,10 @@ static bool
 is_below_any(struct imap_session *session, const struct imap_strings *mailboxes, const char *name,
     bool subtree)
 {
-	char text[FOLDER_NAME_SIZE], utf8[FOLDER_NAME_SIZE], clean[FOLDER_NAME_SIZE];
+	char clean[FOLDER_NAME_SIZE];
 
 	for (size_t i = 0; i < mailboxes->count; i++) {
-		const struct imap_string *mailbox = &mailboxes->strings[i];
-
-		if (mailbox->length >= sizeof(text))
-			continue;
-		memcpy(text, mailbox->data, mailbox->length);
-		text[mailbox->length] = '\0';
-		if (!session->is_utf8 && folder_name_utf7_to_utf8(text, utf8, sizeof(utf8)))
-			memcpy(text, utf8, sizeof(text));
-		if (folder_name_clean(text, clean) &&
+		if (imap_name_clean(session, &mailboxes->strings[i], clean) &&
 		    (strcmp(clean, name) == 0 || (subtree && folder_name_is_below(name, clean))))
 			return true;
 	}

@@ -216,21 +216,38 @@ imap_work(struct imap_session *session, enum imap_progress (*step)(struct imap_s
 
 /* --- names --- */
 
+static bool
+is_ascii(const char *text)
+{
+	while (*text != '\0' && (unsigned char)*text < 0x80)
+		text++;
+	return *text == '\0';
+}
+
+bool
+imap_name_clean(const struct imap_session *session, const struct imap_string *string,
+    char name[FOLDER_NAME_SIZE])
+{
+	char text[FOLDER_NAME_SIZE], utf8[FOLDER_NAME_SIZE];
+
+	if (string->length >= sizeof(text) || memchr(string->data, '\0', string->length) != NULL)
+		return false;
+	memcpy(text, string->data, string->length);
+	text[string->length] = '\0';
+	if (session->is_utf8)
+		return folder_name_clean(text, name);
+	if (folder_name_utf7_to_utf8(text, utf8, sizeof(utf8)))
+		return folder_name_clean(utf8, name);
+	/* Older clients write UTF-7 (RFC 3501 5.1.3), some UTF-8 all the same. */
+	return !is_ascii(text) && folder_name_clean(text, name);
+}
+
 bool
 imap_name_from_client(
     struct imap_session *session, const struct imap_string *string, char name[FOLDER_NAME_SIZE])
 {
-	char text[FOLDER_NAME_SIZE], utf8[FOLDER_NAME_SIZE];
-
-	if (string->length < sizeof(text) && memchr(string->data, '\0', string->length) == NULL) {
-		memcpy(text, string->data, string->length);
-		text[string->length] = '\0';
-		/* Older clients write UTF-7 (RFC 3501 5.1.3); some UTF-8 all the same. */
-		if (!session->is_utf8 && folder_name_utf7_to_utf8(text, utf8, sizeof(utf8)))
-			memcpy(text, utf8, sizeof(text));
-		if (folder_name_clean(text, name))
-			return true;
-	}
+	if (imap_name_clean(session, string, name))
+		return true;
 	imap_answer_result(session, MAIL_BAD_NAME, "");
 	return false;
 }

@@ -108,7 +108,10 @@ void imap_work(struct imap_session *, enum imap_progress (*step)(struct imap_ses
     void (*job_free)(void *));
 /* Whether a step has worked for long enough. Call it once a message. */
 bool imap_is_turn_over(struct imap_session *);
-/* A folder's name as the client wrote it; answers NO and gives false when it can't be one. */
+/* A folder's name as the client wrote it; false when it can't be one. */
+bool imap_name_clean(
+    const struct imap_session *, const struct imap_string *, char name[FOLDER_NAME_SIZE]);
+/* The same; answers NO then. */
 bool imap_name_from_client(
     struct imap_session *, const struct imap_string *, char name[FOLDER_NAME_SIZE]);
 /* Writes a folder's name as this client understands it. */
