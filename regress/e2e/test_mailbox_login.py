@@ -225,14 +225,19 @@ def test_sasl_with_and_without_an_initial_response(server):
         assert wire.line().startswith(b"a OK")
 
 
-def test_what_comes_ahead_of_tls_is_dropped(server):
-    with server.wire(server.ports["imap tls"]) as wire:
+@pytest.mark.parametrize("kind, ahead, after, answer", [
+    ("imap", "a STARTTLS\r\nb NOOP\r\n", "c NOOP\r\n", b"c OK"),
+    ("pop3", "STLS\r\nQUIT\r\n", "CAPA\r\n", b"+OK")])
+def test_what_comes_ahead_of_tls_is_dropped(server, kind, ahead, after, answer):
+    with server.wire(server.ports[f"{kind} tls"]) as wire:
         wire.line()
-        wire.send("a STARTTLS\r\nb NOOP\r\n")
-        assert wire.line().startswith(b"a OK")
+        wire.send(ahead)
+        assert b"OK" in wire.line()
         wire.socket = context().wrap_socket(wire.socket)
-        wire.send("c NOOP\r\n")
-        assert wire.line().startswith(b"c OK")
+        wire.send(after)
+        assert wire.line().startswith(answer)
+        if kind == "pop3":  # and not what QUIT is answered
+            assert wire.line() == b"TOP"
 
 
 def test_before_login_little_is_taken(server):
