@@ -513,7 +513,7 @@ static void
 scan_header(struct scan *scan, const struct mime_part *part, bool is_own)
 {
 	struct imap_matcher *matcher = scan->matcher;
-	char *header, *at, *field, *colon;
+	char *header, *end, *at, *field, *colon;
 	struct buf text;
 	size_t length;
 
@@ -521,7 +521,8 @@ scan_header(struct scan *scan, const struct mime_part *part, bool is_own)
 	if (header == NULL)
 		return;
 	buf_init(&text, HEADER_MAX * 2);
-	for (at = header; next_field(&at, header + strlen(header), &field, &length);) {
+	end = header + strlen(header);
+	for (at = header; next_field(&at, end, &field, &length);) {
 		char saved = field[length];
 
 		field[length] = '\0';

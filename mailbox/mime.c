@@ -31,6 +31,7 @@ struct open_part {
 	uint32_t part;
 	uint32_t last_child;
 	bool is_multipart; /* with a boundary that may come */
+	bool is_digest;
 	char *boundary;
 	size_t boundary_length;
 };
@@ -324,20 +325,9 @@ field_so_far(const struct mime_parser *parser, const struct mime_part *part, enu
 
 /* Whether a part without a type of its own is a message (RFC 2046 5.1.5). */
 static bool
-is_in_digest(const struct mime_parser *parser, const struct mime_part *part)
+is_in_digest(const struct mime_parser *parser)
 {
-	char type[MIME_TOKEN_MAX + 1], subtype[MIME_TOKEN_MAX + 1];
-	struct mime_value value;
-	const char *field;
-
-	if (part->parent == MIME_NONE)
-		return false;
-	field = field_so_far(parser, &parser->mime->parts[part->parent], MIME_CONTENT_TYPE);
-	if (field == NULL)
-		return false;
-	mime_value_init(&value, field);
-	return mime_value_type(&value, type, subtype) && strcmp(type, "multipart") == 0 &&
-	    strcmp(subtype, "digest") == 0;
+	return parser->depth > 1 && parser->open[parser->depth - 2].is_digest;
 }
 
 /* The empty line behind the header was read: what kind of part is it? */
@@ -358,13 +348,14 @@ end_header(struct mime_parser *parser)
 		if (!mime_value_type(&value, type, subtype))
 			return;
 		if (strcmp(type, "multipart") == 0) {
+			innermost(parser)->is_digest = strcmp(subtype, "digest") == 0;
 			take_boundary(parser, &value);
 			if (innermost(parser)->is_multipart)
 				part->kind = MIME_MULTIPART;
 			return;
 		}
 	}
-	is_nested = field == NULL ? is_in_digest(parser, part)
+	is_nested = field == NULL ? is_in_digest(parser)
 	                          : strcmp(type, "message") == 0 &&
 	        (strcmp(subtype, "rfc822") == 0 || strcmp(subtype, "global") == 0);
 	if (is_nested && part->encoding == MIME_IDENTITY && parser->depth < MIME_DEPTH_MAX &&

@@ -219,8 +219,9 @@ take_angle(struct mime_value *value, struct mime_address *address)
 
 	mime_value_skip(value);
 	if (value->at < value->end && *value->at == '@') {
-		at = memchr(value->at, ':', (size_t)(value->end - value->at));
-		if (at != NULL && memchr(value->at, '>', (size_t)(at - value->at)) == NULL) {
+		for (at = value->at; at < value->end && *at != ':' && *at != '>';)
+			at++;
+		if (at < value->end && *at == ':') {
 			address->has_route = true;
 			buf_add(&address->route, value->at, (size_t)(at - value->at));
 			value->at = at + 1;
