@@ -141,12 +141,27 @@ copy_bytes(int from_directory, const char *from, int to_directory, const char *t
 	return out != -1 && got == 0;
 }
 
+/* What has been put in a message's place and is no file is not there, so that it isn't carried on. */
+static bool
+is_file(int directory, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return false;
+	if (!S_ISREG(st.st_mode))
+		errno = ENOENT;
+	return S_ISREG(st.st_mode);
+}
+
 static bool
 link_one(struct folder *from, int directory, const char *name, struct folder *to, const char *made)
 {
 	char temporary[NAME_SIZE];
 	int error;
 
+	if (!is_file(directory, name))
+		return false;
 	if (linkat(directory, name, to->cur, made, 0) == 0) {
 		maildir_expect(to->maildir, to, true, IN_CREATE, made);
 		return true;
@@ -169,7 +184,9 @@ link_one(struct folder *from, int directory, const char *name, struct folder *to
 static bool
 move_one(struct folder *from, bool in_new, const char *name, struct folder *to, const char *made)
 {
-	if (renameat(in_new ? from->new : from->cur, name, to->cur, made) == -1)
+	int directory = in_new ? from->new : from->cur;
+
+	if (!is_file(directory, name) || renameat(directory, name, to->cur, made) == -1)
 		return false;
 	maildir_expect(from->maildir, from, !in_new, IN_MOVED_FROM, name);
 	maildir_expect(to->maildir, to, true, IN_MOVED_TO, made);
