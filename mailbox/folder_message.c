@@ -114,16 +114,16 @@ folder_message_size(struct folder *folder, struct message *message, uint64_t *si
 		if (result != MAIL_OK)
 			return result;
 		good = count_added(fd, &added);
-		if (!good)
-			result =
-			    folder_failed(folder, "read", folder_message_name(folder, message));
-		close(fd);
-		if (!good)
-			return result;
 		/* Opening may have moved it. */
 		message = folder_find(folder, uid);
 		if (message == NULL)
-			return MAIL_EXPUNGED;
+			result = MAIL_EXPUNGED;
+		else if (!good)
+			result =
+			    folder_failed(folder, "read", folder_message_name(folder, message));
+		close(fd);
+		if (result != MAIL_OK)
+			return result;
 		message->size = bytes;
 		message->added = added;
 		folder->unsaved = true;
