@@ -17,13 +17,14 @@ MIB = 1024 * 1024
 @pytest.fixture(scope="module")
 def server(stage):
     ports = {name: free_port() for name in ("imap", "pop3")}
-    instance = Postern(stage, extra="".join(
+    instance = Postern(stage, extra="smtp limit header-size 8M\n" + "".join(
         f"listen on 127.0.0.1 port {port} {name} auth-cleartext\n" for name, port in ports.items()))
     instance.ports = ports
     instance.start()
     try:
         instance.add_domain("example.test")
         instance.add_user(USER)
+        instance.add_user("bob@example.test")
         with_mail(instance)
         yield instance
     finally:
