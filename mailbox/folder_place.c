@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "mailbox/folder_place.h"
 #include "mailbox/folder_scan.h"
+#include "mailbox/folders.h"
 
 #define ROUNDS 8
 
@@ -27,6 +28,10 @@ place_lock(struct folder *folder, struct lock *lock)
 		result = folder_sync(folder);
 		if (result == MAIL_OK)
 			result = folder_lock(folder, lock);
+		/* Only its uids are lost: whoever opens it next gives out new ones. */
+		if (result == MAIL_ABSENT &&
+		    folders_exist(folder->maildir, folder->name) == MAIL_OK)
+			return MAIL_BUSY;
 		if (result != MAIL_OK)
 			return result;
 		if (uidlist_is_known(folder))
