@@ -111,8 +111,8 @@ def flood(client, text):
 
 # Literals
 
-@pytest.mark.parametrize("size, why", [(2**32, "too long"), (2**63 - 1, "too long"), (2**63, "too large|missing"),
-    (2**64, "too large|missing"), (-1, "missing"), ("", "missing")])
+@pytest.mark.parametrize("size, why", [(2**32, "too long"), (2**63 - 1, "too long"),
+    (2**63, "too large|missing"), (2**64, "too large|missing"), (-1, "missing"), ("", "missing")])
 def test_a_literal_of_no_possible_size_is_refused_before_it_comes(client, size, why):
     for command in ("SEARCH SUBJECT", "CREATE", "STATUS"):
         refused(client, b"x %b {%b}\r\n" % (command.encode(), str(size).encode()), why)
@@ -198,7 +198,8 @@ NAMES = {
     "first dot": b".a", "NUL": b"a\0b", "NUL at the end": b"INBOX\0", "control": b"a\x01b", "lines": b"a\r\nb",
     "no shift": b"a&b", "shift that isn't ended": b"a&Jjo", "shift of ASCII": b"&AGE-", "lone surrogate": b"&2AA-",
     "what is no base64": b"&!!!-", "padding that isn't zero": b"&Jjp-", "shift of a slash": b"&AC8-",
-    "shift of dots": b"&AC4ALgAvAGI-", "shift of NUL": b"&AAA-", "no UTF-8": b"\xff\xfe", "overlong": b"\xc0\xae\xc0\xae",
+    "shift of dots": b"&AC4ALgAvAGI-", "shift of NUL": b"&AAA-", "no UTF-8": b"\xff\xfe", 
+    "overlong": b"\xc0\xae\xc0\xae",
     "surrogate in UTF-8": b"\xed\xa0\x80", "long": b"a" * 300, "deep": b".".join([b"a"] * 200), "empty": b"",
 }
 
@@ -272,7 +273,8 @@ def test_a_literal_of_a_mebibyte_is_refused_before_the_login(server, command):
         assert wire.line().startswith(b"x OK ")
 
 
-@pytest.mark.parametrize("kind, text", [("imap", b"x LOGIN {4294967296+}\r\n"), ("imap", b"x LOGIN " + b"y" * 80 * MIB),
+@pytest.mark.parametrize("kind, text", [
+    ("imap", b"x LOGIN {4294967296+}\r\n"), ("imap", b"x LOGIN " + b"y" * 80 * MIB),
     ("imap", b"x AUTHENTICATE PLAIN\r\n" + b"y" * MIB), ("pop3", b"USER " + b"y" * MIB),
     ("pop3", b"AUTH PLAIN " + b"y" * MIB), ("pop3", b"AUTH PLAIN\r\n" + b"y" * MIB)],
     ids=["literal", "line", "response", "pop3 line", "pop3 initial response", "pop3 response"])

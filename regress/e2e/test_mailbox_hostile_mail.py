@@ -13,7 +13,7 @@ import pytest
 from imap_model import message
 from postern import is_root, wait_for
 from test_mailbox_dovecot import words
-from test_mailbox_hostile import PASSWORD, USER, Hostile, client, kept, opened, server, witness  # noqa: F401
+from test_mailbox_hostile import PASSWORD, USER, client, kept, opened, server, witness  # noqa: F401
 from test_mailbox_hostile import say
 
 MIB = 1024 * 1024
@@ -46,15 +46,16 @@ MAILS = {
     "boundaries in boundaries": multipart(("--x\r\n--xx\r\n--xxx--\r\n\r\n") * 20000),
     "20,000 parameters": mail("hello\r\n", "Content-Type: text/plain" + "".join(
         f";\r\n name*{number}*=utf-8''%41" for number in range(20000))),
-    "50,000 addresses": mail("hello\r\n", "To: " + ",\r\n ".join(f"u{number}@client.test" for number in range(50000))),
-    "50,000 groups": mail("hello\r\n", "To: " + ";\r\n ".join(f"g{number}:a@b" for number in range(50000))),
-    "routes without an end": mail("hello\r\n", *(f"{name}: " + "<@>," * 65000 for name in ("To", "Cc"))),
+    "50,000 addresses": mail("hello\r\n", "To: " + ",\r\n ".join(
+        f"u{number}@client.test" for number in range(50000))),
+    "20,000 groups": mail("hello\r\n", "To: " + ";\r\n ".join(f"g{number}:a@b" for number in range(20000))),
+    "65,000 routes": mail("hello\r\n", "To: " + "<@>," * 65000),
     "200,000 nested comments": mail("hello\r\n", *(f"{name}: {'(' * 200000}{')' * 200000}" for name in
         ("To", "Subject", "Content-Type", "Content-Disposition"))),
     "comments that aren't closed": mail("hello\r\n", *(f"{name}: a{'(' * 200000}" for name in
         ("To", "Date", "MIME-Version", "Content-Transfer-Encoding", "Content-Language"))),
     "20,000 encoded words": mail("hello\r\n", "Subject: " + "\r\n ".join(
-        f"=?{charset}?q?=41{number}?=" for number, charset in zip(range(20000), ["utf-8", "iso-2022-jp", "x-none"] * 7000))),
+        f"=?{('utf-8', 'iso-2022-jp', 'x-none')[number % 3]}?q?=41{number}?=" for number in range(20000))),
     "a digest behind a long comment": multipart("--x\r\n\r\n\r\n" * 9000 + "--x--\r\n").replace(
         "multipart/mixed", f"({'c' * 250000}) multipart/digest"),
     "a line of a mebibyte": mail("z" * MIB + "\r\n"),
@@ -63,7 +64,7 @@ MAILS = {
     "20,000 references": mail("hello\r\n", "References: " + "\r\n ".join(f"<{n}@x>" for n in range(20000))),
     "a subject of replies": mail("hello\r\n", "Subject: " + "[a] re: [b] " * 2700 + "[a]" * 9000),
     "many fields of parts": multipart("".join(f"--x\r\nContent-Type: text/plain; name={'n' * 200}\r\n\r\n\r\n"
-        for _ in range(9000))),
+        for _ in range(5000))),
 }
 
 
@@ -133,8 +134,8 @@ def test_the_parts_of_what_is_hard_to_read_are_told(sent, client, name):
 @pytest.mark.parametrize("name", MAILS)
 def test_what_is_hard_to_read_is_searched_sorted_and_threaded(sent, client, name):
     number = sent[name]
-    for key, is_found in (('TEXT "nowhere at all"', False), ('BODY "nowhere at all"', False), ('FROM "A@CLIENT"', True),
-            ('SUBJECT "nowhere"', False), ('TO "nowhere"', False), ('HEADER Content-Type "nowhere"', False),
+    for key, is_found in (('TEXT "nowhere at all"', False), ('BODY "nowhere at all"', False),
+            ('FROM "A@CLIENT"', True), ('SUBJECT "nowhere"', False), ('TO "nowhere"', False), ('HEADER Content-Type "nowhere"', False),
             ('TEXT "from: a@client.test"', True), ("SENTSINCE 1-Jan-2000 LARGER 100000000", False)):
         client.run(f"SEARCH {number} {key}")
         assert client.lines == [[f"* SEARCH {number}" if is_found else "* SEARCH"]], key
@@ -221,7 +222,8 @@ def test_a_file_that_has_another_text_is_sent_as_it_is(files, client, name, is_n
     else:
         files.second.write_bytes(text)
     expected = re.sub(rb"\r?\n", b"\r\n", text)
-    client.run("FETCH 2 (BODY.PEEK[] BODY.PEEK[HEADER] BODY.PEEK[TEXT] BODY.PEEK[1] BODYSTRUCTURE ENVELOPE RFC822.SIZE)")
+    client.run("FETCH 2 (BODY.PEEK[] BODY.PEEK[HEADER] BODY.PEEK[TEXT] BODY.PEEK[1] BODYSTRUCTURE ENVELOPE "
+        "RFC822.SIZE)")
     (parts,) = client.lines
     literals = [part for part in parts if isinstance(part, bytes)]
     assert not literals or literals[0] == expected
@@ -235,7 +237,8 @@ def test_a_file_that_was_removed_is_gone(files, client):
     files.second.unlink()
     status, _ = client.run("FETCH 1:3 (BODY.PEEK[] ENVELOPE)", ok=False)
     assert status in ("OK", "NO")
-    assert [part for line in client.lines for part in line if isinstance(part, bytes)] == [message("m-1"), message("m-3")]
+    texts = [part for line in client.lines for part in line if isinstance(part, bytes)]
+    assert texts == [message("m-1"), message("m-3")]
     wait_for(lambda: (client.run("NOOP"), len(client.folder.uids) == 2)[1])
 
 
@@ -305,8 +308,8 @@ def put_link_to_a_message(path, _server):
 
 @pytest.mark.parametrize("put", [put_fifo, put_directory, put_link_to_another_user, put_link_to_shadow,
     put_link_to_a_device, put_link_to_a_message], ids=lambda put: put.__name__[4:])
-@pytest.mark.parametrize("command", ["FETCH 2 BODY.PEEK[]", "FETCH 2 (ENVELOPE PREVIEW RFC822.SIZE)", 'SEARCH 2 TEXT "secret"',
-    "SORT (SUBJECT) UTF-8 2", "COPY 2 INBOX", "MOVE 2 INBOX", "STORE 2 +FLAGS (\\Flagged)", "UID EXPUNGE 2"])
+@pytest.mark.parametrize("command", ["FETCH 2 BODY.PEEK[]", "FETCH 2 (ENVELOPE PREVIEW RFC822.SIZE)",
+    'SEARCH 2 TEXT "secret"', "SORT (SUBJECT) UTF-8 2", "COPY 2 INBOX", "MOVE 2 INBOX", "STORE 2 +FLAGS (\\Flagged)", "UID EXPUNGE 2"])
 def test_what_is_no_file_any_more_is_not_followed(server, files, client, command, put):
     client.run("STORE 2 +FLAGS (\\Deleted)")
     (path,) = set((files.directory / "cur").iterdir()) - set(files.paths)
