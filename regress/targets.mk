@@ -82,7 +82,8 @@ crash: test-deps all
 KILL_STEP ?= 1
 .PHONY: killsweep
 killsweep: test-deps all
-	KILL_STEP=$(KILL_STEP) POSTERN_BUILD=$(BUILD) $(PYTEST) -s regress/crash/test_kill_each_call.py
+	KILL_STEP=$(KILL_STEP) POSTERN_BUILD=$(BUILD) $(PYTEST) -s regress/crash/test_kill_each_call.py \
+		regress/crash/test_mailbox_kill_each_call.py
 
 # IMAP clients at work on one mailbox at random, and sessions killed: an hour and a half.
 .PHONY: mailboxes
