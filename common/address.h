@@ -64,6 +64,9 @@ void address_split_detail(struct address *, const char *delimiters, char *detail
  * or one that no address may hold (controls, marks and overrides of direction, zero-width ones). */
 size_t address_utf8_character(const char *text, size_t length, uint32_t *character);
 
+/* ASCII, or all its characters are such. */
+bool address_is_utf8(const char *text);
+
 void address_encode(struct buf *, const struct address *);
 bool address_decode(struct buf_reader *, struct address *);
 
