@@ -34,7 +34,8 @@ class Server:
         for subject, body in BODIES.items():
             self.postern.send(USER, f"From: bob@example.test\nSubject: {subject}\n\n{body}".encode()
                 .replace(b"\n", b"\r\n"))
-        self.postern.wait_mail(USER, len(BODIES))
+        self.delivered = {subject_of(mail.data): mail.data
+            for mail in self.postern.wait_mail(USER, len(BODIES))}
 
     def file(self, name, text):
         path = self.folder / name
@@ -83,9 +84,17 @@ def mails_in(directory):
         for path in (directory / part).iterdir()}
 
 
-def check_bodies(directory):
+def header_of(data):
+    return data.replace(b"\r\n", b"\n").partition(b"\n\n")[0].split(b"\n")
+
+
+def check_mails(directory, delivered):
+    """They are `delivered`, {subject: bytes}, but for header fields that a client adds of its own."""
     mails = mails_in(directory)
     assert {subject: body_of(path.read_bytes()) for subject, path in mails.items()} == BODIES
+    for subject, path in mails.items():
+        header, taken = header_of(delivered[subject]), header_of(path.read_bytes())
+        assert [line for line in taken if line in header] == header, (subject, taken)
     return mails
 
 
@@ -157,7 +166,7 @@ def test_changes_go_both_ways(server, tool, program):
     sync = program(server, tool)
     inbox = server.folder / "local/INBOX"
     sync()
-    mails = check_bodies(inbox)
+    mails = check_mails(inbox, server.delivered)
     # Here: one read, one removed, one new.
     base = mails["letter 1"].name.partition(":2,")[0]
     mails["letter 1"].rename(inbox / "cur" / f"{base}:2,S")
@@ -269,7 +278,7 @@ def test_mail_is_taken_once_and_then_away(server, tool, program, kind):
         if is_root():
             shutil.chown(taken / part, "nobody")
     program(server, tool, kind, True)
-    check_bodies(taken)
+    check_mails(taken, server.delivered)
     assert sorted(server.there()) == sorted(BODIES)
     # What is left there is known again, by its UIDL or its flag.
     program(server, tool, kind, True)

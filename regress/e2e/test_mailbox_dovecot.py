@@ -1,6 +1,7 @@
 """This suite and Dovecot on one Maildir, in turn: each finds what the other left, with the same uids, and
 what they say of the same messages is the same."""
 
+import concurrent.futures
 import hashlib
 import imaplib
 import os
@@ -13,6 +14,7 @@ import pytest
 
 import odd_answers
 import odd_mails
+from postern import wait_for
 from test_auth import USER
 from test_mailbox_login import imap, server  # noqa: F401 (a fixture)
 from test_tls import folder, rsa  # noqa: F401 (fixtures)
@@ -175,6 +177,57 @@ def test_doveadm_before_and_after(server, dovecot):  # noqa: F811
     assert found["INBOX"][2][3][0] == sorted([b"\\Flagged", b"Work", b"\\Seen", b"Later"])
     assert "Made" in found
     assert visit(dovecot.imap, look)[0] == found
+
+
+def test_both_at_once_end_in_the_same_state(server, dovecot):  # noqa: F811
+    """A session here and one of Dovecot's, and doveadm, change the same folders without waiting for one
+    another; mail arrives meanwhile."""
+    kept, removed = [], []
+    rounds = 24
+
+    def work(open_client, name, first):
+        client = open_client()
+        for number in range(first, first + rounds):
+            append(client, "INBOX", number, name)
+            good(client.select("INBOX"))
+            (uids,) = good(client.uid("SEARCH", "SUBJECT", f'"letter {number}"'))
+            assert len(uids.split()) == 1, (number, uids)
+            what = number % 4
+            if what == 0:
+                good(client.uid("STORE", uids, "+FLAGS", "(\\Deleted)"))
+                good(client.uid("EXPUNGE", uids))
+            elif what == 1:
+                good(client.uid("MOVE", uids, '"Archive"'))
+            elif what == 2:
+                good(client.uid("STORE", uids, "+FLAGS", "(\\Flagged Both)"))
+            (removed if what == 0 else kept).append(f"letter {number}")
+        client.logout()
+
+    visit(lambda: imap(server), lambda client: good(client.create('"Archive"')))
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(work, lambda: imap(server), "Here", 1000),
+            pool.submit(work, dovecot.imap, "There", 2000)]
+        for number in range(3000, 3000 + rounds // 2):
+            server.send(USER, letter(number))
+            kept.append(f"letter {number}")
+            if number % 4 == 0:
+                dovecot.doveadm("flags", "add", "\\Answered", "mailbox", "INBOX", "keyword", "Here")
+        for job in jobs:
+            job.result()
+    wait_for(lambda: len(visit(lambda: imap(server), subjects)) == len(kept), what="all has arrived")
+    seen = visit(lambda: imap(server), look)
+    assert visit(dovecot.imap, look) == seen
+    assert sorted(visit(lambda: imap(server), subjects)) == sorted(kept)
+    assert not set(removed) & set(kept) and len(removed) == rounds // 2
+
+
+def subjects(client):
+    found = []
+    for name in ("INBOX", "Archive"):
+        good(client.select(f'"{name}"', readonly=True))
+        found += [re.search(rb"Subject: ([^\r]*)", part[1]).group(1).decode()
+            for part in good(client.uid("FETCH", "1:*", "(BODY.PEEK[HEADER])")) if isinstance(part, tuple)]
+    return found
 
 
 ITEMS = ("ENVELOPE", "BODYSTRUCTURE", "BODY", "RFC822.SIZE", "RFC822.HEADER", "BODY.PEEK[TEXT]", "BODY.PEEK[1]",
