@@ -94,6 +94,7 @@ enum imap_use {
 	IMAP_USE_JUNK = 0x10,
 	IMAP_USE_SENT = 0x20,
 	IMAP_USE_TRASH = 0x40,
+	IMAP_USE_OTHER = 0x80, /* one that nobody knows yet (RFC 6154 6) */
 };
 
 struct imap_create {

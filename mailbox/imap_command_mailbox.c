@@ -97,8 +97,7 @@ take_use(struct imap_text *text)
 		if (imap_string_is(&name, uses[i].name))
 			return (uint8_t)uses[i].use;
 	}
-	imap_text_fail(text, "there is no such special use");
-	return 0;
+	return IMAP_USE_OTHER;
 }
 
 /* RFC 6154 3: "CREATE mailbox (USE (\Sent))". */

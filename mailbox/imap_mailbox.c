@@ -357,6 +357,10 @@ imap_create(struct imap_session *session)
 	use |= create->use & IMAP_USE_JUNK ? FOLDER_JUNK : 0;
 	use |= create->use & IMAP_USE_SENT ? FOLDER_SENT : 0;
 	use |= create->use & IMAP_USE_TRASH ? FOLDER_TRASH : 0;
+	if (create->use & IMAP_USE_OTHER) {
+		imap_answer(session, IMAP_NO, "USEATTR", "There is no such special use");
+		return;
+	}
 	if (use & (use - 1)) { /* RFC 6154 3 */
 		imap_answer(session, IMAP_NO, "USEATTR", "A mailbox has one special use only");
 		return;

@@ -148,6 +148,20 @@ make_needle(struct needle *needle, const struct imap_string *text, const char *c
 	return needle->text != NULL && prepare(needle) ? IMAP_MATCH_READY : IMAP_MATCH_NO_MEMORY;
 }
 
+static bool
+charset_is_known(const char *name)
+{
+	struct mime_charset charset;
+	struct buf nothing;
+	bool is_known;
+
+	buf_init(&nothing, 64);
+	is_known = mime_charset_open(&charset, name, add_to_buf, &nothing);
+	mime_charset_close(&charset);
+	buf_free(&nothing);
+	return is_known;
+}
+
 struct imap_matcher *
 imap_matcher_new(
     struct folder *folder, const struct imap_search *search, enum imap_match_problem *problem)
@@ -177,7 +191,8 @@ imap_matcher_new(
 		memcpy(charset, search->charset.data, search->charset.length);
 		charset[search->charset.length] = '\0';
 	}
-	*problem = IMAP_MATCH_READY;
+	/* RFC 9051 6.4.4: whether or not a string is in it. */
+	*problem = charset_is_known(charset) ? IMAP_MATCH_READY : IMAP_MATCH_BAD_CHARSET;
 	for (size_t i = 0; i < search->count && *problem == IMAP_MATCH_READY; i++) {
 		enum imap_key key = search->keys[i].key;
 

@@ -267,6 +267,7 @@ imap_expunge(struct imap_session *session)
 	struct imap_set all = { .count = whole.last > 0, .ranges = &whole };
 	struct imap_set *set = &all;
 	enum mail_result result = MAIL_OK;
+	char code[40];
 	uint32_t *uids;
 	size_t count;
 
@@ -281,5 +282,11 @@ imap_expunge(struct imap_session *session)
 	if (count > 0)
 		result = folder_expunge(selected->folder, uids, count);
 	free(uids);
+	if (result == MAIL_OK && count > 0 && session->qresync) { /* RFC 7162 3.2.7, 3.2.9 */
+		snprintf(code, sizeof(code), "HIGHESTMODSEQ %llu",
+		    (unsigned long long)folder_highest_modseq(selected->folder));
+		imap_answer(session, IMAP_OK, code, "Removed");
+		return;
+	}
 	imap_answer_result(session, result, "Removed");
 }

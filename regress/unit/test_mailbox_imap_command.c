@@ -89,7 +89,6 @@ what_is_not_in_the_grammar_is_refused(void **state)
 		"a SELECT x (QRESYNC (1 1 1:*))",
 		"a SELECT x (QRESYNC (0 1))",
 		"a SELECT x (FOO)",
-		"a CREATE x (USE (\\Inbox))",
 		"a LIST \"\"",
 		"a LIST (RECURSIVEMATCH) \"\" *",
 		"a LIST \"\" () ",
