@@ -87,6 +87,8 @@ def failures(output):
 def unit(directory):
     """Three at a time, since some wait more than they compute; the longest first, as far as the size of
     their sources tells."""
+    if os.geteuid() == 0:  # the supervisor looks for them
+        run([TOP / "etc/make-accounts.sh"])
     sources = sorted(unit_sources(), key=lambda path: -path.stat().st_size)
     names = [source.stem for source in sources]
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
