@@ -24,6 +24,7 @@
 #include "common/keeper_provider.h"
 #include "common/log.h"
 #include "common/memory_file.h"
+#include "common/sandbox.h"
 #include "deliver/relay_control.h"
 #include "deliver/relay_destination.h"
 #include "deliver/relay_directory.h"
@@ -524,6 +525,7 @@ main(int argc, char **argv)
 	struct task *task;
 
 	child_start(&relay.child, "relay", argc, argv);
+	sandbox_enter(SANDBOX_SOCKETS);
 	TAILQ_INIT(&relay.tasks);
 	relay.base = child_event_base();
 	relay.dns = relay_dns_new(relay.base, DNS_MS);

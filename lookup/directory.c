@@ -25,6 +25,7 @@
 #include "common/ipc_mailbox.h"
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "lookup/accounts.h"
 #include "lookup/auth.h"
 #include "lookup/directory_state.h"
@@ -621,6 +622,7 @@ main(int argc, char **argv)
 	struct child child;
 
 	child_start(&child, "directory", argc, argv);
+	sandbox_enter(SANDBOX_SOCKETS | SANDBOX_PROCESSES);
 	directory.privileged = child.privileged_start;
 	directory.base = child_event_base();
 	buf_init(&directory.payload, IMSG_PAYLOAD_MAX);

@@ -24,6 +24,7 @@
 #include "common/ipc_relay_resolver.h"
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "lookup/resolver_anchor.h"
 #include "lookup/resolver_dns.h"
 #include "lookup/resolver_lookup.h"
@@ -367,6 +368,7 @@ int
 main(int argc, char **argv)
 {
 	child_start(&resolver.child, "resolver", argc, argv);
+	sandbox_enter(SANDBOX_SOCKETS);
 	resolver.hosts = hosts_new("");
 	resolver.base = child_event_base();
 	resolver.queries = queries_new(resolver.base, resolver.hosts, on_answered, NULL);

@@ -21,6 +21,7 @@
 #include "common/keeper_client.h"
 #include "common/keeper_provider.h"
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "mailbox/access.h"
 
 #define ACCEPT_AT_ONCE    8
@@ -323,6 +324,7 @@ main(int argc, char **argv)
 	struct access *access = &mailaccess.access;
 
 	child_start(&mailaccess.child, "mailaccess", argc, argv);
+	sandbox_enter(0);
 	access->base = child_event_base();
 	LIST_INIT(&access->sessions);
 	access->descriptors_max = descriptors_max();

@@ -26,6 +26,7 @@
 #include "common/ipc_mailbox.h"
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "mailbox/imap_session.h"
 #include "mailbox/landlock.h"
 #include "mailbox/maildir.h"
@@ -257,6 +258,7 @@ take_maildir(const struct imsg *imsg)
 	root = open_root();
 	if (!landlock_confine(root))
 		log_debug("the kernel has no Landlock for this process");
+	sandbox_enter(0);
 	mailbox.hostname = strdup(mailbox.config->hostname);
 	if (mailbox.hostname == NULL)
 		fatal("opening");

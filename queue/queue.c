@@ -20,6 +20,7 @@
 #include "common/clock.h"
 #include "common/ipc_directory.h"
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "common/stats.h"
 #include "queue/bounce.h"
 #include "queue/check.h"
@@ -568,6 +569,7 @@ main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "dump") == 0)
 		return check_dump(argv[2]);
 	child_start(&program.child, "queue", argc, argv);
+	sandbox_enter(0);
 	queue->base = child_event_base();
 	buf_init(&queue->payload, IMSG_PAYLOAD_MAX);
 	child_supervisor_open(&program.supervisor, queue->base, &program.child, &orders);

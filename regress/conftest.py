@@ -119,7 +119,10 @@ def postern(make_postern):
 @pytest.fixture
 def postern_with_imap(make_postern):
     """One in which every program of the suite runs."""
-    return make_postern(extra=f"listen on 127.0.0.1 port {harness.free_port()} imap auth-cleartext")
+    port = harness.free_port()
+    instance = make_postern(extra=f"listen on 127.0.0.1 port {port} imap auth-cleartext")
+    instance.imap_port = port
+    return instance
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@
 #include "common/child.h"
 #include "common/child_supervisor.h"
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "smtpctl/control_client.h"
 #include "smtpctl/control_relay.h"
 #include "smtpctl/control_stats.h"
@@ -126,6 +127,7 @@ int
 main(int argc, char **argv)
 {
 	child_start(&control.child, "control", argc, argv);
+	sandbox_enter(0);
 	control.listen_fd = -1;
 	control.base = child_event_base();
 	control.stats = control_stats_new();

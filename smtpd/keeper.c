@@ -18,6 +18,7 @@
 #include "common/child_supervisor.h"
 #include "common/log.h"
 #include "common/memory_file.h"
+#include "common/sandbox.h"
 #include "smtpd/keeper_keys.h"
 
 #define PEERS_MAX 1024
@@ -241,6 +242,7 @@ main(int argc, char **argv)
 	size_t i;
 
 	child_start(&keeper.child, "keeper", argc, argv);
+	sandbox_enter(0);
 	/* Nobody of the same user looks into its memory, where there is no user of its own. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		fatal("prctl");

@@ -23,6 +23,7 @@
 #include "common/keeper_client.h"
 #include "common/keeper_provider.h"
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "common/stats.h"
 #include "smtpd/session.h"
 #include "common/tls_context.h"
@@ -434,6 +435,7 @@ int
 main(int argc, char **argv)
 {
 	child_start(&listener.child, "listener", argc, argv);
+	sandbox_enter(0);
 	listener.base = child_event_base();
 	listener.crowd_fd = listener.spare_fd = -1;
 	listener.processes = 1;

@@ -1,6 +1,7 @@
 """Each process of the suite has the privileges of the design's table and no more, as /proc shows it."""
 
 import grp
+import imaplib
 import os
 import pathlib
 import pwd
@@ -8,7 +9,8 @@ import signal
 
 import pytest
 
-from postern import wait_for
+from postern import BUILD, wait_for
+from test_auth import PASSWORD
 
 ACCOUNTS = {"listener": "_smtpd", "keeper": "_smtpk", "queue": "_smtpq", "directory": "_smtpt", "resolver": "_smtpl",
     "control": "_smtpc", "relay": "_smtpr", "mda": "_vmail", "mailaccess": "_smtpa"}
@@ -43,6 +45,20 @@ def test_no_program_has_a_capability_or_can_gain_one(postern_with_imap):
         assert seen["NoNewPrivs"].strip() == "1", name
         if os.geteuid() == 0:
             assert int(seen["CapBnd"], 16) == 0, name
+
+
+def is_sanitized():
+    return b"__asan_init" in (BUILD / "bin/queue").read_bytes()
+
+
+@pytest.mark.skipif(is_sanitized(), reason="sanitizers make calls of their own")
+def test_all_that_run_no_commands_have_a_filter_on_system_calls(postern_with_imap):
+    with imaplib.IMAP4("127.0.0.1", postern_with_imap.imap_port) as client:
+        client.login("alice@example.test", PASSWORD)
+        seen = {name: status(pid)["Seccomp"].strip()
+            for pid, name in all_children(postern_with_imap).items()}
+    assert seen.pop("mda") == "0"
+    assert "mailbox" in seen and set(seen.values()) == {"2"}, seen
 
 
 @pytest.mark.root
