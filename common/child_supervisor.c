@@ -140,6 +140,7 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case SUPERVISOR_ACCESS_MAILBOX:
 	case SUPERVISOR_MAILBOX_OPEN:
 	case SUPERVISOR_MAILBOX_SESSION:
+	case SUPERVISOR_RELAY_CONNECTED:
 		if (orders->other == NULL || !orders->other(channel, imsg))
 			break;
 		return NULL;
@@ -154,6 +155,7 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case CONTROL_SUPERVISOR_DKIM:
 	case DIRECTORY_SUPERVISOR_LOGIN:
 	case MAILBOX_SUPERVISOR_ENDED:
+	case RELAY_SUPERVISOR_CONNECT:
 		break;
 	}
 	return "not for this program";

@@ -164,6 +164,7 @@ static const struct field action_fields[] = {
 	STRING(action_config, user),
 	BOOL(action_config, allow_pipes),
 	U32(action_config, ttl),
+	BOOL(action_config, lmtp_rcpt_to),
 	STRING(action_config, relay_hosts),
 	STRING(action_config, relay_domains),
 	STRING(action_config, relay_auth),

@@ -21,6 +21,11 @@
 #define TRUST_ANCHOR_DEFAULT "/usr/share/dns/root.key"
 #define TRUST_ANCHOR_NONE    "none"
 
+/* Of an action by LMTP, as it stands among a relay's hosts: HOST:PORT follows, or a Unix socket's
+ * absolute path. */
+#define LMTP_URL        "lmtp://"
+#define SOCKET_PATH_MAX 107 /* of a Unix socket's path */
+
 /* Which bare LF and CR in a message are accepted (`smtp line-ends`). */
 enum line_ends {
 	LINE_ENDS_STRICT,
@@ -103,6 +108,7 @@ enum action_method {
 	ACTION_MAILDIR,
 	ACTION_RELAY,
 	ACTION_EXPAND_ONLY,
+	ACTION_LMTP,
 	ACTION_METHOD_COUNT
 };
 
@@ -124,6 +130,8 @@ struct action_config {
 	char *user;       /* deliver as this system user; "" the mailbox's owner */
 	bool allow_pipes; /* "pipes": alias targets "|command" may be used */
 	uint32_t ttl;     /* 0: the queue's */
+	/* By LMTP the recipient's address is said, not the user's name; where is in relay_hosts. */
+	bool lmtp_rcpt_to;
 	/* Relays. */
 	char *relay_hosts;   /* smarthosts, URLs separated by spaces, in this order; "" the MXs */
 	char *relay_domains; /* "domain <table>": domain -> smarthosts; "" none */

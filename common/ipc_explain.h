@@ -29,6 +29,7 @@ enum explain_step {
 	EXPLAIN_MAILBOX,     /* `to` is the Maildir, `words` its owner */
 	EXPLAIN_COMMAND,     /* `to` is run */
 	EXPLAIN_RELAY,       /* `to` is the domain */
+	EXPLAIN_LMTP,        /* `to` is host:port or a socket's path, `words` the name said there */
 	EXPLAIN_DEAD,        /* nothing comes of it, or of its target `to`: `words` */
 	EXPLAIN_ERROR,       /* an alias that refuses: `words` */
 	EXPLAIN_POSTMASTER,  /* all that was refused is kept for the postmaster instead */

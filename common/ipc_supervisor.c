@@ -357,6 +357,20 @@ ipc_mda_start_decode(struct buf_reader *reader, struct ipc_mda_start *start)
 }
 
 void
+ipc_connect_encode(struct buf *buf, const struct ipc_connect *connect)
+{
+	buf_add_string(buf, connect->path);
+}
+
+bool
+ipc_connect_decode(struct buf_reader *reader, struct ipc_connect *connect)
+{
+	memset(connect, 0, sizeof(*connect));
+	(void)buf_get_string(reader, connect->path, sizeof(connect->path));
+	return buf_reader_done(reader) && *connect->path == '/';
+}
+
+void
 ipc_done_encode(struct buf *buf, const struct ipc_done *done)
 {
 	buf_add_u8(buf, done->success);

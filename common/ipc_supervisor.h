@@ -27,6 +27,9 @@
  *	queue -> supervisor            supervisor -> queue
  *	MDA_START                      MDA_STARTED with a socket, or without one and a reason
  *
+ *	relay -> supervisor            supervisor -> relay
+ *	CONNECT                        CONNECTED with a socket, or without one and a reason
+ *
  *	control -> supervisor          supervisor -> control
  *	CONTROL (one of the verbs)     CONTROL_DONE with success and words
  *	DKIM                           CONTROL_LINE for each key to show, then CONTROL_DONE
@@ -76,6 +79,7 @@
 #include <stdint.h>
 
 #include "common/buf.h"
+#include "common/config.h"
 #include "common/imsg.h"
 #include "common/ipc_keeper.h"
 
@@ -116,6 +120,8 @@ enum ipc_supervisor_type {
 	SUPERVISOR_MAILBOX_OPEN,
 	SUPERVISOR_MAILBOX_SESSION,
 	MAILBOX_SUPERVISOR_ENDED,
+	RELAY_SUPERVISOR_CONNECT,
+	SUPERVISOR_RELAY_CONNECTED,
 };
 
 /* The programs, as peers name each other. */
@@ -280,7 +286,16 @@ struct ipc_mda_start {
 void ipc_mda_start_encode(struct buf *, const struct ipc_mda_start *);
 bool ipc_mda_start_decode(struct buf_reader *, struct ipc_mda_start *);
 
-/* SUPERVISOR_QUEUE_MDA_STARTED (words only without a descriptor), SUPERVISOR_CONTROL_DONE */
+/* RELAY_SUPERVISOR_CONNECT: to the Unix socket of an action by LMTP. The relay sees no file; any path
+ * that isn't such an action's in the running configuration is refused. */
+struct ipc_connect {
+	char path[SOCKET_PATH_MAX + 1];
+};
+void ipc_connect_encode(struct buf *, const struct ipc_connect *);
+bool ipc_connect_decode(struct buf_reader *, struct ipc_connect *);
+
+/* SUPERVISOR_QUEUE_MDA_STARTED, SUPERVISOR_RELAY_CONNECTED (words only without a descriptor),
+ * SUPERVISOR_CONTROL_DONE */
 #define IPC_WORDS_MAX 512
 struct ipc_done {
 	bool success;

@@ -32,6 +32,7 @@
 #include "deliver/relay_host.h"
 #include "deliver/relay_hoststat.h"
 #include "deliver/relay_https.h"
+#include "deliver/relay_local.h"
 #include "deliver/relay_post.h"
 #include "deliver/relay_sts.h"
 #include "deliver/relay_tls_report.h"
@@ -70,6 +71,7 @@ static struct {
 	struct https *https;
 	struct posts *posts; /* of reports */
 	struct sts *sts;
+	struct local_sockets *local;
 	struct destinations *destinations;
 	struct pool *pool;
 	struct hoststats *hoststats;
@@ -182,6 +184,35 @@ has_good_lines(struct task *task, struct failure *failure)
 	return false;
 }
 
+static bool
+is_accounts(const char *name)
+{
+	const struct table_config *table =
+	    *name == '\0' ? NULL : config_find_table(relay.config, name);
+
+	return table != NULL && table->backend == TABLE_ACCOUNTS;
+}
+
+/* By LMTP the user's name is said, which for the accounts database is an address, or the address. */
+static void
+choose_name(const struct task *task, struct ipc_relay_rcpt *rcpt)
+{
+	const struct action_config *action = config_find_action(relay.config, task->message.action);
+
+	if (action != NULL && action->method == ACTION_LMTP && !action->lmtp_rcpt_to &&
+	    !is_accounts(action->virtual_table) && !is_accounts(action->userbase_table))
+		*rcpt->dest.domain = '\0';
+}
+
+/* Mail for our own users isn't SMTP's. */
+static bool
+is_lmtp(const struct task *task)
+{
+	const struct action_config *action = config_find_action(relay.config, task->message.action);
+
+	return action != NULL && action->method == ACTION_LMTP;
+}
+
 static void
 receive_rcpt(struct channel *channel, struct imsg *imsg)
 {
@@ -195,6 +226,7 @@ receive_rcpt(struct channel *channel, struct imsg *imsg)
 		channel_reject(channel, imsg, "not a recipient of the message before");
 		return;
 	}
+	choose_name(task, &rcpt);
 	if (!task_add_rcpt(task, &rcpt))
 		fatal("recipient");
 	if (!task_is_complete(task))
@@ -208,7 +240,7 @@ receive_rcpt(struct channel *channel, struct imsg *imsg)
 		task_finish(task, &failure);
 		return;
 	}
-	if (!has_good_lines(task, &failure)) {
+	if (!is_lmtp(task) && !has_good_lines(task, &failure)) {
 		task_finish(task, &failure);
 		return;
 	}
@@ -467,6 +499,8 @@ take_other(struct channel *channel, struct imsg *imsg)
 		take_authorities(imsg);
 	else if (imsg->type == SUPERVISOR_CHILD_CERTIFICATE)
 		take_certificate(imsg);
+	else if (imsg->type == SUPERVISOR_RELAY_CONNECTED)
+		return local_sockets_receive(relay.local, imsg);
 	else
 		return false;
 	return true;
@@ -550,6 +584,10 @@ main(int argc, char **argv)
 	if (relay.stop_check == NULL)
 		fatalx("no memory for events");
 	child_supervisor_open(&relay.supervisor, relay.base, &relay.child, &orders);
+	relay.local = local_sockets_new(relay.supervisor.channel);
+	if (relay.local == NULL)
+		fatalx("no memory");
+	pool_use_local(relay.pool, relay.local);
 	if (event_base_dispatch(relay.base) == -1)
 		fatalx("the event loop failed");
 
@@ -562,6 +600,7 @@ main(int argc, char **argv)
 	channel_free(relay.control_channel);
 	relay_control_free(relay.control);
 	pool_free(relay.pool);
+	local_sockets_free(relay.local);
 	destinations_free(relay.destinations);
 	sts_free(relay.sts);
 	posts_free(relay.posts);

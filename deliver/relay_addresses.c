@@ -3,6 +3,7 @@
  * has only one of the two is no reason to give up.
  */
 #include <sys/types.h>
+#include <sys/un.h>
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include <bsd/stdlib.h>
+#include <bsd/string.h>
 
 #include "common/network.h"
 #include "deliver/relay_addresses.h"
@@ -198,11 +200,30 @@ own_addresses_listen(const struct own_addresses *machine, const struct config *c
 	return false;
 }
 
+static bool
+add_local(struct addresses *addresses, const char *path)
+{
+	struct host_address *new = &addresses->all[addresses->count];
+	struct sockaddr_un *local = (struct sockaddr_un *)(void *)&new->address;
+
+	if (addresses->count == ADDRESSES_MAX)
+		return false;
+	memset(new, 0, sizeof(*new));
+	local->sun_family = AF_UNIX;
+	new->length = sizeof(*local);
+	if (strlcpy(local->sun_path, path, sizeof(local->sun_path)) >= sizeof(local->sun_path))
+		return false;
+	addresses->count++;
+	return true;
+}
+
 bool
 addresses_add_text(struct addresses *addresses, const char *text, uint16_t port)
 {
 	unsigned char bytes[sizeof(struct in6_addr)];
 
+	if (*text == '/')
+		return add_local(addresses, text);
 	if (inet_pton(AF_INET, text, bytes) == 1)
 		addresses_add(addresses, AF_INET, bytes, port);
 	else if (inet_pton(AF_INET6, text, bytes) == 1)

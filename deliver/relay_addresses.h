@@ -28,7 +28,7 @@ void addresses_add(struct addresses *, int family, const void *bytes, uint16_t p
 /* Those that the resolver has found; with `public_only` none of address_is_private(). */
 void addresses_add_answer(
     struct addresses *, const struct ipc_answer *, uint16_t port, bool public_only);
-/* False when it is no address. */
+/* False when it is no address; the path of a Unix socket is one. */
 bool addresses_add_text(struct addresses *, const char *text, uint16_t port);
 /* Bytes as above: nothing that the whole Internet reaches, but the machine itself, its network or its
  * organization's. */

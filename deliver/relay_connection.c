@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/un.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 
 #include "common/keeper_provider.h"
 #include "deliver/relay_connection.h"
+#include "deliver/relay_local.h"
 
 #define READ_SIZE     16384
 #define READS_AT_ONCE 4
@@ -46,6 +48,8 @@ struct connection {
 	struct event *readable;
 	struct event *writable;
 	SSL *ssl;
+	struct local_sockets *local;  /* NULL: there are none */
+	struct local_wait local_wait; /* for a Unix socket */
 	struct keeper_wait keeper;
 	struct event *retry; /* of a handshake; NULL until one is needed */
 	bool wants_read;     /* OpenSSL, to go on writing */
@@ -59,6 +63,7 @@ struct connection {
 };
 
 static void on_keeper(void *);
+static void on_local(int, const char *, void *);
 
 struct connection *
 connection_new(struct event_base *base, const struct connection_user *user)
@@ -72,8 +77,16 @@ connection_new(struct event_base *base, const struct connection_user *user)
 	connection->fd = -1;
 	connection->keeper.ready = on_keeper;
 	connection->keeper.arg = connection;
+	connection->local_wait.connected = on_local;
+	connection->local_wait.arg = connection;
 	buf_init(&connection->output, CONNECTION_OUTPUT_MAX);
 	return connection;
+}
+
+void
+connection_use_local(struct connection *connection, struct local_sockets *local)
+{
+	connection->local = local;
 }
 
 /* A step of the handshake. */
@@ -112,6 +125,7 @@ connection_close(struct connection *connection)
 	if (connection->writable != NULL)
 		event_free(connection->writable);
 	connection->readable = connection->writable = NULL;
+	local_wait_end(&connection->local_wait);
 	forget_keeper(connection);
 	if (connection->state == SECURE) {
 		ERR_clear_error();
@@ -349,6 +363,7 @@ connected(struct connection *connection)
 		tell_closed(connection, strerror(error));
 		return;
 	}
+	/* Unix sockets have no such thing. */
 	(void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	connection->state = OPEN;
 	want_write(connection, false);
@@ -388,18 +403,60 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static bool
+make_events(struct connection *connection)
+{
+	connection->readable = event_new(
+	    connection->base, connection->fd, EV_READ | EV_PERSIST, on_readable, connection);
+	connection->writable = event_new(
+	    connection->base, connection->fd, EV_WRITE | EV_PERSIST, on_writable, connection);
+	return connection->readable != NULL && connection->writable != NULL &&
+	    event_add(connection->writable, NULL) == 0;
+}
+
+/* A Unix socket is there, connected: that is found out like that of others. */
+static void
+on_local(int fd, const char *why, void *arg)
+{
+	struct connection *connection = arg;
+
+	connection->fd = fd;
+	if (fd == -1)
+		tell_closed(connection, why);
+	else if (!make_events(connection))
+		tell_closed(connection, "no memory");
+}
+
+static bool
+open_local(struct connection *connection, const struct sockaddr_un *to, bool *is_ours, char *why,
+    size_t size)
+{
+	if (connection->local == NULL) {
+		*is_ours = true;
+		snprintf(why, size, "Unix sockets can't be had here");
+		return false;
+	}
+	connection->state = CONNECTING;
+	local_sockets_ask(connection->local, to->sun_path, &connection->local_wait);
+	return true;
+}
+
 bool
 connection_open(struct connection *connection, const struct sockaddr *to, socklen_t length,
     const struct sockaddr *source, socklen_t source_length, bool *is_ours, char *why, size_t size)
 {
-	int fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd;
 
 	*is_ours = false;
 	connection_close(connection);
 	connection->opened++;
-	connection->fd = fd;
 	connection->sent = 0;
 	connection->is_deaf = false;
+	if (to->sa_family == AF_UNIX)
+		return open_local(
+		    connection, (const struct sockaddr_un *)(const void *)to, is_ours, why, size);
+	fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	connection->fd = fd;
 	if (fd == -1) {
 		*is_ours = errno != EAFNOSUPPORT;
 		snprintf(why, size, "socket: %s", strerror(errno));
@@ -411,12 +468,7 @@ connection_open(struct connection *connection, const struct sockaddr *to, sockle
 		connection_close(connection);
 		return false;
 	}
-	connection->readable =
-	    event_new(connection->base, fd, EV_READ | EV_PERSIST, on_readable, connection);
-	connection->writable =
-	    event_new(connection->base, fd, EV_WRITE | EV_PERSIST, on_writable, connection);
-	if (connection->readable == NULL || connection->writable == NULL ||
-	    event_add(connection->writable, NULL) == -1) {
+	if (!make_events(connection)) {
 		*is_ours = true;
 		snprintf(why, size, "no memory");
 		connection_close(connection);

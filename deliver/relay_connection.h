@@ -1,6 +1,6 @@
 /*
- * A TCP connection to another server, perhaps encrypted: bytes in, bytes out, never blocking. Who
- * speaks on it, and what, is the session's.
+ * A connection to another server, by TCP or to a Unix socket, perhaps encrypted: bytes in, bytes out,
+ * never blocking. Who speaks on it, and what, is the session's.
  */
 #ifndef DELIVER_RELAY_CONNECTION_H
 #define DELIVER_RELAY_CONNECTION_H
@@ -17,6 +17,7 @@
 
 struct event_base;
 struct connection;
+struct local_sockets;
 
 enum connection_event {
 	CONNECTION_OPENED,  /* can be written to */
@@ -39,6 +40,8 @@ struct connection_user {
 
 /* NULL without memory. */
 struct connection *connection_new(struct event_base *, const struct connection_user *);
+/* Who connects Unix sockets; without, there are none to be had. */
+void connection_use_local(struct connection *, struct local_sockets *);
 /* Not to be called from its own callbacks: those call connection_close(). NULL is allowed. */
 void connection_free(struct connection *);
 /*

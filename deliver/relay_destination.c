@@ -392,7 +392,7 @@ find_route(struct destination *destination)
 	    config_find_action(destination->all->config, destination->action);
 	struct failure failure;
 
-	if (action == NULL || action->method != ACTION_RELAY) {
+	if (action == NULL || (action->method != ACTION_RELAY && action->method != ACTION_LMTP)) {
 		failure_set(&failure, RELAY_FAULT_OURS, 451, "4.3.5",
 		    "there is no relay action %s in the configuration", destination->action);
 		release(destination, &failure);

@@ -601,7 +601,9 @@ set_up_session(struct host *host, const struct action_config *action)
 	const struct config *config = host->pool->config;
 	struct session_settings *settings = &host->settings;
 
-	strlcpy(settings->host, host->hop.host, sizeof(settings->host));
+	/* What others may get to see names no file of ours. */
+	strlcpy(settings->host, *host->hop.host == '/' ? "localhost" : host->hop.host,
+	    sizeof(settings->host));
 	strlcpy(settings->helo, *action->relay_helo != '\0' ? action->relay_helo : config->hostname,
 	    sizeof(settings->helo));
 	strlcpy(settings->mail_from, action->relay_mail_from, sizeof(settings->mail_from));
@@ -612,6 +614,7 @@ set_up_session(struct host *host, const struct action_config *action)
 	host->usual_policy = policy_for(action, host->hop.scheme);
 	host_settle_policy(host, TLSA_NONE);
 	settings->tls = host->pool->tls;
+	settings->local = host->pool->local;
 	settings->scram_keys = &host->scram_keys;
 	settings->messages = host->limits.messages;
 	settings->recipients = host->limits.recipients;

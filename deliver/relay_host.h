@@ -20,6 +20,7 @@
 
 struct event_base;
 struct host;
+struct local_sockets;
 struct pool;
 struct tls_client;
 
@@ -40,6 +41,8 @@ void pool_configure(struct pool *, const struct config *);
 /* The host of that hop, for that task by that action. NULL without memory. */
 struct host *pool_host(
     struct pool *, const struct hop *, const struct action_config *, const struct task *);
+/* Who connects Unix sockets; NULL, as at first: nobody. Borrowed. */
+void pool_use_local(struct pool *, struct local_sockets *);
 /* Who hears what came of TLS and of policies. NULL: nobody. */
 void pool_observe(struct pool *, outcome_fn, void *arg);
 /* It could not be reached lately. */

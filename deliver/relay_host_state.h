@@ -102,6 +102,7 @@ struct pool {
 	struct relay_dns *dns;
 	struct relay_directory *directory;
 	struct tls_client *tls;
+	struct local_sockets *local; /* NULL: none */
 	struct relay_times times;
 	struct pool_owner owner;
 	struct session_owner session_owner;

@@ -410,6 +410,12 @@ pool_observe(struct pool *pool, outcome_fn observer, void *arg)
 	pool->observer_arg = arg;
 }
 
+void
+pool_use_local(struct pool *pool, struct local_sockets *local)
+{
+	pool->local = local;
+}
+
 bool
 pool_abandon(struct pool *pool)
 {

@@ -2,6 +2,7 @@
  * Hosts stand in a list in the order of their ids, which are never given twice: a listing in portions
  * holds nothing between two of them, whatever comes and goes meanwhile.
  */
+#include <sys/un.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -75,11 +76,14 @@ report_security(const struct policy *policy, enum policy_fit fit)
 void
 report_address(const struct sockaddr_storage *address, char *text, size_t size)
 {
+	const struct sockaddr_un *local = (const struct sockaddr_un *)(const void *)address;
 	const void *bytes = address->ss_family == AF_INET6
 	    ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
 	    : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
 
-	if (inet_ntop(address->ss_family, bytes, text, (socklen_t)size) == NULL)
+	if (address->ss_family == AF_UNIX)
+		strlcpy(text, local->sun_path, size);
+	else if (inet_ntop(address->ss_family, bytes, text, (socklen_t)size) == NULL)
 		*text = '\0';
 }
 

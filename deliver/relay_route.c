@@ -130,6 +130,10 @@ hop_parse(struct hop *hop, const char *url)
 	} else {
 		rest = url;
 	}
+	if (hop->scheme == SCHEME_LMTP && *rest == '/') {
+		hop->is_address = hop->is_secure = true;
+		return strlcpy(hop->host, rest, sizeof(hop->host)) <= SOCKET_PATH_MAX;
+	}
 	at = strrchr(rest, '@');
 	if (at != NULL) {
 		if ((size_t)(at - rest) >= sizeof(hop->label))

@@ -20,7 +20,7 @@
 #define ROUTE_HOPS_MAX 32 /* more MXs than that aren't tried in one attempt */
 
 struct hop {
-	char host[HOSTNAME_MAX + 1]; /* a name, or an address without brackets */
+	char host[HOSTNAME_MAX + 1]; /* a name, an address without brackets, or a socket's path */
 	uint16_t port;
 	uint16_t preference;
 	enum relay_scheme scheme;
@@ -48,7 +48,7 @@ struct route *route_trim(struct route *);
 struct route *route_hold(struct route *);
 void route_drop(struct route *); /* NULL is allowed */
 
-/* A smarthost: HOST, or SCHEME://[LABEL@]HOST[:PORT]. */
+/* A smarthost: HOST, or SCHEME://[LABEL@]HOST[:PORT], or lmtp:///PATH. */
 bool hop_parse(struct hop *, const char *url) __attribute__((warn_unused_result));
 /* Mail may not go to an address of it that is in a private network, by the configuration. */
 bool hop_is_public_only(const struct hop *, const struct config *);

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/un.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,7 @@ session_new(struct event_base *base, const struct session_settings *settings,
 		session_free(session);
 		return NULL;
 	}
+	connection_use_local(session->connection, settings->local);
 	return session;
 }
 
@@ -499,6 +501,15 @@ handshake_failed(struct session *session, const char *why, bool is_ours)
 	no_tls(session, "4.7.5", why);
 }
 
+/* Where it connects to, as text. */
+static const char *
+place(const struct session *session)
+{
+	return session->address.ss_family == AF_UNIX
+	    ? ((const struct sockaddr_un *)(const void *)&session->address)->sun_path
+	    : session->server.address;
+}
+
 static void
 on_event(enum connection_event event, const char *why, void *arg)
 {
@@ -531,8 +542,7 @@ on_event(enum connection_event event, const char *why, void *arg)
 		return;
 	}
 	if (session->state == SESSION_CONNECTING)
-		snprintf(
-		    words, sizeof(words), "can't connect to %s: %s", session->server.address, why);
+		snprintf(words, sizeof(words), "can't connect to %s: %s", place(session), why);
 	else
 		snprintf(words, sizeof(words), "%s", why);
 	session_fail_words(
@@ -542,13 +552,16 @@ on_event(enum connection_event event, const char *why, void *arg)
 static void
 name_address(struct session *session, const struct sockaddr *address)
 {
+	const struct sockaddr_un *local = (const struct sockaddr_un *)(const void *)address;
 	const void *bytes = address->sa_family == AF_INET6
 	    ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
 	    : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
 	char name[HOSTNAME_MAX + CLIENT_TEXT_MAX + 4];
 
-	if (inet_ntop(address->sa_family, bytes, session->server.address,
-	        sizeof(session->server.address)) == NULL)
+	if (address->sa_family == AF_UNIX)
+		strlcpy(session->server.address, local->sun_path, sizeof(session->server.address));
+	else if (inet_ntop(address->sa_family, bytes, session->server.address,
+	             sizeof(session->server.address)) == NULL)
 		session->server.address[0] = '\0';
 	strlcpy(session->server.host, session->settings->host, sizeof(session->server.host));
 	session->server.tls[0] = '\0';
@@ -585,7 +598,7 @@ session_connect(struct session *session, const struct sockaddr *address, socklen
 	        session->source_length, &is_ours, why, sizeof(why)))
 		return;
 	failure_set(&failure, is_ours ? RELAY_FAULT_OURS : RELAY_FAULT_DESTINATION, 451, "4.4.1",
-	    "%s: can't connect to %s: %s", session->settings->host, session->server.address, why);
+	    "%s: can't connect to %s: %s", session->settings->host, place(session), why);
 	failure.server = session->server;
 	session_fail(session, &failure);
 }

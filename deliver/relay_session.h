@@ -17,6 +17,7 @@
 
 struct event_base;
 struct scram_keys;
+struct local_sockets;
 struct tls_client;
 struct session;
 
@@ -28,9 +29,10 @@ struct session_settings {
 	                                       * domain: of its domain; "" */
 	bool lmtp;
 	struct policy policy;
-	enum tls_need need;      /* of the mail */
-	const struct dane *dane; /* for SECURITY_DANE; borrowed */
-	struct tls_client *tls;  /* NULL: no TLS to be had here */
+	enum tls_need need;          /* of the mail */
+	const struct dane *dane;     /* for SECURITY_DANE; borrowed */
+	struct tls_client *tls;      /* NULL: no TLS to be had here */
+	struct local_sockets *local; /* NULL: no Unix sockets; borrowed */
 	char ca[ACTION_NAME_MAX + 1];
 	char pki[KEY_NAME_MAX + 1]; /* whose certificate is shown; "" none */
 	char *user;                 /* NULL: no AUTH; borrowed */

@@ -288,6 +288,40 @@ mailbox_number(const struct ipc_mailbox *mailbox)
 	return value == 0 ? 1 : value;
 }
 
+/* The address that was met last before the node in work, or is it. */
+static const struct address *
+last_address(const struct expansion *x)
+{
+	const struct node *node = &x->nodes[x->at];
+
+	while (node->kind != NODE_ADDRESS)
+		node = &x->nodes[node->parent];
+	return &node->address;
+}
+
+/* A user whose mail another server keeps, one for each name that it knows. */
+static void
+add_lmtp(struct expansion *x, const struct action *action, const struct address *user)
+{
+	struct ipc_mailbox place = { .uid = UINT32_MAX };
+	const struct address *dest = action->config->lmtp_rcpt_to ? last_address(x) : user;
+	char name[ADDRESS_TEXT_MAX + 1], key[sizeof(place.path) + 32];
+
+	address_format(dest, name, sizeof(name));
+	if (!action->config->lmtp_rcpt_to && action->accounts != ACTION_ACCOUNTS_ALWAYS)
+		strlcpy(name, dest->local, sizeof(name));
+	snprintf(place.path, sizeof(place.path), "%s %s", action->config->name, name);
+	text_lower(place.path);
+	snprintf(key, sizeof(key), "l %s", place.path);
+	if (!is_new(x, key))
+		return;
+	add_target(x, ENVELOPE_RELAY, action, dest, "");
+	if (!x->too_many && !x->broken)
+		x->out->targets[x->out->count - 1].mailbox = mailbox_number(&place);
+	explain_tell(x->watch, EXPLAIN_LMTP, user, 0, action->config->name,
+	    action->config->relay_hosts + strlen(LMTP_URL), name);
+}
+
 /* The mailbox of `dest`; false when there is none, and nothing is said about it. */
 static bool
 add_mailbox(struct expansion *x, const struct action *action, const struct address *dest)
@@ -302,6 +336,10 @@ add_mailbox(struct expansion *x, const struct action *action, const struct addre
 	}
 	if (!reply_is_success(&mailbox.reply))
 		return false;
+	if (action->config->method == ACTION_LMTP) {
+		add_lmtp(x, action, dest);
+		return true;
+	}
 	snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
 	if (is_new(x, key)) {
 		add_target(x, ENVELOPE_MAILDIR, action, dest, "");

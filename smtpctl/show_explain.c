@@ -125,6 +125,7 @@ show_question(struct show_explain *show)
 static const struct {
 	const char *fact;
 	const char *sentence; /* about address, to, words */
+	const char *words;    /* what they are; NULL: a reason */
 } steps[EXPLAIN_STEP_COUNT] = {
 	[EXPLAIN_RULE] = { "rule", NULL },
 	[EXPLAIN_NO_RULE] = { "no-rule", "rule: no match rule of smtpd.conf takes mail for %s" },
@@ -132,9 +133,12 @@ static const struct {
 	[EXPLAIN_LEADS_AGAIN] = { "alias-again",
 	    "alias: %s leads to %s as well, which was looked at already" },
 	[EXPLAIN_LEADS_BACK] = { "alias-loop", "alias: %s leads back to %s: the loop is cut here" },
-	[EXPLAIN_MAILBOX] = { "mailbox", "mailbox: mail for %s is delivered to %s, which is %s's" },
+	[EXPLAIN_MAILBOX] = { "mailbox", "mailbox: mail for %s is delivered to %s, which is %s's",
+	    "owner" },
 	[EXPLAIN_COMMAND] = { "command", "command: mail for %s is given to %s" },
 	[EXPLAIN_RELAY] = { "relay", "relay: mail for %s is sent to other hosts for %s" },
+	[EXPLAIN_LMTP] = { "lmtp", "lmtp: mail for %s is delivered by LMTP to %s, for %s",
+	    "recipient" },
 	[EXPLAIN_DEAD] = { "dead", NULL },
 	[EXPLAIN_ERROR] = { "error", NULL },
 	[EXPLAIN_POSTMASTER] = { "postmaster",
@@ -172,8 +176,9 @@ show_step(struct show_explain *show, const struct ipc_explain_step *step)
 		if (*step->to != '\0')
 			member(buf, "to", step->to);
 		if (*step->words != '\0')
-			member(
-			    buf, step->step == EXPLAIN_MAILBOX ? "owner" : "reason", step->words);
+			member(buf,
+			    steps[step->step].words != NULL ? steps[step->step].words : "reason",
+			    step->words);
 		buf_add_text(buf, "}\n");
 	} else if (step->step == EXPLAIN_RULE)
 		show_rule(buf, step);

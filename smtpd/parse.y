@@ -301,6 +301,11 @@ action_method:
 	}
 	| RELAY { parse->draft.action.method = ACTION_RELAY; }
 	| EXPAND_ONLY { parse->draft.action.method = ACTION_EXPAND_ONLY; }
+	| LMTP STRING { lmtp_destination(parse, @2, $2); }
+	| LMTP STRING RCPT_TO {
+		lmtp_destination(parse, @2, $2);
+		parse->draft.action.lmtp_rcpt_to = true;
+	}
 	;
 
 action_options:
@@ -740,7 +745,7 @@ is_expected(const yypcontext_t *context, yysymbol_kind_t wanted)
 static bool
 is_elsewhere_in_opensmtpd(yysymbol_kind_t token)
 {
-	return token == YYSYMBOL_AUTH || token == YYSYMBOL_MDA || token == YYSYMBOL_LMTP ||
+	return token == YYSYMBOL_AUTH || token == YYSYMBOL_MDA ||
 	    token == YYSYMBOL_SRC || token == YYSYMBOL_HELO || token == YYSYMBOL_DOMAIN ||
 	    token == YYSYMBOL_USER || token == YYSYMBOL_MAIL_FROM || token == YYSYMBOL_CA ||
 	    token == YYSYMBOL_PKI || token == YYSYMBOL_TLS || token == YYSYMBOL_SMTPS;

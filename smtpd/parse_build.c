@@ -436,7 +436,7 @@ static const char *
 misplaced_option(const struct draft *draft)
 {
 	const struct action_config *action = &draft->action;
-	bool is_maildir = action->method == ACTION_MAILDIR;
+	bool has_owner = action->method == ACTION_MAILDIR || action->method == ACTION_LMTP;
 	bool is_relay = action->method == ACTION_RELAY;
 
 	if (action->alias_table != NULL && is_relay)
@@ -445,7 +445,7 @@ misplaced_option(const struct draft *draft)
 		return "virtual";
 	if (action->userbase_table != NULL && is_relay)
 		return "userbase";
-	if (action->user != NULL && !is_maildir)
+	if (action->user != NULL && !has_owner)
 		return "user";
 	if (action->allow_pipes && is_relay)
 		return "pipes";

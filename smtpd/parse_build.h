@@ -170,6 +170,8 @@ void files_forget(struct parse *);
 
 /* parse_relay.c: options of actions that relay, `mta limit`, and checks. */
 void relay_host(struct parse *, struct place, char *url);
+/* The method "lmtp": where the action delivers to. */
+void lmtp_destination(struct parse *, struct place, char *destination);
 void relay_tls(struct parse *, struct place, enum relay_tls);
 void relay_backup(struct parse *, struct place, char *word, char *name);
 /* An option of the draft that is for relays and isn't in one, or NULL. */

@@ -215,6 +215,12 @@ print_action(FILE *file, const struct config *config, const struct action_config
 	case ACTION_EXPAND_ONLY:
 		fputs(" expand-only", file);
 		break;
+	case ACTION_LMTP:
+		fputs(" lmtp ", file);
+		print_quoted(file, action->relay_hosts + strlen(LMTP_URL));
+		if (action->lmtp_rcpt_to)
+			fputs(" rcpt-to", file);
+		break;
 	case ACTION_METHOD_COUNT:
 		break;
 	}
@@ -222,7 +228,8 @@ print_action(FILE *file, const struct config *config, const struct action_config
 	print_table(file, config, "virtual", action->virtual_table);
 	print_table(file, config, "userbase", action->userbase_table);
 	print_option(file, "user", action->user);
-	print_hosts(file, action->relay_hosts);
+	if (action->method == ACTION_RELAY)
+		print_hosts(file, action->relay_hosts);
 	print_table(file, config, "domain", action->relay_domains);
 	print_table(file, config, "auth", action->relay_auth);
 	if (action->relay_tls != RELAY_TLS_OPPORTUNISTIC)

@@ -78,6 +78,47 @@ relay_host(struct parse *parse, struct place place, char *url)
 	free(url);
 }
 
+/* HOST:PORT, where an IPv6 address stands in brackets. */
+static bool
+has_port(const char *place)
+{
+	const char *colon = strrchr(place, ':'), *error;
+
+	if (colon == NULL || (*place != '[' && strchr(place, ':') != colon) ||
+	    (*place == '[' && colon[-1] != ']'))
+		return false;
+	(void)strtonum(colon + 1, 1, UINT16_MAX, &error);
+	return error == NULL && strchr(place, '@') == NULL;
+}
+
+/* Absolute, and such that it is one word among hosts. */
+static bool
+is_socket_path(const char *place)
+{
+	const char *at;
+
+	for (at = place; isascii((unsigned char)*at) && isgraph((unsigned char)*at); at++)
+		;
+	return *place == '/' && place[1] != '\0' && *at == '\0' && at - place <= SOCKET_PATH_MAX;
+}
+
+void
+lmtp_destination(struct parse *parse, struct place place, char *destination)
+{
+	struct action_config *action = &parse->draft.action;
+
+	action->method = ACTION_LMTP;
+	if (asprintf(&action->relay_hosts, LMTP_URL "%s", destination) == -1)
+		fatal("parse: asprintf");
+	if (!is_socket_path(destination) &&
+	    (!host_fits(action->relay_hosts) || !has_port(destination)))
+		problem_error(&parse->problems, place,
+		    "\"lmtp\" wants the path of a Unix socket, of at most %d bytes without blanks, "
+		    "or host:port, not \"%.100s\"",
+		    SOCKET_PATH_MAX, destination);
+	free(destination);
+}
+
 void
 relay_tls(struct parse *parse, struct place place, enum relay_tls tls)
 {
@@ -119,7 +160,14 @@ given_option(const struct action_config *action)
 const char *
 relay_misplaced(const struct draft *draft)
 {
-	return draft->action.method == ACTION_RELAY ? NULL : given_option(&draft->action);
+	struct action_config action = draft->action;
+
+	if (action.method == ACTION_RELAY)
+		return NULL;
+	/* Its own destination stands there, and nothing else. */
+	if (action.method == ACTION_LMTP && strchr(action.relay_hosts, ' ') == NULL)
+		action.relay_hosts = NULL;
+	return given_option(&action);
 }
 
 /* A host's URL has a label, whose credentials must be somewhere. */

@@ -242,6 +242,8 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 		    dkim_requested(supervisor, channel, imsg);
 	case DIRECTORY_SUPERVISOR_LOGIN:
 		return slot->program == PROGRAM_DIRECTORY && mailbox_login(supervisor, imsg);
+	case RELAY_SUPERVISOR_CONNECT:
+		return slot->program == PROGRAM_RELAY && socket_connect(supervisor, channel, imsg);
 	case CONTROL_SUPERVISOR_REQUEST:
 		return slot->program == PROGRAM_CONTROL &&
 		    control_request(supervisor, channel, imsg);
@@ -271,6 +273,7 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case SUPERVISOR_MAILBOX_OPEN:
 	case SUPERVISOR_MAILBOX_SESSION:
 	case MAILBOX_SUPERVISOR_ENDED:
+	case SUPERVISOR_RELAY_CONNECTED:
 		break;
 	}
 	return false;

@@ -93,6 +93,8 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 		case SUPERVISOR_MAILBOX_OPEN:
 		case SUPERVISOR_MAILBOX_SESSION:
 		case MAILBOX_SUPERVISOR_ENDED:
+		case SUPERVISOR_RELAY_CONNECTED:
+		case RELAY_SUPERVISOR_CONNECT:
 			break;
 		}
 	}

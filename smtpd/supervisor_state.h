@@ -5,6 +5,7 @@
  *	supervisor_start.c     the suite's programs: started, connected, configured
  *	supervisor_children.c  the same: watched, restarted, stopped
  *	supervisor_mda.c       mda processes, for the queue
+ *	supervisor_socket.c    Unix sockets of others, for the relay
  *	supervisor_mailbox.c   mailbox processes, for sessions of POP3 and IMAP
  *	supervisor_control.c   what `control` asks for, and reload
  *	supervisor_keys.c      keys, certificates and tickets: handed out, watched, replaced
@@ -219,6 +220,12 @@ void mda_configure_all(struct supervisor *);
 void mda_send_log(struct supervisor *, bool with_fd);
 void mda_stop_all(struct supervisor *);
 void mda_kill_all(struct supervisor *);
+
+/* supervisor_socket.c */
+
+/* RELAY_SUPERVISOR_CONNECT: connects, and answers. False when the frame isn't allowed. */
+bool socket_connect(struct supervisor *, struct channel *relay, const struct imsg *)
+    __attribute__((warn_unused_result));
 
 /* supervisor_mailbox.c */
 

@@ -43,7 +43,7 @@ class Session:
     def __init__(self, peer, connection):
         self.peer = peer
         self.connection = connection
-        self.client = connection.getpeername()[0]
+        self.client = "" if peer.path else connection.getpeername()[0]
         self.buffer = b""
         self.lines = []  # commands, as they came
         self.tls = None
@@ -207,7 +207,7 @@ class Session:
 
 
 class Peer:
-    """address, port     where it listens (port=None: any)
+    """address, port     where it listens (port=None: any); or path, a Unix socket's
     name              what it calls itself
     extensions        of EHLO
     context           an ssl.SSLContext: STARTTLS is offered, or with implicit_tls not asked for
@@ -216,8 +216,9 @@ class Peer:
     def __init__(self, *, address=None, port=25, name="mx.far.test",
             extensions=("PIPELINING", "8BITMIME", "SIZE 10000000", "ENHANCEDSTATUSCODES"),
             context=None, implicit_tls=False, credentials=None, mechanisms="PLAIN LOGIN",
-            lmtp=False, family=socket.AF_INET):
+            lmtp=False, family=socket.AF_INET, path=None):
         self.address = address or loopback_address()
+        self.path = path and str(path)
         self.name, self.extensions = name, extensions
         self.context, self.implicit_tls = context, implicit_tls
         self.credentials, self.mechanisms, self.lmtp = credentials, mechanisms, lmtp
@@ -225,10 +226,14 @@ class Peer:
         self._once, self._always = {}, {}
         self._lock = threading.Lock()
         self.ended = threading.Event()
-        self.socket = socket.socket(family)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind((self.address, port or 0))
-        self.port = self.socket.getsockname()[1]
+        self.socket = socket.socket(socket.AF_UNIX if path else family)
+        if path:
+            self.socket.bind(self.path)
+            self.port = None
+        else:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.socket.bind((self.address, port or 0))
+            self.port = self.socket.getsockname()[1]
         self.socket.listen(128)
 
     def on(self, what, *replies):

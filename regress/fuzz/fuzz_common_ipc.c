@@ -64,6 +64,7 @@ AGAIN(ipc_listen, struct ipc_listen)
 AGAIN(ipc_start, struct ipc_start)
 AGAIN(ipc_log, struct ipc_log)
 AGAIN(ipc_mda_start, struct ipc_mda_start)
+AGAIN(ipc_connect, struct ipc_connect)
 AGAIN(ipc_done, struct ipc_done)
 AGAIN(ipc_control, struct ipc_control)
 AGAIN(ipc_relay_message, struct ipc_relay_message)
@@ -149,6 +150,7 @@ static const again_fn decoders[] = {
 	ipc_start_again,
 	ipc_log_again,
 	ipc_mda_start_again,
+	ipc_connect_again,
 	ipc_done_again,
 	ipc_control_again,
 	transaction_again,

@@ -90,6 +90,7 @@ full_config(void)
 		.user = copy("me"),
 		.allow_pipes = true,
 		.ttl = 77,
+		.lmtp_rcpt_to = true,
 		.relay_hosts = copy("smtp://h") };
 	config->actions[0].relay_tls = RELAY_TLS_REQUIRED;
 	config->actions[0].relay_mail_from = copy("@example.org");

@@ -176,6 +176,7 @@ test_smarthosts(void **state)
 	check_hop("smtp+tls://me@mx.example.org:587", "1 me mx.example.org 587");
 	check_hop("smtp+notls://127.0.0.1", "2  127.0.0.1 25 address");
 	check_hop("lmtp://127.0.0.1:24", "4  127.0.0.1 24 address");
+	check_hop("lmtp:///run/a/lmtp", "4  /run/a/lmtp 0 address");
 	check_hop("smtp://[::1]:26", "0  ::1 26 address");
 	check_hop("[IPv6:2001:db8::1]", "0  2001:db8::1 25 address");
 	check_hop("http://x", "no");

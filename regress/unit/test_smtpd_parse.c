@@ -304,7 +304,9 @@ actions_take_their_options(void **state)
 	         "ttl 1d pipes\n"
 	         "action r relay host \"smtp+tls://label@mx.example.org:587\" ttl 2d "
 	         "auth { label = \"me:secret\" }\n"
-	         "action e expand-only virtual { \"@x.org\" = y }\n");
+	         "action e expand-only virtual { \"@x.org\" = y }\n"
+	         "action l lmtp \"/run/lmtp\" rcpt-to user mail userbase { u = \"1:1:/h\" }\n"
+	         "action n lmtp \"[::1]:24\" alias { a = b }\n");
 
 	(void)state;
 	assert_string_equal(config->actions[1].path, "~/Mail");
@@ -315,6 +317,11 @@ actions_take_their_options(void **state)
 	    config_find_table(config, config->actions[1].alias_table)->entries[0].value, "b, c");
 	assert_string_equal(config->actions[2].relay_hosts, "smtp+tls://label@mx.example.org:587");
 	assert_int_equal(config->actions[3].method, ACTION_EXPAND_ONLY);
+	assert_int_equal(config->actions[4].method, ACTION_LMTP);
+	assert_string_equal(config->actions[4].relay_hosts, LMTP_URL "/run/lmtp");
+	assert_true(config->actions[4].lmtp_rcpt_to);
+	assert_string_equal(config->actions[5].relay_hosts, LMTP_URL "[::1]:24");
+	assert_false(config->actions[5].lmtp_rcpt_to);
 	config_free(config);
 }
 
@@ -336,6 +343,7 @@ printed_config_parses_to_the_same(void **state)
 	strcat(text,
 	    "action a maildir \"/m/%{dest.user}\" virtual <f> userbase <b> user u ttl 90s "
 	    "pipes\naction r relay host \"smtp://h\"\naction e expand-only alias <s>\n");
+	strcat(text, "action l lmtp \"/run/lmtp\" rcpt-to\naction m lmtp \"h:24\" pipes\n");
 	strcat(text,
 	    "match ! from src 10.0.0.1 ! for rcpt-to { a@b } ! tag t ! helo h "
 	    "! mail-from x@y ! rcpt-to c@d action a\n");
@@ -352,7 +360,7 @@ printed_config_parses_to_the_same(void **state)
 	fclose(file);
 	assert_string_equal(first, second);
 	assert_int_equal(config->rule_count, 3);
-	assert_int_equal(config->action_count, 3);
+	assert_int_equal(config->action_count, 5);
 	assert_int_equal(config->listener_count, 3);
 	assert_string_equal(config->subaddress_delimiters, "\"\\");
 	config_free(config);

@@ -34,6 +34,8 @@ static const char *const statements[] = {
 	"action a maildir alias { a = b } userbase { u = 1:1:/h }",
 	"action a relay host a.org ttl 1d",
 	"action a expand-only alias { a = b }",
+	"action a lmtp \"/run/lmtp\" rcpt-to virtual { a = b } user u pipes",
+	"action a lmtp \"[::1]:24\" alias { a = b } ttl 1d",
 	"match from any for domain <accounts> reject",
 	"match ! from src 10.0.0.1 ! for rcpt-to { a@b } ! tag t reject",
 	"match ! helo h ! mail-from x@y ! rcpt-to c@d reject",
@@ -299,6 +301,28 @@ names_that_nothing_defines_are_reported_where_they_are_used(void **state)
 }
 
 static void
+lmtp_wants_a_socket_or_host_and_port(void **state)
+{
+	static const char *const wrong[] = { "/", "run/lmtp", "host", "host:", "host:0",
+		"host:65536", "::1:24", "::1", "a@host:24", "/a b", "host :24", ":24",
+		"smtp://host:24",
+		"/a23456789012345678901234567890123456789012345678901234567890123456789012345678901"
+		"2"
+		"345678901234567890123456789" };
+	char text[300];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		snprintf(text, sizeof(text), "action a lmtp \"%s\"\n", wrong[i]);
+		bad(text, 1, "\"lmtp\" wants");
+	}
+	bad("action a lmtp \"/x\" host \"smtp://h\"\n", 1, "\"host\" is not an option");
+	bad("action a lmtp \"/x\" tls\n", 1, "\"tls\" is not an option");
+	bad("action a lmtp rcpt-to\n", 1, "rcpt-to");
+	bad("action a maildir rcpt-to\n", 1, "rcpt-to");
+}
+
+static void
 what_is_not_there_yet_is_not_supported(void **state)
 {
 	(void)state;
@@ -307,7 +331,6 @@ what_is_not_there_yet_is_not_supported(void **state)
 	bad("srs key x\n", 1, "\"srs\" is not supported");
 	bad("listen on ::1 filter f\n", 1, "\"filter\" is not supported");
 	bad("action a mbox\n", 1, "\"mbox\" is not supported");
-	bad("action a lmtp \"/run/lmtp\"\n", 1, "\"lmtp\" is not supported");
 	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
 	bad("action a maildir junk\n", 1, "\"junk\"");
 	bad("action a relay pki x\n", 1, "no pki \"x\"");
@@ -392,6 +415,7 @@ main(void)
 		cmocka_unit_test(every_setting_given_twice_is_an_error),
 		cmocka_unit_test(wrong_values_are_reported_with_what_is_wanted),
 		cmocka_unit_test(names_that_nothing_defines_are_reported_where_they_are_used),
+		cmocka_unit_test(lmtp_wants_a_socket_or_host_and_port),
 		cmocka_unit_test(what_is_not_there_yet_is_not_supported),
 		cmocka_unit_test(slips_are_explained),
 		cmocka_unit_test(unused_and_unreachable_things_are_warned_of),

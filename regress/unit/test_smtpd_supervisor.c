@@ -88,6 +88,34 @@ ask_for_mda(uint32_t id, uint32_t uid)
 }
 
 static void
+ask_for_socket(uint32_t id, const char *path)
+{
+	struct ipc_connect request;
+	struct buf payload;
+
+	snprintf(request.path, sizeof(request.path), "%s", path);
+	buf_init(&payload, 200);
+	ipc_connect_encode(&payload, &request);
+	say(RELAY_SUPERVISOR_CONNECT, id, &payload);
+	buf_free(&payload);
+}
+
+/* The control socket is one that somebody listens on. */
+static void
+ask_for_sockets(void)
+{
+	char path[100];
+
+	snprintf(path, sizeof(path), "%s/socket", stand_in.folder);
+	ask_for_socket(51, path);
+	snprintf(path, sizeof(path), "%s/nothing", stand_in.folder);
+	ask_for_socket(52, path);
+	snprintf(path, sizeof(path), "%s/./socket", stand_in.folder);
+	ask_for_socket(53, path);
+	ask_for_socket(54, "/dev/log");
+}
+
+static void
 ask_control(uint32_t id, enum control_verb verb)
 {
 	struct ipc_control control = { .verb = verb, .argument = 0, .caller_uid = 1234 };
@@ -165,6 +193,12 @@ act(void)
 		ask_for_mda(7, geteuid() + 1);
 		ask_for_mda(9, geteuid());
 	}
+	if (is("sockets", PROGRAM_RELAY))
+		ask_for_sockets();
+	if (is("bad socket", PROGRAM_RELAY) && stand_in.first)
+		ask_for_socket(51, "socket");
+	if (is("no relay", PROGRAM_RESOLVER) && stand_in.first)
+		ask_for_socket(51, "/dev/log");
 	if (is("older mda", PROGRAM_QUEUE))
 		ask_for_mda(9, geteuid());
 	if (is("control dies", PROGRAM_CONTROL))
@@ -281,6 +315,7 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 		hear("stop");
 		exit(0);
 	case SUPERVISOR_QUEUE_MDA_STARTED:
+	case SUPERVISOR_RELAY_CONNECTED:
 	case SUPERVISOR_CONTROL_DONE:
 		on_answer(imsg);
 		break;
@@ -306,6 +341,7 @@ on_supervisor(struct channel *channel, struct imsg *imsg, void *arg)
 		break;
 	case DIRECTORY_SUPERVISOR_LOGIN:
 	case MAILBOX_SUPERVISOR_ENDED:
+	case RELAY_SUPERVISOR_CONNECT:
 	case CHILD_SUPERVISOR_CONFIGURED:
 	case CHILD_SUPERVISOR_READY:
 	case CHILD_SUPERVISOR_LOG_LOST:
@@ -759,6 +795,44 @@ an_mda_is_started_for_whom_mail_may_be_delivered_to(void **state)
 }
 
 static void
+the_relay_gets_the_sockets_of_the_configuration_alone(void **state)
+{
+	struct fixture *f = *state;
+	char text[300];
+
+	snprintf(text, sizeof(text),
+	    "action \"a\" lmtp \"%s/socket\"\naction \"b\" lmtp \"%s/nothing\"", f->folder,
+	    f->folder);
+	write_config(f, text);
+	await(f, "relay answer 54 ", 1);
+	assert_int_equal(run(f, "sockets"), 0);
+	assert_int_equal(count(f, "relay answer 51 yes socket: \n"), 1);
+	assert_int_equal(count(f, "relay answer 52 no nothing: No such file or directory\n"), 1);
+	assert_int_equal(count(f, "relay answer 53 no nothing: it is not in the configuration"), 1);
+	assert_int_equal(count(f, "relay answer 54 no nothing: it is not in the configuration"), 1);
+	assert_int_equal(count(f, "relay start"), 1);
+}
+
+static void
+a_relative_path_costs_the_relay_a_restart(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "relay start", 2);
+	assert_started_again(f, "bad socket", "relay");
+}
+
+static void
+only_the_relay_may_ask_for_a_socket(void **state)
+{
+	struct fixture *f = *state;
+
+	await(f, "resolver start", 2);
+	await(f, "listener0 peer resolver 0", 2);
+	assert_started_again(f, "no relay", "resolver");
+}
+
+static void
 a_reload_is_answered_when_all_have_the_new_config(void **state)
 {
 	struct fixture *f = *state;
@@ -895,6 +969,9 @@ main(int argc, char **argv)
 		WITH(a_killed_child_is_started_again),
 		WITH(a_program_that_ends_before_it_is_ready_fails_the_start),
 		WITH(an_mda_is_started_for_whom_mail_may_be_delivered_to),
+		WITH(the_relay_gets_the_sockets_of_the_configuration_alone),
+		WITH(a_relative_path_costs_the_relay_a_restart),
+		WITH(only_the_relay_may_ask_for_a_socket),
 		WITH(a_reload_is_answered_when_all_have_the_new_config),
 		WITH(an_older_mda_of_the_same_owner_is_killed_after_a_while),
 		WITH(a_reload_that_not_all_confirm_names_who_does_not),
