@@ -110,6 +110,7 @@ test | bench)
 	unpack opensmtpd
 	unpack dovecot-core
 	unpack dovecot-imapd
+	unpack dovecot-lmtpd
 	dovecot_starter
 	;;
 *)

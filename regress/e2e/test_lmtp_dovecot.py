@@ -1,0 +1,195 @@
+"""Mail that Dovecot's LMTP server, with its own master, keeps in its mailboxes: over a Unix socket and TCP,
+for users by name and by address, and what is asked of it when it isn't there or is killed."""
+
+import os
+import pathlib
+import pwd
+import re
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+from postern import TOP, Mail, free_port, wait_for
+
+pytestmark = pytest.mark.root
+
+CONFIG = """
+base_dir = {folder}/run
+state_dir = {folder}/run
+log_path = {folder}/log
+default_internal_user = root
+default_internal_group = root
+default_login_user = root
+first_valid_uid = 1
+ssl = no
+protocols = lmtp
+recipient_delimiter = +
+lmtp_save_to_detail_mailbox = yes
+lda_mailbox_autocreate = yes
+mail_location = maildir:~/
+auth_mechanisms = plain
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = passwd-file
+  args = {folder}/users
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+service lmtp {{
+  unix_listener {folder}/lmtp {{
+    mode = 0600
+  }}
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {port}
+  }}
+}}
+"""
+
+
+class Dovecot:
+    """Debian's, laid over /usr in a mount namespace of its own."""
+
+    def __init__(self, folder):
+        self.folder, self.port = pathlib.Path(folder), free_port()
+        self.owner = pwd.getpwnam("_vmail")
+        (self.folder / "dovecot.conf").write_text(CONFIG.format(folder=folder, port=self.port))
+        (self.folder / "mail").mkdir()
+        os.chown(self.folder / "mail", self.owner.pw_uid, self.owner.pw_gid)
+        (self.folder / "users").write_text("".join(f"{name}::{self.owner.pw_uid}:{self.owner.pw_gid}::"
+            f"{self.folder}/mail/{name}\n" for name in ("bob", "ann", "bob@users.test")))
+        self.process = None
+
+    def start(self):
+        layers = ":".join(str(TOP / "build/tools" / name / "usr")
+            for name in ("dovecot-core", "dovecot-lmtpd"))
+        self.process = subprocess.Popen(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh",
+            "-c", f"mount -t overlay overlay -o ro,lowerdir={layers}:/usr /usr && "
+            f"exec dovecot -F -c {self.folder}/dovecot.conf"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wait_for(self._is_ready, what="Dovecot has started")
+
+    def _is_ready(self):
+        if self.process.poll() is not None:
+            said = self.process.stderr.read().decode()
+            if "mount" in said:
+                pytest.skip(f"no overlay to be had: {said}")
+            raise AssertionError(said)
+        return (self.folder / "run/master.pid").exists() and (self.folder / "lmtp").exists()
+
+    def kill(self):
+        """All of it, at once."""
+        if self.process is None:
+            return
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process.stderr.close()
+        self.process = None
+        for name in ("lmtp", "run/master.pid"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def mails(self, user, folder=""):
+        return [Mail(path) for path in sorted((self.folder / "mail" / user / folder).glob("new/*"))]
+
+    def wait_mail(self, user, count=1, folder=""):
+        wait_for(lambda: len(self.mails(user, folder)) >= count,
+            what=f"{count} mails for {user}\n{(self.folder / 'log').read_text()}")
+        return self.mails(user, folder)
+
+
+@pytest.fixture
+def dovecot():
+    if not (TOP / "build/tools/dovecot-lmtpd/complete").exists():
+        pytest.skip("Dovecot's LMTP server isn't there (make test-deps)")
+    with tempfile.TemporaryDirectory(prefix="lmtp-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        server = Dovecot(folder)
+        server.start()
+        yield server
+        server.kill()
+
+
+def make(make_postern, *actions):
+    """users.test by the first of the actions, users1.test by the second."""
+    names = [f"action \"{number}\" lmtp {action}" for number, action in enumerate(actions)]
+    rules = [f"match from any for domain \"{'users.test' if number == 0 else f'users{number}.test'}\" "
+        f"action \"{number}\"" for number in range(len(actions))]
+    return make_postern(rules="\n".join(names + ['action "own" maildir virtual <accounts>'] + rules +
+        ['match from any for domain <accounts> action "own"']),
+        extra="queue retry-first 1s\nqueue retry-max 2s\n")
+
+
+USERBASE = "userbase { bob = 2000:2000:/home/bob, ann = 2001:2001:/home/ann, zoe = 2:2:/home/zoe }"
+
+
+def send(postern, *recipients, body="hello\r\n", sender="alice@example.test"):
+    with postern.smtp() as client:
+        client.sendmail(sender, recipients,
+            f"From: {sender}\r\nSubject: x\r\n\r\n{body}".encode())
+
+
+def test_dovecot_takes_mail_for_users(make_postern, dovecot):
+    """By name, over the socket and TCP; who isn't known there comes back."""
+    postern = make(make_postern, f'"{dovecot.folder}/lmtp" {USERBASE}',
+        f'"127.0.0.1:{dovecot.port}" {USERBASE}')
+    body = "Gr\u00fc\u00dfe\r\n.\r\n..\r\n" + "x" * 5000 + "\r\nend\r\n"
+    with postern.smtp() as client:
+        client.sendmail("alice@example.test", ["bob@users.test", "ann@users.test", "zoe@users.test"],
+            f"From: alice@example.test\r\nSubject: x\r\n\r\n{body}".encode(), ["BODY=8BITMIME"])
+    for user in ("bob", "ann"):
+        (mail,) = dovecot.wait_mail(user)
+        assert mail.body.decode() == body.replace("\r\n", "\n")
+        assert mail.data.startswith(b"Return-Path: <alice@example.test>\n")
+        postern.wait_log("delivered", to=f"{user}@users.test")
+    (bounce,) = postern.wait_mail("alice@example.test")
+    assert re.search(rb"Diagnostic-Code: smtp; 550 5\.1\.1 .*zoe", bounce.data)
+    send(postern, "ann@users1.test")
+    dovecot.wait_mail("ann", 2)
+
+
+def test_dovecot_takes_addresses(make_postern, dovecot):
+    postern = make_postern(rules=f"""
+action "in" lmtp "{dovecot.folder}/lmtp" rcpt-to virtual <accounts>
+match from any for domain <accounts> action "in"
+""")
+    postern.add_domain("users.test")
+    postern.add_user("bob@users.test")
+    postern.add_alias("list@users.test", "bob+lists@users.test")
+    send(postern, "bob@users.test", "list@users.test")
+    dovecot.wait_mail("bob@users.test")
+    dovecot.wait_mail("bob@users.test", folder=".lists")
+
+
+def test_a_hundred_messages_go_on_few_connections(make_postern, dovecot):
+    postern = make(make_postern, f'"{dovecot.folder}/lmtp" {USERBASE}')
+    for number in range(100):
+        send(postern, "bob@users.test", "ann@users.test", body=f"{number}\r\n")
+    for user in ("bob", "ann"):
+        mails = dovecot.wait_mail(user, 100)
+        assert sorted(int(mail.body) for mail in mails) == list(range(100))
+    assert len(postern.log_lines("relay-connected")) < 20
+
+
+def test_mail_outlasts_dovecots_death(make_postern, dovecot):
+    """Killed in the midst of a stream of mail, and started again: nothing is lost; what it had taken
+    without saying so may be there twice."""
+    postern = make(make_postern, f'"{dovecot.folder}/lmtp" {USERBASE}')
+    for number in range(60):
+        send(postern, "bob@users.test", body=f"{number}\r\n")
+        if number == 30:
+            dovecot.kill()
+    postern.wait_log("delivery-deferred", to="bob@users.test")
+    dovecot.start()
+    postern.wait_queue_empty()
+    numbers = [int(mail.body) for mail in dovecot.mails("bob")]
+    assert set(numbers) == set(range(60))
+    assert len(numbers) <= 60 + 10  # a connection each, at most
