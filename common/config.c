@@ -163,6 +163,7 @@ static const struct field action_fields[] = {
 	STRING(action_config, userbase_table),
 	STRING(action_config, user),
 	BOOL(action_config, allow_pipes),
+	BOOL(action_config, junk),
 	U32(action_config, ttl),
 	BOOL(action_config, lmtp_rcpt_to),
 	STRING(action_config, relay_hosts),

@@ -129,6 +129,7 @@ struct action_config {
 	char *userbase_table;
 	char *user;       /* deliver as this system user; "" the mailbox's owner */
 	bool allow_pipes; /* "pipes": alias targets "|command" may be used */
+	bool junk;        /* what is marked as spam goes to the folder Junk */
 	uint32_t ttl;     /* 0: the queue's */
 	/* By LMTP the recipient's address is said, not the user's name; where is in relay_hosts. */
 	bool lmtp_rcpt_to;

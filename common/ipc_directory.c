@@ -94,6 +94,7 @@ ipc_mailbox_encode(struct buf *buf, const struct ipc_mailbox *mailbox)
 	buf_add_string(buf, mailbox->user);
 	buf_add_string(buf, mailbox->home);
 	buf_add_string(buf, mailbox->path);
+	buf_add_u8(buf, mailbox->junk);
 	buf_add_u64(buf, mailbox->quota_bytes);
 	buf_add_u64(buf, mailbox->quota_messages);
 }
@@ -109,6 +110,7 @@ ipc_mailbox_decode(struct buf_reader *reader, struct ipc_mailbox *mailbox)
 	buf_get_string(reader, mailbox->user, sizeof(mailbox->user));
 	buf_get_string(reader, mailbox->home, sizeof(mailbox->home));
 	buf_get_string(reader, mailbox->path, sizeof(mailbox->path));
+	mailbox->junk = buf_get_bool(reader);
 	mailbox->quota_bytes = buf_get_u64(reader);
 	mailbox->quota_messages = buf_get_u64(reader);
 	return !reader->failed;

@@ -103,6 +103,7 @@ struct ipc_mailbox {
 	 * accounts database, whose directories are made. */
 	char home[PATH_TEXT_MAX + 1];
 	char path[PATH_TEXT_MAX + 1]; /* the Maildir, absolute; created when absent */
+	bool junk;                    /* what is marked as spam goes to its folder Junk */
 	uint64_t quota_bytes;         /* 0: none */
 	uint64_t quota_messages;      /* 0: none */
 };

@@ -27,7 +27,11 @@
 /* A mailbox of this batch, and what all its messages share. */
 struct mailbox {
 	char path[PATH_TEXT_MAX + 1]; /* as asked for */
+	char folder[MAILDIR_FOLDER_MAX + 1];
+	struct mailbox *inbox; /* of this folder, or itself: has the lock and the quota */
 	struct maildir maildir;
+	bool absent; /* a folder that isn't there */
+	bool is_new; /* a folder that this batch has made */
 	bool open;
 	struct reply why; /* not open */
 	bool quota_loaded;
@@ -38,7 +42,8 @@ struct mailbox {
 	uint64_t done_messages;
 	bool new_touched;
 	bool cur_touched;
-	int error; /* of its directories' sync */
+	bool folder_touched; /* one of its folders */
+	int error;           /* of its directories' sync */
 };
 
 struct batch {
@@ -110,8 +115,8 @@ delivery_free(struct delivery *delivery)
 size_t
 batch_limit(size_t descriptors)
 {
-	/* A delivery's message and file; a mailbox of its own, its way kept open. */
-	const size_t each = 2 + 4 + 6, reserve = 32;
+	/* A delivery's message and file; a mailbox of its own, its way kept open; a folder of it. */
+	const size_t each = 2 + 4 + 6 + 4 + 2, reserve = 32;
 
 	return descriptors > reserve + each ? (descriptors - reserve) / each : 1;
 }
@@ -139,7 +144,8 @@ same_mailbox(struct batch *batch, const struct maildir *maildir)
 	for (i = 0; i < batch->mailbox_count; i++) {
 		const struct known_entry *identity = &batch->mailboxes[i].maildir.identity;
 
-		if (batch->mailboxes[i].open && identity->device == maildir->identity.device &&
+		if (batch->mailboxes[i].open && batch->mailboxes[i].inbox == &batch->mailboxes[i] &&
+		    identity->device == maildir->identity.device &&
 		    identity->inode == maildir->identity.inode)
 			return &batch->mailboxes[i];
 	}
@@ -154,11 +160,13 @@ mailbox_of(struct batch *batch, const struct ipc_mailbox *request)
 	size_t i;
 
 	for (i = 0; i < batch->mailbox_count; i++) {
-		if (strcmp(batch->mailboxes[i].path, request->path) == 0)
-			return &batch->mailboxes[i];
+		mailbox = &batch->mailboxes[i];
+		if (mailbox->inbox == mailbox && strcmp(mailbox->path, request->path) == 0)
+			return mailbox;
 	}
 	mailbox = &batch->mailboxes[batch->mailbox_count];
 	snprintf(mailbox->path, sizeof(mailbox->path), "%s", request->path);
+	mailbox->inbox = mailbox;
 	mailbox->open = maildir_open(&mailbox->maildir, request, batch->context->mail_directory,
 	    true, &batch->context->known, &absent, &mailbox->why);
 	if (mailbox->open) {
@@ -177,12 +185,45 @@ mailbox_of(struct batch *batch, const struct ipc_mailbox *request)
 	return mailbox;
 }
 
+/* A folder of an open mailbox. */
+static struct mailbox *
+folder_of(struct batch *batch, struct mailbox *inbox, const struct maildir_into *into)
+{
+	struct mailbox *folder;
+
+	for (size_t i = 0; i < batch->mailbox_count; i++) {
+		folder = &batch->mailboxes[i];
+		/* One that was not to be made may have to be now. */
+		if (folder->inbox == inbox && folder != inbox &&
+		    strcmp(folder->folder, into->folder) == 0 && (!folder->absent || !into->create))
+			return folder;
+	}
+	folder = &batch->mailboxes[batch->mailbox_count++];
+	snprintf(folder->folder, sizeof(folder->folder), "%s", into->folder);
+	folder->inbox = inbox;
+	folder->open = maildir_open_folder(&folder->maildir, &inbox->maildir, into->folder,
+	    into->create, &batch->context->known, &folder->absent, &folder->is_new, &folder->why);
+	return folder;
+}
+
+/* Where the delivery goes. */
+static struct mailbox *
+place_of(struct batch *batch, const struct delivery *delivery)
+{
+	struct mailbox *inbox = mailbox_of(batch, &delivery->request.mailbox), *folder;
+
+	if (!inbox->open || *delivery->into.folder == '\0')
+		return inbox;
+	folder = folder_of(batch, inbox, &delivery->into);
+	return folder->absent ? inbox : folder;
+}
+
 static bool
 load_quota(struct batch *batch, struct delivery *delivery)
 {
 	const struct ipc_mailbox *request = &delivery->request.mailbox;
 	const struct quota_limits limits = { request->quota_bytes, request->quota_messages };
-	struct mailbox *mailbox = delivery->mailbox;
+	struct mailbox *mailbox = delivery->mailbox->inbox;
 	char unique[16];
 
 	if (!quota_is_limited(&limits) || mailbox->quota_loaded)
@@ -201,7 +242,7 @@ load_quota(struct batch *batch, struct delivery *delivery)
 static bool
 check_quota(struct batch *batch, struct delivery *delivery, uint64_t size)
 {
-	struct mailbox *mailbox = delivery->mailbox;
+	struct mailbox *mailbox = delivery->mailbox->inbox;
 	struct quota quota;
 	char unique[16];
 	int again;
@@ -291,10 +332,15 @@ write_one(struct batch *batch, struct delivery *delivery)
 	}
 	if (!check_quota(batch, delivery, delivery->size))
 		return false;
-	mailbox->pending_bytes += delivery->size;
-	mailbox->pending_messages++;
+	mailbox->inbox->pending_bytes += delivery->size;
+	mailbox->inbox->pending_messages++;
 	name_final(
 	    delivery->prefix, batch->context->host, delivery->size, virtual_size, delivery->name);
+	if (*delivery->into.flags != '\0') {
+		delivery->in_cur = true;
+		strcat(delivery->name, ":2,");
+		strcat(delivery->name, delivery->into.flags);
+	}
 	delivery->state = DELIVERY_WRITTEN;
 	return true;
 }
@@ -307,7 +353,7 @@ step_open(struct batch *batch)
 
 		name_prefix(
 		    delivery->request.created_us, delivery->request.envelope_id, delivery->prefix);
-		delivery->mailbox = mailbox_of(batch, &delivery->request.mailbox);
+		delivery->mailbox = place_of(batch, delivery);
 		if (!delivery->mailbox->open) {
 			delivery->result.reply = delivery->mailbox->why;
 			delivery->state = DELIVERY_FAILED;
@@ -389,8 +435,9 @@ step_place(struct batch *batch)
 		struct mailbox *mailbox = delivery->mailbox;
 
 		if (delivery->state == DELIVERY_WRITTEN) {
-			switch (maildir_place(&mailbox->maildir, delivery->temporary,
-			    delivery->name, delivery->size, &delivery->result.reply)) {
+			switch (
+			    maildir_place(&mailbox->maildir, delivery->temporary, delivery->name,
+			        delivery->in_cur, delivery->size, &delivery->result.reply)) {
 			case MAILDIR_PLACED:
 				delivery->state = DELIVERY_PLACED;
 				break;
@@ -408,6 +455,7 @@ step_place(struct batch *batch)
 				mailbox->cur_touched = true;
 			else
 				mailbox->new_touched = true;
+			mailbox->inbox->folder_touched |= mailbox->inbox != mailbox;
 		}
 	}
 }
@@ -428,6 +476,12 @@ add_directory(struct batch *batch, size_t *count, int fd, struct mailbox *mailbo
 	};
 }
 
+static bool
+is_touched(const struct mailbox *mailbox)
+{
+	return mailbox->new_touched || mailbox->cur_touched || mailbox->folder_touched;
+}
+
 static void
 step_sync_directories(struct batch *batch)
 {
@@ -441,7 +495,7 @@ step_sync_directories(struct batch *batch)
 			add_directory(batch, &count, maildir->new, mailbox);
 		if (mailbox->cur_touched)
 			add_directory(batch, &count, maildir->cur, mailbox);
-		if (!mailbox->new_touched && !mailbox->cur_touched)
+		if (!is_touched(mailbox))
 			continue;
 		for (parent = 0; parent < maildir->parent_count; parent++)
 			add_directory(batch, &count, maildir->parents[parent], mailbox);
@@ -452,9 +506,16 @@ step_sync_directories(struct batch *batch)
 
 		if (mailbox->error != 0)
 			known_forget(&batch->context->known, &mailbox->maildir.identity);
-		else if (mailbox->new_touched && mailbox->maildir.first_use)
+		else if (is_touched(mailbox) && mailbox->maildir.first_use)
 			known_add(&batch->context->known, &mailbox->maildir.identity);
 	}
+}
+
+/* Of the sync of the directories that a mailbox's name hangs on. */
+static int
+sync_error(const struct mailbox *mailbox)
+{
+	return mailbox->error != 0 ? mailbox->error : mailbox->inbox->error;
 }
 
 static void
@@ -462,22 +523,22 @@ not_durable(struct delivery *delivery)
 {
 	struct mailbox *mailbox = delivery->mailbox;
 
-	failure_set(
-	    &delivery->result.reply, mailbox->error, "sync directories of", mailbox->maildir.path);
+	failure_set(&delivery->result.reply, sync_error(mailbox), "sync directories of",
+	    mailbox->maildir.path);
 	/* One found there may be an earlier try's that was not durable either. */
 	if ((delivery->state == DELIVERY_PLACED ||
 	        (delivery->state == DELIVERY_FOUND && !delivery->in_cur)) &&
-	    !maildir_take_back(&mailbox->maildir, delivery->name))
+	    !maildir_take_back(&mailbox->maildir, delivery->name, delivery->in_cur))
 		log_error(
-		    "%s/new/%s may be lost at a power cut and can't be removed: check the disk",
-		    mailbox->maildir.path, delivery->name);
+		    "%s/%s/%s may be lost at a power cut and can't be removed: check the disk",
+		    mailbox->maildir.path, delivery->in_cur ? "cur" : "new", delivery->name);
 	delivery->state = DELIVERY_FAILED;
 }
 
 static void
 success(struct delivery *delivery)
 {
-	struct mailbox *mailbox = delivery->mailbox;
+	struct mailbox *mailbox = delivery->mailbox->inbox;
 	struct ipc_delivered *result = &delivery->result;
 
 	result->was_there = delivery->state == DELIVERY_FOUND;
@@ -505,7 +566,7 @@ step_finish(struct batch *batch)
 
 		if (delivery->state != DELIVERY_PLACED && delivery->state != DELIVERY_FOUND)
 			continue;
-		if (delivery->mailbox->error != 0)
+		if (sync_error(delivery->mailbox) != 0)
 			not_durable(delivery);
 		else
 			success(delivery);
@@ -541,6 +602,22 @@ trace_step(const struct batch *batch, const char *step, int64_t *since_us)
 	*since_us = now;
 }
 
+/* What nobody needs to wait for; folders before the mailbox whose lock they have. */
+static void
+tidy_up(struct batch *batch)
+{
+	for (size_t i = batch->mailbox_count; i-- > 0;) {
+		struct mailbox *mailbox = &batch->mailboxes[i];
+
+		if (!mailbox->open)
+			continue;
+		if (mailbox->is_new)
+			maildir_subscribe(&mailbox->inbox->maildir, mailbox->folder);
+		maildir_tidy(&mailbox->maildir, &batch->context->known);
+		maildir_close(&mailbox->maildir);
+	}
+}
+
 void
 batch_deliver(struct batch_context *context, struct delivery **deliveries, size_t count,
     void (*answer)(void *arg), void *arg)
@@ -549,8 +626,9 @@ batch_deliver(struct batch_context *context, struct delivery **deliveries, size_
 	int64_t since = log_is_traced(LOG_TRACE_MDA) ? clock_monotonic_us() : 0;
 	size_t i;
 
-	batch.mailboxes = calloc(count, sizeof(*batch.mailboxes));
-	batch.items = calloc(count * (PATH_DEPTH_MAX + 2), sizeof(*batch.items));
+	/* Each delivery has a mailbox, and a folder of it that may be asked for in two ways. */
+	batch.mailboxes = calloc(count * 2, sizeof(*batch.mailboxes));
+	batch.items = calloc(count * (PATH_DEPTH_MAX + 2 + 4), sizeof(*batch.items));
 	batch.wanted = calloc(count, sizeof(*batch.wanted));
 	if (batch.mailboxes == NULL || batch.items == NULL || batch.wanted == NULL) {
 		for (i = 0; i < count; i++) {
@@ -572,12 +650,7 @@ batch_deliver(struct batch_context *context, struct delivery **deliveries, size_
 		trace_step(&batch, "sync-directories", &since);
 		step_finish(&batch);
 		answer(arg);
-		for (i = 0; i < batch.mailbox_count; i++) {
-			if (batch.mailboxes[i].open) {
-				maildir_tidy(&batch.mailboxes[i].maildir, &context->known);
-				maildir_close(&batch.mailboxes[i].maildir);
-			}
-		}
+		tidy_up(&batch);
 	}
 	free(batch.mailboxes);
 	free(batch.items);

@@ -35,6 +35,7 @@ struct delivery {
 	int64_t given_ms;            /* when the request came */
 	int message;                 /* descriptor; closed by delivery_free() */
 	struct ipc_delivered result; /* what to answer, after batch_deliver() */
+	struct maildir_into into;    /* as delivery_choose_folder(), or a script, wants it */
 	/* The batch's. */
 	enum delivery_state state;
 	struct mailbox *mailbox;
@@ -44,8 +45,8 @@ struct delivery {
 	char temporary[NAME_SIZE + 32];
 	char name[256];
 	uint64_t size;
-	bool in_cur;
-	int error; /* of the file's sync */
+	bool in_cur; /* placed or found there */
+	int error;   /* of the file's sync */
 };
 
 /* What stays from batch to batch. */

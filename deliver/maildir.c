@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <bsd/string.h>
+
 #include "common/clock.h"
 #include "deliver/failure.h"
 #include "deliver/maildir.h"
@@ -27,7 +29,7 @@
 #define TIDY_AGE          (36 * 3600)
 #define TIDY_EVERY_MS     (24 * 3600 * 1000LL)
 #define DIRECTORY_FLAGS   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define MAILDIR_PATH_TEXT (PATH_TEXT_MAX + 400)
+#define MAILDIR_PATH_TEXT (PATH_TEXT_MAX + MAILDIR_FOLDER_MAX + 400)
 
 static void
 fail_at(struct reply *why, const char *doing, const struct maildir *maildir, const char *rest)
@@ -234,6 +236,123 @@ maildir_open(struct maildir *maildir, const struct ipc_mailbox *mailbox, const c
 	return good;
 }
 
+bool
+maildir_folder_is_sound(const char *folder)
+{
+	size_t length = strlen(folder);
+
+	if (length == 0 || length > MAILDIR_FOLDER_MAX || strcasecmp(folder, "INBOX") == 0 ||
+	    folder[0] == '.' || folder[length - 1] == '.' || strstr(folder, "..") != NULL)
+		return false;
+	for (; *folder != '\0'; folder++) {
+		unsigned char byte = (unsigned char)*folder;
+
+		if (byte < 0x20 || byte >= 0x7f || byte == '/')
+			return false;
+	}
+	return true;
+}
+
+/* The folder's directory; -1 with errno. */
+static int
+open_folder_root(const struct maildir *inbox, const char *directory, bool create, bool *made)
+{
+	int fd = path_open_directory(inbox->root, directory, O_RDONLY, false);
+
+	if (fd != -1 || errno != ENOENT || !create)
+		return fd;
+	*made = mkdirat(inbox->root, directory, 0700) == 0;
+	if (!*made && errno != EEXIST)
+		return -1;
+	return path_open_directory(inbox->root, directory, O_RDONLY, false);
+}
+
+/* A directory that somebody keeps there for other things isn't a folder. */
+static bool
+looks_like_maildir(int fd)
+{
+	struct stat st;
+
+	return fstatat(fd, "cur", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Maildir++: this is a folder, not a Maildir of its own. */
+static bool
+mark_as_folder(const struct maildir *folder)
+{
+	int fd = openat(folder->root, "maildirfolder",
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd == -1)
+		return errno == EEXIST;
+	close(fd);
+	return true;
+}
+
+static bool
+open_folder_parts(
+    struct maildir *folder, const struct maildir *inbox, struct known *known, struct reply *why)
+{
+	if (!check_owner(folder->root, folder->path, S_IWOTH, why))
+		return false;
+	folder->tmp = open_part(folder, "tmp", true, why);
+	folder->new = folder->tmp == -1 ? -1 : open_part(folder, "new", true, why);
+	folder->cur = folder->new == -1 ? -1 : open_part(folder, "cur", true, why);
+	if (folder->cur == -1 || !identify(folder, known, why))
+		return false;
+	if (!folder->first_use)
+		return true;
+	if (!mark_as_folder(folder)) {
+		fail_at(why, "make a file in", folder, "");
+		return false;
+	}
+	/* What was made in them is to be synced. */
+	for (int i = 0; i < 2; i++) {
+		int fd = openat(
+		    i == 0 ? folder->root : inbox->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd == -1) {
+			fail_at(why, "open", folder, "");
+			return false;
+		}
+		folder->parents[folder->parent_count++] = fd;
+	}
+	return true;
+}
+
+bool
+maildir_open_folder(struct maildir *folder, const struct maildir *inbox, const char *name,
+    bool create, struct known *known, bool *absent, bool *made, struct reply *why)
+{
+	char directory[MAILDIR_FOLDER_MAX + 2];
+
+	memset(folder, 0, sizeof(*folder));
+	folder->root = folder->tmp = folder->new = folder->cur = -1;
+	*absent = *made = false;
+	if (!maildir_folder_is_sound(name)) {
+		*absent = !create;
+		reply_set(why, 451, "4.2.0", "\"%.100s\" is no folder's name", name);
+		return false;
+	}
+	snprintf(directory, sizeof(directory), ".%s", name);
+	strlcpy(folder->path, inbox->path, sizeof(folder->path));
+	strlcat(folder->path, "/", sizeof(folder->path));
+	strlcat(folder->path, directory, sizeof(folder->path));
+	folder->root = open_folder_root(inbox, directory, create, made);
+	if (folder->root == -1) {
+		*absent = !create && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP);
+		failure_set(why, errno, create ? "open or make" : "open", folder->path);
+		return false;
+	}
+	if (!create && !looks_like_maildir(folder->root)) {
+		*absent = true;
+		reply_set(why, 451, "4.2.0", "%.220s is no folder", folder->path);
+	} else if (open_folder_parts(folder, inbox, known, why))
+		return true;
+	maildir_close(folder);
+	return false;
+}
+
 void
 maildir_close(struct maildir *maildir)
 {
@@ -353,15 +472,27 @@ scan(int parent, const char *part, struct maildir_wanted *wanted, size_t count,
 	return error == 0;
 }
 
+/* The directory cur/, opened when it is first needed; -1 with the reason. */
+static int
+open_cur(struct maildir *maildir, struct reply *why)
+{
+	if (maildir->cur == -1)
+		maildir->cur = openat(maildir->root, "cur", DIRECTORY_FLAGS);
+	if (maildir->cur == -1)
+		fail_at(why, "open", maildir, "cur");
+	return maildir->cur;
+}
+
 /* A regular file of this size, or with `size` 0 of the size in its name. */
 static bool
-is_delivered_file(struct maildir *maildir, const char *name, uint64_t size, struct reply *why)
+is_delivered_file(
+    struct maildir *maildir, int directory, const char *name, uint64_t size, struct reply *why)
 {
 	char rest[300];
 	struct stat st;
 
-	snprintf(rest, sizeof(rest), "new/%s", name);
-	if (fstatat(maildir->new, name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
+	snprintf(rest, sizeof(rest), "%s/%s", directory == maildir->new ? "new" : "cur", name);
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
 		fail_at(why, "look at", maildir, rest);
 		return false;
 	}
@@ -380,12 +511,8 @@ static bool
 confirm(struct maildir *maildir, const struct maildir_wanted *one)
 {
 	if (*one->found == MAILDIR_IN_NEW)
-		return is_delivered_file(maildir, one->name, 0, one->why);
-	if (maildir->cur == -1)
-		maildir->cur = openat(maildir->root, "cur", DIRECTORY_FLAGS);
-	if (maildir->cur == -1)
-		fail_at(one->why, "open", maildir, "cur");
-	return maildir->cur != -1;
+		return is_delivered_file(maildir, maildir->new, one->name, 0, one->why);
+	return open_cur(maildir, one->why) != -1;
 }
 
 void
@@ -413,30 +540,34 @@ maildir_find(struct maildir *maildir, struct maildir_wanted *wanted, size_t coun
 }
 
 enum maildir_placed
-maildir_place(struct maildir *maildir, const char *temporary, const char *name, uint64_t size,
-    struct reply *why)
+maildir_place(struct maildir *maildir, const char *temporary, const char *name, bool to_cur,
+    uint64_t size, struct reply *why)
 {
-	int result = renameat2(maildir->tmp, temporary, maildir->new, name, RENAME_NOREPLACE);
+	int directory = to_cur ? open_cur(maildir, why) : maildir->new;
+	int result;
 
+	if (directory == -1)
+		return MAILDIR_FAILED;
+	result = renameat2(maildir->tmp, temporary, directory, name, RENAME_NOREPLACE);
 	/* Not every file system knows the flag; a link doesn't replace either. */
 	if (result == -1 && (errno == EINVAL || errno == ENOSYS)) {
-		result = linkat(maildir->tmp, temporary, maildir->new, name, 0);
+		result = linkat(maildir->tmp, temporary, directory, name, 0);
 		if (result == 0)
 			maildir_remove_temporary(maildir, temporary);
 	}
 	if (result == 0)
 		return MAILDIR_PLACED;
 	if (errno == EEXIST)
-		return is_delivered_file(maildir, name, size, why) ? MAILDIR_WAS_THERE
-		                                                   : MAILDIR_FAILED;
-	fail_at(why, "move a message from tmp to", maildir, "new");
+		return is_delivered_file(maildir, directory, name, size, why) ? MAILDIR_WAS_THERE
+		                                                              : MAILDIR_FAILED;
+	fail_at(why, "move a message from tmp to", maildir, to_cur ? "cur" : "new");
 	return MAILDIR_FAILED;
 }
 
 bool
-maildir_take_back(struct maildir *maildir, const char *name)
+maildir_take_back(struct maildir *maildir, const char *name, bool from_cur)
 {
-	return unlinkat(maildir->new, name, 0) == 0 || errno == ENOENT;
+	return unlinkat(from_cur ? maildir->cur : maildir->new, name, 0) == 0 || errno == ENOENT;
 }
 
 void

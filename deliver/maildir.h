@@ -18,12 +18,29 @@
 #include "deliver/known.h"
 #include "deliver/path.h"
 
+#define MAILDIR_FOLDER_MAX 200
+#define MAILDIR_FLAGS_MAX  32
+#define MAILDIR_JUNK       "Junk"
+
+/*
+ * Where in its Maildir a message goes, and how. All zero: into INBOX, unseen.
+ *
+ * A folder is named as on the disk, without the dot that its directory begins with: modified UTF-7,
+ * "." between levels. With flags ("FS": letters of Maildir's info, in ASCII's order) a message goes
+ * to cur/, as it must; without, to new/.
+ */
+struct maildir_into {
+	char folder[MAILDIR_FOLDER_MAX + 1]; /* "" INBOX */
+	bool create; /* made and subscribed when it is missing; else a missing one means INBOX */
+	char flags[MAILDIR_FLAGS_MAX + 1];
+};
+
 struct maildir {
-	char path[PATH_TEXT_MAX + 1];
+	char path[PATH_TEXT_MAX + MAILDIR_FOLDER_MAX + 3];
 	int root;
 	int tmp; /* holds the lock */
 	int new;
-	int cur; /* opened only by maildir_find() */
+	int cur; /* -1 until it is needed */
 	dev_t device;
 	struct known_entry identity;
 	bool first_use; /* of this process: parents are to be synced with new/ */
@@ -39,7 +56,19 @@ struct maildir {
  */
 bool maildir_open(struct maildir *, const struct ipc_mailbox *, const char *mail_directory,
     bool create, struct known *, bool *absent, struct reply *why);
+/* Whether a folder can have that name: it stays in its Maildir, and isn't INBOX. */
+bool maildir_folder_is_sound(const char *folder);
+/*
+ * Opens a folder of an open Maildir, which keeps the lock for it; with `create` makes what is
+ * missing. False with the reason; `*absent` says that there is no such folder (only without
+ * `create`), `*made` that it is new and its owner knows nothing of it.
+ */
+bool maildir_open_folder(struct maildir *folder, const struct maildir *inbox, const char *name,
+    bool create, struct known *, bool *absent, bool *made, struct reply *why);
 void maildir_close(struct maildir *);
+/* Adds a folder to the file `subscriptions` of the Maildir, as Dovecot and mailbox(8) keep it. That
+ * it couldn't is only logged. */
+void maildir_subscribe(const struct maildir *inbox, const char *folder);
 /* Locks the mailbox until it is closed; waits some seconds for another mda to finish. Opened twice
  * by one process it must be locked only once. */
 bool maildir_lock(struct maildir *, struct reply *why);
@@ -69,11 +98,11 @@ enum maildir_placed {
 	MAILDIR_WAS_THERE, /* the same name and size: an earlier try's */
 	MAILDIR_FAILED,    /* with the reason */
 };
-/* Moves tmp/`temporary` to new/`name`, never over another file. */
-enum maildir_placed maildir_place(
-    struct maildir *, const char *temporary, const char *name, uint64_t size, struct reply *why);
-/* Takes back what couldn't be made durable; false when the file is still in new/. */
-bool maildir_take_back(struct maildir *, const char *name);
+/* Moves tmp/`temporary` to new/`name`, or with `to_cur` to cur/, never over another file. */
+enum maildir_placed maildir_place(struct maildir *, const char *temporary, const char *name,
+    bool to_cur, uint64_t size, struct reply *why);
+/* Takes back what couldn't be made durable; false when the file is still there. */
+bool maildir_take_back(struct maildir *, const char *name, bool from_cur);
 
 /* Removes files from tmp/ that nobody has changed for 36 hours; at most once a day a mailbox. */
 void maildir_tidy(struct maildir *, struct known *);

@@ -24,6 +24,7 @@
 #include "common/ipc_queue_mda.h"
 #include "common/log.h"
 #include "deliver/batch.h"
+#include "deliver/choose.h"
 #include "deliver/command.h"
 #include "deliver/runner.h"
 
@@ -52,6 +53,7 @@ static struct {
 	struct event *stop_timer;
 	struct batch_context context;
 	struct runner *runner;
+	char delimiters[16];
 	struct delivery *deliveries[WAITING_MAX];
 	size_t delivery_count;
 	struct usage_request *usages[WAITING_MAX];
@@ -272,6 +274,7 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 	else if (request.kind == ENVELOPE_PIPE)
 		runner_start(mda.runner, delivery);
 	else {
+		choose_folder(&request, delivery->message, mda.delimiters, &delivery->into);
 		mda.deliveries[mda.delivery_count++] = delivery;
 		event_active(mda.work, 0, 0);
 	}
@@ -339,6 +342,7 @@ configure(struct config *config)
 	else
 		batch_context_set(&mda.context, config->hostname, config->mail_directory);
 	runner_set_delimiters(mda.runner, config->subaddress_delimiters);
+	snprintf(mda.delimiters, sizeof(mda.delimiters), "%s", config->subaddress_delimiters);
 	config_free(config);
 	if (mda.state == MDA_STARTING) {
 		mda.state = MDA_SERVING;

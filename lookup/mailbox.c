@@ -71,6 +71,7 @@ set_path(struct site *site, const struct action *action, const struct address *d
 	const char *format = *action->config->path != '\0' ? action->config->path : fallback;
 	const char *why;
 
+	mailbox->junk = action->config->junk;
 	if (path_expand(format, &values, mailbox->path, sizeof(mailbox->path), &why))
 		reply_set(&mailbox->reply, 250, "2.1.5", "ok");
 	else

@@ -10,7 +10,7 @@
 
 #include "mailbox/folder.h"
 #include "mailbox/folder_name.h"
-#include "mailbox/lock.h"
+#include "common/lock.h"
 #include "mailbox/uidlist.h"
 
 /* Removals that are remembered for QRESYNC; older ones are answered with too much. */

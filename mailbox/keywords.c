@@ -14,7 +14,7 @@
 #include "common/buf.h"
 #include "common/write.h"
 #include "mailbox/keywords.h"
-#include "mailbox/lock.h"
+#include "common/lock.h"
 
 #define FILE_MAX (64 * 1024)
 

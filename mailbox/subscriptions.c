@@ -10,7 +10,7 @@
 #include "common/buf.h"
 #include "mailbox/folder_name.h"
 #include "mailbox/folders.h"
-#include "mailbox/lock.h"
+#include "common/lock.h"
 #include "mailbox/subscriptions.h"
 
 #define SUBSCRIPTIONS_FILE "subscriptions"

@@ -61,6 +61,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token TLS_REQUIRE "tls-require" VERIFY "verify" NO_TICKETS "no-tickets"
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
+%token JUNK "junk"
 %token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
 %token UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
@@ -357,6 +358,7 @@ action_option:
 		option_string(parse, @2, "mail-from", &parse->draft.action.relay_mail_from, $2);
 	}
 	| PIPES { option_flag(parse, @1, "pipes", &parse->draft.action.allow_pipes); }
+	| JUNK { option_flag(parse, @1, "junk", &parse->draft.action.junk); }
 	;
 
 relay_hosts:
@@ -547,7 +549,7 @@ static const struct keyword keywords[] = {
 	{ "include", INCLUDE, 0 },
 	{ "inet4", INET4, 0 },
 	{ "inet6", INET6, 0 },
-	{ "junk", UNSUPPORTED, 0 },
+	{ "junk", JUNK, 0 },
 	{ "limit", LIMIT, 0 },
 	{ "line-ends", LINE_ENDS, SMTP },
 	{ "listen", LISTEN, 0 },

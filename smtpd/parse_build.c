@@ -449,6 +449,8 @@ misplaced_option(const struct draft *draft)
 		return "user";
 	if (action->allow_pipes && is_relay)
 		return "pipes";
+	if (action->junk && !is_maildir)
+		return "junk";
 	return relay_misplaced(draft);
 }
 

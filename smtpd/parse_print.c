@@ -249,6 +249,8 @@ print_action(FILE *file, const struct config *config, const struct action_config
 	}
 	if (action->allow_pipes)
 		fputs(" pipes", file);
+	if (action->junk)
+		fputs(" junk", file);
 	fputc('\n', file);
 }
 

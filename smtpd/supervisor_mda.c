@@ -19,7 +19,7 @@
 #define GRACE_SECONDS   10 /* between the end of an mda's channel and its own */
 /* A delivery waiting or at work, in a mailbox that no other of its batch goes to: with fewer, the
  * mda would make smaller batches than it is given. */
-#define DESCRIPTORS_EACH 14
+#define DESCRIPTORS_EACH 20
 
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)

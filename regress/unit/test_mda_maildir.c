@@ -615,7 +615,7 @@ batches_fit_the_descriptors(void **state)
 	(void)state;
 	assert_int_equal(batch_limit(16), 1);
 	assert_in_range(batch_limit(256), 8, 32);
-	assert_in_range(batch_limit(1024), 64, 100);
+	assert_in_range(batch_limit(1024), 48, 100);
 }
 
 int

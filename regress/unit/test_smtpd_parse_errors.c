@@ -332,7 +332,9 @@ what_is_not_there_yet_is_not_supported(void **state)
 	bad("listen on ::1 filter f\n", 1, "\"filter\" is not supported");
 	bad("action a mbox\n", 1, "\"mbox\" is not supported");
 	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
-	bad("action a maildir junk\n", 1, "\"junk\"");
+	bad("action a relay junk\n", 1, "\"junk\" is not an option");
+	bad("action a expand-only junk\n", 1, "\"junk\" is not an option");
+	bad("action a maildir junk junk\n", 1, "\"junk\"");
 	bad("action a relay pki x\n", 1, "no pki \"x\"");
 	bad("match from rdns regex x for any reject\n", 1, "\"rdns\" is not supported");
 	bad("queue compression\n", 1, "\"compression\" is not supported");

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "mailbox/lock.h"
+#include "common/lock.h"
 
 /* The process that wrote the lock is gone. */
 static bool
@@ -36,7 +36,7 @@ holder_is_dead(const char *text, const char *host)
 
 /* Whether `st`, the lock as it is now, can be broken. */
 static bool
-is_stale(int directory, const char *name, const char *host, const struct stat *st)
+is_stale(int directory, const char *name, const char *host, unsigned seconds, const struct stat *st)
 {
 	char text[256];
 	ssize_t length;
@@ -44,8 +44,8 @@ is_stale(int directory, const char *name, const char *host, const struct stat *s
 
 	if (!S_ISREG(st->st_mode))
 		return false;
-	if (st->st_ctime + LOCK_STALE_SECONDS < time(NULL) &&
-	    st->st_mtime + LOCK_STALE_SECONDS < time(NULL))
+	if (st->st_ctime + (time_t)seconds < time(NULL) &&
+	    st->st_mtime + (time_t)seconds < time(NULL))
 		return true;
 	fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd == -1)
@@ -63,7 +63,7 @@ is_stale(int directory, const char *name, const char *host, const struct stat *s
 static void
 break_stale(int directory, const char *name, const struct stat *seen)
 {
-	char aside[96];
+	char aside[LOCK_NAME_MAX + 32];
 	struct stat st;
 
 	snprintf(aside, sizeof(aside), "%s.stale.%d", name, (int)getpid());
@@ -81,7 +81,7 @@ break_stale(int directory, const char *name, const struct stat *seen)
 static bool
 try(struct lock *lock, const char *host)
 {
-	char text[128], made[96];
+	char text[128], made[LOCK_NAME_MAX + 32];
 	struct stat st;
 	ssize_t written;
 	int length, error, fd;
@@ -121,11 +121,23 @@ try(struct lock *lock, const char *host)
 bool
 lock_take(struct lock *lock, int directory, const char *name, const char *host)
 {
+	return lock_take_within(lock, directory, name, host, LOCK_STALE_SECONDS, LOCK_WAIT_MS);
+}
+
+bool
+lock_take_within(struct lock *lock, int directory, const char *name, const char *host,
+    unsigned stale_seconds, unsigned wait_ms)
+{
 	const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
-	int64_t until = clock_monotonic_ms() + LOCK_WAIT_MS;
+	int64_t until = clock_monotonic_ms() + wait_ms;
 	struct stat st;
 
-	snprintf(lock->name, sizeof(lock->name), "%s", name);
+	lock->directory = -1;
+	if (strlen(name) > LOCK_NAME_MAX) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	strcpy(lock->name, name);
 	lock->directory = directory;
 	while (!try(lock, host)) {
 		if (errno != EEXIST || clock_monotonic_ms() > until) {
@@ -135,7 +147,7 @@ lock_take(struct lock *lock, int directory, const char *name, const char *host)
 			return false;
 		}
 		if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    is_stale(directory, name, host, &st))
+		    is_stale(directory, name, host, stale_seconds, &st))
 			break_stale(directory, name, &st);
 		else
 			nanosleep(&pause, NULL);
