@@ -57,11 +57,17 @@ def run(words, timeout=900, **options):
     return result.returncode, result.stdout
 
 
+def complaints(output):
+    """What stands in a build's output beside its steps: a failure may be far from the end."""
+    lines = [line for line in output.splitlines() if not re.match(r"  [A-Z]+ \S+$", line)]
+    return "\n".join(lines)[-6000:]
+
+
 def build(what, directory, *variables):
     """Builds the programs and the unit tests."""
     tests = [f"{directory}/unit/{path.stem}" for path in unit_sources()]
     status, output = run(MAKE + [f"BUILD={directory}", *variables, "-k", "all", *tests])
-    return count(status == 0, f"build with {what}", output[-6000:])
+    return count(status == 0, f"build with {what}", complaints(output))
 
 
 def unit_sources():
@@ -177,7 +183,7 @@ def fuzz(_directory):
     targets = sorted(path.stem for path in (TOP / "regress/fuzz").glob("fuzz_*.c"))
     status, output = run(MAKE + ["-k", "fuzz-build", f"BUILD={directory}", "CC=clang", "SANITIZE=1",
         "CFLAGS=-fsanitize=fuzzer-no-link"])
-    count(status == 0, "build of the fuzz targets", output[-6000:])
+    count(status == 0, "build of the fuzz targets", complaints(output))
     built = [target for target in targets if (TOP / directory / "fuzz" / target).exists()]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         results = pool.map(lambda target: fuzz_one(target, directory), built)
@@ -189,7 +195,7 @@ def fuzz(_directory):
 
 def clang(_directory):
     status, output = run(MAKE + ["-k", "syntax", "BUILD=build/clang", "CC=clang"])
-    count(status == 0, "clang's warnings", output[-6000:])
+    count(status == 0, "clang's warnings", complaints(output))
 
 
 def demo(directory):

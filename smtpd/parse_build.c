@@ -449,7 +449,7 @@ misplaced_option(const struct draft *draft)
 		return "user";
 	if (action->allow_pipes && is_relay)
 		return "pipes";
-	if (action->junk && !is_maildir)
+	if (action->junk && action->method != ACTION_MAILDIR)
 		return "junk";
 	return relay_misplaced(draft);
 }

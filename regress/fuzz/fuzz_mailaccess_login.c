@@ -36,7 +36,10 @@ prepare(void)
 	if (config->listeners == NULL || (access_process.base = event_base_new()) == NULL)
 		abort();
 	config_complete_listener(&config->listeners[0]);
-	access_process.session_max = 10;
+	access_process.descriptors_max = 80;
+	access_process.crowd = crowd_new(-1, 0, 1);
+	if (access_process.crowd == NULL)
+		abort();
 	access_process.drained = drained;
 }
 
@@ -94,7 +97,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	access_session_start(
 	    &access_process, settings, &config->listeners[0], CLIENT_INET4, address, ends[0]);
-	while (at < size && access_process.session_count > 0) {
+	while (at < size && access_process.descriptors > 0) {
 		ssize_t count = send(ends[1], data + at, size - at < piece ? size - at : piece,
 		    MSG_NOSIGNAL | MSG_DONTWAIT);
 
@@ -111,7 +114,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	access_auth_free(access_process.auth);
 	if (directory != -1)
 		close(directory);
-	if (settings->references != 2 || access_process.session_count != 0)
+	if (settings->references != 2 || access_process.descriptors != 0)
 		abort();
 	free(settings);
 	return 0;
