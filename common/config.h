@@ -26,6 +26,9 @@
 #define LMTP_URL        "lmtp://"
 #define SOCKET_PATH_MAX 107 /* of a Unix socket's path */
 
+/* In the run directory: where programs of this machine submit mail, sendmail among them. */
+#define LOCAL_SOCKET "smtp.sock"
+
 /* Which bare LF and CR in a message are accepted (`smtp line-ends`). */
 enum line_ends {
 	LINE_ENDS_STRICT,

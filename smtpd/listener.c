@@ -150,6 +150,18 @@ client_from(const struct sockaddr_storage *address, struct client *client)
 		client->family = CLIENT_LOCAL;
 }
 
+/* Who connected to a Unix socket, as the kernel knows. */
+static void
+client_find_user(int fd, struct client *client)
+{
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+
+	client->has_uid = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+	    length == sizeof(peer) && peer.uid != (uid_t)-1;
+	client->uid = client->has_uid ? peer.uid : 0;
+}
+
 static void
 on_connection(evutil_socket_t fd, short what, void *arg)
 {
@@ -177,6 +189,8 @@ on_connection(evutil_socket_t fd, short what, void *arg)
 		}
 		listener.full_logged = false;
 		client_from(&address, &client);
+		if (client.family == CLIENT_LOCAL)
+			client_find_user(connection, &client);
 		session_start(
 		    &listener.service, door->settings, door->listener, &client, connection);
 	}

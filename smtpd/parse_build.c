@@ -375,6 +375,25 @@ listen_inet(struct parse *parse)
 		    draft->where, draft->family == NULL ? "IP" : draft->family);
 }
 
+/* Programs of this machine submit there: what is for strangers has no meaning. */
+static bool
+local_socket_fits(struct parse *parse)
+{
+	const struct listener_config *listener = &parse->draft.listener;
+	const char *foreign = listener->protocol != LISTEN_SMTP ? "lmtp"
+	    : listener->tls != LISTEN_TLS_NONE                  ? "tls"
+	    : listener->auth != LISTEN_AUTH_NONE                ? "auth"
+	    : listener->proxy_v2                                ? "proxy-v2"
+	    : listener->received_auth                           ? "received-auth"
+	                                                        : NULL;
+
+	if (foreign == NULL)
+		return true;
+	problem_error(&parse->problems, parse->draft.place,
+	    "\"%s\" doesn't go with \"socket\" without a path", foreign);
+	return false;
+}
+
 static void
 listen_socket(struct parse *parse)
 {
@@ -386,12 +405,14 @@ listen_socket(struct parse *parse)
 		    draft->port != NULL ? "port" : draft->family);
 		return;
 	}
-	/* OpenSMTPD's local enqueueing: those who submit by smtpctl's socket need no listener. */
-	if (draft->where == NULL)
+	if (draft->where == NULL && !local_socket_fits(parse))
 		return;
 	memset(&address, 0, sizeof(address));
 	address.sun_family = AF_UNIX;
-	if (*draft->where != '/' ||
+	/* The path of one without it isn't known before the file's end: listen_local_socket(). */
+	if (draft->where == NULL)
+		draft->where = parse_copy("");
+	else if (*draft->where != '/' ||
 	    strlcpy(address.sun_path, draft->where, sizeof(address.sun_path)) >=
 	        sizeof(address.sun_path)) {
 		problem_error(&parse->problems, draft->place,
@@ -404,6 +425,40 @@ listen_socket(struct parse *parse)
 	memset(&storage, 0, sizeof(storage));
 	memcpy(&storage, &address, sizeof(address));
 	listener_add(parse, &storage, sizeof(address), parse->config->listener_count);
+}
+
+void
+listen_local_socket(struct parse *parse)
+{
+	struct config *config = parse->config;
+	struct sockaddr_un *local, wanted = { .sun_family = AF_UNIX };
+	struct sockaddr_storage storage;
+	bool is_there = false;
+	size_t i;
+
+	/* smtpd itself refuses to start where the control socket's path, which is longer, has no room. */
+	if (snprintf(wanted.sun_path, sizeof(wanted.sun_path), "%s/" LOCAL_SOCKET,
+	        config->run_directory) >= (int)sizeof(wanted.sun_path))
+		wanted.sun_path[0] = '\0';
+	for (i = 0; i < config->listener_count; i++) {
+		local = (struct sockaddr_un *)&config->listeners[i].address;
+		if (local->sun_family != AF_UNIX)
+			continue;
+		if (local->sun_path[0] != '\0' && strcmp(local->sun_path, wanted.sun_path) != 0)
+			continue;
+		if (is_there)
+			problem_error(&parse->problems, parse->listener_places[i],
+			    "the socket \"%s\" is listened on already", wanted.sun_path);
+		is_there = true;
+		*local = wanted;
+	}
+	if (is_there || wanted.sun_path[0] == '\0')
+		return;
+	draft_begin(parse, (struct place){ "", 0 });
+	memset(&storage, 0, sizeof(storage));
+	memcpy(&storage, &wanted, sizeof(wanted));
+	listener_add(parse, &storage, sizeof(wanted), 0);
+	draft_clear(parse);
 }
 
 void

@@ -135,6 +135,9 @@ void option_string(struct parse *, struct place, const char *word, char **field,
 void option_flag(struct parse *, struct place, const char *word, bool *field);
 
 void listen_finish(struct parse *);
+/* After the last statement: "listen on socket" without a path gets it, and is added when it wasn't
+ * given: programs of this machine can always submit. */
+void listen_local_socket(struct parse *);
 /* "auth" and its kin, and what must go with them (parse_auth.c). */
 void listen_auth(struct parse *, struct place, enum listener_auth, char *table);
 void listen_senders(struct parse *, struct place, char *table, bool masquerade);

@@ -476,6 +476,7 @@ parse_check(struct parse *parse)
 	const struct config *config = parse->config;
 	struct place place;
 
+	listen_local_socket(parse);
 	check_references(parse);
 	check_rules(parse);
 	tls_check(parse);

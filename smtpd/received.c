@@ -47,9 +47,11 @@ add_source(struct buf *buf, const struct received *received)
 	buf_add_text(buf, "from ");
 	add_word(buf, *received->helo == '\0' ? "unknown" : received->helo);
 	buf_add_text(buf, " (");
-	if (strcmp(received->client, "local") == 0)
+	if (strcmp(received->client, "local") == 0) {
 		buf_add_text(buf, "local");
-	else {
+		if (received->client_uid >= 0)
+			buf_printf(buf, ", uid %lld", (long long)received->client_uid);
+	} else {
 		if (*received->client_name != '\0') {
 			add_word(buf, received->client_name);
 			buf_add_u8(buf, ' ');

@@ -14,6 +14,7 @@ struct received {
 	const char *helo;        /* a valid domain or literal; "" none */
 	const char *client;      /* "192.0.2.1", "IPv6:2001:db8::1", "local" */
 	const char *client_name; /* confirmed reverse name, or "" */
+	int64_t client_uid;      /* of a client on this machine; -1: not known */
 	bool mask_source;        /* leave the client out */
 	const char *hostname;    /* ours */
 	const char *protocol;    /* "ESMTPSA", …: received_protocol() */

@@ -50,6 +50,8 @@ void
 session_log_client(struct session *s, struct log_line *line)
 {
 	log_text(line, "address", s->client_text);
+	if (s->client.has_uid)
+		log_number(line, "uid", s->client.uid);
 	if (s->client_name != NULL)
 		log_text(line, "name", s->client_name);
 	if (s->helo != NULL)

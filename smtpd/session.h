@@ -66,6 +66,8 @@ void service_free(struct service *);
 struct client {
 	enum client_family family;
 	uint8_t address[16];
+	bool has_uid; /* CLIENT_LOCAL: who connected */
+	uint32_t uid;
 };
 
 /* Serves a connection: takes `fd` over. `listener` is of the config in `settings`, which it refers

@@ -49,6 +49,8 @@ log_connected(struct session *s)
 
 	session_log_begin(s, &line, LOG_LEVEL_INFO, "smtp-connected");
 	log_text(&line, "address", s->client_text);
+	if (s->client.has_uid)
+		log_number(&line, "uid", s->client.uid);
 	if (s->lmtp)
 		log_text(&line, "protocol", "lmtp");
 	if (*s->listener->tag != '\0')
@@ -88,7 +90,7 @@ session_take_proxy_header(struct session *s, const char *data, size_t length)
 {
 	const struct limits_config *limits = &session_config(s)->limits;
 	struct proxy_source source;
-	struct client client;
+	struct client client = { .has_uid = false };
 	enum crowd_answer answer;
 	size_t used;
 

@@ -99,6 +99,7 @@ begin_message(struct session *s, enum message_form form, struct reply *reply)
 		.helo = s->helo,
 		.client = s->client_text,
 		.client_name = s->client_name == NULL ? "" : s->client_name,
+		.client_uid = s->client.has_uid ? (int64_t)s->client.uid : -1,
 		.mask_source = s->listener->mask_source,
 		.hostname = session_hostname(s),
 		.protocol = received_protocol(s->lmtp, s->extended, s->mail->command.smtputf8,

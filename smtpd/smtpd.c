@@ -160,12 +160,15 @@ open_sockets(struct supervisor *supervisor)
 	bool privileged = supervisor->accounts.privileged;
 	char why[WHY_MAX];
 
+	/* We have the directory's lock: what is there is a dead one's. */
+	snprintf(supervisor->control_path, sizeof(supervisor->control_path), "%s/" LOCAL_SOCKET,
+	    supervisor->config->run_directory);
+	(void)unlink(supervisor->control_path);
 	if (!listen_set_open(&supervisor->sockets, supervisor->config, NULL,
 	        state.pid_file.stale ? PATIENCE_MS : 0, why, sizeof(why)))
 		give_up(EX_UNAVAILABLE, why);
 	snprintf(supervisor->control_path, sizeof(supervisor->control_path), "%s/smtpd.sock",
 	    supervisor->config->run_directory);
-	/* We have the directory's lock: what is there is a dead one's. */
 	(void)unlink(supervisor->control_path);
 	supervisor->control_socket = listen_unix(supervisor->control_path, geteuid(),
 	    privileged ? control->gid : getegid(), privileged ? 0660 : 0600, why, sizeof(why));

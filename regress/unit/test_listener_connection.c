@@ -305,7 +305,7 @@ received_says_who_by_whom_how_and_for_whom(void **state)
 	    "\tby mx.example.org (Postern) with ESMTP id 00000abc\r\n"
 	    "\tfor <\"a b\"@example.org>;\r\n\t";
 	struct address rcpt = { "a b", "example.org" };
-	struct received received = { "me.example.net", "192.0.2.1", "client.example.net", false,
+	struct received received = { "me.example.net", "192.0.2.1", "client.example.net", -1, false,
 		"mx.example.org", "ESMTP", 0xabc, "", "", &rcpt, 0 };
 	char *text;
 
@@ -320,6 +320,10 @@ received_says_who_by_whom_how_and_for_whom(void **state)
 	text = format(&received);
 	assert_non_null(strstr(text, "from me.example.net (local)\r\n"));
 	assert_null(strstr(text, "for <"));
+	free(text);
+	received.client_uid = 0;
+	text = format(&received);
+	assert_non_null(strstr(text, "from me.example.net (local, uid 0)\r\n"));
 	free(text);
 	received.mask_source = true;
 	received.client = "192.0.2.1";
@@ -340,8 +344,8 @@ no_word_of_the_peers_leaves_its_field(void **state)
 {
 	static const char evil[] = "a\r\nX-Evil: yes\r\n\r\n\x1b[2J(\")<>;\xff\xc2\x85\\\x7f";
 	struct address rcpt = { "x\r\nX-Evil: <yes>", "example.org" };
-	struct received received = { evil, evil, evil, false, evil, "ESMTP", 1, evil, evil, &rcpt,
-		0 };
+	struct received received = { evil, evil, evil, -1, false, evil, "ESMTP", 1, evil, evil,
+		&rcpt, 0 };
 	char *text;
 
 	(void)state;

@@ -17,7 +17,7 @@ six_lines_serve_an_organization(void **state)
 	const struct table_config *table = config_find_table(config, "accounts");
 
 	(void)state;
-	assert_int_equal(config->listener_count, 1);
+	assert_int_equal(config->listener_count, 2); /* the other is local */
 	assert_int_equal(
 	    ntohs(((struct sockaddr_in *)&config->listeners[0].address)->sin_port), 25);
 	assert_non_null(table);
@@ -157,12 +157,13 @@ listeners_take_addresses_interfaces_and_sockets(void **state)
 	                             "listen on ::1 port smtp proxy-v2 hostname in.example.org\n"
 	                             "listen on 127.0.0.2 port 24 lmtp proxy-v2 { 127.0.0.0/8 }\n"
 	                             "listen on socket \"/run/x/lmtp.sock\" lmtp\n"
-	                             "listen on socket\n"
+	                             "listen on socket tag own mask-src\n"
+	                             "directory run \"/run/x\"\n"
 	                             "listen on localhost port 2526 inet4\n");
 	const struct listener_config *listener = config->listeners;
 
 	(void)state;
-	assert_int_equal(config->listener_count, 5);
+	assert_int_equal(config->listener_count, 6);
 	assert_int_equal(listener->address.ss_family, AF_INET);
 	assert_int_equal(((const struct sockaddr_in *)&listener->address)->sin_addr.s_addr,
 	    htonl(INADDR_LOOPBACK));
@@ -182,6 +183,31 @@ listeners_take_addresses_interfaces_and_sockets(void **state)
 	assert_int_equal(listener->address.ss_family, AF_UNIX);
 	assert_string_equal(
 	    ((const struct sockaddr_un *)&listener->address)->sun_path, "/run/x/lmtp.sock");
+	listener++;
+	assert_string_equal(
+	    ((const struct sockaddr_un *)&listener->address)->sun_path, "/run/x/smtp.sock");
+	assert_string_equal(listener->tag, "own");
+	assert_true(listener->mask_source);
+	config_free(config);
+}
+
+static void
+programs_of_this_machine_have_a_socket_whatever_is_said(void **state)
+{
+	struct config *config = good("directory run \"/run/x\"\n");
+	const struct sockaddr_un *address = (const struct sockaddr_un *)&config->listeners->address;
+
+	(void)state;
+	assert_int_equal(config->listener_count, 1);
+	assert_int_equal(address->sun_family, AF_UNIX);
+	assert_string_equal(address->sun_path, "/run/x/smtp.sock");
+	assert_int_equal(config->listeners->address_length, sizeof(*address));
+	assert_string_equal(config->listeners->tag, "");
+	config_free(config);
+	/* Said with its path it is the same. */
+	config = good("listen on socket \"/run/x/smtp.sock\" tag t\ndirectory run \"/run/x\"\n");
+	assert_int_equal(config->listener_count, 1);
+	assert_string_equal(config->listeners->tag, "t");
 	config_free(config);
 }
 
@@ -210,7 +236,7 @@ mail_is_read_at_ports_of_its_own_after_a_login(void **state)
 	const struct listener_config *listeners = config->listeners;
 
 	(void)state;
-	assert_int_equal(config->listener_count, 5);
+	assert_int_equal(config->listener_count, 6);
 	assert_access(&listeners[0], LISTEN_IMAP, LISTEN_TLS_OPTIONAL, 143);
 	assert_access(&listeners[1], LISTEN_IMAP, LISTEN_TLS_IMPLICIT, 993);
 	assert_access(&listeners[2], LISTEN_POP3, LISTEN_TLS_REQUIRED, 110);
@@ -361,7 +387,7 @@ printed_config_parses_to_the_same(void **state)
 	assert_string_equal(first, second);
 	assert_int_equal(config->rule_count, 3);
 	assert_int_equal(config->action_count, 5);
-	assert_int_equal(config->listener_count, 3);
+	assert_int_equal(config->listener_count, 4);
 	assert_string_equal(config->subaddress_delimiters, "\"\\");
 	config_free(config);
 	free(first);
@@ -378,6 +404,7 @@ main(void)
 		cmocka_unit_test(conditions_are_kept_with_their_negation),
 		cmocka_unit_test(logins_are_asked_for_by_listeners_and_rules),
 		cmocka_unit_test(listeners_take_addresses_interfaces_and_sockets),
+		cmocka_unit_test(programs_of_this_machine_have_a_socket_whatever_is_said),
 		cmocka_unit_test(mail_is_read_at_ports_of_its_own_after_a_login),
 		cmocka_unit_test(settings_reach_their_members),
 		cmocka_unit_test(actions_take_their_options),

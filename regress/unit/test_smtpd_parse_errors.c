@@ -243,6 +243,8 @@ wrong_values_are_reported_with_what_is_wanted(void **state)
 	bad("listen on nosuchinterface0 port 25\n", 1, "\"nosuchinterface0\"");
 	bad("listen on 127.0.0.1 inet6\n", 1, "\"127.0.0.1\"");
 	bad("listen on 127.0.0.1 lmtp\n", 1, "\"lmtp\"");
+	bad("listen on socket lmtp\n", 1, "\"lmtp\"");
+	bad("listen on socket\nlisten on socket\n", 2, "already");
 	bad("listen on socket relative\n", 1, "\"relative\"");
 	bad("listen on socket \"/s\" port 25\n", 1, "\"port\"");
 	bad("listen on ::1 hostname a..b\n", 1, "\"a..b\"");
