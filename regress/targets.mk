@@ -25,6 +25,13 @@ test-deps:
 # `install` builds first; `stage` takes what is built, for tests and packages.
 MANUALS = $(sort $(wildcard $(addsuffix /*.[158],smtpd queue lookup deliver mailbox smtpctl)))
 into = $(DESTDIR)$(1)
+# A name that other mail servers have too: $(1) is what it leads to, within the tree. On a running
+# system theirs is left alone.
+link = install -d $(call into,$(dir $(2))); \
+	if [ -z '$(DESTDIR)' ] && { [ -e $(2) ] || [ -L $(2) ]; } && \
+		[ "$$(readlink $(2))" != $(1) ]; then \
+		echo "$(2) is there already and left alone; README says what to do" >&2; \
+	else ln -sf $(1) $(call into,$(2)); fi
 .PHONY: install stage
 install: all
 	@$(MAKE) --no-print-directory stage
@@ -40,7 +47,11 @@ endif
 	@if [ "$$(id -u)" = 0 ] && getent group _smtpc >/dev/null; then \
 		set -x; chgrp _smtpc $(call into,$(SBINDIR)/smtpctl); \
 		chmod 2755 $(call into,$(SBINDIR)/smtpctl); fi
-	ln -sf smtpctl $(call into,$(SBINDIR)/mailq)
+	@$(call link,smtpctl,$(SBINDIR)/sendmail)
+	@$(call link,../sbin/smtpctl,$(PREFIX)/bin/mailq)
+	@$(call link,../sbin/smtpctl,$(PREFIX)/bin/newaliases)
+	@$(call link,../sbin/smtpctl,$(PREFIX)/bin/makemap)
+	@$(call link,../sbin/sendmail,$(PREFIX)/lib/sendmail)
 	install -m 755 $(patsubst %,$(BUILD)/bin/%,$(filter-out smtpd smtpctl,$(PROGRAMS))) \
 		$(call into,$(LIBEXECDIR))
 	@for page in $(MANUALS); do \

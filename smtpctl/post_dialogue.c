@@ -18,9 +18,10 @@
 #include "common/reply.h"
 #include "smtpctl/post.h"
 
-#define ANSWER_SECONDS 600 /* RFC 5321 4.5.3.2.6, the longest */
-#define LINE_MAX_BYTES 2048
-#define LINES_MAX      128 /* of one reply */
+#define ANSWER_SECONDS  600 /* RFC 5321 4.5.3.2.6, the longest */
+#define GOODBYE_SECONDS 2
+#define LINE_MAX_BYTES  2048
+#define LINES_MAX       128 /* of one reply */
 
 struct dialogue {
 	int fd;
@@ -249,10 +250,12 @@ dialogue_new(int fd, bool traced, post_report_fn report_fn, void *arg)
 void
 dialogue_free(struct dialogue *dialogue)
 {
+	struct timeval limit = { .tv_sec = GOODBYE_SECONDS };
 	struct reply reply;
 
 	if (dialogue == NULL)
 		return;
+	(void)setsockopt(dialogue->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	if (!dialogue->failed) {
 		dialogue->failed = true; /* of what comes now nobody need hear */
 		(void)command(dialogue, &reply, "QUIT");

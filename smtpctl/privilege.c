@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <bsd/unistd.h>
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -53,6 +54,22 @@ privilege_raise(void)
 {
 	if (setegid(group_socket) != 0)
 		err(EX_OSERR, "setegid");
+}
+
+void
+privilege_lower(void)
+{
+	int error = errno;
+
+	if (setegid(group_own) != 0)
+		err(EX_OSERR, "setegid");
+	errno = error;
+}
+
+gid_t
+privilege_group(void)
+{
+	return group_socket;
 }
 
 void

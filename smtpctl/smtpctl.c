@@ -8,16 +8,21 @@
 #include <err.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+#include <bsd/string.h>
 
 #include "smtpctl/client.h"
 #include "smtpctl/command.h"
 #include "smtpctl/output.h"
 #include "smtpctl/password.h"
 #include "smtpctl/privilege.h"
+#include "smtpctl/post.h"
 #include "smtpctl/run.h"
+#include "smtpctl/sendmail.h"
 #include "smtpctl/spool.h"
 #include "smtpctl/text.h"
 
@@ -130,17 +135,33 @@ int
 main(int argc, char **argv)
 {
 	static char show[] = "show", queue[] = "queue";
+	static char mailq_name[] = "mailq", newaliases_name[] = "newaliases";
 	char *mailq[] = { show, queue };
+	char *mailq_called[] = { mailq_name, NULL };
+	char *newaliases_called[] = { newaliases_name, NULL };
 	const char *socket_path = DEFAULT_SOCKET;
-	char error[512];
+	char error[512], name[POST_NAME_MAX + 1] = "";
+	enum sendmail_other other;
 	struct command command;
 	struct output output;
 	bool json = false;
 	int option, status;
 
+	if (getenv("NAME") != NULL)
+		(void)strlcpy(name, getenv("NAME"), sizeof(name));
 	privilege_start();
 	if (argc < 1 || argv[0] == NULL)
 		return EX_USAGE;
+	if (strcmp(called_as(argv[0]), "sendmail") == 0 ||
+	    strcmp(called_as(argv[0]), "send-mail") == 0) {
+		status = sendmail(argc, argv, name, &other);
+		if (status != EX_OK || other == SENDMAIL_NOTHING)
+			return status;
+		/* The same as by the other's own name, without arguments. */
+		argv = other == SENDMAIL_MAILQ ? mailq_called : newaliases_called;
+		argc = 1;
+		optind = 1;
+	}
 	text_use_utf8();
 	/* "+": options end at the first word, so that a command's words may begin with "-". */
 	while ((option = getopt(argc, argv, "+js:")) != -1)

@@ -23,6 +23,7 @@
 
 #include "common/log.h"
 #include "smtpd/parse.h"
+#include "smtpd/supervisor_offline.h"
 #include "smtpd/supervisor_paths.h"
 #include "smtpd/supervisor_state.h"
 
@@ -149,7 +150,8 @@ make_directories(struct supervisor *supervisor)
 	    !paths_make_directory(config->state_directory, directory->uid, directory->gid, 0700,
 	        false, why, sizeof(why)) ||
 	    !paths_make_directory(config->mail_directory, accounts->mail.uid, accounts->mail.gid,
-	        0711, true, why, sizeof(why)))
+	        0711, true, why, sizeof(why)) ||
+	    !offline_make_directory(supervisor, why, sizeof(why)))
 		give_up(EX_CANTCREAT, why);
 }
 

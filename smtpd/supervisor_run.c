@@ -22,6 +22,7 @@
 
 #include "common/child.h"
 #include "common/clock.h"
+#include "smtpd/supervisor_offline.h"
 #include "smtpd/supervisor_state.h"
 
 /* Since stopping began. */
@@ -124,6 +125,8 @@ supervisor_stop(struct supervisor *supervisor, const char *reason)
 	log_text(&line, "reason", reason);
 	log_end(&line);
 	supervisor->stop_began_ms = clock_monotonic_ms();
+	offline_end(supervisor->offline);
+	supervisor->offline = NULL;
 	listen_set_close(&supervisor->sockets, NULL);
 	if (event_add(supervisor->phase, &tick) != 0)
 		fatalx("no timer");
@@ -157,6 +160,7 @@ supervisor_check_started(struct supervisor *supervisor)
 	log_end(&line);
 	if (supervisor->started != NULL)
 		supervisor->started(supervisor->started_arg);
+	supervisor->offline = offline_begin(supervisor);
 }
 
 static void
@@ -199,6 +203,7 @@ on_child(evutil_socket_t number, short what, void *arg)
 	(void)what;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		if (!children_reaped(supervisor, pid, status) &&
+		    !offline_reaped(supervisor->offline, pid, status) &&
 		    !mailbox_reaped(supervisor, pid, status))
 			(void)mda_reaped(supervisor, pid, status);
 	supervisor_check_stopped(supervisor);

@@ -10,6 +10,7 @@
  *	supervisor_control.c   what `control` asks for, and reload
  *	supervisor_keys.c      keys, certificates and tickets: handed out, watched, replaced
  *	supervisor_dkim.c      DKIM keys: handed out, made, rotated
+ *	supervisor_offline.c   mail that was kept while there was no server
  */
 #ifndef SMTPD_SUPERVISOR_STATE_H
 #define SMTPD_SUPERVISOR_STATE_H
@@ -31,6 +32,7 @@
 #include "smtpd/supervisor_tls.h"
 
 struct dkim_store;
+struct offline;
 struct event;
 struct event_base;
 
@@ -141,6 +143,7 @@ struct supervisor {
 	uint32_t first_key;    /* id of the first of `tls`, as sent to the keeper that runs */
 	struct ipc_ticket_keys tickets;
 	struct dkim_store *dkim;
+	struct offline *offline; /* NULL until mail is taken */
 	struct event *watch_files;
 	struct event *replace_tickets;
 	TAILQ_HEAD(mda_list, mda) mdas;

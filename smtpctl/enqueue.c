@@ -1,0 +1,105 @@
+/*
+ * enqueue: sends a message that was kept while there was no server. The supervisor starts one for
+ * each file, as the file's owner, who may have written anything into it, and removes the file when
+ * this ends with 0. Another way to get rid of it is a notice to the owner.
+ *
+ *	enqueue -t stderr|syslog NAME    descriptors: 0 the file, 1 a socket connected to the
+ *	                                 listener, 3 the log
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "smtpctl/offline.h"
+#include "smtpctl/offline_return.h"
+#include "smtpctl/post.h"
+
+#define LOG_FD       3
+#define TIME_SECONDS 900
+#define REASONS_MAX  65536
+
+static void
+log_failure(const char *event, const char *name, const char *words)
+{
+	struct log_line line;
+
+	/* The first of them; a notice has them all. */
+	words += strspn(words, " ");
+	log_begin(&line, LOG_LEVEL_WARNING, event);
+	log_text(&line, "file", name);
+	log_bytes(&line, "reason", words, strcspn(words, "\n"));
+	log_end(&line);
+}
+
+static void
+collect(void *arg, const char *words)
+{
+	buf_printf(arg, "    %s\n", words);
+}
+
+static const char *
+words_of(struct buf *reasons)
+{
+	buf_add_u8(reasons, '\0');
+	return buf_ok(reasons) ? (const char *)reasons->data
+	                       : "    for more reasons than fit here\n";
+}
+
+static int
+send_kept(const char *name)
+{
+	enum post_result result = POST_LATER;
+	struct dialogue *dialogue;
+	struct buf reasons;
+	struct post post;
+	char why[512];
+	int status = EX_TEMPFAIL;
+
+	post_init(&post);
+	buf_init(&reasons, REASONS_MAX);
+	if (!offline_read(&post, STDIN_FILENO, why, sizeof(why))) {
+		log_failure("offline-unreadable", name, why);
+		return EX_DATAERR;
+	}
+	dialogue = dialogue_new(STDOUT_FILENO, false, collect, &reasons);
+	if (dialogue != NULL)
+		result = dialogue_post(dialogue, &post, &status);
+	switch (result) {
+	case POST_SENT:
+		break;
+	case POST_LATER:
+		log_failure("offline-delayed", name, words_of(&reasons));
+		status = EX_TEMPFAIL;
+		break;
+	case POST_REFUSED:
+		log_failure("offline-refused", name, words_of(&reasons));
+		/* What comes now is about the notice. */
+		if (offline_return(dialogue, &post, (const char *)reasons.data))
+			status = EX_OK;
+		break;
+	}
+	dialogue_free(dialogue);
+	buf_free(&reasons);
+	post_free(&post);
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	sigset_t none;
+
+	if (argc != 4 || strcmp(argv[1], "-t") != 0)
+		return EX_USAGE;
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGALRM, SIG_DFL);
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)alarm(TIME_SECONDS);
+	log_open("enqueue", strcmp(argv[2], "syslog") == 0 ? LOG_TARGET_SYSLOG : LOG_TARGET_STDERR,
+	    LOG_FD);
+	return send_kept(argv[3]);
+}
