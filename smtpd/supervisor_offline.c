@@ -34,7 +34,7 @@
 #include "smtpd/supervisor_paths.h"
 #include "smtpd/supervisor_state.h"
 
-#define SCAN_SECONDS   10
+#define SCAN_SECONDS   10 /* 1, 2, 4 and 8 after the start, when something may not be ready yet */
 #define NAMES_MAX      10000 /* looked at in one go; the others are found by the next */
 #define JOBS_MAX       4
 #define BYTES_MAX      (257LL * 1024 * 1024) /* more than sendmail keeps */
@@ -53,6 +53,7 @@ struct offline {
 	struct supervisor *supervisor;
 	int directory;
 	struct event *timer;
+	unsigned scans; /* begun */
 	char **names;
 	size_t count;
 	size_t next;
@@ -346,11 +347,17 @@ static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct offline *offline = arg;
+	struct timeval wait = { 0 };
 
 	(void)fd;
 	(void)what;
+	wait.tv_sec = offline->scans < 4 ? 1 << offline->scans : SCAN_SECONDS;
+	if (event_add(offline->timer, &wait) != 0)
+		fatalx("no timer");
 	if (offline->supervisor->state != SUPERVISOR_RUNNING || is_at_work(offline))
 		return;
+	if (offline->scans < 4)
+		offline->scans++;
 	read_names(offline);
 	start_jobs(offline);
 }
@@ -358,7 +365,6 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 struct offline *
 offline_begin(struct supervisor *supervisor)
 {
-	struct timeval wait = { .tv_sec = SCAN_SECONDS };
 	struct offline *offline = calloc(1, sizeof(*offline));
 	char path[PATH_MAX];
 
@@ -368,8 +374,8 @@ offline_begin(struct supervisor *supervisor)
 	offline->directory = offline_path(supervisor->config, path, sizeof(path))
 	    ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 	    : -1;
-	offline->timer = event_new(supervisor->base, -1, EV_PERSIST, on_timer, offline);
-	if (offline->timer == NULL || event_add(offline->timer, &wait) != 0)
+	offline->timer = evtimer_new(supervisor->base, on_timer, offline);
+	if (offline->timer == NULL)
 		fatalx("no timer");
 	if (offline->directory == -1) {
 		log_error("%s: %m: mail that was kept there isn't sent", path);
