@@ -1,6 +1,7 @@
 """Where connections come from: IPv6, a Unix socket, a proxy (PROXY protocol, version 2), and LMTP on any."""
 
 import contextlib
+import os
 import re
 import socket
 import struct
@@ -81,7 +82,7 @@ def test_a_unix_socket(make_postern):
         wire.expect(220, "LMTP")
         deliver(wire, "LHLO client.test")
     (mail,) = postern.wait_mail("alice@example.test")
-    assert re.search(rb"^Received: from client\.test \(local\)", mail.data, re.MULTILINE)
+    assert re.search(rb"^Received: from client\.test \(local, uid %d\)" % os.geteuid(), mail.data, re.MULTILINE)
     assert b"with LMTP id" in mail.data
     assert postern.wait_log("message-accepted")["address"] == "local"
 
