@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "mailbox/folder.h"
-#include "mailbox/folder_name.h"
+#include "common/folder_name.h"
 #include "common/lock.h"
 #include "mailbox/uidlist.h"
 

@@ -14,8 +14,8 @@
 
 #include "common/log.h"
 #include "mailbox/imap_session_state.h"
-#include "mailbox/mime.h"
-#include "mailbox/mime_decode.h"
+#include "common/mime.h"
+#include "common/mime_decode.h"
 #include "mailbox/mime_structure.h"
 
 #define READ_SIZE  32768

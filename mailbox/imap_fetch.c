@@ -9,7 +9,7 @@
 #include "common/log.h"
 #include "mailbox/imap_preview.h"
 #include "mailbox/imap_session_state.h"
-#include "mailbox/mime.h"
+#include "common/mime.h"
 #include "mailbox/mime_structure.h"
 
 #define CACHED_TEXT_MAX (8 * 1024 * 1024)

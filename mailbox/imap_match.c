@@ -16,9 +16,9 @@
 #include "common/clock.h"
 #include "mailbox/imap_match.h"
 #include "mailbox/imap_summary.h"
-#include "mailbox/mime.h"
-#include "mailbox/mime_decode.h"
-#include "mailbox/mime_header.h"
+#include "common/mime.h"
+#include "common/mime_decode.h"
+#include "common/mime_header.h"
 
 #define READ_SIZE  32768
 #define TEXT_MAX   65536         /* bytes of a message that is read at once */

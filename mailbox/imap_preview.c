@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "mailbox/imap_preview.h"
-#include "mailbox/mime_decode.h"
-#include "mailbox/mime_header.h"
+#include "common/mime_decode.h"
+#include "common/mime_header.h"
 #include "mailbox/mime_structure.h"
 
 #define READ_MAX (64 * 1024) /* bytes of a part, at most */

@@ -5,7 +5,7 @@
 #define MAILBOX_IMAP_PREVIEW_H
 
 #include "common/buf.h"
-#include "mailbox/mime.h"
+#include "common/mime.h"
 
 #define IMAP_PREVIEW_MAX 200 /* characters (RFC 8970 3.1) */
 

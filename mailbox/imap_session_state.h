@@ -24,7 +24,7 @@
 #include "common/buf.h"
 #include "mailbox/connection.h"
 #include "mailbox/folder.h"
-#include "mailbox/folder_name.h"
+#include "common/folder_name.h"
 #include "mailbox/folder_view.h"
 #include "mailbox/imap_command.h"
 #include "mailbox/imap_input.h"

@@ -12,10 +12,10 @@
 #include <wctype.h>
 
 #include "mailbox/imap_summary.h"
-#include "mailbox/mime.h"
-#include "mailbox/mime_date.h"
-#include "mailbox/mime_decode.h"
-#include "mailbox/mime_header.h"
+#include "common/mime.h"
+#include "common/mime_date.h"
+#include "common/mime_decode.h"
+#include "common/mime_header.h"
 
 #define VERSION     1
 #define FLAG_DATE   0x01

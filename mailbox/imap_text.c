@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #include "mailbox/imap_text.h"
-#include "mailbox/mime_date.h"
+#include "common/mime_date.h"
 
 void
 imap_text_init(struct imap_text *text, const char *bytes, size_t length, struct imap_pool *pool)

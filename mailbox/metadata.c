@@ -13,7 +13,7 @@
 #include "common/buf.h"
 #include "common/crc32c.h"
 #include "common/log.h"
-#include "mailbox/folder_name.h"
+#include "common/folder_name.h"
 #include "mailbox/metadata.h"
 
 #define FOLDER_FILE "postern.metadata"

@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "mailbox/mime_header.h"
+#include "common/mime_header.h"
 #include "mailbox/mime_structure.h"
 
 static bool

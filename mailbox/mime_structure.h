@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "common/buf.h"
-#include "mailbox/mime.h"
+#include "common/mime.h"
 
 /* A quoted string, or a literal where it can't be one. */
 void imap_write_string(struct buf *, const void *bytes, size_t length);

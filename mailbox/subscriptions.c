@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "common/buf.h"
-#include "mailbox/folder_name.h"
+#include "common/folder_name.h"
 #include "mailbox/folders.h"
 #include "common/lock.h"
 #include "mailbox/subscriptions.h"

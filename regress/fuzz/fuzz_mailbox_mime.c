@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mailbox/mime.h"
-#include "mailbox/mime_decode.h"
+#include "common/mime.h"
+#include "common/mime_decode.h"
 #include "mailbox/mime_structure.h"
 
 #define TEXT_LIMIT (4 * 1024 * 1024)

@@ -1,7 +1,7 @@
 /* Folders of a Maildir: their names, and making, renaming, removing, subscribing, annotating them. */
 #include "test_mailbox_fixture.h"
 
-#include "mailbox/folder_name.h"
+#include "common/folder_name.h"
 #include "mailbox/metadata.h"
 
 /* "INBOX A(x) A.B" of what the list says: x does not exist, s is subscribed, c has children. */

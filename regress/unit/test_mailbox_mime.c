@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "mailbox/mime.h"
-#include "mailbox/mime_decode.h"
+#include "common/mime.h"
+#include "common/mime_decode.h"
 #include "mailbox/mime_structure.h"
 
 #define LIMIT (8 * 1024 * 1024)

@@ -4,8 +4,8 @@
  * and every other folder a directory in it, "." before the name in modified UTF-7 (RFC 3501 5.1.3):
  * ".Archive.2026", ".Entw&APw-rfe".
  */
-#ifndef MAILBOX_FOLDER_NAME_H
-#define MAILBOX_FOLDER_NAME_H
+#ifndef COMMON_FOLDER_NAME_H
+#define COMMON_FOLDER_NAME_H
 
 #include <stdbool.h>
 #include <stddef.h>

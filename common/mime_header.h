@@ -3,8 +3,8 @@
  * by one from an unfolded field. Comments are skipped however deeply they nest, without recursion;
  * what is not as the grammar has it is taken as far as it makes sense, since mail is what it is.
  */
-#ifndef MAILBOX_MIME_HEADER_H
-#define MAILBOX_MIME_HEADER_H
+#ifndef COMMON_MIME_HEADER_H
+#define COMMON_MIME_HEADER_H
 
 #include <stdbool.h>
 #include <stddef.h>

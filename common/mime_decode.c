@@ -8,8 +8,8 @@
 #include <strings.h>
 
 #include "common/hex.h"
-#include "mailbox/mime_decode.h"
-#include "mailbox/mime_header.h"
+#include "common/mime_decode.h"
+#include "common/mime_header.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 #define WORD_MAX    1024           /* bytes of an encoded word; RFC 2047 2 has 75 */

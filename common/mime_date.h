@@ -1,8 +1,8 @@
 /*
  * Dates of messages (RFC 5322 3.3, with the obsolete forms of 4.3).
  */
-#ifndef MAILBOX_MIME_DATE_H
-#define MAILBOX_MIME_DATE_H
+#ifndef COMMON_MIME_DATE_H
+#define COMMON_MIME_DATE_H
 
 #include <stdbool.h>
 #include <stdint.h>

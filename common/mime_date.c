@@ -6,8 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "mailbox/mime_date.h"
-#include "mailbox/mime_header.h"
+#include "common/mime_date.h"
+#include "common/mime_header.h"
 
 int32_t
 mime_days(unsigned year, unsigned month, unsigned day)

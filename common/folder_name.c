@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "mailbox/folder_name.h"
+#include "common/folder_name.h"
 
 /* RFC 3501 5.1.3: base64 with "," for "/", without padding. */
 static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";

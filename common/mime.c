@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "common/buf.h"
-#include "mailbox/mime.h"
-#include "mailbox/mime_header.h"
+#include "common/mime.h"
+#include "common/mime_header.h"
 
 #define READ_SIZE  65536
 #define LINE_MAX   (MIME_BOUNDARY_MAX + 64) /* blanks may follow a boundary */

@@ -8,8 +8,8 @@
  * it, IMAP sends them with it: `added` says how many that are up to a place, so that a difference of
  * two is what is to be added between them.
  */
-#ifndef MAILBOX_MIME_H
-#define MAILBOX_MIME_H
+#ifndef COMMON_MIME_H
+#define COMMON_MIME_H
 
 #include <stdbool.h>
 #include <stddef.h>

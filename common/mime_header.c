@@ -6,7 +6,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "mailbox/mime_header.h"
+#include "common/mime_header.h"
 
 #define ADDRESS_TEXT_MAX 65536 /* of one part of an address */
 

@@ -2,8 +2,8 @@
  * What a message says, for search and preview: transfer encodings taken off (RFC 2045 6), text turned
  * into UTF-8, encoded words in fields read (RFC 2047). Text streams through; pieces may be of any size.
  */
-#ifndef MAILBOX_MIME_DECODE_H
-#define MAILBOX_MIME_DECODE_H
+#ifndef COMMON_MIME_DECODE_H
+#define COMMON_MIME_DECODE_H
 
 #include <iconv.h>
 #include <stdbool.h>
@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "common/buf.h"
-#include "mailbox/mime.h"
+#include "common/mime.h"
 
 /* Takes what was decoded; false: enough, nothing more is wanted. */
 typedef bool (*mime_sink)(const char *bytes, size_t length, void *arg);
