@@ -124,6 +124,7 @@ mime_date_parse(const char *field, struct mime_date *date)
 		return false;
 	date->days = mime_days(year, month, day);
 	date->when = (int64_t)date->days * 86400;
+	date->zone = 0;
 	if (!take_number(&value, &hour, &digits) || !take_char(&value, ':') ||
 	    !take_number(&value, &minute, &digits))
 		return true; /* a day without a time */
@@ -132,6 +133,7 @@ mime_date_parse(const char *field, struct mime_date *date)
 	if (hour > 23 || minute > 59 || second > 60)
 		return true;
 	date->when += (int64_t)hour * 3600 + minute * 60 + second;
-	date->when -= (int64_t)take_zone(&value) * 60;
+	date->zone = take_zone(&value);
+	date->when -= (int64_t)date->zone * 60;
 	return true;
 }

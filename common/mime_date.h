@@ -10,6 +10,7 @@
 struct mime_date {
 	int64_t when; /* seconds since 1970, UTC */
 	int32_t days; /* since 1970, of the day as it is written, whatever its zone */
+	int zone;     /* minutes east of UTC, as written */
 };
 
 /* False when the field is no date. */

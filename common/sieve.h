@@ -82,7 +82,7 @@ struct sieve_action {
 	enum sieve_action_kind kind;
 	char *folder;      /* SIEVE_FILEINTO: UTF-8 */
 	bool create;       /* SIEVE_FILEINTO: :create */
-	char *flags;       /* SIEVE_KEEP, SIEVE_FILEINTO: "\Seen $label", or "" */
+	char *flags;       /* SIEVE_KEEP, SIEVE_FILEINTO: "\Seen $label"; "" or NULL: none */
 	struct address to; /* SIEVE_REDIRECT */
 	char *text;        /* SIEVE_REJECT, SIEVE_VACATION: UTF-8, line ends LF */
 	/* SIEVE_VACATION: */
