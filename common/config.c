@@ -439,7 +439,8 @@ complete(void *base, const struct field *fields, size_t count)
 bool
 listener_is_access(const struct listener_config *listener)
 {
-	return listener->protocol == LISTEN_IMAP || listener->protocol == LISTEN_POP3;
+	return listener->protocol == LISTEN_IMAP || listener->protocol == LISTEN_POP3 ||
+	    listener->protocol == LISTEN_SIEVE;
 }
 
 bool

@@ -41,6 +41,7 @@ enum listener_protocol {
 	LISTEN_LMTP,
 	LISTEN_IMAP,
 	LISTEN_POP3,
+	LISTEN_SIEVE,
 	LISTEN_PROTOCOL_COUNT
 };
 
@@ -64,7 +65,7 @@ enum listener_auth {
 struct listener_config {
 	struct sockaddr_storage address; /* AF_INET, AF_INET6 or AF_UNIX */
 	uint32_t address_length;
-	enum listener_protocol protocol; /* "lmtp", "imap", "pop3" */
+	enum listener_protocol protocol; /* "lmtp", "imap", "pop3", "sieve" */
 	bool proxy_v2;       /* a PROXY v2 header comes first, from addresses in proxy_trusted */
 	char *proxy_trusted; /* table of addresses allowed to send it; "" those of loopback */
 	char *hostname;      /* banner and Received; "" the config's */

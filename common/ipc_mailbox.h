@@ -33,6 +33,7 @@ bool ipc_mailbox_opened_decode(struct buf_reader *, struct ipc_mailbox_opened *)
 enum mailbox_protocol {
 	MAILBOX_IMAP,
 	MAILBOX_POP3,
+	MAILBOX_SIEVE,
 	MAILBOX_PROTOCOL_COUNT,
 };
 

@@ -301,7 +301,8 @@ static const struct auth_calls auth_calls = { send_challenge, send_auth_done, ad
 static bool
 is_service_of(const struct peer *peer, const char *service)
 {
-	bool is_access = strcmp(service, "imap") == 0 || strcmp(service, "pop3") == 0;
+	bool is_access = strcmp(service, "imap") == 0 || strcmp(service, "pop3") == 0 ||
+	    strcmp(service, "sieve") == 0;
 
 	return is_access == (peer->program == PROGRAM_MAILACCESS);
 }

@@ -1,6 +1,6 @@
 /*
- * Connections of POP3 and IMAP until they have logged in, and the bytes of those that have: what the
- * parts of mailaccess share.
+ * Connections of POP3, IMAP and ManageSieve until they have logged in, and the bytes of those that have:
+ * what the parts of mailaccess share.
  *
  *	mailaccess.c      the process: sockets, certificates, the supervisor
  *	access_session.c  a connection: bytes in and out, TLS, its end
@@ -8,6 +8,7 @@
  *	access_auth.c     logins, by the directory
  *	access_imap.c     the commands of IMAP before login
  *	access_pop3.c     those of POP3
+ *	access_sieve.c    those of ManageSieve
  */
 #ifndef MAILBOX_ACCESS_H
 #define MAILBOX_ACCESS_H
@@ -24,6 +25,7 @@
 #include "common/envelope.h"
 #include "common/ipc_directory.h"
 #include "common/ipc_mailbox.h"
+#include "common/managesieve.h"
 #include "common/tls.h"
 #include "common/tls_context.h"
 #include "mailbox/imap_input.h"
@@ -101,8 +103,10 @@ struct access_session {
 	struct event mailbox_readable, mailbox_writable;
 	struct evbuffer *to_mailbox;
 
+	/* What the protocol has of a command. */
 	struct imap_input imap;
 	char *pop3_user;
+	struct managesieve_reader sieve;
 };
 
 /* access_session.c */
@@ -163,10 +167,12 @@ void access_auth_begin(struct access_session *, const char *mechanism, size_t le
 /* A line of it, without its end. */
 void access_auth_respond(struct access_session *, const char *line, size_t length);
 void access_auth_forget(struct access_session *);
+/* "+ " and the challenge, as IMAP and POP3 have it. */
+void access_challenge(struct access_session *, const char *text);
 /* The supervisor's answer to the directory's word; -1: not now. */
 void access_auth_opened(struct access *, uint64_t session, int fd);
 
-/* access_imap.c, access_pop3.c */
+/* access_imap.c, access_pop3.c, access_sieve.c */
 
 enum access_refusal {
 	ACCESS_FAILED,  /* wrong password or user */
@@ -175,18 +181,22 @@ enum access_refusal {
 	ACCESS_WRONG, /* the client broke the dialogue's rules */
 };
 
-/* How the two protocols differ. `input` takes bytes and returns how many. */
+/* How the protocols differ. `input` takes bytes and returns how many. */
 struct access_protocol {
 	const char *name; /* "imap": service, and in the log */
 	void (*greet)(struct access_session *);
+	bool greets_after_tls;
 	size_t (*input)(struct access_session *, char *bytes, size_t length);
+	/* A question of a login, in base64. */
+	void (*challenge)(struct access_session *, const char *text);
 	/* A login is over without success. */
 	void (*refuse)(struct access_session *, enum access_refusal, const char *words);
 	/* The last words, when the server hangs up. */
 	void (*bye)(struct access_session *, const char *words);
-	const char *full; /* before the reason why a client isn't greeted */
+	/* What is before and behind the reason why a client isn't greeted. */
+	const char *full, *full_end;
 };
-extern const struct access_protocol access_imap, access_pop3;
+extern const struct access_protocol access_imap, access_pop3, access_sieve;
 const struct access_protocol *access_protocol(const struct access_session *);
 
 #endif

@@ -257,6 +257,12 @@ access_auth_forget(struct access_session *session)
 
 /* --- from the directory and the supervisor --- */
 
+void
+access_challenge(struct access_session *session, const char *text)
+{
+	access_send(session, "+ %s\r\n", text);
+}
+
 static void
 challenge(struct access_session *session, const struct ipc_auth_data *data)
 {
@@ -264,7 +270,7 @@ challenge(struct access_session *session, const struct ipc_auth_data *data)
 
 	session->request = 0;
 	base64_encode(data->bytes, data->length, text);
-	access_send(session, "+ %s\r\n", text);
+	access_protocol(session)->challenge(session, text);
 	session->state = ACCESS_RESPONSE;
 	access_resume(session);
 }

@@ -238,7 +238,9 @@ const struct access_protocol access_imap = {
 	.name = "imap",
 	.greet = greet,
 	.input = take_input,
+	.challenge = access_challenge,
 	.refuse = refuse,
 	.bye = bye,
-	.full = "* BYE [LIMIT]", /* RFC 5530 3 */
+	.full = "* BYE [LIMIT] ", /* RFC 5530 3 */
+	.full_end = "",
 };

@@ -201,7 +201,9 @@ const struct access_protocol access_pop3 = {
 	.name = "pop3",
 	.greet = greet,
 	.input = take_input,
+	.challenge = access_challenge,
 	.refuse = refuse,
 	.bye = bye,
-	.full = "-ERR [SYS/TEMP]", /* RFC 3206 4 */
+	.full = "-ERR [SYS/TEMP] ", /* RFC 3206 4 */
+	.full_end = "",
 };

@@ -29,7 +29,16 @@ static void on_readable(evutil_socket_t, short, void *);
 const struct access_protocol *
 access_protocol(const struct access_session *session)
 {
-	return session->protocol == MAILBOX_IMAP ? &access_imap : &access_pop3;
+	switch (session->protocol) {
+	case MAILBOX_IMAP:
+		return &access_imap;
+	case MAILBOX_POP3:
+		return &access_pop3;
+	case MAILBOX_SIEVE:
+	case MAILBOX_PROTOCOL_COUNT:
+		break;
+	}
+	return &access_sieve;
 }
 
 /* --- configurations --- */
@@ -186,6 +195,7 @@ access_session_free(struct access_session *session)
 	access_input_free(session);
 	imap_input_free(&session->imap);
 	free(session->pop3_user);
+	managesieve_free(&session->sieve);
 	access_settings_release(session->settings);
 	LIST_REMOVE(session, entry);
 	access->descriptors -= session->may_open ? 2 : 1;
@@ -276,7 +286,8 @@ shake_hands(struct access_session *session)
 		session->state = ACCESS_COMMAND;
 		set_login_timer(session);
 		log_session(session, "tls", NULL);
-		if (session->listener->tls == LISTEN_TLS_IMPLICIT)
+		if (session->listener->tls == LISTEN_TLS_IMPLICIT ||
+		    access_protocol(session)->greets_after_tls)
 			access_protocol(session)->greet(session);
 		access_resume(session);
 		break;
@@ -490,8 +501,8 @@ let_in(struct access_session *session)
 	session->in_crowd = answer == CROWD_ENTERED;
 	if (session->in_crowd)
 		return true;
-	length = snprintf(
-	    text, sizeof(text), "%s %s\r\n", access_protocol(session)->full, crowd_words(answer));
+	length = snprintf(text, sizeof(text), "%s%s%s\r\n", access_protocol(session)->full,
+	    crowd_words(answer), access_protocol(session)->full_end);
 	/* Nobody would understand it in the place of a handshake. */
 	if (session->listener->tls != LISTEN_TLS_IMPLICIT && length > 0 &&
 	    (size_t)length < sizeof(text))
@@ -512,7 +523,9 @@ access_session_start(struct access *access, struct access_settings *settings,
 	session->access = access;
 	session->settings = settings;
 	session->listener = listener;
-	session->protocol = listener->protocol == LISTEN_IMAP ? MAILBOX_IMAP : MAILBOX_POP3;
+	session->protocol = listener->protocol == LISTEN_IMAP ? MAILBOX_IMAP
+	    : listener->protocol == LISTEN_POP3               ? MAILBOX_POP3
+	                                                      : MAILBOX_SIEVE;
 	session->fd = fd;
 	session->mailbox_fd = -1;
 	session->family = family;
@@ -529,6 +542,7 @@ access_session_start(struct access *access, struct access_settings *settings,
 	if (session->output == NULL)
 		fatal("a session");
 	imap_input_init(&session->imap, IMAP_MAX);
+	managesieve_init(&session->sieve, MANAGESIEVE_CLIENT, ACCESS_LINE_MAX);
 	event_assign(
 	    &session->readable, access->base, fd, EV_READ | EV_PERSIST, on_readable, session);
 	event_assign(&session->writable, access->base, fd, EV_WRITE, on_writable, session);

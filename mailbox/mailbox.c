@@ -1,5 +1,5 @@
 /*
- * mailbox: serves all POP3 and IMAP sessions on one Maildir, as its owner. The supervisor says which
+ * mailbox: serves all POP3, IMAP and ManageSieve sessions on one Maildir, as its owner. The supervisor says which
  * Maildir (SUPERVISOR_MAILBOX_OPEN), then brings a socket for each session; mailaccess, at its other
  * end, begins with who comes (common/ipc_mailbox.h) and goes on with the client's own bytes.
  *
@@ -32,6 +32,7 @@
 #include "mailbox/maildir.h"
 #include "mailbox/open.h"
 #include "mailbox/pop3_session.h"
+#include "mailbox/sieve_session.h"
 
 #define BEGIN_SECONDS 30
 #define STOP_SECONDS  5
@@ -46,6 +47,7 @@ struct visit {
 	size_t length;
 	struct imap_session *imap;
 	struct pop3_session *pop3;
+	struct sieve_session *sieve;
 	char client[CLIENT_TEXT_MAX + 1];
 	bool has_ended;
 };
@@ -81,6 +83,7 @@ on_clean(evutil_socket_t fd, short what, void *arg)
 			continue;
 		imap_session_free(visit->imap);
 		pop3_session_free(visit->pop3);
+		sieve_session_free(visit->sieve);
 		LIST_REMOVE(visit, entry);
 		free(visit);
 		channel_send(mailbox.supervisor.channel, MAILBOX_SUPERVISOR_ENDED, 0, 0, -1, NULL);
@@ -125,13 +128,23 @@ begin_session(struct visit *visit, const struct ipc_mailbox_begin *begin)
 	(void)event_del(&visit->readable);
 	visit->fd = -1;
 	memcpy(visit->client, begin->client, sizeof(visit->client));
-	if (begin->protocol == MAILBOX_IMAP)
+	switch (begin->protocol) {
+	case MAILBOX_IMAP:
 		visit->imap = imap_session_new(
 		    mailbox.base, fd, mailbox.maildir, &mailbox.imap, &imap, on_ended, visit);
-	else
+		break;
+	case MAILBOX_POP3:
 		visit->pop3 = pop3_session_new(
 		    mailbox.base, fd, mailbox.maildir, &mailbox.pop3, &pop3, on_ended, visit);
-	if (visit->imap == NULL && visit->pop3 == NULL) {
+		break;
+	case MAILBOX_SIEVE:
+		visit->sieve = sieve_session_new(mailbox.base, fd, mailbox.maildir,
+		    mailbox.opened.user, begin->session, on_ended, visit);
+		break;
+	case MAILBOX_PROTOCOL_COUNT: /* not decoded */
+		break;
+	}
+	if (visit->imap == NULL && visit->pop3 == NULL && visit->sieve == NULL) {
 		log_error("no memory for a session");
 		on_ended(visit);
 	}
@@ -330,6 +343,8 @@ take_stop(void)
 			imap_session_stop(visit->imap, STOP_WORDS);
 		else if (visit->pop3 != NULL)
 			pop3_session_stop(visit->pop3, STOP_WORDS);
+		else if (visit->sieve != NULL)
+			sieve_session_stop(visit->sieve, STOP_WORDS);
 		else
 			end_visit(visit);
 	}
@@ -367,6 +382,7 @@ main(int argc, char **argv)
 	{
 		imap_session_free(visit->imap);
 		pop3_session_free(visit->pop3);
+		sieve_session_free(visit->sieve);
 	}
 	if (mailbox.watch != NULL)
 		event_free(mailbox.watch);

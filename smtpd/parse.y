@@ -56,7 +56,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token SEGMENT_SIZE "segment-size" SMTP "smtp" SOCKET "socket" SPOOL "spool" SRC "src"
 %token STATE "state" SUB_ADDR_DELIM "sub-addr-delim" TABLE "table" TAG "tag" TTL "ttl" USER "user"
 %token USERBASE "userbase" VIRTUAL "virtual" WARN_INTERVAL "warn-interval"
-%token IMAP "imap" IMAPS "imaps" POP3 "pop3" POP3S "pop3s"
+%token IMAP "imap" IMAPS "imaps" POP3 "pop3" POP3S "pop3s" SIEVE "sieve"
 %token CA "ca" CIPHERS "ciphers" PKI "pki" PROTOCOLS "protocols" SMTPS "smtps" TLS "tls"
 %token TLS_REQUIRE "tls-require" VERIFY "verify" NO_TICKETS "no-tickets"
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
@@ -220,6 +220,7 @@ listen_option:
 	| PORT IMAPS { option_string(parse, @2, "port", &parse->draft.port, parse_copy("imaps")); }
 	| PORT POP3 { option_string(parse, @2, "port", &parse->draft.port, parse_copy("pop3")); }
 	| PORT POP3S { option_string(parse, @2, "port", &parse->draft.port, parse_copy("pop3s")); }
+	| PORT SIEVE { option_string(parse, @2, "port", &parse->draft.port, parse_copy("sieve")); }
 	| PORT SMTP { option_string(parse, @2, "port", &parse->draft.port, parse_copy("smtp")); }
 	| INET4 { option_string(parse, @1, "inet4", &parse->draft.family, parse_copy("inet4")); }
 	| INET6 { option_string(parse, @1, "inet6", &parse->draft.family, parse_copy("inet6")); }
@@ -240,6 +241,7 @@ listen_option:
 	| SMTPS verification { listen_tls(parse, @1, LISTEN_TLS_IMPLICIT, $2); }
 	| IMAP { listen_access(parse, @1, LISTEN_IMAP); }
 	| POP3 { listen_access(parse, @1, LISTEN_POP3); }
+	| SIEVE { listen_access(parse, @1, LISTEN_SIEVE); }
 	| IMAPS {
 		listen_access(parse, @1, LISTEN_IMAP);
 		listen_tls(parse, @1, LISTEN_TLS_IMPLICIT, false);
@@ -594,6 +596,7 @@ static const struct keyword keywords[] = {
 	{ "scheduler", UNSUPPORTED, 0 },
 	{ "segment-size", SEGMENT_SIZE, QUEUE },
 	{ "senders", SENDERS, 0 },
+	{ "sieve", SIEVE, 0 },
 	{ "smtp", SMTP, 0 },
 	{ "smtps", SMTPS, 0 },
 	{ "socket", SOCKET, 0 },

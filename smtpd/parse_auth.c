@@ -39,7 +39,8 @@ listen_access(struct parse *parse, struct place place, enum listener_protocol pr
 
 	if (listener->protocol != LISTEN_SMTP)
 		problem_error(&parse->problems, place,
-		    "one of \"lmtp\", \"imap\", \"imaps\", \"pop3\" and \"pop3s\", and once");
+		    "one of \"lmtp\", \"imap\", \"imaps\", \"pop3\", \"pop3s\" and \"sieve\", and "
+		    "once");
 	listener->protocol = protocol;
 }
 
@@ -57,7 +58,9 @@ find_foreign(const struct draft *draft)
 	    : listener->proxy_v2                     ? "proxy-v2"
 	    : listener->tls_verify                   ? "verify"
 	    : listener->auth == LISTEN_AUTH_OPTIONAL ? "auth-optional"
-	                                             : NULL;
+	    /* RFC 5804 1.8 has no port for it. */
+	    : listener->protocol == LISTEN_SIEVE && listener->tls == LISTEN_TLS_IMPLICIT ? "smtps"
+	                                                                                 : NULL;
 }
 
 bool
@@ -70,7 +73,7 @@ listen_access_fits(struct parse *parse)
 		return true;
 	if (foreign != NULL) {
 		problem_error(&parse->problems, parse->draft.place,
-		    "\"%s\" doesn't go with \"imap\" and \"pop3\"", foreign);
+		    "\"%s\" doesn't go with \"imap\", \"pop3\" and \"sieve\"", foreign);
 		return false;
 	}
 	/* Nobody reads mail without a login. */

@@ -328,7 +328,7 @@ listen_on_host(struct parse *parse, int flags, uint16_t port, size_t first)
 	return true;
 }
 
-/* RFC 8314 7.3; RFC 9051 2.1; RFC 1939 3. */
+/* RFC 8314 7.3; RFC 9051 2.1; RFC 1939 3; RFC 5804 1.8. */
 static uint16_t
 default_port(const struct listener_config *listener)
 {
@@ -339,6 +339,8 @@ default_port(const struct listener_config *listener)
 		return implicit ? 993 : 143;
 	case LISTEN_POP3:
 		return implicit ? 995 : 110;
+	case LISTEN_SIEVE:
+		return 4190;
 	case LISTEN_SMTP:
 	case LISTEN_LMTP:
 	case LISTEN_PROTOCOL_COUNT:

@@ -100,7 +100,9 @@ print_tls(FILE *file, const struct listener_config *listener)
 	};
 	const char *at;
 
-	if (listener->protocol == LISTEN_IMAP || listener->protocol == LISTEN_POP3) {
+	if (listener->protocol == LISTEN_SIEVE) {
+		fprintf(file, " sieve%s", words[listener->tls]);
+	} else if (listener_is_access(listener)) {
 		bool implicit = listener->tls == LISTEN_TLS_IMPLICIT;
 
 		fprintf(file, " %s%s", listener->protocol == LISTEN_IMAP ? "imap" : "pop3",

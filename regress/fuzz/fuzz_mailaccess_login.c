@@ -1,9 +1,9 @@
 /*
- * What a client says before it has logged in, by either protocol, as it comes from a socket: no bytes
+ * What a client says before it has logged in, by each protocol, as it comes from a socket: no bytes
  * do harm, a session that is over is over, and each line of an answer is whole.
  *
- * The first byte chooses the protocol, whether passwords may come in the clear, whether there is a
- * directory (which never answers), and how large the pieces are.
+ * The first byte chooses whether passwords may come in the clear, whether there is a directory (which
+ * never answers), and how large the pieces are; the second the protocol.
  */
 #include <sys/socket.h>
 #include <fcntl.h>
@@ -73,18 +73,20 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t address[16] = { 192, 0, 2, 1 };
+	static const enum listener_protocol protocols[] = { LISTEN_IMAP, LISTEN_POP3,
+		LISTEN_SIEVE };
 	struct access_settings *settings;
 	int ends[2], directory = -1;
-	size_t at = 1, piece;
+	size_t at = 2, piece;
 	uint8_t choice;
 
-	if (size < 2 || size > 65536)
+	if (size < 3 || size > 65536)
 		return 0;
 	if (config == NULL)
 		prepare();
 	choice = data[0];
 	piece = (choice & 8) != 0 ? 1 + (choice >> 4) : size;
-	config->listeners[0].protocol = (choice & 1) != 0 ? LISTEN_IMAP : LISTEN_POP3;
+	config->listeners[0].protocol = protocols[data[1] % 3];
 	config->listeners[0].auth_without_tls = (choice & 2) != 0;
 	access_process.auth = access_auth_new(access_process.base);
 	if ((choice & 4) != 0)

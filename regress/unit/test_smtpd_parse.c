@@ -223,7 +223,7 @@ assert_access(const struct listener_config *listener, enum listener_protocol pro
 	assert_int_equal(ntohs(((const struct sockaddr_in *)&listener->address)->sin_port), port);
 }
 
-/* RFC 9051 2.1, RFC 1939 3, RFC 8314 3.2 and 3.3. */
+/* RFC 9051 2.1, RFC 1939 3, RFC 8314 3.2 and 3.3, RFC 5804 1.8. */
 static void
 mail_is_read_at_ports_of_its_own_after_a_login(void **state)
 {
@@ -232,6 +232,7 @@ mail_is_read_at_ports_of_its_own_after_a_login(void **state)
 	                             "listen on 127.0.0.1 imaps pki mx\n"
 	                             "listen on 127.0.0.1 pop3 tls-require pki mx\n"
 	                             "listen on 127.0.0.1 pop3s pki mx\n"
+	                             "listen on 127.0.0.1 sieve tls-require pki mx\n"
 	                             "listen on 127.0.0.1\n");
 	const struct listener_config *listeners = config->listeners;
 
@@ -241,7 +242,8 @@ mail_is_read_at_ports_of_its_own_after_a_login(void **state)
 	assert_access(&listeners[1], LISTEN_IMAP, LISTEN_TLS_IMPLICIT, 993);
 	assert_access(&listeners[2], LISTEN_POP3, LISTEN_TLS_REQUIRED, 110);
 	assert_access(&listeners[3], LISTEN_POP3, LISTEN_TLS_IMPLICIT, 995);
-	assert_false(listener_is_access(&listeners[4]));
+	assert_access(&listeners[4], LISTEN_SIEVE, LISTEN_TLS_REQUIRED, 4190);
+	assert_false(listener_is_access(&listeners[5]));
 	config_free(config);
 }
 

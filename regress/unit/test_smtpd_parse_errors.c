@@ -30,6 +30,7 @@ static const char *const statements[] = {
 	"listen on socket \"/run/s\" lmtp",
 	"listen on ::1 port imap imap auth-cleartext hostname a.org tag b",
 	"listen on ::1 pop3 auth { a = b } auth-cleartext",
+	"listen on ::1 port sieve sieve auth-cleartext tag sieve-users",
 	"action a maildir \"/m\" virtual <accounts> user u ttl 4d pipes",
 	"action a maildir alias { a = b } userbase { u = 1:1:/h }",
 	"action a relay host a.org ttl 1d",
@@ -186,6 +187,10 @@ every_setting_given_twice_is_an_error(void **state)
 	bad("listen on ::1 port 24 lmtp lmtp\n", 1, "\"lmtp\"");
 	bad("listen on ::1 imap lmtp\n", 1, "\"lmtp\"");
 	bad("listen on ::1 imap pop3 auth-cleartext\n", 1, "\"pop3\"");
+	bad("listen on ::1 sieve imap auth-cleartext\n", 1, "\"imap\"");
+	bad("listen on ::1 sieve\n", 1, "\"auth\" needs");
+	bad("pki mx cert \"/c\"\npki mx key \"/k\"\nlisten on ::1 sieve smtps pki mx\n", 3,
+	    "\"smtps\"");
 	bad("listen on ::1 imap\n", 1, "\"auth\" needs");
 	bad("listen on ::1 imap auth-optional auth-cleartext\n", 1, "\"auth-optional\"");
 	bad("listen on socket \"/run/s\" imap auth-cleartext\n", 1, "\"socket\"");
