@@ -141,6 +141,7 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case SUPERVISOR_MAILBOX_OPEN:
 	case SUPERVISOR_MAILBOX_SESSION:
 	case SUPERVISOR_RELAY_CONNECTED:
+	case SUPERVISOR_CONTROL_SESSION:
 		if (orders->other == NULL || !orders->other(channel, imsg))
 			break;
 		return NULL;
@@ -154,6 +155,7 @@ receive(const struct child_orders *orders, struct channel *channel, struct imsg 
 	case KEEPER_SUPERVISOR_GENERATED:
 	case CONTROL_SUPERVISOR_DKIM:
 	case DIRECTORY_SUPERVISOR_LOGIN:
+	case DIRECTORY_SUPERVISOR_SCRIPTS:
 	case MAILBOX_SUPERVISOR_ENDED:
 	case RELAY_SUPERVISOR_CONNECT:
 		break;

@@ -156,6 +156,24 @@ ipc_account_decode(struct buf_reader *reader, struct ipc_account *account)
 }
 
 void
+ipc_scripts_encode(struct buf *buf, const struct ipc_scripts *scripts)
+{
+	buf_add_u32(buf, scripts->caller_uid);
+	buf_add_string(buf, scripts->user);
+	buf_add_string(buf, scripts->purpose);
+}
+
+bool
+ipc_scripts_decode(struct buf_reader *reader, struct ipc_scripts *scripts)
+{
+	memset(scripts, 0, sizeof(*scripts));
+	scripts->caller_uid = buf_get_u32(reader);
+	buf_get_string(reader, scripts->user, sizeof(scripts->user));
+	buf_get_string(reader, scripts->purpose, sizeof(scripts->purpose));
+	return !reader->failed && *scripts->user != '\0';
+}
+
+void
 ipc_account_free(struct ipc_account *account)
 {
 	for (uint32_t i = 0; i < account->word_count; i++) {

@@ -14,6 +14,8 @@
  *	STATS                              STATS, DONE: all counters once; smtpctl monitor asks
  *	                                   again
  *	DESTINATION_LIST (filter)          DESTINATION …, in portions like ENVELOPEs; then DONE
+ *	SCRIPTS (struct ipc_scripts)       DONE with a descriptor: a session of ManageSieve on that user's
+ *	                                   scripts, logged in, whose first line is yet to be read
  *	STATUS                             DONE; words are three lines, "MDA running\nMTA …\nSMTP …"
  *	EXPLAIN (struct ipc_rcpt)          the directory's EXPLAIN_STEPs; then for each different
  *	                                   EXPLAIN_RELAY among them (EXPLAIN_ROUTES_MAX at most) an
@@ -35,6 +37,9 @@
  * `portion` ENVELOPEs and QUEUE_LIST_MORE (the next cursor) or DONE. Control asks for the next
  * portion only when its client has read the last, so that a client that stops reading costs one
  * portion. HOST_LIST and HOSTSTAT_LIST (struct ipc_relay_list) and EXPLAIN_RELAY go the same way.
+ *
+ * SCRIPTS goes to the directory, which knows the user's Maildir and tells the supervisor, which sends control
+ * the session (ipc_supervisor.h). The directory answers only when there is none to be had.
  *
  * The relay is less trusted than control: its frames are decoded and counted before they are passed
  * on, and one that isn't as this says costs it the channel.
@@ -81,6 +86,7 @@ enum ipc_control_type {
 	CONTROL_HOST,             /* struct ipc_host */
 	CONTROL_HOSTSTAT_LIST,    /* no payload; to the relay: struct ipc_relay_list */
 	CONTROL_HOSTSTAT,         /* struct ipc_hoststat */
+	CONTROL_SCRIPTS,          /* struct ipc_scripts */
 	CONTROL_TYPE_END,
 };
 
@@ -188,6 +194,16 @@ struct ipc_account {
 void ipc_account_encode(struct buf *, const struct ipc_account *);
 bool ipc_account_decode(struct buf_reader *, struct ipc_account *);
 void ipc_account_free(struct ipc_account *); /* its words */
+
+/* CONTROL_SCRIPTS */
+#define SCRIPTS_PURPOSE_MAX 255
+struct ipc_scripts {
+	uint32_t caller_uid;
+	char user[USER_NAME_MAX + 1];          /* as for a login; not "" */
+	char purpose[SCRIPTS_PURPOSE_MAX + 1]; /* for the log: "put holiday" */
+};
+void ipc_scripts_encode(struct buf *, const struct ipc_scripts *);
+bool ipc_scripts_decode(struct buf_reader *, struct ipc_scripts *);
 
 struct ipc_result {
 	uint32_t exit_code;            /* sysexits; 0 success */

@@ -42,6 +42,20 @@ ipc_mailbox_begin_encode(struct buf *buf, const struct ipc_mailbox_begin *begin)
 	buf_add_string(buf, begin->tag);
 }
 
+void
+ipc_mailbox_begin_frame(struct buf *frame, const struct ipc_mailbox_begin *begin)
+{
+	struct buf payload;
+
+	buf_init(&payload, MAILBOX_BEGIN_MAX);
+	ipc_mailbox_begin_encode(&payload, begin);
+	if (!buf_ok(&payload))
+		frame->failed = true;
+	buf_add_u16(frame, (uint16_t)payload.length);
+	buf_add(frame, payload.data, payload.length);
+	buf_free(&payload);
+}
+
 bool
 ipc_mailbox_begin_decode(struct buf_reader *reader, struct ipc_mailbox_begin *begin)
 {

@@ -13,7 +13,7 @@
 #include "common/envelope.h"
 #include "common/ipc_directory.h"
 
-/* DIRECTORY_SUPERVISOR_LOGIN. */
+/* DIRECTORY_SUPERVISOR_LOGIN, DIRECTORY_SUPERVISOR_SCRIPTS. */
 struct ipc_mailbox_login {
 	uint64_t session;           /* by which mailaccess knows it again; a random number */
 	struct ipc_mailbox mailbox; /* reply 250 */
@@ -21,7 +21,7 @@ struct ipc_mailbox_login {
 void ipc_mailbox_login_encode(struct buf *, const struct ipc_mailbox_login *);
 bool ipc_mailbox_login_decode(struct buf_reader *, struct ipc_mailbox_login *);
 
-/* SUPERVISOR_ACCESS_MAILBOX, with a descriptor or without. */
+/* SUPERVISOR_ACCESS_MAILBOX, SUPERVISOR_CONTROL_SESSION, with a descriptor or without. */
 struct ipc_mailbox_opened {
 	uint64_t session;
 };
@@ -37,7 +37,7 @@ enum mailbox_protocol {
 	MAILBOX_PROTOCOL_COUNT,
 };
 
-/* What mailaccess writes first: the length, two bytes, and this. */
+/* What mailaccess, or control, writes first: the length, two bytes, and this. */
 #define MAILBOX_TAG_MAX   512 /* of an IMAP command */
 #define MAILBOX_BEGIN_MAX 1024
 struct ipc_mailbox_begin {
@@ -48,5 +48,7 @@ struct ipc_mailbox_begin {
 };
 void ipc_mailbox_begin_encode(struct buf *, const struct ipc_mailbox_begin *);
 bool ipc_mailbox_begin_decode(struct buf_reader *, struct ipc_mailbox_begin *);
+/* The same with its length before it, as it is written. */
+void ipc_mailbox_begin_frame(struct buf *, const struct ipc_mailbox_begin *);
 
 #endif

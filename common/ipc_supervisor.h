@@ -37,13 +37,17 @@
  *	directory -> supervisor        supervisor -> mailaccess
  *	LOGIN                          MAILBOX (socket), or without one: not now
  *
+ *	directory -> supervisor        supervisor -> control
+ *	SCRIPTS                        SESSION (socket), or without one: not now
+ *
  *	supervisor -> mailbox          mailbox -> supervisor
  *	OPEN: the Maildir, once
  *	SESSION (socket)               ENDED, for each SESSION
  *
  * A mailbox process serves one Maildir, as its owner. After a good login the directory says which
  * one, and the supervisor connects that process, which is started when there is none, with the
- * session of mailaccess (common/ipc_mailbox.h). So mailaccess opens nothing without a password.
+ * session of mailaccess (common/ipc_mailbox.h). So mailaccess opens nothing without a password. SCRIPTS,
+ * which an administrator has asked for, goes the same way to control; `session` is its request's id.
  *
  * REJECTED comes from queue about listener, control and relay, from directory about listener,
  * mailaccess, control, queue and relay, from resolver and keeper about listener and relay, from
@@ -122,6 +126,8 @@ enum ipc_supervisor_type {
 	MAILBOX_SUPERVISOR_ENDED,
 	RELAY_SUPERVISOR_CONNECT,
 	SUPERVISOR_RELAY_CONNECTED,
+	DIRECTORY_SUPERVISOR_SCRIPTS,
+	SUPERVISOR_CONTROL_SESSION,
 };
 
 /* The programs, as peers name each other. */

@@ -393,6 +393,8 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 		directory_receive_account(peer, imsg);
 	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_EXPLAIN)
 		directory_receive_explain(peer, imsg);
+	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_SCRIPTS)
+		directory_receive_scripts(peer, imsg);
 	else if (peer->program != PROGRAM_CONTROL && imsg->type == DIRECTORY_RCPT)
 		receive_recipient(peer, imsg);
 	else if (logs_in(peer) && imsg->type == DIRECTORY_AUTH)

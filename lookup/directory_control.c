@@ -10,9 +10,11 @@
 #include "common/clock.h"
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
+#include "common/ipc_mailbox.h"
 #include "lookup/auth.h"
 #include "lookup/directory_state.h"
 #include "lookup/explain.h"
+#include "lookup/login.h"
 #include "lookup/site.h"
 
 #define LISTINGS_MAX    16
@@ -195,6 +197,33 @@ directory_receive_explain(struct peer *peer, struct imsg *imsg)
 	}
 	explain_recipient(directory.site, &rcpt, send_step, imsg, &result);
 	send_result(imsg->id, imsg->peer, &result);
+}
+
+/* As after a login, but that control gets the session. */
+void
+directory_receive_scripts(struct peer *peer, const struct imsg *imsg)
+{
+	struct ipc_mailbox_login login = { .session = imsg->id };
+	struct ipc_scripts scripts;
+	struct ipc_result result;
+	struct buf_reader reader;
+	struct buf *frame;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_scripts_decode(&reader, &scripts) || !buf_reader_done(&reader)) {
+		channel_reject(peer->channel, imsg, "a request for scripts that can't be decoded");
+		return;
+	}
+	if (!login_find_mailbox(directory.site, scripts.user, &login.mailbox)) {
+		memset(&result, 0, sizeof(result));
+		result.exit_code = login.mailbox.reply.code < 500 ? EX_TEMPFAIL : EX_NOUSER;
+		snprintf(result.words, sizeof(result.words), "%s", login.mailbox.reply.text);
+		send_result(imsg->id, imsg->peer, &result);
+		return;
+	}
+	frame = directory_payload();
+	ipc_mailbox_login_encode(frame, &login);
+	channel_send(directory.supervisor.channel, DIRECTORY_SUPERVISOR_SCRIPTS, 0, 0, -1, frame);
 }
 
 void

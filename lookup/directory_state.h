@@ -88,6 +88,7 @@ void directory_forget(void);
 
 void directory_receive_account(struct peer *, const struct imsg *);
 void directory_receive_explain(struct peer *, struct imsg *);
+void directory_receive_scripts(struct peer *, const struct imsg *);
 /* Gives portions of the listings in turn while the channel takes them. */
 void directory_continue_listings(struct channel *, void *arg);
 /* Control has gone. */

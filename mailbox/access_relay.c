@@ -136,13 +136,11 @@ introduce(struct access_session *session)
 
 	memcpy(begin.client, session->client, sizeof(begin.client));
 	memcpy(begin.tag, session->tag, sizeof(begin.tag));
-	buf_init(&frame, MAILBOX_BEGIN_MAX);
-	ipc_mailbox_begin_encode(&frame, &begin);
-	if (!buf_ok(&frame) || frame.length > UINT16_MAX)
+	buf_init(&frame, 2 + MAILBOX_BEGIN_MAX);
+	ipc_mailbox_begin_frame(&frame, &begin);
+	if (!buf_ok(&frame))
 		fatalx("a session that can't be told");
-	unsigned char length[2] = { frame.length & 0xff, (frame.length >> 8) & 0xff };
-	if (evbuffer_add(session->to_mailbox, length, sizeof(length)) != 0 ||
-	    evbuffer_add(session->to_mailbox, frame.data, frame.length) != 0 ||
+	if (evbuffer_add(session->to_mailbox, frame.data, frame.length) != 0 ||
 	    (session->input_length > 0 &&
 	        evbuffer_add(session->to_mailbox, session->input, session->input_length) != 0))
 		fatalx("out of memory");

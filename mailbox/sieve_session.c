@@ -117,6 +117,25 @@ answer_result(struct sieve_session *session, enum mail_result result)
 	answer(session, answers[result].status, words != NULL ? words : mail_result_text(result));
 }
 
+/* The answer to a command that changes something, which the log has when it was done. */
+static void
+answer_change(
+    struct sieve_session *session, enum mail_result result, const char *what, const char *name)
+{
+	struct log_line line;
+
+	if (result == MAIL_OK) {
+		log_begin(&line, LOG_LEVEL_INFO, "sieve-changed");
+		log_hex64(&line, "session", session->id);
+		log_text(&line, "user", session->user);
+		log_text(&line, "what", what);
+		if (name != NULL)
+			log_text(&line, "script", name);
+		log_end(&line);
+	}
+	answer_result(session, result);
+}
+
 /* --- arguments --- */
 
 /* The script's name that this argument is; NULL, having answered, when it can't be one. */
@@ -213,9 +232,10 @@ command_put(struct sieve_session *session)
 	const char *name = get_name(session, 1);
 
 	if (name != NULL && check(session, 2))
-		answer_result(session,
+		answer_change(session,
 		    scripts_write(session->maildir, name, managesieve_text(&session->input, 2),
-		        session->input.tokens[2].length));
+		        session->input.tokens[2].length),
+		    "stored", name);
 }
 
 static void
@@ -249,7 +269,8 @@ command_set_active(struct sieve_session *session)
 
 	if (!is_none && (name = get_name(session, 1)) == NULL)
 		return;
-	answer_result(session, scripts_activate(session->maildir, name));
+	answer_change(session, scripts_activate(session->maildir, name),
+	    name != NULL ? "made active" : "none is active", name);
 }
 
 static void
@@ -280,7 +301,7 @@ command_delete(struct sieve_session *session)
 	const char *name = get_name(session, 1);
 
 	if (name != NULL)
-		answer_result(session, scripts_delete(session->maildir, name));
+		answer_change(session, scripts_delete(session->maildir, name), "deleted", name);
 }
 
 static void
@@ -290,7 +311,7 @@ command_rename(struct sieve_session *session)
 	const char *to = from == NULL ? NULL : get_name(session, 2);
 
 	if (to != NULL)
-		answer_result(session, scripts_rename(session->maildir, from, to));
+		answer_change(session, scripts_rename(session->maildir, from, to), "renamed", to);
 }
 
 static void

@@ -11,6 +11,7 @@
 
 #include "common/address.h"
 #include "common/log.h"
+#include "common/sieve.h"
 #include "smtpctl/command.h"
 #include "smtpctl/text.h"
 
@@ -29,6 +30,7 @@ enum arguments {
 	ARGUMENTS_USER,     /* the same, or no-password */
 	ARGUMENTS_EXPLAIN,  /* options */
 	ARGUMENTS_DKIM,     /* a domain, a selector, an algorithm */
+	ARGUMENTS_SIEVE,    /* a user, a script's name, a file */
 	ARGUMENTS_COUNT,
 	ARGUMENTS_WORDS, /* from `least` to `most` */
 };
@@ -99,6 +101,13 @@ static const struct entry entries[] = {
 	{ { "dkim", "activate" }, COMMAND_DKIM, ARGUMENTS_DKIM, "DOMAIN SELECTOR", DKIM_ACTIVATE, 2, 2 },
 	{ { "dkim", "list" }, COMMAND_DKIM, ARGUMENTS_DKIM, "[DOMAIN]", DKIM_LIST, 0, 1 },
 	{ { "dkim", "show" }, COMMAND_DKIM, ARGUMENTS_DKIM, "DOMAIN [SELECTOR]", DKIM_SHOW, 1, 2 },
+	{ { "sieve", "put" }, COMMAND_SIEVE, ARGUMENTS_SIEVE, "USER NAME [FILE]", SCRIPT_PUT, 2, 3 },
+	{ { "sieve", "get" }, COMMAND_SIEVE, ARGUMENTS_SIEVE, "USER NAME", SCRIPT_GET, 2, 2 },
+	{ { "sieve", "list" }, COMMAND_SIEVE, ARGUMENTS_SIEVE, "USER", SCRIPT_LIST, 1, 1 },
+	{ { "sieve", "activate" }, COMMAND_SIEVE, ARGUMENTS_SIEVE, "USER NAME", SCRIPT_ACTIVATE, 2, 2 },
+	{ { "sieve", "deactivate" }, COMMAND_SIEVE, ARGUMENTS_SIEVE, "USER", SCRIPT_DEACTIVATE, 1, 1 },
+	{ { "sieve", "delete" }, COMMAND_SIEVE, ARGUMENTS_SIEVE, "USER NAME", SCRIPT_DELETE, 2, 2 },
+	{ { "sieve", "test" }, COMMAND_SIEVE, ARGUMENTS_SIEVE, "USER NAME [MESSAGE]", SCRIPT_TEST, 2, 3 },
 	{ { "spool", "check" }, COMMAND_SPOOL, ARGUMENTS_WORDS, "[DIRECTORY]", 0, 0, 1 },
 	{ { "spool", "dump" }, COMMAND_SPOOL, ARGUMENTS_WORDS, "[DIRECTORY]", 0, 0, 1 },
 	{ { "encrypt" }, COMMAND_ENCRYPT, ARGUMENTS_WORDS, "[STRING]", 0, 0, 1 },
@@ -446,6 +455,16 @@ parse_dkim(struct command *command, const struct entry *entry, int argc, char *c
 	return true;
 }
 
+static bool
+parse_sieve(int argc, char *const argv[], char *error, size_t size)
+{
+	if (*argv[0] == '\0' || strlen(argv[0]) > USER_NAME_MAX)
+		return fail(error, size, "not a user: %s", argv[0]);
+	if (argc > 1 && !sieve_name_is_valid(argv[1]))
+		return fail(error, size, "not a script's name: %s", argv[1]);
+	return true;
+}
+
 /* "--to ADDRESS", "--from ADDRESS" ("<>": the null sender), each at most once. */
 static bool
 parse_explain(struct command *command, int argc, char *const argv[], char *error, size_t size)
@@ -522,6 +541,9 @@ parse_arguments(struct command *command, const struct entry *entry, int argc, ch
 	case ARGUMENTS_DKIM:
 		return parse_words(command, entry, error, size) &&
 		    parse_dkim(command, entry, argc, argv, error, size);
+	case ARGUMENTS_SIEVE:
+		return parse_words(command, entry, error, size) &&
+		    parse_sieve(argc, argv, error, size);
 	case ARGUMENTS_WORDS:
 		return parse_words(command, entry, error, size);
 	}
@@ -557,6 +579,9 @@ command_parse(struct command *command, int argc, char *const argv[], char *error
 		break;
 	case COMMAND_DKIM:
 		command->dkim.verb = (enum dkim_verb)entry->detail;
+		break;
+	case COMMAND_SIEVE:
+		command->sieve = (enum script_verb)entry->detail;
 		break;
 	case COMMAND_SHOW_QUEUE:
 	case COMMAND_SHOW_MESSAGE:

@@ -27,10 +27,22 @@ enum command_verb {
 	COMMAND_SUPERVISOR, /* reload, stop, log, trace, untrace, pause and resume smtp */
 	COMMAND_ACCOUNT,
 	COMMAND_DKIM,
+	COMMAND_SIEVE,
 	COMMAND_EXPLAIN,
 	COMMAND_MONITOR,
 	COMMAND_SPOOL,
 	COMMAND_ENCRYPT,
+};
+
+/* Of a user's Sieve scripts; the words are the user, the script's name, a file. */
+enum script_verb {
+	SCRIPT_PUT, /* from the file, or standard input */
+	SCRIPT_GET,
+	SCRIPT_LIST,
+	SCRIPT_ACTIVATE,
+	SCRIPT_DEACTIVATE,
+	SCRIPT_DELETE,
+	SCRIPT_TEST, /* by the message in the file, or standard input */
 };
 
 struct command {
@@ -43,13 +55,15 @@ struct command {
 	struct ipc_control supervisor; /* SUPERVISOR */
 	enum account_verb account;     /* ACCOUNT */
 	struct ipc_dkim dkim;          /* DKIM */
+	enum script_verb sieve;        /* SIEVE */
 	bool needs_password;           /* ACCOUNT: one is read, and its hash is the second word */
 	uint64_t quota_bytes;          /* ACCOUNT_USER_QUOTA */
 	uint64_t quota_messages;
 	struct ipc_rcpt explain; /* EXPLAIN */
 	uint64_t count;          /* MONITOR: lines; 0 for ever */
 
-	/* What is left of argv: ACCOUNT, SPOOL (at most a directory), ENCRYPT (at most a text). */
+	/* What is left of argv: ACCOUNT, SIEVE, SPOOL (at most a directory), ENCRYPT (at most a
+	 * text). */
 	char *const *words;
 	size_t word_count;
 };

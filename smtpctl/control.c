@@ -98,10 +98,16 @@ stop(void)
 static bool
 take_answer(struct channel *channel, struct imsg *imsg)
 {
-	if (imsg->type != SUPERVISOR_CONTROL_DONE && imsg->type != SUPERVISOR_CONTROL_LINE)
-		return false;
-	relay_receive_supervisor(control.relay, channel, imsg);
-	return true;
+	switch (imsg->type) {
+	case SUPERVISOR_CONTROL_DONE:
+	case SUPERVISOR_CONTROL_LINE:
+		relay_receive_supervisor(control.relay, channel, imsg);
+		return true;
+	case SUPERVISOR_CONTROL_SESSION:
+		relay_receive_session(control.relay, channel, imsg);
+		return true;
+	}
+	return false;
 }
 
 /* Nothing can be carried out any more. */

@@ -268,6 +268,21 @@ decode_dkim(struct control_order *order, struct buf_reader *reader)
 }
 
 static bool
+decode_scripts(struct control_order *order, struct buf_reader *reader)
+{
+	struct ipc_scripts scripts;
+
+	if (!ipc_scripts_decode(reader, &scripts))
+		return false;
+	scripts.caller_uid = order->caller_uid;
+	set_verb(order, CONTROL_PEER_DIRECTORY, true, "sieve");
+	add_argument(order, "%s", scripts.user);
+	add_argument(order, "%s", scripts.purpose);
+	ipc_scripts_encode(&order->payload, &scripts);
+	return true;
+}
+
+static bool
 decode_payload(struct control_order *order, struct buf_reader *reader)
 {
 	switch (order->type) {
@@ -289,6 +304,8 @@ decode_payload(struct control_order *order, struct buf_reader *reader)
 		return decode_dkim(order, reader);
 	case CONTROL_EXPLAIN:
 		return decode_explain(order, reader);
+	case CONTROL_SCRIPTS:
+		return decode_scripts(order, reader);
 	case CONTROL_HOST_LIST:
 	case CONTROL_HOSTSTAT_LIST:
 		set_verb(order, CONTROL_PEER_RELAY, false,

@@ -8,6 +8,7 @@
  *
  * The program relay is less trusted than this one: what it answers is decoded here.
  */
+#include <sys/socket.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include <bsd/stdlib.h>
+#include <bsd/string.h>
+
 #include "common/clock.h"
+#include "common/ipc_mailbox.h"
 #include "common/log.h"
 #include "common/pending.h"
 #include "smtpctl/control_explain.h"
@@ -614,4 +619,53 @@ relay_receive_supervisor(struct relay *relay, struct channel *channel, struct im
 	} else
 		memcpy(result.words, done.words, sizeof(result.words));
 	finish(request, &result, -1);
+}
+
+/* Says at the session's beginning that it is one of ManageSieve; nobody has read from it yet, and it has
+ * room for this. */
+static bool
+begin_session(int fd)
+{
+	struct ipc_mailbox_begin begin = { .protocol = MAILBOX_SIEVE };
+	struct buf frame;
+	bool sent;
+
+	arc4random_buf(&begin.session, sizeof(begin.session));
+	strlcpy(begin.client, "local", sizeof(begin.client));
+	buf_init(&frame, 2 + MAILBOX_BEGIN_MAX);
+	ipc_mailbox_begin_frame(&frame, &begin);
+	if (!buf_ok(&frame))
+		fatal("a session");
+	sent = send(fd, frame.data, frame.length, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+	    (ssize_t)frame.length;
+	buf_free(&frame);
+	return sent;
+}
+
+void
+relay_receive_session(struct relay *relay, struct channel *channel, struct imsg *imsg)
+{
+	struct pending *pending = relay->peers[CONTROL_PEER_DIRECTORY].pending;
+	struct ipc_mailbox_opened opened;
+	struct relay_request *request = NULL;
+	struct ipc_result result = { .exit_code = 0 };
+	struct buf_reader reader;
+	int fd = imsg->fd;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_mailbox_opened_decode(&reader, &opened)) {
+		channel_reject(channel, imsg, "a session that cannot be read");
+		return;
+	}
+	if (opened.session <= UINT32_MAX)
+		request = pending_get(pending, (uint32_t)opened.session);
+	if (request == NULL || request->order.type != CONTROL_SCRIPTS)
+		return; /* too late */
+	(void)pending_take(pending, (uint32_t)opened.session);
+	if (fd == -1 || !begin_session(fd)) {
+		fail(request, EX_TEMPFAIL, "the mailbox can't be opened now; the log says why");
+		return;
+	}
+	imsg->fd = -1;
+	finish(request, &result, fd);
 }

@@ -49,6 +49,8 @@ void relay_abandon(struct relay_request *);
 void relay_continue(struct relay_request *);
 /* SUPERVISOR_CONTROL_DONE and _LINE. */
 void relay_receive_supervisor(struct relay *, struct channel *, struct imsg *);
+/* SUPERVISOR_CONTROL_SESSION. */
+void relay_receive_session(struct relay *, struct channel *, struct imsg *);
 /* Requests that are not answered yet. */
 size_t relay_count(const struct relay *);
 

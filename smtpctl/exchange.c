@@ -36,7 +36,7 @@ warn_words(const char *before, const char *words)
 	buf_free(&buf);
 }
 
-static int
+int
 fail_result(const struct ipc_result *result)
 {
 	if (result->exit_code == EX_NOPERM)
@@ -45,6 +45,16 @@ fail_result(const struct ipc_result *result)
 		warn_words(result->words[0] == '\0' ? "command failed" : "command failed: ",
 		    result->words);
 	return (int)result->exit_code;
+}
+
+int
+succeed(struct output *output)
+{
+	buf_add_text(&output->buf,
+	    output->format == OUTPUT_JSON ? "{\"result\":\"command succeeded\"}\n"
+	                                  : "command succeeded\n");
+	output_flush(output);
+	return 0;
 }
 
 int

@@ -21,6 +21,10 @@ int exchange(struct client *, struct output *, enum ipc_control_type, const stru
 /* The same with a payload that was just encoded, which is freed. */
 int exchange_encoded(struct client *, struct output *, enum ipc_control_type, struct buf *payload,
     frame_fn each, void *arg, struct ipc_result *, int *fd);
+/* Says that a command was carried out, which has nothing else to show; 0. */
+int succeed(struct output *);
+/* Says why it wasn't; the result's exit code. */
+int fail_result(const struct ipc_result *);
 /* The answer isn't one: says so; EX_PROTOCOL. */
 int fail_protocol(struct output *);
 

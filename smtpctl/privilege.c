@@ -6,12 +6,15 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "smtpctl/privilege.h"
+
+#define NOBODY 65534 /* the kernel's own, whatever names it has */
 
 static gid_t group_own;
 static gid_t group_socket;
@@ -82,4 +85,19 @@ privilege_drop(void)
 	if (getresgid(&real, &effective, &saved) != 0 || real != group_own ||
 	    effective != group_own || saved != group_own)
 		errx(EX_OSERR, "the group could not be dropped");
+}
+
+void
+privilege_become_nobody(void)
+{
+	uid_t real, effective, saved;
+
+	if (geteuid() != 0)
+		return;
+	if (setgroups(0, NULL) != 0 || setresgid(NOBODY, NOBODY, NOBODY) != 0 ||
+	    setresuid(NOBODY, NOBODY, NOBODY) != 0)
+		err(EX_OSERR, "setresuid");
+	if (getresuid(&real, &effective, &saved) != 0 || real != NOBODY || effective != NOBODY ||
+	    saved != NOBODY || setuid(0) == 0)
+		errx(EX_OSERR, "root's rights could not be dropped");
 }

@@ -19,5 +19,7 @@ void privilege_lower(void);
 gid_t privilege_group(void);
 /* The group is gone for good. */
 void privilege_drop(void);
+/* After that: root is nobody from here on, who can open and signal nothing; others stay who they are. */
+void privilege_become_nobody(void);
 
 #endif

@@ -15,6 +15,7 @@
 #include "smtpctl/exchange.h"
 #include "smtpctl/run.h"
 #include "smtpctl/run_relay.h"
+#include "smtpctl/run_sieve.h"
 #include "smtpctl/show_account.h"
 #include "smtpctl/show_dkim.h"
 #include "smtpctl/show_queue.h"
@@ -190,17 +191,6 @@ run_act(const struct command *command, struct client *client, struct output *out
 	else
 		buf_printf(&output->buf, "%" PRIu64 " envelope%s %s\n", result.count,
 		    result.count == 1 ? "" : "s", words[command->action]);
-	output_flush(output);
-	return 0;
-}
-
-/* Commands that have nothing to show but that they were carried out. */
-static int
-succeed(struct output *output)
-{
-	buf_add_text(&output->buf,
-	    output->format == OUTPUT_JSON ? "{\"result\":\"command succeeded\"}\n"
-	                                  : "command succeeded\n");
 	output_flush(output);
 	return 0;
 }
@@ -457,6 +447,8 @@ run_command(const struct command *command, const struct password_hashes *hashes,
 		return run_account(command, hashes, client, output);
 	case COMMAND_DKIM:
 		return run_dkim(command, client, output);
+	case COMMAND_SIEVE:
+		return run_sieve(command, client, output);
 	case COMMAND_MONITOR:
 		return run_monitor(command, client, output);
 	case COMMAND_SPOOL:

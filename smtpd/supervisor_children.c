@@ -241,6 +241,7 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 		return slot->program == PROGRAM_CONTROL &&
 		    dkim_requested(supervisor, channel, imsg);
 	case DIRECTORY_SUPERVISOR_LOGIN:
+	case DIRECTORY_SUPERVISOR_SCRIPTS:
 		return slot->program == PROGRAM_DIRECTORY && mailbox_login(supervisor, imsg);
 	case RELAY_SUPERVISOR_CONNECT:
 		return slot->program == PROGRAM_RELAY && socket_connect(supervisor, channel, imsg);
@@ -272,6 +273,7 @@ handle(struct child_slot *slot, struct channel *channel, const struct imsg *imsg
 	case SUPERVISOR_ACCESS_MAILBOX:
 	case SUPERVISOR_MAILBOX_OPEN:
 	case SUPERVISOR_MAILBOX_SESSION:
+	case SUPERVISOR_CONTROL_SESSION:
 	case MAILBOX_SUPERVISOR_ENDED:
 	case SUPERVISOR_RELAY_CONNECTED:
 		break;

@@ -1,7 +1,8 @@
 /*
- * mailbox processes: one for each Maildir that somebody reads now. The directory says who has logged
+ * mailbox processes: one for each Maildir that somebody is at now. The directory says who has logged
  * in and which Maildir is theirs; that Maildir's process is found, or started as its owner, and gets
- * one end of a socket pair, mailaccess the other.
+ * one end of a socket pair, mailaccess the other. An administrator who looks after a user's Sieve scripts
+ * has control at that other end.
  *
  * A process counts as idle when it has told the end of as many sessions as it was given. One that has
  * been idle for a while is told to stop and gets no more sessions: the next login starts another.
@@ -200,7 +201,7 @@ find(struct supervisor *supervisor, const struct ipc_mailbox *mailbox)
 	return process;
 }
 
-/* Mailaccess's end of the connection, or -1 with the reason. */
+/* The other end of the connection, or -1 with the reason. */
 static int
 connect_session(
     struct supervisor *supervisor, const struct ipc_mailbox *mailbox, char *why, size_t size)
@@ -238,7 +239,9 @@ connect_session(
 bool
 mailbox_login(struct supervisor *supervisor, const struct imsg *imsg)
 {
-	struct channel *access = children_channel(supervisor, PROGRAM_MAILACCESS);
+	bool is_login = imsg->type == DIRECTORY_SUPERVISOR_LOGIN;
+	struct channel *channel =
+	    children_channel(supervisor, is_login ? PROGRAM_MAILACCESS : PROGRAM_CONTROL);
 	struct ipc_mailbox_login login;
 	struct ipc_mailbox_opened opened;
 	struct buf_reader reader;
@@ -250,7 +253,7 @@ mailbox_login(struct supervisor *supervisor, const struct imsg *imsg)
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_mailbox_login_decode(&reader, &login) || imsg->fd != -1)
 		return false;
-	if (access == NULL)
+	if (channel == NULL)
 		return true; /* its client is gone with it */
 	fd = connect_session(supervisor, &login.mailbox, why, sizeof(why));
 	if (fd == -1) {
@@ -263,7 +266,8 @@ mailbox_login(struct supervisor *supervisor, const struct imsg *imsg)
 	opened.session = login.session;
 	buf_init(&payload, 64);
 	ipc_mailbox_opened_encode(&payload, &opened);
-	channel_send(access, SUPERVISOR_ACCESS_MAILBOX, 0, 0, fd, &payload);
+	channel_send(channel, is_login ? SUPERVISOR_ACCESS_MAILBOX : SUPERVISOR_CONTROL_SESSION, 0,
+	    0, fd, &payload);
 	buf_free(&payload);
 	return true;
 }

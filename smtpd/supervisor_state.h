@@ -232,7 +232,7 @@ bool socket_connect(struct supervisor *, struct channel *relay, const struct ims
 
 /* supervisor_mailbox.c */
 
-/* DIRECTORY_SUPERVISOR_LOGIN: connects the session to its Maildir's process. False when the frame
+/* DIRECTORY_SUPERVISOR_LOGIN and _SCRIPTS: connects the session to its Maildir's process. False when the frame
  * isn't allowed. */
 bool mailbox_login(struct supervisor *, const struct imsg *) __attribute__((warn_unused_result));
 bool mailbox_reaped(struct supervisor *, pid_t, int status);

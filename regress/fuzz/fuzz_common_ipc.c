@@ -73,6 +73,7 @@ AGAIN(ipc_relay_result, struct ipc_relay_result)
 AGAIN(ipc_relay_done, struct ipc_relay_done)
 AGAIN(ipc_relay_lookup, struct ipc_relay_lookup)
 AGAIN(ipc_relay_found, struct ipc_relay_found)
+AGAIN(ipc_scripts, struct ipc_scripts)
 AGAIN(ipc_sts_domain, struct ipc_sts_domain)
 AGAIN(ipc_sts_policy, struct ipc_sts_policy)
 AGAIN(ipc_sts_found, struct ipc_sts_found)
@@ -197,6 +198,7 @@ static const again_fn decoders[] = {
 	ipc_mailbox_begin_again,
 	ipc_post_again,
 	ipc_posted_again,
+	ipc_scripts_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 

@@ -34,6 +34,7 @@ check_payload(const struct control_order *order)
 	struct ipc_dkim dkim;
 	struct ipc_rcpt rcpt;
 	struct ipc_relay_list list;
+	struct ipc_scripts scripts;
 
 	buf_reader_init(&reader, order->payload.data, order->payload.length);
 	switch (order->type) {
@@ -65,6 +66,9 @@ check_payload(const struct control_order *order)
 		break;
 	case CONTROL_EXPLAIN:
 		check(ipc_rcpt_decode(&reader, &rcpt) && rcpt.client_family != CLIENT_INTERNAL);
+		break;
+	case CONTROL_SCRIPTS:
+		check(ipc_scripts_decode(&reader, &scripts) && scripts.caller_uid == CALLER);
 		break;
 	case CONTROL_HOST_LIST:
 	case CONTROL_HOSTSTAT_LIST:

@@ -264,12 +264,39 @@ test_dkim_is_passed_on_with_the_callers_real_uid(void **state)
 	assert_false(decode(CONTROL_DKIM));
 }
 
+static void
+test_scripts_are_asked_for_with_the_callers_real_uid(void **state)
+{
+	struct ipc_scripts scripts = {
+		.caller_uid = 1, .user = "alice@example.org", .purpose = "put holiday"
+	};
+	struct buf_reader reader;
+
+	(void)state;
+	ipc_scripts_encode(&buf, &scripts);
+	assert_true(decode(CONTROL_SCRIPTS));
+	assert_int_equal(order.peer, CONTROL_PEER_DIRECTORY);
+	assert_true(order.logged);
+	assert_string_equal(order.verb, "sieve");
+	assert_string_equal(order.arguments, "alice@example.org put holiday");
+	buf_reader_init(&reader, order.payload.data, order.payload.length);
+	assert_true(ipc_scripts_decode(&reader, &scripts));
+	assert_int_equal(scripts.caller_uid, CALLER);
+	control_order_free(&order);
+	*scripts.user = '\0';
+	buf_clear(&buf);
+	ipc_scripts_encode(&buf, &scripts);
+	assert_false(decode(CONTROL_SCRIPTS));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_only_root_may_when_the_suite_was_started_by_root),
 		cmocka_unit_test(test_without_root_its_own_user_may_too),
+		cmocka_unit_test_setup_teardown(
+		    test_scripts_are_asked_for_with_the_callers_real_uid, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_an_act_is_passed_on_with_the_callers_real_uid, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(

@@ -354,6 +354,30 @@ test_dkim_takes_a_domain_a_selector_and_an_algorithm(void **state)
 	assert_refused("dkim activate example.org", "missing");
 }
 
+static void
+test_sieve_takes_a_user_a_script_and_a_file(void **state)
+{
+	struct command command;
+
+	(void)state;
+	assert_true(parse("sieve put alice@example.org holiday /tmp/x", &command));
+	assert_int_equal(command.verb, COMMAND_SIEVE);
+	assert_int_equal(command.sieve, SCRIPT_PUT);
+	assert_int_equal(command.word_count, 3);
+	assert_string_equal(command.words[1], "holiday");
+	assert_true(parse("si act alice holiday", &command));
+	assert_int_equal(command.sieve, SCRIPT_ACTIVATE);
+	assert_true(parse("sieve del alice holiday", &command));
+	assert_int_equal(command.sieve, SCRIPT_DELETE);
+	assert_true(parse("sieve test alice holiday", &command));
+	assert_true(parse("sieve list alice", &command));
+	assert_refused("sieve list", "missing");
+	assert_refused("sieve get alice", "missing");
+	assert_refused("sieve put alice a b c", "too many");
+	assert_refused("sieve de alice", "ambiguous");
+	assert_refused("sieve get alice ../x", "not a script's name");
+}
+
 int
 main(void)
 {
@@ -371,6 +395,7 @@ main(void)
 		cmocka_unit_test(test_a_quota_is_a_size_and_a_number),
 		cmocka_unit_test(test_monitor_takes_a_number_of_lines),
 		cmocka_unit_test(test_dkim_takes_a_domain_a_selector_and_an_algorithm),
+		cmocka_unit_test(test_sieve_takes_a_user_a_script_and_a_file),
 		cmocka_unit_test(test_too_many_words_are_refused),
 	};
 
