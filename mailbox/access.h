@@ -106,7 +106,7 @@ struct access_session {
 	/* What the protocol has of a command. */
 	struct imap_input imap;
 	char *pop3_user;
-	struct managesieve_reader sieve;
+	struct managesieve_reader *sieve; /* NULL: another protocol */
 };
 
 /* access_session.c */
@@ -198,5 +198,8 @@ struct access_protocol {
 };
 extern const struct access_protocol access_imap, access_pop3, access_sieve;
 const struct access_protocol *access_protocol(const struct access_session *);
+/* What has come of a command of ManageSieve. */
+void access_sieve_begin(struct access_session *);
+void access_sieve_end(struct access_session *);
 
 #endif

@@ -161,7 +161,7 @@ access_relay_begin(struct access_session *session)
 	introduce(session);
 	access_input_free(session);
 	imap_input_free(&session->imap);
-	managesieve_free(&session->sieve);
+	access_sieve_end(session);
 	event_assign(&session->mailbox_readable, access->base, session->mailbox_fd,
 	    EV_READ | EV_PERSIST, on_mailbox_readable, session);
 	event_assign(&session->mailbox_writable, access->base, session->mailbox_fd, EV_WRITE,

@@ -195,7 +195,7 @@ access_session_free(struct access_session *session)
 	access_input_free(session);
 	imap_input_free(&session->imap);
 	free(session->pop3_user);
-	managesieve_free(&session->sieve);
+	access_sieve_end(session);
 	access_settings_release(session->settings);
 	LIST_REMOVE(session, entry);
 	access->descriptors -= session->may_open ? 2 : 1;
@@ -542,7 +542,8 @@ access_session_start(struct access *access, struct access_settings *settings,
 	if (session->output == NULL)
 		fatal("a session");
 	imap_input_init(&session->imap, IMAP_MAX);
-	managesieve_init(&session->sieve, MANAGESIEVE_CLIENT, ACCESS_LINE_MAX);
+	if (session->protocol == MAILBOX_SIEVE)
+		access_sieve_begin(session);
 	event_assign(
 	    &session->readable, access->base, fd, EV_READ | EV_PERSIST, on_readable, session);
 	event_assign(&session->writable, access->base, fd, EV_WRITE, on_writable, session);

@@ -4,6 +4,7 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -105,7 +106,7 @@ command_capability(struct access_session *session)
 static void
 command_authenticate(struct access_session *session)
 {
-	const struct managesieve_reader *input = &session->sieve;
+	const struct managesieve_reader *input = session->sieve;
 	const struct managesieve_token *tokens = input->tokens;
 	bool has_initial = input->count == 3;
 
@@ -132,7 +133,7 @@ command_starttls(struct access_session *session)
 static void
 command_noop(struct access_session *session)
 {
-	const struct managesieve_reader *input = &session->sieve;
+	const struct managesieve_reader *input = session->sieve;
 	struct buf buf;
 
 	if (input->count == 1) {
@@ -175,7 +176,7 @@ static const struct {
 static void
 run(struct access_session *session)
 {
-	const struct managesieve_reader *input = &session->sieve;
+	const struct managesieve_reader *input = session->sieve;
 
 	if (input->why != NULL) {
 		wrong(session, input->why);
@@ -197,7 +198,7 @@ run(struct access_session *session)
 static void
 respond(struct access_session *session)
 {
-	const struct managesieve_reader *input = &session->sieve;
+	const struct managesieve_reader *input = session->sieve;
 
 	if (input->why == NULL && input->count == 1 && managesieve_is_text(input, 0))
 		access_auth_respond(session, managesieve_text(input, 0), input->tokens[0].length);
@@ -210,7 +211,7 @@ take_input(struct access_session *session, char *bytes, size_t length)
 {
 	size_t used;
 
-	switch (managesieve_take(&session->sieve, bytes, length, &used)) {
+	switch (managesieve_take(session->sieve, bytes, length, &used)) {
 	case MANAGESIEVE_MORE:
 		break;
 	case MANAGESIEVE_LINE:
@@ -218,14 +219,32 @@ take_input(struct access_session *session, char *bytes, size_t length)
 			respond(session);
 		else
 			run(session);
-		managesieve_next(&session->sieve);
+		managesieve_next(session->sieve);
 		break;
 	case MANAGESIEVE_END:
-		bye(session, session->sieve.why);
+		bye(session, session->sieve->why);
 		access_end(session, "what it sends can't be understood");
 		break;
 	}
 	return used;
+}
+
+void
+access_sieve_begin(struct access_session *session)
+{
+	session->sieve = malloc(sizeof(*session->sieve));
+	if (session->sieve == NULL)
+		fatal("a session");
+	managesieve_init(session->sieve, MANAGESIEVE_CLIENT, ACCESS_LINE_MAX);
+}
+
+void
+access_sieve_end(struct access_session *session)
+{
+	if (session->sieve != NULL)
+		managesieve_free(session->sieve);
+	free(session->sieve);
+	session->sieve = NULL;
 }
 
 const struct access_protocol access_sieve = {
