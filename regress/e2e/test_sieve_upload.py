@@ -8,6 +8,7 @@ import signal
 import subprocess
 
 import pytest
+from sievelib import managesieve
 
 from postern import Postern, free_port, wait_for
 from sieve_client import PASSWORD, USER, SieveClient, insecure, literal
@@ -257,9 +258,22 @@ def test_sieve_connect_uploads_and_reads_back(secure, tmp_path):
     sieve_connect(port, tmp_path, "--remotesieve", "mine.sieve", "--localsieve", "back", "--download")
     assert (tmp_path / "back").read_bytes() == KEEP
     assert "line 3" in sieve_connect(port, tmp_path, "--localsieve", "bad.sieve", "--upload", ok=False)
-    sieve_connect(port, tmp_path, "--deactivate")
-    sieve_connect(port, tmp_path, "--remotesieve", "mine.sieve", "--delete")
-    assert list(scripts(secure).iterdir()) == []
+    assert sorted(path.name for path in scripts(secure).iterdir()) == ["active", "mine.sieve.sieve"]
+
+
+def test_sievelib_uploads_and_reads_back(server, client):
+    other = managesieve.Client("127.0.0.1", server.sieve)
+    assert other.connect(USER, PASSWORD, authmech="PLAIN")
+    assert "fileinto" in other.get_sieve_capabilities()
+    assert other.havespace("mine", 100) and not other.havespace("mine", 100_000)
+    assert other.putscript("mine", KEEP.decode()) and other.setactive("mine")
+    assert other.putscript("other", "discard;") and other.renamescript("other", "Grüße")
+    assert other.listscripts() == ("mine", ["Grüße"])
+    assert other.getscript("mine").split() == KEEP.decode().split()
+    assert not other.putscript("bad", BAD.decode()) and b"line 3" in other.errmsg
+    assert not other.deletescript("mine") and other.errcode == b"ACTIVE"
+    assert other.setactive("") and other.deletescript("mine")
+    other.logout()
 
 
 # Hostile clients
