@@ -441,6 +441,96 @@ store_map_open(const char *path)
 	return map;
 }
 
+struct store_map *
+store_map_make(const char *path, bool hashed)
+{
+	struct store_map *map = calloc(1, sizeof(*map));
+	int error;
+
+	if (map == NULL) {
+		log_error("cannot make %s: out of memory", path);
+		return NULL;
+	}
+	error = db_create(&map->db, NULL, 0);
+	if (error != 0)
+		map->db = NULL;
+	else {
+		map->db->set_errcall(map->db, log_library_error);
+		error = map->db->open(map->db, NULL, path, NULL, hashed ? DB_HASH : DB_BTREE,
+		    DB_CREATE | DB_TRUNCATE, 0600);
+	}
+	if (error != 0) {
+		log_error("cannot make the Berkeley DB file %s: %s", path, db_strerror(error));
+		store_map_close(map);
+		return NULL;
+	}
+	return map;
+}
+
+enum store_result
+store_map_put(struct store_map *map, const char *key, const char *value)
+{
+	/* With their NULs, as makemap has it. */
+	DBT key_dbt = make_key(key, strlen(key) + 1),
+	    value_dbt = make_key(value, strlen(value) + 1);
+	int error;
+
+	if (key_dbt.size > STORE_VALUE_MAX || value_dbt.size > STORE_VALUE_MAX) {
+		log_error("database: the entry of \"%.100s\" is too large", key);
+		return STORE_ERROR;
+	}
+	error = map->db->put(map->db, NULL, &key_dbt, &value_dbt, DB_NOOVERWRITE);
+	if (error == DB_KEYEXIST)
+		return STORE_EXISTS;
+	if (error != 0) {
+		log_error("the database could not be written: %s", db_strerror(error));
+		return STORE_ERROR;
+	}
+	return STORE_OK;
+}
+
+bool
+store_map_finish(struct store_map *map)
+{
+	int error = map->db->close(map->db, 0);
+
+	map->db = NULL;
+	if (error != 0)
+		log_error("the database could not be written: %s", db_strerror(error));
+	return error == 0;
+}
+
+enum store_result
+store_map_each(struct store_map *map, store_each_fn each, void *arg)
+{
+	DBC *cursor;
+	DBT key, value;
+	char *text = NULL;
+	bool goes_on = true;
+	int error = map->db->cursor(map->db, NULL, &cursor, 0);
+
+	memset(&key, 0, sizeof(key));
+	memset(&value, 0, sizeof(value));
+	while (error == 0 && goes_on && (error = cursor->get(cursor, &key, &value, DB_NEXT)) == 0) {
+		size_t length = value.size;
+
+		text = strndup(key.data, key.size);
+		if (text == NULL) {
+			error = ENOMEM;
+			break;
+		}
+		if (length > 0 && ((const char *)value.data)[length - 1] == '\0')
+			length--;
+		goes_on = each(text, value.data, length, arg);
+		free(text);
+	}
+	if (error == DB_NOTFOUND)
+		error = 0;
+	if (error != 0)
+		log_error("the database could not be read: %s", db_strerror(error));
+	return error == 0 ? STORE_OK : STORE_ERROR;
+}
+
 enum store_result
 store_map_get(struct store_map *map, const char *key, struct buf *value)
 {

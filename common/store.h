@@ -57,6 +57,17 @@ enum store_result store_each_after(struct store_table *, const char *prefix, con
  * or btree file, keys with or without a trailing NUL. NULL after logging why. */
 struct store_map;
 struct store_map *store_map_open(const char *path);
+/* One to be written, to an empty file that is there; hashed, or else a btree. NULL after logging
+ * why. */
+struct store_map *store_map_make(const char *path, bool hashed);
+/* STORE_EXISTS when the key is there. */
+enum store_result store_map_put(struct store_map *, const char *key, const char *value)
+    __attribute__((warn_unused_result));
+/* All is in the file, which is not synced yet. */
+bool store_map_finish(struct store_map *) __attribute__((warn_unused_result));
+/* Each entry, in no order; `each` as for store_each(), without the NULs. */
+enum store_result store_map_each(struct store_map *, store_each_fn each, void *arg)
+    __attribute__((warn_unused_result));
 enum store_result store_map_get(struct store_map *, const char *key, struct buf *value)
     __attribute__((warn_unused_result));
 void store_map_close(struct store_map *);

@@ -19,7 +19,14 @@ struct parser {
 	const char *name;
 	unsigned use;
 	unsigned errors;
+	table_entry_fn each;
+	void *arg;
+};
+
+struct loading {
+	const char *name;
 	struct table_map *map;
+	bool is_full;
 };
 
 static void
@@ -70,15 +77,25 @@ add_entry(struct parser *parser, size_t line, const char *key, const char *value
 		report(parser, line, "no value behind the key");
 		return;
 	}
-	switch (table_map_add(parser->map, key, value)) {
+	parser->each(parser->arg, line, key, value);
+}
+
+static void
+load_entry(void *arg, size_t line, const char *key, const char *value)
+{
+	struct loading *loading = arg;
+
+	switch (table_map_add(loading->map, key, value)) {
 	case TABLE_MAP_ADDED:
 		break;
 	case TABLE_MAP_DUPLICATE:
 		log_warning("%s:%zu: the key \"%s\" is there already; its first line counts",
-		    parser->name, line, key);
+		    loading->name, line, key);
 		break;
 	case TABLE_MAP_FULL:
-		report(parser, line, "the table is too large");
+		if (!loading->is_full)
+			log_error("%s:%zu: the table is too large", loading->name, line);
+		loading->is_full = true;
 		break;
 	}
 }
@@ -105,22 +122,18 @@ take_line(char *at, char *end, size_t *lines)
 	}
 }
 
-struct table_map *
-table_text_load(const char *name, char *text, size_t length, unsigned use)
+bool
+table_text_each(
+    const char *name, char *text, size_t length, unsigned use, table_entry_fn each, void *arg)
 {
-	struct parser parser = { .name = name, .use = use };
+	struct parser parser = { .name = name, .use = use, .each = each, .arg = arg };
 	char *at = text, *end = text + length, *key, *value;
 	size_t line = 1, lines;
 	const char *why;
 
 	if (memchr(text, '\0', length) != NULL) {
 		log_error("%s: the file holds a NUL byte", name);
-		return NULL;
-	}
-	parser.map = table_map_new();
-	if (parser.map == NULL) {
-		log_error("%s: out of memory", name);
-		return NULL;
+		return false;
 	}
 	for (; at < end; line += lines) {
 		char *next = take_line(at, end, &lines);
@@ -141,13 +154,25 @@ table_text_load(const char *name, char *text, size_t length, unsigned use)
 		}
 		at = next;
 	}
-	if (parser.errors > 0) {
+	if (parser.errors > 0)
 		log_error("%s: not used, because of %u mistake%s", name, parser.errors,
 		    parser.errors == 1 ? "" : "s");
-		table_map_free(parser.map);
+	return parser.errors == 0;
+}
+
+struct table_map *
+table_text_load(const char *name, char *text, size_t length, unsigned use)
+{
+	struct loading loading = { .name = name, .map = table_map_new() };
+
+	if (loading.map == NULL) {
+		log_error("%s: out of memory", name);
 		return NULL;
 	}
-	return parser.map;
+	if (table_text_each(name, text, length, use, load_entry, &loading) && !loading.is_full)
+		return loading.map;
+	table_map_free(loading.map);
+	return NULL;
 }
 
 /* The bytes of the file, terminated; NULL after logging why not. */
@@ -198,11 +223,9 @@ read_whole(int fd, const char *path, size_t *length, struct file_state *state)
 	return NULL;
 }
 
-struct table_map *
-table_file_load(const char *path, unsigned use, struct file_state *state)
+char *
+table_file_read(const char *path, size_t *length, struct file_state *state)
 {
-	struct table_map *map;
-	size_t length;
 	char *text;
 	int fd;
 
@@ -212,8 +235,18 @@ table_file_load(const char *path, unsigned use, struct file_state *state)
 		log_error("%s: %s", path, strerror(errno));
 		return NULL;
 	}
-	text = read_whole(fd, path, &length, state);
+	text = read_whole(fd, path, length, state);
 	close(fd);
+	return text;
+}
+
+struct table_map *
+table_file_load(const char *path, unsigned use, struct file_state *state)
+{
+	struct table_map *map;
+	size_t length;
+	char *text = table_file_read(path, &length, state);
+
 	if (text == NULL)
 		return NULL;
 	map = table_text_load(path, text, length, use);

@@ -32,7 +32,15 @@ bool file_state_equal(const struct file_state *, const struct file_state *);
  * (ten at most) with file and line: a file with a mistake in it is not used at all, since a user
  * that it seems to lack would be refused for good. */
 struct table_map *table_file_load(const char *path, unsigned use, struct file_state *state);
-/* The same for a text in memory, which is changed; for the fuzzer. */
+/* Calls `each` for the entries of a text in memory, which is changed, in their order; false, after
+ * logging what is wrong, when not all of it is as it must be. */
+typedef void (*table_entry_fn)(void *arg, size_t line, const char *key, const char *value);
+bool table_text_each(const char *name, char *text, size_t length, unsigned use, table_entry_fn each,
+    void *arg) __attribute__((warn_unused_result));
+/* The file's bytes, terminated, which the caller frees; NULL after logging why not. */
+char *table_file_read(const char *path, size_t *length, struct file_state *state)
+    __attribute__((warn_unused_result));
+/* The same as table_file_load() for a text in memory, which is changed; for the fuzzer. */
 struct table_map *table_text_load(const char *name, char *text, size_t length, unsigned use);
 
 #endif

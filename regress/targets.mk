@@ -60,6 +60,9 @@ endif
 	@ln -sf smtpctl.8 $(call into,$(MANDIR))/man8/mailq.8
 	@[ -e $(call into,$(SYSCONFDIR)/postern/smtpd.conf) ] || \
 		install -m 644 etc/smtpd.conf $(call into,$(SYSCONFDIR)/postern/smtpd.conf)
+	@install -d $(call into,$(PREFIX)/share/bash-completion/completions)
+	@install -m 644 etc/smtpctl.bash-completion \
+		$(call into,$(PREFIX)/share/bash-completion/completions/smtpctl)
 	@install -d $(call into,$(PREFIX)/lib/systemd/system)
 	@sed 's|@SBINDIR@|$(SBINDIR)|g' etc/postern.service \
 		>$(call into,$(PREFIX)/lib/systemd/system/postern.service)

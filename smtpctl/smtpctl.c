@@ -17,6 +17,7 @@
 
 #include "smtpctl/client.h"
 #include "smtpctl/command.h"
+#include "smtpctl/newaliases.h"
 #include "smtpctl/output.h"
 #include "smtpctl/password.h"
 #include "smtpctl/privilege.h"
@@ -162,6 +163,10 @@ main(int argc, char **argv)
 		argc = 1;
 		optind = 1;
 	}
+	if (strcmp(called_as(argv[0]), "newaliases") == 0)
+		return newaliases(argc, argv);
+	if (strcmp(called_as(argv[0]), "makemap") == 0)
+		return makemap(argc, argv);
 	text_use_utf8();
 	/* "+": options end at the first word, so that a command's words may begin with "-". */
 	while ((option = getopt(argc, argv, "+js:")) != -1)

@@ -10,10 +10,5 @@
 /* Becomes `queue check|dump DIRECTORY`; the default spool when `directory` is NULL. Returns an EX_*
  * status, having said why, when it can't. */
 int spool_exec(const char *what, const char *directory);
-/* Where the queue program may be, best first, seen from the folder that smtpctl is in. False when
- * the path would be too long. */
-#define SPOOL_PLACES 3
-#define SPOOL_PATH   4096
-bool spool_place(const char *folder, size_t place, char path[SPOOL_PATH]);
 
 #endif

@@ -35,7 +35,8 @@ def test_programs_manuals_and_files_are_where_others_rely_on_them(stage):
 
 def test_mailq_shows_the_queue(make_postern):
     postern = make_postern()
-    for link, page in (("usr/bin/mailq", "../sbin/smtpctl"), ("usr/share/man/man8/mailq.8", "smtpctl.8")):
+    for link, page in (("usr/bin/mailq", "../sbin/smtpctl"),
+            ("usr/share/man/man8/mailq.8", "smtpctl.8")):
         # Within the folder, so that a staged tree can be moved.
         assert os.readlink(postern.stage / link) == page
         assert (postern.stage / link).is_file()
@@ -46,6 +47,63 @@ def test_mailq_shows_the_queue(make_postern):
     assert mailq().startswith(message)
     # A second may pass between the two, which each of them shows.
     wait_for(lambda: mailq() == postern.smtpctl("show", "queue").stdout, 15)
+
+
+def test_it_goes_by_the_names_that_others_call(stage):
+    for link, target in (("sbin/sendmail", "smtpctl"), ("bin/mailq", "../sbin/smtpctl"),
+            ("bin/newaliases", "../sbin/smtpctl"), ("bin/makemap", "../sbin/smtpctl"),
+            ("lib/sendmail", "../sbin/sendmail")):
+        assert os.readlink(stage / "usr" / link) == target
+        assert (stage / "usr" / link).resolve() == stage / "usr/sbin/smtpctl"
+    for page in ("sendmail", "newaliases", "makemap"):
+        assert (stage / f"usr/share/man/man8/{page}.8").is_file()
+
+
+def test_another_servers_sendmail_is_left_alone_on_a_running_system(tmp_path):
+    """As where PREFIX=/usr and Debian's Exim is installed, without DESTDIR."""
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "sbin/sendmail").write_text("another's")
+    for _ in range(2):
+        result = subprocess.run(["make", "-s", "--no-print-directory", "-C", TOP, "stage",
+            f"BUILD={os.path.relpath(BUILD, TOP)}", f"PREFIX={tmp_path}"], check=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert f"{tmp_path}/sbin/sendmail is there already and left alone" in result.stderr
+        assert result.stderr.count("left alone") == 1
+    assert (tmp_path / "sbin/sendmail").read_text() == "another's"
+    assert os.readlink(tmp_path / "bin/mailq") == "../sbin/smtpctl"
+
+
+def complete(stage, *words):
+    """What bash offers for the last word."""
+    script = """set -u; . "$1"; shift
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        [ "$(complete -p smtpctl)" = "complete -F _smtpctl smtpctl" ]
+        _smtpctl "$1"; printf '%s\\n' "${COMPREPLY[@]-}"
+        """
+    return subprocess.run(["bash", "-ec", script, "bash",
+        stage / "usr/share/bash-completion/completions/smtpctl", "smtpctl", *words], check=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=20,
+        env=os.environ | {"PATH": f"{stage}/usr/sbin:{os.environ['PATH']}"}).stdout.split()
+
+
+def test_bash_completes_commands(stage):
+    assert {"show", "domain", "reload", "stop"} <= set(complete(stage, ""))
+    assert complete(stage, "relo") == ["reload"]
+    assert {"queue", "stats", "status"} <= set(complete(stage, "show", ""))
+    assert complete(stage, "-j", "show", "que") == ["queue"]
+    assert complete(stage, "-s", "/run/x.sock", "user", "pass") == ["passwd"]
+    assert complete(stage, "nonsense", "") == []
+
+
+def test_bash_completion_knows_every_command(stage):
+    usage = subprocess.run([stage / "usr/sbin/smtpctl"], stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True).stderr
+    for line in usage.splitlines()[1:]:
+        words = line.split()
+        for number in range(2):
+            if number == len(words) or not words[number].islower() or words[0] == "FILTER":
+                break
+            assert words[number] in complete(stage, *words[:number], words[number][:1]), line
 
 
 @pytest.mark.root

@@ -1,0 +1,90 @@
+"""makemap and newaliases, by the names that other programs call them."""
+
+import os
+import subprocess
+
+import pytest
+
+from test_sendmail import program, sendmail
+
+RULES = """
+table names "db:@BASE@/aliases.db"
+action "in" maildir virtual <accounts>
+action "expand" expand-only alias <names>
+match from local for domain example.test action "in"
+match from local for local action "expand"
+"""
+
+
+def run(postern, name, *words, status=0, folder="bin"):
+    result = subprocess.run([program(postern, name, folder), *map(str, words)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30,
+        text=True, cwd=postern.base)
+    assert result.returncode == status, result
+    return result.stdout
+
+
+@pytest.fixture
+def stopped(make_postern):
+    postern = make_postern(start=False, rules=RULES)
+    postern.write_config()
+    return postern
+
+
+def test_newaliases_makes_the_table_that_the_configuration_names(make_postern):
+    postern = make_postern(start=False, rules=RULES)
+    aliases = postern.base / "aliases"
+    aliases.write_text("# ours\nRoot: alice@example.test\nteam: root,\n\tbob@example.test\n")
+    postern.write_config()
+    for words in (("newaliases", "-f", postern.config_file),):
+        assert run(postern, *words) == f"{postern.base}/aliases.db: 2 entries\n"
+    postern.start()
+    for user in ("alice", "bob"):
+        if user == "alice":
+            postern.add_domain("example.test")
+        postern.add_user(f"{user}@example.test")
+    sendmail(postern, "team")
+    for user in ("alice", "bob"):
+        postern.wait_mail(f"{user}@example.test")
+    aliases.write_text("team: bob@example.test\nbroken\n")
+    assert "no value" in run(postern, "newaliases", "-f", postern.config_file,
+        status=os.EX_DATAERR)
+    sendmail(postern, "root")
+    postern.wait_mail("alice@example.test", 2)
+
+
+def test_there_is_nothing_to_do_for_files(stopped):
+    stopped.write_config('listen on lo port @PORT@\ntable t "file:@BASE@/aliases"\n'
+        'action "e" expand-only alias <t>\nmatch for local action "e"\n')
+    assert "nothing to do" in run(stopped, "newaliases", "-f", stopped.config_file)
+    stopped.write_config("nonsense\n")
+    assert "smtpd.conf" in run(stopped, "newaliases", "-f", stopped.config_file,
+        status=os.EX_CONFIG)
+
+
+@pytest.mark.parametrize("kind", ["hash", "btree"])
+def test_what_is_made_is_what_was_written(stopped, kind):
+    source = stopped.base / "map"
+    source.write_text("A@Example.TEST  one\nb:two words\n# c: three\nb: again\n")
+    said = run(stopped, "makemap", "-d", kind, source)
+    assert 'the key "b" is there already' in said and "map.db: 2 entries" in said
+    assert sorted(run(stopped, "makemap", "-U", f"{source}.db").splitlines()) == [
+        "a@example.test\tone", "b\ttwo words"]
+    run(stopped, "makemap", "-t", "set", "-o", "set.db", source)
+    assert "b\t<set>" in run(stopped, "makemap", "-U", "set.db")
+    assert (stopped.base / "map.db").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failure_leaves_the_old_file(stopped):
+    source, made = stopped.base / "map", stopped.base / "map.db"
+    made.write_text("old")
+    source.write_text("key\n\"open: x\n")
+    assert "quote" in run(stopped, "makemap", "map", status=os.EX_DATAERR)
+    source.write_text("key\n")
+    assert "no value" in run(stopped, "makemap", "-t", "aliases", "map", status=os.EX_DATAERR)
+    run(stopped, "makemap", "none", status=os.EX_NOINPUT)
+    run(stopped, "makemap", "-o", "/nonexistent/map.db", "map", status=os.EX_CANTCREAT)
+    for words in ((), ("a", "b"), ("-t", "other", "map"), ("-d", "dbm", "map"), ("-x", "map")):
+        assert "usage" in run(stopped, "makemap", *words, status=os.EX_USAGE)
+    assert made.read_text() == "old"
+    assert {path.name for path in stopped.base.iterdir() if "map" in path.name} == {"map", "map.db"}
