@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "smtpctl/offline.h"
 #include "smtpctl/offline_return.h"
 #include "smtpctl/post.h"
@@ -101,5 +102,6 @@ main(int argc, char **argv)
 	(void)alarm(TIME_SECONDS);
 	log_open("enqueue", strcmp(argv[2], "syslog") == 0 ? LOG_TARGET_SYSLOG : LOG_TARGET_STDERR,
 	    LOG_FD);
+	sandbox_enter(0);
 	return send_kept(argv[3]);
 }

@@ -362,6 +362,13 @@ notify_parameter(const struct dialogue *dialogue, const struct post *post, char 
 	return text;
 }
 
+/* Too many recipients: there will be no fewer later. */
+static bool
+is_hopeless(const struct reply *reply)
+{
+	return reply_is_permanent(reply) || strcmp(reply->enhanced, "4.5.3") == 0;
+}
+
 /* sysexits(3) has no more words than these. */
 static int
 status_of(const struct reply *reply)
@@ -369,7 +376,7 @@ status_of(const struct reply *reply)
 	const char *enhanced = reply->enhanced;
 
 	if (!reply_is_permanent(reply))
-		return EX_TEMPFAIL;
+		return is_hopeless(reply) ? EX_UNAVAILABLE : EX_TEMPFAIL;
 	if (strcmp(enhanced, "5.1.2") == 0)
 		return EX_NOHOST;
 	if (strncmp(enhanced, "5.1.", 4) == 0 || (reply->code == 550 && *enhanced == '\0'))
@@ -389,7 +396,7 @@ refused(const struct dialogue *dialogue, const char *what, const struct reply *r
 	reply_format(reply, text, sizeof(text));
 	report(dialogue, "%s: %s", what, text);
 	*status = status_of(reply);
-	return reply_is_permanent(reply) ? POST_REFUSED : POST_LATER;
+	return is_hopeless(reply) ? POST_REFUSED : POST_LATER;
 }
 
 /* All are asked about, so that all who aren't taken are named; one is enough to send nothing. */

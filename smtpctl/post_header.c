@@ -63,7 +63,8 @@ take_lines(struct buf *header, const char *text, size_t length, bool is_all, boo
 		if (bytes == 0)
 			return next;
 		/* A mailbox's line, in front of what was taken from one. */
-		if (at == 0 && bytes > 5 && memcmp(line, "From ", 5) == 0) {
+		if (at == 0 && bytes > 5 && memcmp(line, "From ", 5) == 0 &&
+		    !begins_field(line, bytes)) {
 			at = next;
 			continue;
 		}
@@ -111,10 +112,11 @@ post_load_header(struct post *post, char *why, size_t size)
 static bool
 next_field(const struct buf *header, size_t *at, struct field *field)
 {
-	const char *text = (const char *)header->data, *end = text + header->length, *line, *colon;
+	const char *text = (const char *)header->data, *end, *line, *colon;
 
 	if (*at >= header->length)
 		return false;
+	end = text + header->length;
 	field->name = text + *at;
 	colon = memchr(field->name, ':', (size_t)(end - field->name));
 	/* take_lines() has seen to it that there is one. */

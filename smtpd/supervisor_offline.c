@@ -34,7 +34,10 @@
 #include "smtpd/supervisor_paths.h"
 #include "smtpd/supervisor_state.h"
 
-#define SCAN_SECONDS   10 /* 1, 2, 4 and 8 after the start, when something may not be ready yet */
+/* Between two looks: more each time, from a second after the start, when something may not be ready
+ * yet; up to so much, or where the server didn't take mail. */
+#define SCAN_SECONDS   10
+#define DELAY_SECONDS  60
 #define NAMES_MAX      10000 /* looked at in one go; the others are found by the next */
 #define JOBS_MAX       4
 #define BYTES_MAX      (257LL * 1024 * 1024) /* more than sendmail keeps */
@@ -53,7 +56,8 @@ struct offline {
 	struct supervisor *supervisor;
 	int directory;
 	struct event *timer;
-	unsigned scans; /* begun */
+	unsigned wait;   /* seconds between the last two looks */
+	bool is_delayed; /* since the last, the server has put one off */
 	char **names;
 	size_t count;
 	size_t next;
@@ -351,13 +355,15 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	wait.tv_sec = offline->scans < 4 ? 1 << offline->scans : SCAN_SECONDS;
+	offline->wait = 2 * offline->wait + 1;
+	if (offline->wait > (offline->is_delayed ? DELAY_SECONDS : SCAN_SECONDS))
+		offline->wait = offline->is_delayed ? DELAY_SECONDS : SCAN_SECONDS;
+	wait.tv_sec = offline->wait;
 	if (event_add(offline->timer, &wait) != 0)
 		fatalx("no timer");
 	if (offline->supervisor->state != SUPERVISOR_RUNNING || is_at_work(offline))
 		return;
-	if (offline->scans < 4)
-		offline->scans++;
+	offline->is_delayed = false;
 	read_names(offline);
 	start_jobs(offline);
 }
@@ -415,6 +421,18 @@ remove_sent(struct offline *offline, const struct job *job)
 		log_error("offline file %.100s: can't remove it: %m", job->name);
 }
 
+/* To be tried again, unless it has been for as long as mail may wait. */
+static void
+put_off(struct offline *offline, const char *name)
+{
+	struct stat info;
+
+	offline->is_delayed = true;
+	if (fstatat(offline->directory, name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    time(NULL) - info.st_mtim.tv_sec > (time_t)offline->supervisor->config->queue_ttl)
+		put_aside(offline, name, "it could not be sent for as long as mail may wait");
+}
+
 bool
 offline_reaped(struct offline *offline, pid_t pid, int status)
 {
@@ -436,8 +454,10 @@ offline_reaped(struct offline *offline, pid_t pid, int status)
 	log_end(&line);
 	if (status == 0)
 		remove_sent(offline, job);
-	else if (WIFEXITED(status) && WEXITSTATUS(status) != EX_TEMPFAIL &&
-	    WEXITSTATUS(status) != EX_OSERR && WEXITSTATUS(status) != EX_OSFILE)
+	else if (WIFSIGNALED(status) || WEXITSTATUS(status) == EX_TEMPFAIL ||
+	    WEXITSTATUS(status) == EX_OSERR || WEXITSTATUS(status) == EX_OSFILE)
+		put_off(offline, job->name);
+	else
 		put_aside(offline, job->name, "it can't be sent, nor returned to its owner");
 	if (offline->supervisor->state == SUPERVISOR_RUNNING)
 		start_jobs(offline);

@@ -215,6 +215,19 @@ def test_a_message_that_is_too_large_is_refused_with_the_servers_words(make_post
     assert "552 5.3.4" in said
 
 
+def test_more_recipients_than_the_server_takes_are_refused_not_kept(make_postern):
+    server = make_postern(extra=NAMED + "\nsmtp limit max-rcpt 2\n")
+    said = sendmail(server, "alice", "bob", "team", status=os.EX_UNAVAILABLE)
+    assert "team@example.test: 452 4.5.3" in said
+    assert not server.log_lines("message-accepted")
+
+
+def test_a_large_message_is_sent_whole(server):
+    text = b"".join(b"%d %s\n" % (n, b"x" * n) for n in range(2500))
+    sendmail(server, "alice", text=b"Subject: x\n\n" + text)
+    assert only(server).body == text
+
+
 def test_verbose_shows_the_dialogue(server):
     said = sendmail(server, "-v", "alice")
     assert ">>> RCPT TO:<alice@example.test>\n" in said and "<<< 354 " in said

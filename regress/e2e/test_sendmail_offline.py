@@ -72,6 +72,17 @@ def test_a_users_file_is_his_own_and_sent_as_him(stopped):
     assert f"(local, uid {user.pw_uid})" in only(stopped).message["Received"]
 
 
+@root
+def test_a_server_that_is_not_roots_keeps_its_users_mail(make_postern):
+    server = make_postern(extra=NAMED, user=NOBODY)
+    server.stop()
+    sendmail(server, "alice", user=NOBODY)
+    sendmail(server, "alice", user="daemon",
+        status=os.EX_TEMPFAIL)
+    start_and_wait(server)
+    assert only(server).body == b"hello\n"
+
+
 def test_it_is_sent_while_the_server_runs(stopped):
     stopped.start()
     subprocess.run([program(stopped), f"-OSmtpSocket={stopped.run}/none", options(stopped)[1],
