@@ -396,7 +396,7 @@ set_up(void **state)
 	log_open("test", LOG_TARGET_STDERR, open("/dev/null", O_WRONLY));
 	w->base = event_base_new();
 	w->client = w->file = -1;
-	w->from = (struct client){ CLIENT_INET4, { 192, 0, 2, 1 } };
+	w->from = (struct client){ CLIENT_INET4, { 192, 0, 2, 1 }, false, 0 };
 	free(config->hostname);
 	config->hostname = strdup("mx.example.org");
 	config->max_message_size = 4 * 1024 * 1024;

@@ -112,7 +112,7 @@ behind_a_proxy_too_a_client_must_wait_for_its_greeting(void **state)
 	struct world *w = *state;
 
 	w->listener->proxy_v2 = true;
-	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 } };
+	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 }, false, 0 };
 	dial(w);
 	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
 	hear_code(w, "220 ");
@@ -148,7 +148,7 @@ connections_without_a_proxy_header_leave_room_for_others(void **state)
 	w->settings->config->limits.sessions = 2 * HALF;
 	w->settings->config->limits.sessions_per_address = 2;
 	w->listener->proxy_v2 = true;
-	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 } };
+	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 }, false, 0 };
 	for (unsigned i = 0; i < HALF; i++) {
 		dial(w);
 		turn(w);
@@ -166,7 +166,7 @@ connections_without_a_proxy_header_leave_room_for_others(void **state)
 	hear_code(w, "220 ");
 	close(w->client);
 	w->listener->proxy_v2 = false;
-	w->from = (struct client){ CLIENT_INET4, { 192, 0, 2, 1 } };
+	w->from = (struct client){ CLIENT_INET4, { 192, 0, 2, 1 }, false, 0 };
 	dial(w);
 	hear_code(w, "220 ");
 	close(w->client);
@@ -175,7 +175,7 @@ connections_without_a_proxy_header_leave_room_for_others(void **state)
 	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
 	hear_code(w, "220 ");
 	w->listener->proxy_v2 = true;
-	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 } };
+	w->from = (struct client){ CLIENT_INET4, { 127, 0, 0, 1 }, false, 0 };
 	silent[0] = w->client;
 	dial(w);
 	say_apart(w, proxy_header, PROXY_HEADER_LENGTH);
@@ -193,7 +193,7 @@ static void
 a_client_that_talks_first_is_not_greeted(void **state)
 {
 	struct world *w = *state;
-	struct client client = { CLIENT_INET4, { 192, 0, 2, 1 } };
+	struct client client = { CLIENT_INET4, { 192, 0, 2, 1 }, false, 0 };
 	int ends[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);

@@ -447,6 +447,9 @@ set_up(void **state)
 		    path, sizeof(path), "%s/%s", f->folder, program_name((enum program)program));
 		assert_int_equal(symlink(self, path), 0);
 	}
+	/* Where the socket of this machine's programs is. */
+	snprintf(path, sizeof(path), "%s/run", f->folder);
+	assert_int_equal(mkdir(path, 0755), 0);
 	snprintf(f->config_file, sizeof(f->config_file), "%s/smtpd.conf", f->folder);
 	write_config(f, "smtp hostname first.example.test");
 	*state = f;
