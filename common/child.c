@@ -34,6 +34,8 @@ struct arguments {
 	bool has_user;
 	uid_t uid;
 	gid_t gid;
+	gid_t groups[CHILD_GROUPS_MAX];
+	size_t group_count;
 	char *root;
 	rlim_t descriptors; /* 0: as they are */
 };
@@ -50,6 +52,18 @@ number(const char *text, unsigned largest)
 }
 
 static void
+parse_groups(struct arguments *arguments, char *list)
+{
+	const char *group;
+
+	while ((group = strsep(&list, ",")) != NULL) {
+		if (arguments->group_count == CHILD_GROUPS_MAX)
+			fatalx("too many groups");
+		arguments->groups[arguments->group_count++] = number(group, UINT32_MAX - 1);
+	}
+}
+
+static void
 parse_arguments(struct arguments *arguments, int argc, char **argv)
 {
 	bool has_uid = false, has_gid = false;
@@ -57,7 +71,7 @@ parse_arguments(struct arguments *arguments, int argc, char **argv)
 
 	memset(arguments, 0, sizeof(*arguments));
 	arguments->channel_fd = arguments->log_fd = arguments->queue_fd = -1;
-	while ((option = getopt(argc, argv, "vk:l:t:i:u:g:r:n:q:")) != -1) {
+	while ((option = getopt(argc, argv, "vk:l:t:i:u:g:G:r:n:q:")) != -1) {
 		switch (option) {
 		case 'v':
 			arguments->verbose = true;
@@ -85,6 +99,9 @@ parse_arguments(struct arguments *arguments, int argc, char **argv)
 		case 'g':
 			arguments->gid = number(optarg, UINT32_MAX - 1);
 			has_gid = true;
+			break;
+		case 'G':
+			parse_groups(arguments, optarg);
 			break;
 		case 'r':
 			arguments->root = strdup(optarg);
@@ -183,20 +200,26 @@ drop_capabilities(void)
 }
 
 static void
-become_user(uid_t uid, gid_t gid)
+become_user(const struct arguments *arguments)
 {
+	const uid_t uid = arguments->uid;
+	const gid_t gid = arguments->gid;
 	uid_t real_uid, effective_uid, saved_uid;
 	gid_t real_gid, effective_gid, saved_gid;
+	size_t i;
 
+	for (i = 0; i < arguments->group_count; i++)
+		if (arguments->groups[i] == 0)
+			fatalx("must not run with root's group");
 	if (uid == 0 || gid == 0)
 		fatalx("must not run as root");
-	if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 ||
-	    setresuid(uid, uid, uid) != 0)
+	if (setgroups(arguments->group_count, arguments->groups) != 0 ||
+	    setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
 		fatal("becoming user %u, group %u", uid, gid);
 	if (getresuid(&real_uid, &effective_uid, &saved_uid) != 0 ||
 	    getresgid(&real_gid, &effective_gid, &saved_gid) != 0 || real_uid != uid ||
 	    effective_uid != uid || saved_uid != uid || real_gid != gid || effective_gid != gid ||
-	    saved_gid != gid || getgroups(0, NULL) != 0)
+	    saved_gid != gid || getgroups(0, NULL) != (int)arguments->group_count)
 		fatalx("did not become user %u, group %u", uid, gid);
 	if (setuid(0) == 0 || setgid(0) == 0)
 		fatalx("could become root again");
@@ -243,7 +266,7 @@ child_start(struct child *child, const char *name, int argc, char **argv)
 		fatal("chroot %s", arguments.root);
 	free(arguments.root);
 	if (arguments.has_user)
-		become_user(arguments.uid, arguments.gid);
+		become_user(&arguments);
 	drop_capabilities();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		fatal("no_new_privs");

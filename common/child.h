@@ -2,12 +2,12 @@
  * How each program of the suite starts under the supervisor, before it reads a foreign byte:
  *
  *	program [-v] -k CHANNEL_FD -l LOG_FD -t stderr|syslog [-i INSTANCE]
- *	        [-u UID -g GID] [-r CHROOT] [-n NOFILE] [-q QUEUE_FD]
+ *	        [-u UID -g GID [-G GID,GID,…]] [-r CHROOT] [-n NOFILE] [-q QUEUE_FD]
  *
  * child_start() parses these, opens the log, sets the process title, ignores SIGPIPE, SIGHUP and
  * SIGINT, closes every other descriptor (that of -q, which an mda gets, stays open), sets rlimits
- * (NOFILE, CORE 0), enters the chroot, becomes UID:GID with no supplementary groups, checks that it
- * cannot go back, drops all capabilities and sets no_new_privs. Whatever fails ends the process
+ * (NOFILE, CORE 0), enters the chroot, becomes UID:GID with the supplementary groups of -G and no
+ * others, checks that it cannot go back, drops all capabilities and sets no_new_privs. Whatever fails ends the process
  * with a message. -u, -g and -r are absent when the suite was not started as root.
  *
  * Then the child makes its event base and opens its channel to the supervisor
@@ -18,6 +18,8 @@
 #define COMMON_CHILD_H
 
 #include <stdbool.h>
+
+#define CHILD_GROUPS_MAX 64 /* supplementary */
 
 struct event_base;
 

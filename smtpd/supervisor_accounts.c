@@ -13,6 +13,8 @@
 
 #include "smtpd/supervisor_accounts.h"
 
+#define GROUPS_LOOKED_AT 1024
+
 /* Those of programs must exist. */
 static const struct {
 	const char *name;
@@ -171,4 +173,36 @@ accounts_may_deliver(const struct accounts *accounts, uid_t uid, gid_t gid, char
 		}
 	}
 	return is_group_of(uid, gid, why, size);
+}
+
+static bool
+may_have_group(const struct accounts *accounts, gid_t gid)
+{
+	if (gid == 0 || gid == accounts->mail.gid)
+		return false;
+	for (size_t i = 0; i < accounts->own_count; i++) {
+		if (gid == accounts->own[i].gid)
+			return false;
+	}
+	return true;
+}
+
+size_t
+accounts_groups(const struct accounts *accounts, uid_t uid, gid_t gid, gid_t *groups, size_t max)
+{
+	const struct passwd *user;
+	gid_t all[GROUPS_LOOKED_AT];
+	int found = GROUPS_LOOKED_AT;
+	size_t count = 0;
+
+	if (!accounts->privileged || uid == accounts->mail.uid || (user = getpwuid(uid)) == NULL)
+		return 0;
+	/* Of more than fit, the first ones are there all the same. */
+	if (getgrouplist(user->pw_name, gid, all, &found) == -1)
+		found = GROUPS_LOOKED_AT;
+	for (int i = 0; i < found && count < max; i++) {
+		if (all[i] != gid && may_have_group(accounts, all[i]))
+			groups[count++] = all[i];
+	}
+	return count;
 }

@@ -35,5 +35,9 @@ bool accounts_find(struct accounts *, const char *mail_user, char *why, size_t s
 /* Whether an mda may run as uid:gid; not as root, nor as a program of the suite. */
 bool accounts_may_deliver(const struct accounts *, uid_t, gid_t, char *why, size_t size)
     __attribute__((warn_unused_result));
+/* The supplementary groups of a user of the system: his own in the system's, but not root's nor any
+ * of the suite's accounts, and `max` at most. The number of them; none for the mail user and for a
+ * number that is no user's. */
+size_t accounts_groups(const struct accounts *, uid_t, gid_t, gid_t *groups, size_t max);
 
 #endif

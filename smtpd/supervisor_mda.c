@@ -140,6 +140,9 @@ spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, char *wh
 		goto fail;
 	request.channel_fd = ours[1];
 	request.queue_fd = theirs[1];
+	if (request.has_user)
+		request.group_count = accounts_groups(&supervisor->accounts, start->uid, start->gid,
+		    request.groups, CHILD_GROUPS_MAX);
 	mda->pid = spawn_program(&request);
 	if (mda->pid == -1)
 		goto fail;

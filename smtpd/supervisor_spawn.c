@@ -19,6 +19,7 @@ struct command {
 	char path[PATH_MAX];
 	char numbers[8][16];
 	size_t number_count;
+	char groups[CHILD_GROUPS_MAX * 11 + 1];
 	char *argv[ARGUMENTS_MAX];
 	size_t count;
 };
@@ -41,6 +42,20 @@ add_number(struct command *command, const char *option, unsigned number)
 }
 
 static void
+add_groups(struct command *command, const struct spawn *spawn)
+{
+	size_t length = 0;
+
+	for (size_t i = 0; i < spawn->group_count; i++)
+		length += (size_t)snprintf(command->groups + length,
+		    sizeof(command->groups) - length, "%s%u", i == 0 ? "" : ",", spawn->groups[i]);
+	if (length > 0) {
+		add(command, "-G");
+		add(command, command->groups);
+	}
+}
+
+static void
 make_command(struct command *command, const struct spawn *spawn)
 {
 	memset(command, 0, sizeof(*command));
@@ -58,6 +73,7 @@ make_command(struct command *command, const struct spawn *spawn)
 	if (spawn->has_user) {
 		add_number(command, "-u", spawn->uid);
 		add_number(command, "-g", spawn->gid);
+		add_groups(command, spawn);
 	}
 	if (spawn->root != NULL) {
 		add(command, "-r");

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <stdbool.h>
 
+#include "common/child.h"
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
 
@@ -15,6 +16,8 @@ struct spawn {
 	bool has_user; /* becomes uid:gid */
 	uid_t uid;
 	gid_t gid;
+	gid_t groups[CHILD_GROUPS_MAX]; /* supplementary */
+	size_t group_count;
 	const char *root;     /* chroot, or NULL */
 	unsigned descriptors; /* RLIMIT_NOFILE */
 	bool verbose;

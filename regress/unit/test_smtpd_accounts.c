@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -67,6 +68,36 @@ a_system_user_gets_his_mail_with_his_own_group(void **state)
 	assert_true(may(&privileged, user.pw_uid, user.pw_gid));
 	assert_false(may(&privileged, user.pw_uid, user.pw_gid + 1));
 	assert_false(may(&privileged, user.pw_uid, unused()));
+}
+
+/* Groups as the system has them, but none that opens what is root's or the suite's. */
+static void
+a_system_user_keeps_his_groups_but_not_those_of_the_suite(void **state)
+{
+	struct accounts accounts = privileged;
+	struct passwd user = some_user();
+	gid_t all[64], groups[64];
+	int count = 64;
+	size_t expected = 0;
+	char *name = strdup(user.pw_name);
+
+	(void)state;
+	assert_non_null(name);
+	assert_true(getgrouplist(name, user.pw_gid, all, &count) > 0);
+	for (int i = 0; i < count; i++)
+		expected += all[i] != user.pw_gid && all[i] != 0;
+	assert_int_equal(
+	    accounts_groups(&accounts, user.pw_uid, user.pw_gid, groups, 64), expected);
+	/* Asked about with another group, his own one is among them; unless it is the suite's. */
+	assert_int_equal(accounts_groups(&accounts, user.pw_uid, 60001, groups, 64), expected);
+	accounts.own[0].gid = 60001;
+	assert_int_equal(accounts_groups(&accounts, user.pw_uid, user.pw_gid, groups, 0), 0);
+	assert_int_equal(accounts_groups(&accounts, unused(), 60001, groups, 64), 0);
+	accounts.mail = (struct account){ user.pw_uid, user.pw_gid };
+	assert_int_equal(accounts_groups(&accounts, user.pw_uid, user.pw_gid, groups, 64), 0);
+	accounts.privileged = false;
+	assert_int_equal(accounts_groups(&accounts, user.pw_uid, user.pw_gid, groups, 64), 0);
+	free(name);
 }
 
 static void
@@ -171,6 +202,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_system_user_gets_his_mail_with_his_own_group),
+		cmocka_unit_test(a_system_user_keeps_his_groups_but_not_those_of_the_suite),
 		cmocka_unit_test(a_user_without_an_account_gets_no_group_of_the_system),
 		cmocka_unit_test(root_gets_none),
 		cmocka_unit_test(no_change_is_no_user),
