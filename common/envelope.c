@@ -21,6 +21,12 @@
 #define FLAG_REPLY 0x01
 #define FLAG_HOST  0x02
 
+bool
+envelope_is_pipe(enum envelope_kind kind)
+{
+	return kind == ENVELOPE_PIPE || kind == ENVELOPE_USER_PIPE;
+}
+
 uint64_t
 envelope_id_make(uint32_t message_id, uint32_t number)
 {

@@ -69,9 +69,10 @@ struct transaction {
 };
 
 enum envelope_kind {
-	ENVELOPE_MAILDIR, /* dest is a mailbox; delivered by an mda */
-	ENVELOPE_PIPE,    /* `command` is run by an mda */
-	ENVELOPE_RELAY,   /* dest is at another host; waits for program relay */
+	ENVELOPE_MAILDIR,   /* dest is a mailbox; delivered by an mda */
+	ENVELOPE_PIPE,      /* `command` is run by an mda */
+	ENVELOPE_RELAY,     /* dest is at another host; waits for program relay */
+	ENVELOPE_USER_PIPE, /* `command` is dest's own, who is a user of the system, and run as he */
 	ENVELOPE_KIND_COUNT,
 };
 
@@ -89,7 +90,7 @@ struct envelope {
 	struct address dest; /* after aliases: where it goes */
 	char action[ACTION_NAME_MAX +
 	    1]; /* the matching rule's action, looked up again when delivered */
-	char command[PATH_TEXT_MAX + 1];   /* ENVELOPE_PIPE only */
+	char command[PATH_TEXT_MAX + 1];   /* of the kinds that run one, else "" */
 	uint8_t dsn_notify;                /* DSN_NOTIFY_*; 0 when the client said nothing */
 	char dsn_orcpt[DSN_ORCPT_MAX + 1]; /* or "" */
 	/* The queue's part. Zero when the envelope is new. */
@@ -104,6 +105,8 @@ struct envelope {
 	char last_host[HOSTNAME_MAX + 1]; /* the other host whose reply that is, or "" */
 };
 
+/* It runs a command. */
+bool envelope_is_pipe(enum envelope_kind);
 uint64_t envelope_id_make(uint32_t message_id, uint32_t number);
 uint32_t envelope_id_message(uint64_t envelope_id);
 

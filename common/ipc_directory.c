@@ -50,6 +50,7 @@ ipc_target_encode(struct buf *buf, const struct ipc_target *target)
 	buf_add_string(buf, target->command);
 	buf_add_u64(buf, target->mailbox);
 	buf_add_u8(buf, target->held);
+	buf_add_u8(buf, target->failing);
 }
 
 bool
@@ -63,6 +64,7 @@ ipc_target_decode(struct buf_reader *reader, struct ipc_target *target)
 	buf_get_string(reader, target->command, sizeof(target->command));
 	target->mailbox = buf_get_u64(reader);
 	target->held = buf_get_bool(reader);
+	target->failing = buf_get_bool(reader);
 	return !reader->failed;
 }
 
@@ -97,6 +99,7 @@ ipc_mailbox_encode(struct buf *buf, const struct ipc_mailbox *mailbox)
 	buf_add_u8(buf, mailbox->junk);
 	buf_add_u64(buf, mailbox->quota_bytes);
 	buf_add_u64(buf, mailbox->quota_messages);
+	buf_add_u8(buf, mailbox->forwards);
 }
 
 bool
@@ -113,6 +116,7 @@ ipc_mailbox_decode(struct buf_reader *reader, struct ipc_mailbox *mailbox)
 	mailbox->junk = buf_get_bool(reader);
 	mailbox->quota_bytes = buf_get_u64(reader);
 	mailbox->quota_messages = buf_get_u64(reader);
+	mailbox->forwards = buf_get_bool(reader);
 	return !reader->failed;
 }
 
@@ -131,6 +135,22 @@ ipc_usage_decode(struct buf_reader *reader, struct ipc_usage *usage)
 	usage->known = buf_get_bool(reader);
 	usage->bytes = buf_get_u64(reader);
 	usage->messages = buf_get_u64(reader);
+	return !reader->failed;
+}
+
+void
+ipc_forward_encode(struct buf *buf, const struct ipc_forward *forward)
+{
+	buf_add_u8(buf, forward->state);
+	buf_add_string(buf, forward->text);
+}
+
+bool
+ipc_forward_decode(struct buf_reader *reader, struct ipc_forward *forward)
+{
+	memset(forward, 0, sizeof(*forward));
+	forward->state = buf_get_enum(reader, FORWARD_STATE_COUNT);
+	buf_get_string(reader, forward->text, sizeof(forward->text));
 	return !reader->failed;
 }
 

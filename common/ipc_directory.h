@@ -11,6 +11,7 @@
  *	MAILBOX (action, dest)             MAILBOX_DONE: owner, path, quota; or a reply why not
  *	                                   FORGET: what MAILBOX answered earlier is out of date
  *	USAGE_DONE                         USAGE: how full is this mailbox? (asked of its mda)
+ *	FORWARD_DONE                       FORWARD: what does its owner's .forward say? (likewise)
  *	REPORT_DONE                        REPORT (memfd): a mail of the directory's own
  *
  *	listener -> directory              directory -> listener
@@ -54,6 +55,8 @@ enum ipc_directory_type {
 	DIRECTORY_AUTH_DONE,      /* struct ipc_auth_done */
 	DIRECTORY_REPORT,         /* directory to queue: struct ipc_report */
 	DIRECTORY_REPORT_DONE,    /* queue to directory: struct reply; 250 when it is durable */
+	DIRECTORY_FORWARD,        /* directory to queue: struct ipc_mailbox, whose home */
+	DIRECTORY_FORWARD_DONE,   /* queue to directory: struct ipc_forward */
 };
 
 #define TABLE_NAME_MAX 64
@@ -78,10 +81,11 @@ struct ipc_target {
 	enum envelope_kind kind;
 	struct address dest;
 	char action[ACTION_NAME_MAX + 1];
-	char command[PATH_TEXT_MAX + 1]; /* ENVELOPE_PIPE */
+	char command[PATH_TEXT_MAX + 1]; /* of pipes */
 	uint64_t mailbox; /* the same number for the same mailbox, whatever dest; 0: none or not
 	                   * known */
 	bool held;        /* the envelope waits until an administrator lets it go */
+	bool failing;     /* the mailbox of a user whose .forward can't be used now */
 };
 void ipc_target_encode(struct buf *, const struct ipc_target *);
 bool ipc_target_decode(struct buf_reader *, struct ipc_target *);
@@ -106,6 +110,8 @@ struct ipc_mailbox {
 	bool junk;                    /* what is marked as spam goes to its folder Junk */
 	uint64_t quota_bytes;         /* 0: none */
 	uint64_t quota_messages;      /* 0: none */
+	bool forwards; /* the .forward in its home counts: while that can't be used, nothing is
+	                * delivered */
 };
 void ipc_mailbox_encode(struct buf *, const struct ipc_mailbox *);
 bool ipc_mailbox_decode(struct buf_reader *, struct ipc_mailbox *);
@@ -117,6 +123,23 @@ struct ipc_usage {
 };
 void ipc_usage_encode(struct buf *, const struct ipc_usage *);
 bool ipc_usage_decode(struct buf_reader *, struct ipc_usage *);
+
+#define FORWARD_NAME     ".forward"
+#define FORWARD_TEXT_MAX 12288
+
+enum ipc_forward_state {
+	FORWARD_NONE,   /* there is no such file */
+	FORWARD_FOUND,  /* `text` is what it says */
+	FORWARD_FAILED, /* it can't be used now; `text` says why, for the log */
+	FORWARD_STATE_COUNT,
+};
+/* Comes from a process of the user's: hostile text to all but himself. */
+struct ipc_forward {
+	enum ipc_forward_state state;
+	char text[FORWARD_TEXT_MAX + 1];
+};
+void ipc_forward_encode(struct buf *, const struct ipc_forward *);
+bool ipc_forward_decode(struct buf_reader *, struct ipc_forward *);
 
 /* A whole mail with CRLF line ends, to be signed and sent. Nobody is told when it can't be delivered.
  */

@@ -6,6 +6,7 @@
  *	DELIVER (descriptor: the message,  DELIVERED: its reply is a success only when the file, its
  *	 read-only)                        name in new/ and the directory are synced
  *	USAGE                              USAGE_DONE
+ *	FORWARD                            FORWARD_DONE: the .forward of the owner's home
  *
  * The mda handles all DELIVERs that are there as one batch: writes, syncs, renames, syncs each
  * directory once, then answers all. Answers carry their request's id, in any order. When the
@@ -26,15 +27,17 @@
 #include "common/reply.h"
 
 enum ipc_queue_mda_type {
-	QUEUE_MDA_DELIVER = 1, /* struct ipc_deliver */
-	MDA_QUEUE_DELIVERED,   /* struct ipc_delivered */
-	QUEUE_MDA_USAGE,       /* struct ipc_mailbox */
-	MDA_QUEUE_USAGE_DONE,  /* struct ipc_usage */
+	QUEUE_MDA_DELIVER = 1,  /* struct ipc_deliver */
+	MDA_QUEUE_DELIVERED,    /* struct ipc_delivered */
+	QUEUE_MDA_USAGE,        /* struct ipc_mailbox */
+	MDA_QUEUE_USAGE_DONE,   /* struct ipc_usage */
+	QUEUE_MDA_FORWARD,      /* struct ipc_mailbox */
+	MDA_QUEUE_FORWARD_DONE, /* struct ipc_forward */
 };
 
 struct ipc_deliver {
 	uint64_t envelope_id;
-	enum envelope_kind kind; /* ENVELOPE_MAILDIR or ENVELOPE_PIPE */
+	enum envelope_kind kind; /* ENVELOPE_MAILDIR or a pipe */
 	int64_t created_us;      /* of the transaction */
 	uint64_t size;           /* of the message */
 	bool maybe_delivered; /* an earlier try may have succeeded without our hearing of it: look

@@ -23,6 +23,7 @@
 
 #include "common/clock.h"
 #include "deliver/failure.h"
+#include "deliver/forward.h"
 #include "deliver/maildir.h"
 
 #define LOCK_WAIT_MS      5000
@@ -202,6 +203,11 @@ walk_to(struct maildir *maildir, const struct ipc_mailbox *mailbox, const char *
 			return false;
 		}
 		path_walk_close(walk);
+	}
+	/* Where his mail is to go instead can't be known: it waits. */
+	if (create && mailbox->forwards && !forward_is_usable(mailbox->home, why)) {
+		errno = EPERM;
+		return false;
 	}
 	return path_walk(base, maildir->path, create, walk, why);
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 #include "deliver/batch.h"
 #include "deliver/choose.h"
 #include "deliver/command.h"
+#include "deliver/forward.h"
 #include "deliver/runner.h"
 
 #define STOP_SECONDS 8    /* for what is in hand */
@@ -73,7 +75,7 @@ trace_request(const struct delivery *delivery)
 	log_hex64(&line, "envelope", request->envelope_id);
 	address_format(&request->dest, text, sizeof(text));
 	log_text(&line, "to", text);
-	if (request->kind == ENVELOPE_PIPE)
+	if (envelope_is_pipe(request->kind))
 		log_text(&line, "command", request->command);
 	else
 		log_text(&line, "mailbox", request->mailbox.path);
@@ -271,7 +273,7 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 		answer_delivery(delivery);
 	} else if (!is_for_this_owner(&request.mailbox, &delivery->result.reply))
 		answer_delivery(delivery);
-	else if (request.kind == ENVELOPE_PIPE)
+	else if (envelope_is_pipe(request.kind))
 		runner_start(mda.runner, delivery);
 	else {
 		choose_folder(&request, delivery->message, mda.delimiters, &delivery->into);
@@ -305,6 +307,35 @@ receive_usage(struct channel *channel, struct imsg *imsg)
 	event_active(mda.work, 0, 0);
 }
 
+/* At once: it is a small file, and a client waits for it. */
+static void
+receive_forward(struct channel *channel, struct imsg *imsg)
+{
+	static struct ipc_forward forward;
+	struct ipc_mailbox mailbox;
+	struct buf_reader reader;
+	struct buf payload;
+	struct reply why;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_mailbox_decode(&reader, &mailbox) || !buf_reader_done(&reader) ||
+	    mailbox.home[0] != '/') {
+		channel_reject(channel, imsg, "not a mailbox");
+		return;
+	}
+	if (is_for_this_owner(&mailbox, &why))
+		forward_read(mailbox.home, &forward);
+	else {
+		memset(&forward, 0, sizeof(forward));
+		forward.state = FORWARD_FAILED;
+		snprintf(forward.text, sizeof(forward.text), "%s", why.text);
+	}
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_forward_encode(&payload, &forward);
+	channel_send(channel, MDA_QUEUE_FORWARD_DONE, imsg->id, 0, -1, &payload);
+	buf_free(&payload);
+}
+
 static void
 on_queue(struct channel *channel, struct imsg *imsg, void *arg)
 {
@@ -316,8 +347,12 @@ on_queue(struct channel *channel, struct imsg *imsg, void *arg)
 	case QUEUE_MDA_USAGE:
 		receive_usage(channel, imsg);
 		return;
+	case QUEUE_MDA_FORWARD:
+		receive_forward(channel, imsg);
+		return;
 	case MDA_QUEUE_DELIVERED:
 	case MDA_QUEUE_USAGE_DONE:
+	case MDA_QUEUE_FORWARD_DONE:
 		break;
 	}
 	channel_reject(channel, imsg, "unknown type");

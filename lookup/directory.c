@@ -82,6 +82,37 @@ send_recipient(struct peer *peer, uint32_t id, const struct expanded *expanded)
 	channel_send(peer->channel, DIRECTORY_RCPT_DONE, id, 0, -1, frame);
 }
 
+struct job *
+directory_add_job(struct peer *peer, const struct imsg *imsg, const struct ipc_rcpt *rcpt)
+{
+	struct job *job;
+
+	if (peer->job_count >= JOBS_MAX)
+		return NULL;
+	job = calloc(1, sizeof(*job));
+	if (job == NULL)
+		fatal("out of memory");
+	peer->job_count++;
+	job->peer = peer;
+	job->id = imsg->id;
+	job->frame_peer = imsg->peer;
+	job->rcpt = *rcpt;
+	job->forwards = forward_set_new(directory.forwards, job);
+	TAILQ_INSERT_TAIL(&directory.jobs, job, next);
+	return job;
+}
+
+void
+directory_end_job(struct job *job)
+{
+	TAILQ_REMOVE(&directory.jobs, job, next);
+	if (job->peer != NULL)
+		job->peer->job_count--;
+	forward_set_free(job->forwards);
+	expanded_free(&job->expanded);
+	free(job);
+}
+
 static void
 finish_recipient(struct peer *peer, uint32_t id, struct expanded *expanded, bool fits)
 {
@@ -110,49 +141,8 @@ usage_decided(void *owner, bool fits, void *arg)
 	struct job *job = owner;
 
 	(void)arg;
-	TAILQ_REMOVE(&directory.jobs, job, next);
-	if (job->peer != NULL)
-		job->peer->job_count--;
 	finish_recipient(job->peer, job->id, &job->expanded, fits);
-	free(job);
-}
-
-/* Only a recipient that is one mailbox is refused for its quota: of a list's members, one that is
- * full shouldn't keep the mail from the others. */
-static void
-check_quota(struct peer *peer, uint32_t id, uint64_t size, struct expanded *expanded)
-{
-	struct job *job;
-
-	if (!reply_is_success(&expanded->reply) || expanded->mailbox.reply.code == 0 ||
-	    (expanded->mailbox.quota_bytes == 0 && expanded->mailbox.quota_messages == 0)) {
-		finish_recipient(peer, id, expanded, true);
-		return;
-	}
-	if (peer->job_count >= JOBS_MAX) {
-		reply_set(&expanded->reply, 451, "4.3.2",
-		    "too many recipients wait to be checked, try again later");
-		finish_recipient(peer, id, expanded, true);
-		return;
-	}
-	job = calloc(1, sizeof(*job));
-	if (job == NULL)
-		fatal("out of memory");
-	peer->job_count++;
-	job->peer = peer;
-	job->id = id;
-	job->expanded = *expanded;
-	TAILQ_INSERT_TAIL(&directory.jobs, job, next);
-	switch (usage_check(directory.usage, &expanded->mailbox, size, job)) {
-	case USAGE_FITS:
-		usage_decided(job, true, NULL);
-		break;
-	case USAGE_OVER:
-		usage_decided(job, false, NULL);
-		break;
-	case USAGE_ASKED:
-		break;
-	}
+	directory_end_job(job);
 }
 
 /* A user's recipient more; one over the hourly limit is refused or held. */
@@ -183,13 +173,82 @@ count_for_user(const struct ipc_rcpt *rcpt, struct expanded *expanded)
 		expanded->targets[i].held = config->user_mails_hold;
 }
 
+/* Only a recipient that is one mailbox is refused for its quota: of a list's members, one that is
+ * full shouldn't keep the mail from the others. */
+static void
+check_quota(struct job *job)
+{
+	const struct ipc_mailbox *mailbox = &job->expanded.mailbox;
+
+	if (!reply_is_success(&job->expanded.reply) || mailbox->reply.code == 0 ||
+	    (mailbox->quota_bytes == 0 && mailbox->quota_messages == 0)) {
+		usage_decided(job, true, NULL);
+		return;
+	}
+	switch (usage_check(directory.usage, mailbox, job->rcpt.size, job)) {
+	case USAGE_FITS:
+		usage_decided(job, true, NULL);
+		break;
+	case USAGE_OVER:
+		usage_decided(job, false, NULL);
+		break;
+	case USAGE_ASKED:
+		break;
+	}
+}
+
+static void
+expand_job(struct job *job)
+{
+	if (job->peer == NULL) {
+		directory_end_job(job);
+		return;
+	}
+	for (;;) {
+		expand_recipient(directory.site, &job->rcpt, job->forwards, &job->expanded);
+		if (!job->expanded.waits)
+			break;
+		expanded_free(&job->expanded);
+		if (!forward_set_gather(job->forwards))
+			return;
+	}
+	if (job->peer->program == PROGRAM_LISTENER)
+		count_for_user(&job->rcpt, &job->expanded);
+	check_quota(job);
+}
+
+static bool
+ask_forward(uint32_t id, const struct ipc_mailbox *mailbox, void *arg)
+{
+	struct buf *frame = directory_payload();
+
+	(void)arg;
+	if (directory.queue.channel == NULL)
+		return false;
+	ipc_mailbox_encode(frame, mailbox);
+	channel_send(directory.queue.channel, DIRECTORY_FORWARD, id, 0, -1, frame);
+	return true;
+}
+
+static void
+forwards_known(void *owner, void *arg)
+{
+	struct job *job = owner;
+
+	(void)arg;
+	if (job->is_explanation)
+		directory_explain(job);
+	else
+		expand_job(job);
+}
+
 static void
 receive_recipient(struct peer *peer, const struct imsg *imsg)
 {
 	struct buf_reader reader;
 	struct ipc_rcpt rcpt;
-	struct expanded expanded;
 	struct reply refusal;
+	struct job *job;
 	struct buf *frame;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
@@ -210,10 +269,16 @@ receive_recipient(struct peer *peer, const struct imsg *imsg)
 		channel_send(peer->channel, DIRECTORY_RCPT_DONE, imsg->id, 0, -1, frame);
 		return;
 	}
-	expand_recipient(directory.site, &rcpt, &expanded);
-	if (peer->program == PROGRAM_LISTENER)
-		count_for_user(&rcpt, &expanded);
-	check_quota(peer, imsg->id, rcpt.size, &expanded);
+	job = directory_add_job(peer, imsg, &rcpt);
+	if (job == NULL) {
+		reply_set(&refusal, 451, "4.3.2",
+		    "too many recipients wait to be checked, try again later");
+		frame = directory_payload();
+		reply_encode(frame, &refusal);
+		channel_send(peer->channel, DIRECTORY_RCPT_DONE, imsg->id, 0, -1, frame);
+		return;
+	}
+	expand_job(job);
 }
 
 /* Mailboxes */
@@ -235,6 +300,20 @@ receive_mailbox(struct peer *peer, const struct imsg *imsg)
 	frame = directory_payload();
 	ipc_mailbox_encode(frame, &mailbox);
 	channel_send(peer->channel, DIRECTORY_MAILBOX_DONE, imsg->id, 0, -1, frame);
+}
+
+static void
+receive_forward(struct peer *peer, const struct imsg *imsg)
+{
+	static struct ipc_forward forward;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_forward_decode(&reader, &forward) || !buf_reader_done(&reader)) {
+		channel_reject(peer->channel, imsg, "a .forward that can't be decoded");
+		return;
+	}
+	forwards_answer(directory.forwards, imsg->id, &forward);
 }
 
 static void
@@ -407,6 +486,8 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 		receive_mailbox(peer, imsg);
 	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_USAGE_DONE)
 		receive_usage(peer, imsg);
+	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_FORWARD_DONE)
+		receive_forward(peer, imsg);
 	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_REPORT_DONE)
 		receive_report_done(peer, imsg);
 	else {
@@ -438,6 +519,7 @@ drop_peer(struct peer *peer)
 	}
 	if (peer->program == PROGRAM_QUEUE) {
 		usage_fail_all(directory.usage, "the queue is restarting");
+		forwards_fail_all(directory.forwards, "the queue is restarting");
 		tls_sender_set_queue(directory.tls_sender, NULL);
 	}
 	if (peer->program == PROGRAM_RELAY)
@@ -550,6 +632,7 @@ static void
 leave(void)
 {
 	usage_fail_all(directory.usage, "stopping");
+	forwards_fail_all(directory.forwards, "stopping");
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
 		channel_free(directory.listeners[i].channel);
 	channel_free(directory.queue.channel);
@@ -630,6 +713,7 @@ main(int argc, char **argv)
 	directory.base = child_event_base();
 	buf_init(&directory.payload, IMSG_PAYLOAD_MAX);
 	directory.usage = usage_new(directory.base, ask_usage, usage_decided, NULL);
+	directory.forwards = forwards_new(directory.base, ask_forward, forwards_known, NULL);
 	directory.auth = auth_new(directory.base, &auth_calls);
 	directory.hourly = hourly_new();
 	child_supervisor_open(&directory.supervisor, directory.base, &child, &orders);

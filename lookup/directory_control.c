@@ -174,12 +174,27 @@ directory_receive_account(struct peer *peer, const struct imsg *imsg)
 static void
 send_step(const struct ipc_explain_step *step, void *arg)
 {
-	const struct imsg *imsg = arg;
+	const struct job *job = arg;
 	struct buf *frame = directory_payload();
 
 	ipc_explain_step_encode(frame, step);
-	channel_send(
-	    directory.control.channel, CONTROL_EXPLAIN_STEP, imsg->id, imsg->peer, -1, frame);
+	channel_send(job->peer->channel, CONTROL_EXPLAIN_STEP, job->id, job->frame_peer, -1, frame);
+}
+
+void
+directory_explain(struct job *job)
+{
+	struct ipc_result result;
+
+	if (job->peer != NULL) {
+		while (!explain_recipient(
+		    directory.site, &job->rcpt, job->forwards, send_step, job, &result)) {
+			if (!forward_set_gather(job->forwards))
+				return;
+		}
+		send_result(job->id, job->frame_peer, &result);
+	}
+	directory_end_job(job);
 }
 
 /* Where mail would go, without any. */
@@ -187,16 +202,23 @@ void
 directory_receive_explain(struct peer *peer, struct imsg *imsg)
 {
 	struct buf_reader reader;
-	struct ipc_result result;
+	struct ipc_result result = { .exit_code = EX_TEMPFAIL };
 	struct ipc_rcpt rcpt;
+	struct job *job;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (!ipc_rcpt_decode(&reader, &rcpt) || !buf_reader_done(&reader)) {
 		channel_reject(peer->channel, imsg, "a recipient to explain that can't be decoded");
 		return;
 	}
-	explain_recipient(directory.site, &rcpt, send_step, imsg, &result);
-	send_result(imsg->id, imsg->peer, &result);
+	job = directory_add_job(peer, imsg, &rcpt);
+	if (job == NULL) {
+		strcpy(result.words, "too many explanations at once, try again later");
+		send_result(imsg->id, imsg->peer, &result);
+		return;
+	}
+	job->is_explanation = true;
+	directory_explain(job);
 }
 
 /* As after a login, but that control gets the session. */

@@ -33,11 +33,15 @@ struct peer {
 	size_t job_count;
 };
 
-/* A recipient that waits for its mailbox's usage. */
+/* A recipient that waits for its mailbox's usage, or for what a .forward says. */
 struct job {
 	TAILQ_ENTRY(job) next;
 	struct peer *peer; /* NULL: gone */
 	uint32_t id;
+	uint32_t frame_peer;
+	bool is_explanation;
+	struct ipc_rcpt rcpt;
+	struct forward_set *forwards;
 	struct expanded expanded;
 };
 
@@ -56,6 +60,7 @@ struct directory {
 	struct accounts *accounts;
 	struct site *site;
 	struct usage *usage;
+	struct forwards *forwards;
 	struct auth *auth;
 	struct hourly *hourly;
 	struct policies *policies;
@@ -83,12 +88,17 @@ extern struct directory directory;
 struct buf *directory_payload(void);
 /* What the queue keeps of earlier answers is out of date. */
 void directory_forget(void);
+/* A new one of this peer's; NULL when it has too many. */
+struct job *directory_add_job(struct peer *, const struct imsg *, const struct ipc_rcpt *);
+void directory_end_job(struct job *);
 
 /* directory_control.c */
 
 void directory_receive_account(struct peer *, const struct imsg *);
 void directory_receive_explain(struct peer *, struct imsg *);
 void directory_receive_scripts(struct peer *, const struct imsg *);
+/* Goes on with an explanation, whose .forward files are known. */
+void directory_explain(struct job *);
 /* Gives portions of the listings in turn while the channel takes them. */
 void directory_continue_listings(struct channel *, void *arg);
 /* Control has gone. */

@@ -7,7 +7,12 @@
  * alias leads to), then the action's virtual table or the accounts database. A user's name asks the
  * alias table, then must have a mailbox. A node seen before is dropped: that cuts loops and makes
  * targets unique. An alias that names itself ("bob: bob, carol") means the mailbox below it.
+ *
+ * A user of the system may have a .forward, which comes between aliases and mailbox; a list in a file
+ * (:include:) is a node too. What a user's own words lead to, directly, has that user's rights: of
+ * commands that is the user who runs them.
  */
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +22,7 @@
 
 #include "common/log.h"
 #include "lookup/expand.h"
+#include "lookup/include.h"
 #include "lookup/mailbox.h"
 #include "lookup/rules.h"
 
@@ -24,18 +30,32 @@
 #define DEAD_LOGGED_MAX  5
 #define NODES_PER_TARGET 4
 #define NODES_LEAST      256
+#define INCLUDES_SIZE    (8UL * 1024 * 1024) /* of all lists that one recipient leads to */
 
 enum node_kind {
 	NODE_ADDRESS,
-	NODE_USER, /* address.local is the name, address.domain where it was met */
+	NODE_USER,    /* address.local is the name, address.domain where it was met */
+	NODE_INCLUDE, /* the list in `path`, met at `address` */
 };
 
 struct node {
 	enum node_kind kind;
-	bool final; /* aliases were asked already */
+	bool final;      /* aliases were asked already */
+	bool direct;     /* and the .forward */
+	bool in_forward; /* a user's .forward led here */
 	uint32_t parent;
-	const struct action *action; /* NODE_USER */
+	const struct action *action; /* NODE_USER, NODE_INCLUDE */
 	struct address address;
+	char *path;        /* NODE_INCLUDE; owned by the expansion */
+	uint32_t owner_id; /* NODE_INCLUDE: whose words led there, INCLUDE_OF_* */
+	bool in_accounts;  /* NODE_INCLUDE: as below */
+};
+
+/* A warning to be logged when all is decided. */
+struct dead_target {
+	char alias[ADDRESS_TEXT_MAX + 1];
+	char target[PATH_TEXT_MAX + 1];
+	char words[REPLY_TEXT_MAX + 1];
 };
 
 struct expansion {
@@ -53,7 +73,18 @@ struct expansion {
 	struct reply why; /* of the first thing that is dead; code 0: none */
 	struct reply error_target;
 	unsigned dead;
+	struct dead_target *deads;
 	bool in_accounts; /* the node in work is of the accounts database */
+	/* Whose words the list in work is. */
+	bool in_forward;
+	struct address forward_user;
+	bool keeps_copy; /* the .forward names its user's own address */
+	uint32_t owner_id;
+	struct forward_set *forwards;
+	bool waits;
+	unsigned failing; /* mailboxes that stand for a .forward that can't be used */
+	bool forward_is_dead;
+	size_t included; /* bytes of lists read */
 	bool loop;
 	bool broken; /* something can't be known now */
 	bool too_many;
@@ -90,27 +121,56 @@ trace(const struct expansion *x, const char *step, const char *to, const char *r
 }
 
 static void
+note_dead(struct expansion *x, const char *what, const char *words)
+{
+	struct dead_target *target;
+
+	/* Of the recipient itself the listener logs the reply. */
+	if (x->watch != NULL || (x->node_count <= 1 && what == NULL && !x->in_forward))
+		return;
+	if (x->deads == NULL)
+		x->deads = calloc(DEAD_LOGGED_MAX, sizeof(*x->deads));
+	if (x->deads != NULL && x->dead < DEAD_LOGGED_MAX) {
+		target = &x->deads[x->dead];
+		address_format(&x->nodes[x->at].address, target->alias, sizeof(target->alias));
+		strlcpy(target->target, what == NULL ? "" : what, sizeof(target->target));
+		strlcpy(target->words, words, sizeof(target->words));
+	}
+	x->dead++;
+}
+
+static void
 dead(struct expansion *x, const char *what, unsigned code, const char *enhanced, const char *words)
 {
-	struct log_line line;
-	char alias[ADDRESS_TEXT_MAX + 1], original[ADDRESS_TEXT_MAX + 1];
-
 	if (x->why.code == 0)
 		reply_set(&x->why, code, enhanced, "%s", words);
 	trace(x, "dead", what, words);
 	explain_tell(x->watch, EXPLAIN_DEAD, &x->nodes[x->at].address, 0, NULL, what, words);
-	/* Of the recipient itself the listener logs the reply. */
-	if (x->watch == NULL && (x->node_count > 1 || what != NULL)) {
-		if (x->dead++ < DEAD_LOGGED_MAX) {
-			address_format(&x->rcpt->rcpt, original, sizeof(original));
-			address_format(&x->nodes[x->at].address, alias, sizeof(alias));
-			log_begin(&line, LOG_LEVEL_WARNING, "alias-target-dead");
-			log_text(&line, "to", original);
-			log_text(&line, "target", what != NULL ? what : alias);
-			log_text(&line, "reason", words);
-			log_end(&line);
-		}
+	note_dead(x, what, words);
+	if (x->nodes[x->at].in_forward || x->in_forward)
+		x->forward_is_dead = true;
+}
+
+static void
+log_deads(const struct expansion *x)
+{
+	struct log_line line;
+	char original[ADDRESS_TEXT_MAX + 1];
+
+	if (x->deads == NULL)
+		return;
+	address_format(&x->rcpt->rcpt, original, sizeof(original));
+	for (unsigned i = 0; i < x->dead && i < DEAD_LOGGED_MAX; i++) {
+		const struct dead_target *dead = &x->deads[i];
+
+		log_begin(&line, LOG_LEVEL_WARNING, "alias-target-dead");
+		log_text(&line, "to", original);
+		log_text(&line, "target", *dead->target != '\0' ? dead->target : dead->alias);
+		log_text(&line, "reason", dead->words);
+		log_end(&line);
 	}
+	if (x->dead > DEAD_LOGGED_MAX)
+		log_warning("%u more targets of that alias are dead", x->dead - DEAD_LOGGED_MAX);
 }
 
 static void
@@ -144,7 +204,10 @@ node_key(const struct node *node, char *key, size_t size)
 	if (!table_domain_normalise(node->address.domain, domain, sizeof(domain)))
 		strlcpy(domain, node->address.domain, sizeof(domain));
 	length = snprintf(key, size, "%c%c %s ", node->kind == NODE_ADDRESS ? 'a' : 'u',
-	    node->final ? 'f' : 'n', node->action == NULL ? "" : node->action->config->name);
+	    node->direct      ? 'd'
+	        : node->final ? 'f'
+	                      : 'n',
+	    node->action == NULL ? "" : node->action->config->name);
 	if (length > 0 && (size_t)length < size)
 		snprintf(key + length, size - (size_t)length, "%s@%s", node->address.local, domain);
 	text_lower(key);
@@ -164,6 +227,18 @@ is_ancestor(const struct expansion *x, const struct node *node)
 		if (same_node(&x->nodes[i], node))
 			return true;
 		if (i == 0)
+			return false;
+	}
+}
+
+/* A user's .forward is in work, and names him or what led to him without another's .forward. */
+static bool
+is_his_own(const struct expansion *x, const struct address *address)
+{
+	for (uint32_t i = x->at;; i = x->nodes[i].parent) {
+		if (address_equal(&x->nodes[i].address, address))
+			return true;
+		if (i == 0 || x->nodes[i].in_forward)
 			return false;
 	}
 }
@@ -206,6 +281,7 @@ tell_node(
 	explain_tell(x->watch, told, &x->nodes[x->at].address, 0, NULL, text, NULL);
 	trace(x, step, text,
 	    node->kind == NODE_ADDRESS ? "an address: the rules are asked"
+	        : node->direct         ? "the mailbox itself"
 	        : node->final          ? "itself: the mailbox below"
 	                               : "a user's name");
 }
@@ -213,9 +289,9 @@ tell_node(
 /* Adds what the node in work leads to. */
 static void
 add_node(struct expansion *x, enum node_kind kind, const struct action *action, const char *local,
-    const char *domain)
+    const char *domain, bool direct)
 {
-	struct node node = { .kind = kind, .action = action };
+	struct node node = { .kind = kind, .action = action, .in_forward = x->in_forward };
 	const struct node *current = &x->nodes[x->at];
 	char key[2 * TABLE_KEY_MAX];
 
@@ -226,7 +302,13 @@ add_node(struct expansion *x, enum node_kind kind, const struct action *action, 
 		dead(x, local, 550, "5.1.1", "the name is too long");
 		return;
 	}
-	node.final = same_node(current, &node);
+	if (x->in_forward && !direct && is_his_own(x, &node.address)) {
+		tell_node(x, EXPLAIN_LEADS_AGAIN, "keeps-a-copy", &node);
+		x->keeps_copy = true;
+		return;
+	}
+	node.final = direct || same_node(current, &node);
+	node.direct = direct;
 	node_key(&node, key, sizeof(key));
 	if (is_new(x, key)) {
 		tell_node(x, EXPLAIN_LEADS_TO, "leads-to", &node);
@@ -262,10 +344,10 @@ add_target(struct expansion *x, enum envelope_kind kind, const struct action *ac
 	}
 	if (log_is_traced(LOG_TRACE_EXPAND))
 		trace_step(x,
-		    kind == ENVELOPE_MAILDIR    ? "mailbox"
-		        : kind == ENVELOPE_PIPE ? "command"
-		                                : "relay",
-		    kind == ENVELOPE_PIPE ? command : NULL, "action",
+		    kind == ENVELOPE_MAILDIR     ? "mailbox"
+		        : envelope_is_pipe(kind) ? "command"
+		                                 : "relay",
+		    envelope_is_pipe(kind) ? command : NULL, "action",
 		    action == NULL ? "" : action->config->name);
 	target = &out->targets[out->count];
 	memset(target, 0, sizeof(*target));
@@ -322,34 +404,16 @@ add_lmtp(struct expansion *x, const struct action *action, const struct address 
 	    action->config->relay_hosts + strlen(LMTP_URL), name);
 }
 
-/* The mailbox of `dest`; false when there is none, and nothing is said about it. */
+/* The name without its "+detail"; false when it has none. */
 static bool
-add_mailbox(struct expansion *x, const struct action *action, const struct address *dest)
+without_detail(const struct site *site, const struct address *address, struct address *plain)
 {
-	struct ipc_mailbox mailbox;
-	char key[PATH_TEXT_MAX + 32];
+	char detail[ADDRESS_LOCAL_MAX + 1];
+	size_t length = strlen(address->local);
 
-	mailbox_find(x->site, action, dest, &mailbox);
-	if (reply_is_temporary(&mailbox.reply)) {
-		broken(x);
-		return true;
-	}
-	if (!reply_is_success(&mailbox.reply))
-		return false;
-	if (action->config->method == ACTION_LMTP) {
-		add_lmtp(x, action, dest);
-		return true;
-	}
-	snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
-	if (is_new(x, key)) {
-		add_target(x, ENVELOPE_MAILDIR, action, dest, "");
-		if (!x->too_many && !x->broken)
-			x->out->targets[x->out->count - 1].mailbox = mailbox_number(&mailbox);
-		explain_tell(x->watch, EXPLAIN_MAILBOX, dest, 0, action->config->name, mailbox.path,
-		    mailbox.user);
-		x->out->mailbox = mailbox;
-	}
-	return true;
+	*plain = *address;
+	address_split_detail(plain, site->config->subaddress_delimiters, detail, sizeof(detail));
+	return strlen(plain->local) != length;
 }
 
 static void
@@ -367,6 +431,79 @@ add_pipe(struct expansion *x, const struct action *action, const char *command)
 	add_target(x, ENVELOPE_PIPE, action, &x->nodes[x->at].address, command);
 	explain_tell(x->watch, EXPLAIN_COMMAND, &x->nodes[x->at].address, 0, action->config->name,
 	    command, NULL);
+}
+
+/* A command of that user's own. */
+static void
+add_user_pipe(struct expansion *x, const struct action *action, const struct address *user,
+    const char *command)
+{
+	char key[PATH_TEXT_MAX + ADDRESS_LOCAL_MAX + 8];
+	struct ipc_mailbox mailbox;
+
+	mailbox_find_user_pipe(x->site, action, user, &mailbox);
+	if (reply_is_temporary(&mailbox.reply)) {
+		broken(x);
+		return;
+	}
+	if (!reply_is_success(&mailbox.reply)) {
+		dead(x, command, mailbox.reply.code, mailbox.reply.enhanced, mailbox.reply.text);
+		return;
+	}
+	snprintf(key, sizeof(key), "c %s %s", user->local, command);
+	if (!is_new(x, key))
+		return;
+	add_target(x, ENVELOPE_USER_PIPE, action, user, command);
+	explain_tell(x->watch, EXPLAIN_COMMAND, user, 0, action->config->name, command, NULL);
+}
+
+/* A command in a list that isn't the administrator's: its owner's own. */
+static void
+add_owner_pipe(struct expansion *x, const struct action *action, const char *command)
+{
+	const struct passwd *owner =
+	    x->owner_id == INCLUDE_OF_ANYONE ? NULL : getpwuid(x->owner_id);
+	struct address user = x->nodes[x->at].address;
+	struct ipc_mailbox mailbox;
+
+	if (owner != NULL &&
+	    strlcpy(user.local, owner->pw_name, sizeof(user.local)) < sizeof(user.local)) {
+		mailbox_find(x->site, action, &user, &mailbox);
+		if (reply_is_success(&mailbox.reply) && mailbox.uid == x->owner_id) {
+			add_user_pipe(x, action, &user, command);
+			return;
+		}
+	}
+	dead(x, command, 550, "5.7.1", "a command in a list of nobody's who may run it");
+}
+
+static void
+add_include(struct expansion *x, const struct action *action, const char *path)
+{
+	struct node node = { .kind = NODE_INCLUDE,
+		.action = action,
+		.address = x->nodes[x->at].address,
+		.owner_id = x->owner_id,
+		.in_accounts = x->in_accounts };
+	char key[PATH_TEXT_MAX + 32];
+
+	if (x->in_forward) {
+		dead(x, path, 550, "5.7.1", "lists in files are for alias tables only");
+		return;
+	}
+	snprintf(key, sizeof(key), "i %u %s", x->owner_id, path);
+	if (!is_new(x, key)) {
+		x->loop = true;
+		return;
+	}
+	node.path = strdup(path);
+	if (node.path == NULL) {
+		broken(x);
+		return;
+	}
+	append_node(x, &node);
+	if (x->too_many || x->broken)
+		free(node.path);
 }
 
 /* "error:550 words", "error:450 words"; without a code it is 550. */
@@ -397,16 +534,22 @@ follow_target(struct expansion *x, const struct action *action, const struct tar
 	switch (target->kind) {
 	case TARGET_USER:
 		add_node(x, x->in_accounts ? NODE_ADDRESS : NODE_USER,
-		    x->in_accounts ? NULL : action, target->text, from.domain);
+		    x->in_accounts ? NULL : action, target->text, from.domain, target->direct);
 		break;
 	case TARGET_ADDRESS:
-		add_node(x, NODE_ADDRESS, NULL, target->address.local, target->address.domain);
+		add_node(
+		    x, NODE_ADDRESS, NULL, target->address.local, target->address.domain, false);
 		break;
 	case TARGET_DOMAIN:
-		add_node(x, NODE_ADDRESS, NULL, from.local, target->text);
+		add_node(x, NODE_ADDRESS, NULL, from.local, target->text, false);
 		break;
 	case TARGET_PIPE:
-		add_pipe(x, action, target->text);
+		if (x->in_forward)
+			add_user_pipe(x, action, &x->forward_user, target->text);
+		else if (x->owner_id != INCLUDE_OF_ADMIN)
+			add_owner_pipe(x, action, target->text);
+		else
+			add_pipe(x, action, target->text);
 		break;
 	case TARGET_ERROR:
 		set_error_target(x, target->text);
@@ -415,7 +558,7 @@ follow_target(struct expansion *x, const struct action *action, const struct tar
 		dead(x, target->text, 550, "5.1.1", "delivery to a file is not supported");
 		break;
 	case TARGET_INCLUDE:
-		dead(x, target->text, 550, "5.1.1", ":include: is not supported");
+		add_include(x, action, target->text);
 		break;
 	case TARGET_INVALID:
 		dead(x, target->text, 550, "5.1.1", "not a target");
@@ -430,6 +573,164 @@ follow_list(struct expansion *x, const struct action *action, const char *list)
 
 	while (!x->too_many && !x->broken && target_next(&list, &target))
 		follow_target(x, action, &target);
+}
+
+/* The lines of a .forward or a list, which are changed; how many targets there are. */
+static size_t
+follow_lines(struct expansion *x, const struct action *action, char *text)
+{
+	struct target_lines lines;
+	struct target target;
+	size_t count = 0;
+
+	target_lines_begin(&lines, text);
+	while (!x->too_many && !x->broken && target_lines_next(&lines, &target)) {
+		follow_target(x, action, &target);
+		count++;
+	}
+	return count;
+}
+
+static void
+log_failing(const struct expansion *x, const struct ipc_mailbox *mailbox, const char *why)
+{
+	struct log_line line;
+
+	trace(x, "forward-unusable", NULL, why);
+	explain_tell(x->watch, EXPLAIN_DEAD, &x->nodes[x->at].address, 0, NULL, FORWARD_NAME, why);
+	if (x->watch != NULL)
+		return;
+	log_begin(&line, LOG_LEVEL_WARNING, "forward-unusable");
+	log_text(&line, "user", mailbox->user);
+	log_number(&line, "uid", mailbox->uid);
+	log_text(&line, "reason", why);
+	log_end(&line);
+}
+
+/* Where the mailbox's owner wants his mail to go; false when it is his mailbox. */
+static bool
+follow_forward(struct expansion *x, const struct action *action, const struct address *dest,
+    const struct ipc_mailbox *mailbox, bool *failing)
+{
+	struct forward forward;
+	size_t count;
+	char *text;
+
+	if (!forward_set_find(x->forwards, mailbox, &forward)) {
+		x->waits = true;
+		return true;
+	}
+	switch (forward.state) {
+	case FORWARD_NONE:
+		return false;
+	case FORWARD_FOUND:
+		break;
+	case FORWARD_FAILED:
+	case FORWARD_STATE_COUNT:
+		*failing = true;
+		if (!x->waits)
+			log_failing(x, mailbox, forward.text);
+		return false;
+	}
+	text = strdup(forward.text);
+	if (text == NULL) {
+		broken(x);
+		return true;
+	}
+	trace(x, "forward", mailbox->home, NULL);
+	explain_tell(
+	    x->watch, EXPLAIN_FORWARD, &x->nodes[x->at].address, 0, NULL, mailbox->home, NULL);
+	x->in_forward = true;
+	x->forward_user = *dest;
+	x->keeps_copy = false;
+	count = follow_lines(x, action, text);
+	x->in_forward = false;
+	free(text);
+	return count > 0 && !x->keeps_copy;
+}
+
+static void
+expand_include(struct expansion *x, const struct node *node)
+{
+	enum include_result result;
+	size_t limit = INCLUDES_SIZE - x->included;
+	uint32_t owner;
+	const char *why;
+	struct buf text;
+
+	x->in_accounts = node->in_accounts;
+	explain_tell(x->watch, EXPLAIN_INCLUDE, &node->address, 0, NULL, node->path, NULL);
+	buf_init(&text, INCLUDE_SIZE_MAX + 1);
+	result = include_read(node->path, x->site->privileged,
+	    limit < INCLUDE_SIZE_MAX ? limit : INCLUDE_SIZE_MAX, &text, &owner, &why);
+	switch (result) {
+	case INCLUDE_READ:
+		x->included += text.length - 1;
+		/* Who is led on by another's list has no more rights than he. */
+		x->owner_id = node->owner_id == INCLUDE_OF_ADMIN || node->owner_id == owner
+		    ? owner
+		    : node->owner_id;
+		if (node->owner_id != INCLUDE_OF_ADMIN && owner != INCLUDE_OF_ADMIN &&
+		    node->owner_id != owner)
+			x->owner_id = INCLUDE_OF_ANYONE;
+		if (buf_ok(&text))
+			(void)follow_lines(x, node->action, (char *)text.data);
+		else
+			broken(x);
+		x->owner_id = INCLUDE_OF_ADMIN;
+		break;
+	case INCLUDE_REFUSED:
+		dead(x, node->path, 550, "5.1.1", why);
+		break;
+	case INCLUDE_BROKEN:
+		if (x->watch == NULL)
+			log_error("the list %s can't be read: %s", node->path, why);
+		explain_tell(x->watch, EXPLAIN_DEAD, &node->address, 0, NULL, node->path, why);
+		broken(x);
+		break;
+	}
+	buf_free(&text);
+}
+
+/* The mailbox of `dest`, or where its owner's .forward leads; false when there is none, with the
+ * reason, and nothing is said about it. */
+static bool
+add_mailbox(
+    struct expansion *x, const struct action *action, const struct address *dest, struct reply *why)
+{
+	struct ipc_mailbox mailbox;
+	char key[PATH_TEXT_MAX + 32];
+	bool failing = false;
+
+	mailbox_find(x->site, action, dest, &mailbox);
+	if (reply_is_temporary(&mailbox.reply)) {
+		broken(x);
+		return true;
+	}
+	if (!reply_is_success(&mailbox.reply)) {
+		*why = mailbox.reply;
+		return false;
+	}
+	if (x->forwards != NULL && mailbox.forwards && !x->nodes[x->at].direct &&
+	    follow_forward(x, action, dest, &mailbox, &failing))
+		return true;
+	if (action->config->method == ACTION_LMTP) {
+		add_lmtp(x, action, dest);
+		return true;
+	}
+	snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
+	if (is_new(x, key)) {
+		add_target(x, ENVELOPE_MAILDIR, action, dest, "");
+		x->failing += failing;
+		if (!x->too_many && !x->broken) {
+			x->out->targets[x->out->count - 1].mailbox = mailbox_number(&mailbox);
+			x->out->targets[x->out->count - 1].failing = failing;
+		}
+		explain_tell(x->watch, EXPLAIN_MAILBOX, dest, 0, action->config->name, mailbox.path,
+		    mailbox.user);
+		x->out->mailbox = mailbox;
+	}
+	return true;
 }
 
 /* Looks `key` up and follows its value. */
@@ -447,18 +748,6 @@ follow_key(struct expansion *x, const struct action *action, struct table *table
 		broken(x);
 	buf_free(&value);
 	return result;
-}
-
-/* The name without its "+detail"; false when it has none. */
-static bool
-without_detail(const struct site *site, const struct address *address, struct address *plain)
-{
-	char detail[ADDRESS_LOCAL_MAX + 1];
-	size_t length = strlen(address->local);
-
-	*plain = *address;
-	address_split_detail(plain, site->config->subaddress_delimiters, detail, sizeof(detail));
-	return strlen(plain->local) != length;
 }
 
 static void
@@ -518,13 +807,15 @@ static bool
 try_account(
     struct expansion *x, const struct action *action, const struct address *address, bool aliases)
 {
+	struct reply why;
+
 	if (aliases && action->aliases != NULL &&
 	    follow_key(x, action, action->aliases, address->local) != TABLE_NONE)
 		return true;
 	if (aliases &&
 	    follow_account_alias(x, action, address->domain, address->local) != ACCOUNT_NONE)
 		return true;
-	return add_mailbox(x, action, address);
+	return add_mailbox(x, action, address, &why);
 }
 
 static void
@@ -552,6 +843,7 @@ expand_user(struct expansion *x, const struct action *action, const struct node 
 {
 	struct address address = node->address, plain;
 	enum table_result result = TABLE_NONE;
+	struct reply why;
 	bool detailed;
 
 	text_lower(address.local);
@@ -567,8 +859,9 @@ expand_user(struct expansion *x, const struct action *action, const struct node 
 		dead(x, NULL, 550, "5.1.1", "no such user here");
 		return;
 	}
-	if (!add_mailbox(x, action, &address) && !(detailed && add_mailbox(x, action, &plain)))
-		dead(x, NULL, 550, "5.1.1", "no such user here");
+	if (!add_mailbox(x, action, &address, &why) &&
+	    !(detailed && add_mailbox(x, action, &plain, &why)))
+		dead(x, NULL, why.code, why.enhanced, why.text);
 }
 
 static void
@@ -648,8 +941,16 @@ set_reply(struct expansion *x)
 	else if (x->broken)
 		reply_set(
 		    reply, 451, "4.3.0", "the recipient can't be looked up now, try again later");
-	else if (x->out->count > 0)
+	else if (x->waits)
+		reply_set(reply, 451, "4.3.0", "not known yet");
+	else if (x->out->count > x->failing)
 		reply_set(reply, 250, "2.1.5", "recipient ok");
+	else if (x->out->count > 0)
+		reply_set(reply, 451, "4.2.0",
+		    "the recipient's .forward can't be used now, try again later");
+	else if (x->forward_is_dead)
+		reply_set(reply, 451, "4.2.0",
+		    "the recipient's .forward leads nowhere now, try again later");
 	else if (x->error_target.code != 0)
 		*reply = x->error_target;
 	else if (x->loop)
@@ -658,17 +959,22 @@ set_reply(struct expansion *x)
 		*reply = x->why;
 	else
 		reply_set(reply, 550, "5.1.1", "no mailbox behind this alias");
-	if (x->watch == NULL && x->dead > DEAD_LOGGED_MAX)
-		log_warning("%u more targets of that alias are dead", x->dead - DEAD_LOGGED_MAX);
+	if (!x->waits)
+		log_deads(x);
+	x->out->waits = x->waits && !x->too_many && !x->broken;
 }
 
 static void
 expand(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address, bool internal,
-    struct explain_watch *watch, struct expanded *out)
+    struct forward_set *forwards, struct explain_watch *watch, struct expanded *out)
 {
-	struct expansion x = {
-		.site = site, .rcpt = rcpt, .internal = internal, .watch = watch, .out = out
-	};
+	struct expansion x = { .site = site,
+		.rcpt = rcpt,
+		.internal = internal,
+		.forwards = forwards,
+		.owner_id = INCLUDE_OF_ADMIN,
+		.watch = watch,
+		.out = out };
 	struct node node = { .kind = NODE_ADDRESS, .address = *address };
 	char key[2 * TABLE_KEY_MAX];
 
@@ -691,13 +997,19 @@ expand(struct site *site, const struct ipc_rcpt *rcpt, const struct address *add
 		case NODE_USER:
 			expand_user(&x, node.action, &node);
 			break;
+		case NODE_INCLUDE:
+			expand_include(&x, &node);
+			break;
 		}
 	}
 	set_reply(&x);
 	if (out->count != 1 || out->targets[0].kind != ENVELOPE_MAILDIR)
 		memset(&out->mailbox, 0, sizeof(out->mailbox));
 	table_map_free(x.seen);
+	for (uint32_t i = 0; i < x.node_count; i++)
+		free(x.nodes[i].path);
 	free(x.nodes);
+	free(x.deads);
 }
 
 void
@@ -710,7 +1022,7 @@ expanded_free(struct expanded *out)
 /* Whom the administrator named for the postmaster's mail, if that leads anywhere. */
 static void
 try_configured_postmaster(struct site *site, const struct ipc_rcpt *rcpt,
-    struct explain_watch *watch, struct expanded *out)
+    struct forward_set *forwards, struct explain_watch *watch, struct expanded *out)
 {
 	struct address address;
 
@@ -721,7 +1033,7 @@ try_configured_postmaster(struct site *site, const struct ipc_rcpt *rcpt,
 	if (*address.domain == '\0')
 		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
 	expanded_free(out);
-	expand(site, rcpt, &address, true, watch, out);
+	expand(site, rcpt, &address, true, forwards, watch, out);
 }
 
 static void
@@ -767,15 +1079,15 @@ is_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct addre
 /* What the rules refuse a client is taken for the postmaster all the same. */
 static void
 expand_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address,
-    struct explain_watch *watch, struct expanded *out)
+    struct forward_set *forwards, struct explain_watch *watch, struct expanded *out)
 {
 	explain_tell(watch, EXPLAIN_POSTMASTER, address, 0, NULL, NULL, NULL);
 	if (rcpt->client_family != CLIENT_INTERNAL) {
 		expanded_free(out);
-		expand(site, rcpt, address, true, watch, out);
+		expand(site, rcpt, address, true, forwards, watch, out);
 	}
 	if (reply_is_permanent(&out->reply))
-		try_configured_postmaster(site, rcpt, watch, out);
+		try_configured_postmaster(site, rcpt, forwards, watch, out);
 	if (reply_is_permanent(&out->reply))
 		keep_for_postmaster(site, watch, out);
 }
@@ -806,22 +1118,23 @@ trace_result(const struct address *address, const struct expanded *out)
 }
 
 void
-expand_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct expanded *out)
+expand_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct forward_set *forwards,
+    struct expanded *out)
 {
-	expand_watched(site, rcpt, NULL, out);
+	expand_watched(site, rcpt, forwards, NULL, out);
 }
 
 void
-expand_watched(struct site *site, const struct ipc_rcpt *rcpt, struct explain_watch *watch,
-    struct expanded *out)
+expand_watched(struct site *site, const struct ipc_rcpt *rcpt, struct forward_set *forwards,
+    struct explain_watch *watch, struct expanded *out)
 {
 	struct address address = rcpt->rcpt;
 
 	if (*address.domain == '\0')
 		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
-	expand(site, rcpt, &address, rcpt->client_family == CLIENT_INTERNAL, watch, out);
+	expand(site, rcpt, &address, rcpt->client_family == CLIENT_INTERNAL, forwards, watch, out);
 	if (reply_is_permanent(&out->reply) && is_postmaster(site, rcpt, &address))
-		expand_postmaster(site, rcpt, &address, watch, out);
+		expand_postmaster(site, rcpt, &address, forwards, watch, out);
 	if (log_is_traced(LOG_TRACE_EXPAND))
 		trace_result(&address, out);
 }

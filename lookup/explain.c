@@ -21,7 +21,7 @@ explain_tell(struct explain_watch *watch, enum explain_step what, const struct a
 {
 	struct ipc_explain_step step = { .step = what, .line = line };
 
-	if (watch == NULL || watch->count++ >= EXPLAIN_STEPS_MAX)
+	if (watch == NULL || watch->step == NULL || watch->count++ >= EXPLAIN_STEPS_MAX)
 		return;
 	address_format(address, step.address, sizeof(step.address));
 	set_text(step.action, action, sizeof(step.action));
@@ -30,16 +30,22 @@ explain_tell(struct explain_watch *watch, enum explain_step what, const struct a
 	watch->step(&step, watch->arg);
 }
 
-void
-explain_recipient(struct site *site, const struct ipc_rcpt *rcpt,
+bool
+explain_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct forward_set *forwards,
     void (*tell)(const struct ipc_explain_step *, void *arg), void *arg, struct ipc_result *result)
 {
-	struct explain_watch watch = { tell, arg, 0 };
+	struct explain_watch watch = { tell, arg, 0 }, nobody = { NULL, NULL, 0 };
 	struct ipc_explain_step cut = { .step = EXPLAIN_CUT };
 	struct expanded expanded;
+	bool waits;
 
 	memset(result, 0, sizeof(*result));
-	expand_watched(site, rcpt, &watch, &expanded);
+	expand_watched(site, rcpt, forwards, &nobody, &expanded);
+	waits = expanded.waits;
+	expanded_free(&expanded);
+	if (waits)
+		return false;
+	expand_watched(site, rcpt, forwards, &watch, &expanded);
 	if (watch.count > EXPLAIN_STEPS_MAX) {
 		cut.line = watch.count - EXPLAIN_STEPS_MAX;
 		tell(&cut, arg);
@@ -47,4 +53,5 @@ explain_recipient(struct site *site, const struct ipc_rcpt *rcpt,
 	reply_format(&expanded.reply, result->words, sizeof(result->words));
 	result->count = reply_is_success(&expanded.reply) ? expanded.count : 0;
 	expanded_free(&expanded);
+	return true;
 }

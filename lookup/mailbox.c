@@ -3,10 +3,12 @@
  * a userbase table's users, and of system users. Each ends in an owner, a home and a path made from
  * the action's template.
  */
+#include <sys/stat.h>
 #include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <bsd/string.h>
 
@@ -16,6 +18,7 @@
 #include "lookup/path.h"
 
 #define USERBASE_VALUE_MAX 65536
+#define PEOPLE_UID_MIN     1000 /* below are accounts of the system's own */
 
 static void
 no_such_user(struct ipc_mailbox *mailbox)
@@ -137,9 +140,13 @@ find_system_user(const char *name, struct ipc_mailbox *mailbox)
 			not_now(mailbox);
 		return false;
 	}
-	/* Nothing is ever delivered as root, and who has no home has no mailbox. */
-	if (passwd->pw_uid == 0 || passwd->pw_gid == 0 || *passwd->pw_dir != '/' ||
-	    strcmp(passwd->pw_dir, "/nonexistent") == 0 ||
+	if (passwd->pw_uid == 0 || passwd->pw_gid == 0) {
+		reply_set(&mailbox->reply, 550, "5.1.1",
+		    "nothing is delivered as root: %s needs an alias", passwd->pw_name);
+		return false;
+	}
+	/* Who has no home has no mailbox. */
+	if (*passwd->pw_dir != '/' || strcmp(passwd->pw_dir, "/nonexistent") == 0 ||
 	    strlcpy(mailbox->home, passwd->pw_dir, sizeof(mailbox->home)) >=
 	        sizeof(mailbox->home)) {
 		no_such_user(mailbox);
@@ -188,6 +195,19 @@ find_userbase_user(
 	return true;
 }
 
+/* Accounts of the system's own share its directories ("daemon" has /usr/sbin), or name some that never
+ * were: the mail would wait there in vain. Others' homes, which may hang, aren't looked at here. */
+static bool
+is_homeless(const struct ipc_mailbox *mailbox)
+{
+	size_t length = strlen(mailbox->home);
+	struct stat st;
+
+	return mailbox->uid < PEOPLE_UID_MIN &&
+	    strncmp(mailbox->path, mailbox->home, length) == 0 &&
+	    (stat(mailbox->home, &st) == -1 ? errno == ENOENT : st.st_uid != mailbox->uid);
+}
+
 void
 mailbox_find(struct site *site, const struct action *action, const struct address *dest,
     struct ipc_mailbox *mailbox)
@@ -217,8 +237,50 @@ mailbox_find(struct site *site, const struct action *action, const struct addres
 		found = find_system_user(action->config->user, mailbox);
 	if (!found)
 		return;
+	/* The home of a userbase table's user may be everybody's. */
+	mailbox->forwards = action->config->method == ACTION_MAILDIR && action->userbase == NULL &&
+	    *action->config->user == '\0';
 	strlcpy(mailbox->user, dest->local, sizeof(mailbox->user));
 	set_path(site, action, dest, mailbox->home, "~/Maildir", mailbox);
+	if (site->privileged && reply_is_success(&mailbox->reply) && mailbox->forwards &&
+	    is_homeless(mailbox))
+		reply_set(&mailbox->reply, 550, "5.1.1",
+		    "%s is an account of the system's without a home of its own: it needs an alias",
+		    mailbox->user);
+}
+
+/* As login programs do: it is one of /etc/shells. */
+static bool
+has_login_shell(uid_t uid)
+{
+	const struct passwd *passwd = getpwuid(uid);
+	char wanted[PATH_TEXT_MAX + 1];
+	const char *shell;
+	bool found = false;
+
+	if (passwd == NULL ||
+	    strlcpy(wanted, *passwd->pw_shell == '\0' ? "/bin/sh" : passwd->pw_shell,
+	        sizeof(wanted)) >= sizeof(wanted))
+		return false;
+	setusershell();
+	while (!found && (shell = getusershell()) != NULL)
+		found = strcmp(shell, wanted) == 0;
+	endusershell();
+	return found;
+}
+
+void
+mailbox_find_user_pipe(struct site *site, const struct action *action, const struct address *dest,
+    struct ipc_mailbox *mailbox)
+{
+	mailbox_find(site, action, dest, mailbox);
+	if (!reply_is_success(&mailbox->reply))
+		return;
+	if (!mailbox->forwards)
+		no_such_user(mailbox);
+	else if (!has_login_shell(mailbox->uid))
+		reply_set(&mailbox->reply, 550, "5.7.1",
+		    "a command of %s's isn't run: no login shell", mailbox->user);
 }
 
 void
@@ -264,6 +326,8 @@ mailbox_answer(
 		wrong_config(mailbox, request->dest.local, "its action is no longer in smtpd.conf");
 	else if (request->kind == ENVELOPE_MAILDIR && action->config->method == ACTION_MAILDIR)
 		mailbox_find(site, action, &request->dest, mailbox);
+	else if (request->kind == ENVELOPE_USER_PIPE && action->config->method != ACTION_RELAY)
+		mailbox_find_user_pipe(site, action, &request->dest, mailbox);
 	else if (request->kind == ENVELOPE_PIPE && action->config->allow_pipes)
 		mailbox_find_pipe(site, action, mailbox);
 	else if (request->kind == ENVELOPE_PIPE)

@@ -17,6 +17,10 @@
  */
 void mailbox_find(
     struct site *, const struct action *, const struct address *dest, struct ipc_mailbox *);
+/* The same, for a command of that user's own, from his .forward or a list that he owns. 550 when he
+ * has no login shell: who may not log in may not run commands by mail either. */
+void mailbox_find_user_pipe(
+    struct site *, const struct action *, const struct address *dest, struct ipc_mailbox *);
 /* Who runs the commands of aliases. */
 void mailbox_find_pipe(struct site *, const struct action *, struct ipc_mailbox *);
 void mailbox_find_postmaster(struct site *, struct ipc_mailbox *);

@@ -102,7 +102,7 @@ expand(struct site *site, const struct address *address, struct expanded *expand
 	memset(&question, 0, sizeof(question));
 	question.client_family = CLIENT_INTERNAL;
 	question.rcpt = *address;
-	expand_recipient(site, &question, expanded);
+	expand_recipient(site, &question, NULL, expanded);
 }
 
 /* Whether mail that goes there is the user's, whose name is that of a user of the system. */

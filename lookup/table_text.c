@@ -352,9 +352,14 @@ target_parse(char *text, struct target *target)
 		target->kind = TARGET_PIPE;
 	} else if (*text == '/')
 		target->kind = TARGET_FILE;
-	else if (strncasecmp(text, ":include:", 9) == 0)
+	else if (strncasecmp(text, ":include:", 9) == 0) {
+		text = skip_blanks(text + 9);
+		if (is_quoted_whole(text))
+			unquote(text);
+		if (*text != '/')
+			return;
 		target->kind = TARGET_INCLUDE;
-	else if (strncasecmp(text, "error:", 6) == 0) {
+	} else if (strncasecmp(text, "error:", 6) == 0) {
 		text = skip_blanks(text + 6);
 		target->kind = TARGET_ERROR;
 	} else if (*text == '@') {
@@ -367,6 +372,8 @@ target_parse(char *text, struct target *target)
 			target->kind = TARGET_ADDRESS;
 		return;
 	} else {
+		target->direct = *text == '\\';
+		text += target->direct;
 		text_lower(text);
 		if (*text == '\0' || strlen(text) > ADDRESS_LOCAL_MAX || strchr(text, '"') != NULL)
 			return;
@@ -399,6 +406,26 @@ target_next(const char **at, struct target *target)
 		target_parse(text, target);
 	}
 	*at = end;
+	return true;
+}
+
+void
+target_lines_begin(struct target_lines *lines, char *text)
+{
+	lines->rest = text;
+	lines->line = "";
+}
+
+bool
+target_lines_next(struct target_lines *lines, struct target *target)
+{
+	while (!target_next(&lines->line, target)) {
+		if (lines->rest == NULL)
+			return false;
+		lines->line = skip_blanks(strsep(&lines->rest, "\n"));
+		if (*lines->line == '#')
+			lines->line = "";
+	}
 	return true;
 }
 

@@ -62,12 +62,13 @@ enum target_kind {
 	TARGET_PIPE,    /* `text`: the command */
 	TARGET_ERROR,   /* "error:550 words": refused; `text`: "550 words" */
 	TARGET_FILE,    /* "/path": not supported */
-	TARGET_INCLUDE, /* ":include:": not supported */
+	TARGET_INCLUDE, /* ":include:/path": what that file lists; `text`: the path */
 	TARGET_INVALID,
 };
 
 struct target {
 	enum target_kind kind;
+	bool direct; /* TARGET_USER, "\\user": the mailbox, whatever aliases and .forward say */
 	struct address address;
 	char text[PATH_TEXT_MAX +
 	    1]; /* of those not supported and invalid: as written, for the log */
@@ -80,6 +81,17 @@ struct target {
 bool target_next(const char **at, struct target *);
 /* One target, alone; `text` is changed. */
 void target_parse(char *text, struct target *);
+
+/*
+ * The targets of a file: lists of targets as above, one a line, where a line that starts with "#"
+ * is a comment. `text` is changed and must stay.
+ */
+struct target_lines {
+	char *rest;
+	const char *line;
+};
+void target_lines_begin(struct target_lines *, char *text);
+bool target_lines_next(struct target_lines *, struct target *);
 
 /* Matches `text` against a pattern with "*" (any bytes) and "?" (any one byte), without regard to
  * case in ASCII. Takes at most length times length steps. */

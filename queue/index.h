@@ -79,7 +79,7 @@ struct entry {
 	uint8_t notify;     /* DSN_NOTIFY_* */
 	uint8_t broken_off; /* deliveries whose mda died */
 	bool maybe_delivered;
-	bool command_checked; /* ENVELOPE_PIPE: see pipe.h */
+	bool command_checked; /* of pipes: see pipe.h */
 	uint8_t after; /* enum entry_after: what an administrator wants done when its delivery
 	                * in hand fails */
 };

@@ -578,7 +578,7 @@ mail_done(struct queue *queue, struct entry *entry, enum state_change change)
 	 * what is relayed there is much at a time. Whoever removes waits for a commit of his own. */
 	if (change == STATE_REMOVED)
 		when = COMMIT_LATER;
-	else if (change == STATE_DELIVERED && entry->kind != ENVELOPE_PIPE)
+	else if (change == STATE_DELIVERED && !envelope_is_pipe(entry->kind))
 		when = entry->kind == ENVELOPE_MAILDIR ? COMMIT_LATER : COMMIT_SOON;
 
 	/* In this order: a large message's file is removed after the batch that has the record. */

@@ -74,8 +74,11 @@ enum usage_state {
 	USAGE_ASKED,
 };
 
+/* A question of the directory's about a mailbox: how full it is, or what its owner's .forward says.
+ */
 struct usage {
 	enum usage_state state;
+	bool is_forward;
 	uint32_t directory_id;
 	uint32_t request;
 	int64_t deadline_ms;
@@ -160,17 +163,36 @@ set_state(struct queue *queue, struct mda *mda, enum mda_state state)
 	stats_set(STATS_MDA_RUNNING, queue->mdas->processes);
 }
 
-/* How full a mailbox is. */
+/* The directory's questions. */
 
 static void
-answer_usage(struct queue *queue, struct usage *usage, const struct ipc_usage *answer)
+answer_directory(struct queue *queue, uint32_t id, bool is_forward, const struct ipc_usage *answer,
+    const struct ipc_forward *forward)
 {
-	if (queue->directory != NULL) {
-		buf_clear(&queue->payload);
+	if (queue->directory == NULL)
+		return;
+	buf_clear(&queue->payload);
+	if (is_forward)
+		ipc_forward_encode(&queue->payload, forward);
+	else
 		ipc_usage_encode(&queue->payload, answer);
-		channel_send(queue->directory, DIRECTORY_USAGE_DONE, usage->directory_id, 0, -1,
-		    &queue->payload);
-	}
+	channel_send(queue->directory, is_forward ? DIRECTORY_FORWARD_DONE : DIRECTORY_USAGE_DONE,
+	    id, 0, -1, &queue->payload);
+}
+
+static void
+answer_unknown(struct queue *queue, uint32_t id, bool is_forward)
+{
+	static const struct ipc_usage unknown;
+	static const struct ipc_forward unread = { .state = FORWARD_FAILED,
+		.text = "the user's process doesn't answer" };
+
+	answer_directory(queue, id, is_forward, &unknown, &unread);
+}
+
+static void
+end_usage(struct queue *queue, struct usage *usage)
+{
 	free(usage->mailbox);
 	usage->mailbox = NULL;
 	usage->state = USAGE_FREE;
@@ -178,13 +200,18 @@ answer_usage(struct queue *queue, struct usage *usage, const struct ipc_usage *a
 }
 
 static void
+give_up_usage(struct queue *queue, struct usage *usage)
+{
+	answer_unknown(queue, usage->directory_id, usage->is_forward);
+	end_usage(queue, usage);
+}
+
+static void
 fail_usages(struct queue *queue, const struct mda *mda, enum usage_state state)
 {
-	static const struct ipc_usage unknown;
-
 	for (size_t i = 0; i < USAGES_MAX && queue->mdas->usage_count > 0; i++) {
 		if (queue->mdas->usages[i].state == state && queue->mdas->usages[i].mda == mda)
-			answer_usage(queue, &queue->mdas->usages[i], &unknown);
+			give_up_usage(queue, &queue->mdas->usages[i]);
 	}
 }
 
@@ -199,7 +226,8 @@ send_usages(struct queue *queue, struct mda *mda)
 		usage->request = new_request(queue->mdas, 0);
 		buf_clear(&queue->payload);
 		ipc_mailbox_encode(&queue->payload, usage->mailbox);
-		channel_send(mda->channel, QUEUE_MDA_USAGE, usage->request, 0, -1, &queue->payload);
+		channel_send(mda->channel, usage->is_forward ? QUEUE_MDA_FORWARD : QUEUE_MDA_USAGE,
+		    usage->request, 0, -1, &queue->payload);
 		free(usage->mailbox);
 		usage->mailbox = NULL;
 		usage->state = USAGE_ASKED;
@@ -216,10 +244,9 @@ has_usages(const struct queue *queue, const struct mda *mda)
 	return false;
 }
 
-void
-mda_usage(struct queue *queue, uint32_t id, const struct ipc_mailbox *mailbox)
+static void
+ask_mda(struct queue *queue, uint32_t id, const struct ipc_mailbox *mailbox, bool is_forward)
 {
-	static const struct ipc_usage unknown;
 	struct usage *usage = NULL;
 
 	for (size_t i = 0; i < USAGES_MAX && usage == NULL; i++) {
@@ -228,9 +255,7 @@ mda_usage(struct queue *queue, uint32_t id, const struct ipc_mailbox *mailbox)
 	}
 	if (usage == NULL || (usage->mailbox = malloc(sizeof(*mailbox))) == NULL ||
 	    queue->phase != QUEUE_RUNNING) {
-		buf_clear(&queue->payload);
-		ipc_usage_encode(&queue->payload, &unknown);
-		channel_send(queue->directory, DIRECTORY_USAGE_DONE, id, 0, -1, &queue->payload);
+		answer_unknown(queue, id, is_forward);
 		if (usage != NULL) {
 			free(usage->mailbox);
 			usage->mailbox = NULL;
@@ -239,6 +264,7 @@ mda_usage(struct queue *queue, uint32_t id, const struct ipc_mailbox *mailbox)
 	}
 	*usage->mailbox = *mailbox;
 	usage->state = USAGE_WAITING;
+	usage->is_forward = is_forward;
 	usage->directory_id = id;
 	usage->deadline_ms = clock_monotonic_ms() + USAGE_MS;
 	usage->mda = find_mda(queue, mailbox->uid, mailbox->gid);
@@ -246,6 +272,18 @@ mda_usage(struct queue *queue, uint32_t id, const struct ipc_mailbox *mailbox)
 	if (usage->mda->state == MDA_UP)
 		send_usages(queue, usage->mda);
 	queue_run_soon(queue);
+}
+
+void
+mda_usage(struct queue *queue, uint32_t id, const struct ipc_mailbox *mailbox)
+{
+	ask_mda(queue, id, mailbox, false);
+}
+
+void
+mda_forward(struct queue *queue, uint32_t id, const struct ipc_mailbox *mailbox)
+{
+	ask_mda(queue, id, mailbox, true);
 }
 
 /* The processes. */
@@ -333,22 +371,26 @@ receive_delivered(struct queue *queue, struct mda *mda, struct imsg *imsg)
 }
 
 static void
-receive_usage(struct queue *queue, struct mda *mda, struct imsg *imsg)
+receive_usage(struct queue *queue, struct mda *mda, struct imsg *imsg, bool is_forward)
 {
-	struct ipc_usage answer;
+	struct ipc_usage answer = { .known = false };
+	static struct ipc_forward forward;
 	struct buf_reader reader;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_usage_decode(&reader, &answer) || !buf_reader_done(&reader)) {
-		channel_reject(mda->channel, imsg, "bad usage");
+	if (!(is_forward ? ipc_forward_decode(&reader, &forward)
+	                 : ipc_usage_decode(&reader, &answer)) ||
+	    !buf_reader_done(&reader)) {
+		channel_reject(mda->channel, imsg, "bad answer about a mailbox");
 		return;
 	}
 	for (size_t i = 0; i < USAGES_MAX; i++) {
 		struct usage *usage = &queue->mdas->usages[i];
 
 		if (usage->state == USAGE_ASKED && usage->mda == mda &&
-		    usage->request == imsg->id) {
-			answer_usage(queue, usage, &answer);
+		    usage->request == imsg->id && usage->is_forward == is_forward) {
+			answer_directory(queue, usage->directory_id, is_forward, &answer, &forward);
+			end_usage(queue, usage);
 			return;
 		}
 	}
@@ -369,7 +411,10 @@ received(struct channel *channel, struct imsg *imsg, void *arg)
 		receive_delivered(mda->queue, mda, imsg);
 		return;
 	case MDA_QUEUE_USAGE_DONE:
-		receive_usage(mda->queue, mda, imsg);
+		receive_usage(mda->queue, mda, imsg, false);
+		return;
+	case MDA_QUEUE_FORWARD_DONE:
+		receive_usage(mda->queue, mda, imsg, true);
 		return;
 	default:
 		channel_reject(channel, imsg, "unknown type");
@@ -486,7 +531,8 @@ start_some(struct queue *queue)
 		first = NULL;
 		for (mda = queue->mdas->mdas; mda != NULL; mda = mda->next) {
 			if (mda->state == MDA_DOWN && now >= mda->not_before_ms &&
-			    (mda->ring.head != NULL || has_usages(queue, mda)))
+			    ((mda->ring.head != NULL && !queue->mda_paused) ||
+			        has_usages(queue, mda)))
 				set_state(queue, mda, MDA_QUEUED);
 			if (mda->state == MDA_QUEUED &&
 			    (first == NULL || mda->since_ms < first->since_ms))
@@ -515,7 +561,7 @@ give(struct queue *queue, struct mda *mda, struct line *line, struct entry *entr
 		delivery_unreadable(queue, entry);
 		return false;
 	}
-	if (envelope.kind == ENVELOPE_PIPE && !pipe_may_run(queue, entry, &transaction, &envelope))
+	if (envelope_is_pipe(envelope.kind) && !pipe_may_run(queue, entry, &transaction, &envelope))
 		return false;
 	fd = mail_open(queue, message, message->left == 1);
 	if (fd == -1) {
@@ -591,9 +637,9 @@ mda_run(struct queue *queue)
 {
 	struct mda *mda;
 
-	if (queue->phase != QUEUE_RUNNING || queue->mda_paused)
+	if (queue->phase != QUEUE_RUNNING)
 		return;
-	for (mda = queue->mdas->mdas; mda != NULL; mda = mda->next) {
+	for (mda = queue->mdas->mdas; mda != NULL && !queue->mda_paused; mda = mda->next) {
 		if (mda->ring.head != NULL)
 			serve(queue, mda);
 	}
@@ -617,7 +663,6 @@ is_stuck(const struct mda *mda, int64_t now)
 void
 mda_tick(struct queue *queue)
 {
-	static const struct ipc_usage unknown;
 	int64_t now = clock_monotonic_ms();
 	struct mda *mda;
 
@@ -637,7 +682,7 @@ mda_tick(struct queue *queue)
 	for (size_t i = 0; i < USAGES_MAX && queue->mdas->usage_count > 0; i++) {
 		if (queue->mdas->usages[i].state != USAGE_FREE &&
 		    now > queue->mdas->usages[i].deadline_ms)
-			answer_usage(queue, &queue->mdas->usages[i], &unknown);
+			give_up_usage(queue, &queue->mdas->usages[i]);
 	}
 }
 

@@ -24,5 +24,7 @@ void mda_supervisor_lost(struct queue *);
 void mda_tick(struct queue *);
 /* Asks the mailbox's mda how full it is; answers the directory's request `id`. */
 void mda_usage(struct queue *, uint32_t id, const struct ipc_mailbox *);
+/* Asks the mailbox's mda what its owner's .forward says; likewise. */
+void mda_forward(struct queue *, uint32_t id, const struct ipc_mailbox *);
 
 #endif

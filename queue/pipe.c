@@ -17,6 +17,7 @@ struct pipe_question {
 	uint64_t envelope_id;
 	struct ipc_target wanted;
 	bool found;
+	bool unsure; /* the .forward that leads to it may be one that can't be used now */
 };
 
 static void
@@ -40,20 +41,23 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
 	if (imsg->type == DIRECTORY_TARGET) {
-		if (ipc_target_decode(&reader, &target) && target.kind == ENVELOPE_PIPE &&
+		if (ipc_target_decode(&reader, &target) && target.kind == asked->wanted.kind &&
 		    strcmp(target.command, asked->wanted.command) == 0 &&
 		    strcmp(target.action, asked->wanted.action) == 0 &&
 		    address_equal(&target.dest, &asked->wanted.dest))
 			asked->found = true;
+		else if (asked->wanted.kind == ENVELOPE_USER_PIPE && target.failing)
+			asked->unsure = true;
 		return;
 	}
-	if (!reply_decode(&reader, &reply) || reply_is_temporary(&reply)) {
+	if (!reply_decode(&reader, &reply) || reply_is_temporary(&reply) ||
+	    (!asked->found && asked->unsure)) {
 		reply_set(&reply, 451, "4.3.0", "The alias can't be looked up now");
 		fail(queue, asked, &reply);
 		return;
 	}
 	if (!reply_is_success(&reply) || !asked->found) {
-		reply_set(&reply, 550, "5.7.1", "No alias leads to this command");
+		reply_set(&reply, 550, "5.7.1", "No alias and no .forward leads to this command");
 		fail(queue, asked, &reply);
 		return;
 	}
@@ -115,6 +119,7 @@ pipe_may_run(struct queue *queue, struct entry *entry, const struct transaction 
 	asked->question.answer = answered;
 	asked->question.failed = failed;
 	asked->envelope_id = envelope->id;
+	asked->wanted.kind = envelope->kind;
 	asked->wanted.dest = envelope->dest;
 	strlcpy(asked->wanted.action, envelope->action, sizeof(asked->wanted.action));
 	strlcpy(asked->wanted.command, envelope->command, sizeof(asked->wanted.command));

@@ -208,6 +208,19 @@ receive_usage_request(struct queue *queue, struct channel *channel, struct imsg 
 }
 
 static void
+receive_forward_request(struct queue *queue, struct channel *channel, struct imsg *imsg)
+{
+	struct ipc_mailbox mailbox;
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_mailbox_decode(&reader, &mailbox) || !buf_reader_done(&reader))
+		channel_reject(channel, imsg, "bad mailbox");
+	else
+		mda_forward(queue, imsg->id, &mailbox);
+}
+
+static void
 directory_received(struct channel *channel, struct imsg *imsg, void *arg)
 {
 	struct queue *queue = arg;
@@ -231,6 +244,9 @@ directory_received(struct channel *channel, struct imsg *imsg, void *arg)
 	case DIRECTORY_USAGE:
 		receive_usage_request(queue, channel, imsg);
 		return;
+	case DIRECTORY_FORWARD:
+		receive_forward_request(queue, channel, imsg);
+		return;
 	case DIRECTORY_REPORT:
 		if (report_receive(queue, imsg))
 			return;
@@ -238,6 +254,7 @@ directory_received(struct channel *channel, struct imsg *imsg, void *arg)
 	case DIRECTORY_RCPT:
 	case DIRECTORY_MAILBOX:
 	case DIRECTORY_USAGE_DONE:
+	case DIRECTORY_FORWARD_DONE:
 	case DIRECTORY_REPORT_DONE:
 	case DIRECTORY_AUTH:
 	case DIRECTORY_AUTH_RESPONSE:

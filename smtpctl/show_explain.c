@@ -143,6 +143,8 @@ static const struct {
 	[EXPLAIN_ERROR] = { "error", NULL },
 	[EXPLAIN_POSTMASTER] = { "postmaster",
 	    "postmaster: %s is taken all the same, for the postmaster (RFC 5321 4.5.1)" },
+	[EXPLAIN_FORWARD] = { "forward", "forward: %s's .forward in %s is followed" },
+	[EXPLAIN_INCLUDE] = { "include", "alias: %s leads to the list %s" },
 	[EXPLAIN_CUT] = { "cut", NULL },
 };
 

@@ -35,6 +35,7 @@ agent_word(enum envelope_kind kind)
 	switch (kind) {
 	case ENVELOPE_MAILDIR:
 	case ENVELOPE_PIPE:
+	case ENVELOPE_USER_PIPE:
 		return "mda";
 	case ENVELOPE_RELAY:
 		return "mta";

@@ -29,7 +29,7 @@ struct target {                /* one envelope */
 	uint64_t mailbox; /* its number; 0: none or not known */
 	struct address dest;
 	char *action;  /* owned */
-	char *command; /* owned; NULL unless ENVELOPE_PIPE */
+	char *command; /* owned; NULL unless it is a pipe */
 	bool held;
 };
 

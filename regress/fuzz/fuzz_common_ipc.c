@@ -49,6 +49,7 @@ AGAIN(ipc_mailbox_login, struct ipc_mailbox_login)
 AGAIN(ipc_mailbox_opened, struct ipc_mailbox_opened)
 AGAIN(ipc_mailbox_begin, struct ipc_mailbox_begin)
 AGAIN(ipc_usage, struct ipc_usage)
+AGAIN(ipc_forward, struct ipc_forward)
 AGAIN(ipc_report, struct ipc_report)
 AGAIN(ipc_tls_result, struct ipc_tls_result)
 AGAIN(ipc_auth, struct ipc_auth)
@@ -199,6 +200,7 @@ static const again_fn decoders[] = {
 	ipc_post_again,
 	ipc_posted_again,
 	ipc_scripts_again,
+	ipc_forward_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 

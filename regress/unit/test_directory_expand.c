@@ -126,7 +126,7 @@ only_target(const char *address)
 	struct expanded expanded;
 	struct ipc_target target;
 
-	expand_recipient(site, &rcpt, &expanded);
+	expand_recipient(site, &rcpt, NULL, &expanded);
 	assert_int_equal(expanded.reply.code, 250);
 	assert_int_equal(expanded.count, 1);
 	target = expanded.targets[0];
@@ -339,7 +339,7 @@ exactly_as_many_targets_as_the_limit_are_taken(void **state)
 		struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", "max@example.test");
 		struct expanded expanded;
 
-		expand_recipient(site, &rcpt, &expanded);
+		expand_recipient(site, &rcpt, NULL, &expanded);
 		assert_int_equal(expanded.reply.code, 250);
 		assert_int_equal(expanded.count, 1000);
 		assert_int_equal(expanded.mailbox.reply.code, 0);
@@ -400,7 +400,8 @@ system_users_have_a_maildir_at_home(void **state)
 	assert_string_equal(mailbox.path, "/usr/games/Maildir");
 	assert_int_not_equal(mailbox.uid, 0);
 	/* Root is no mailbox, nor is who has no home. */
-	assert_string_equal(ask(site, "root@localhost"), "550 5.1.1 no such user here");
+	assert_string_equal(ask(site, "root@localhost"),
+	    "550 5.1.1 nothing is delivered as root: root needs an alias");
 	assert_string_equal(ask(site, "nobody@localhost"), "550 5.1.1 no such user here");
 	assert_string_equal(ask(site, "\"x:y\"@localhost"), "550 5.1.1 no such user here");
 	finish();

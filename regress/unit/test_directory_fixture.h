@@ -205,7 +205,7 @@ describe(struct site *site, const struct ipc_rcpt *request)
 	char address[ADDRESS_TEXT_MAX + 1];
 	struct expanded expanded;
 
-	expand_recipient(site, request, &expanded);
+	expand_recipient(site, request, NULL, &expanded);
 	reply_format(&expanded.reply, text, sizeof(text));
 	if (reply_is_success(&expanded.reply))
 		text[3] = '\0';

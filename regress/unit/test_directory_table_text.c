@@ -154,7 +154,7 @@ targets_are_told_apart(void **state)
 	assert_string_equal(targets("|\"/bin/x a,b\""), "pipe /bin/x a,b");
 	assert_string_equal(targets("\"a b\"@example.org"), "address \"a b\"@example.org");
 	assert_string_equal(targets("/var/mail/bob"), "file /var/mail/bob");
-	assert_string_equal(targets(":include:/etc/list"), "include :include:/etc/list");
+	assert_string_equal(targets(":include:/etc/list"), "include /etc/list");
 	assert_string_equal(targets("error:550 gone"), "error 550 gone");
 	assert_string_equal(targets(""), "");
 	assert_string_equal(targets(" ,, , "), "");

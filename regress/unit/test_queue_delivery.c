@@ -129,6 +129,12 @@ only_a_command_that_an_alias_has_is_run(void **state)
 	assert_null(find_frame(&mda, QUEUE_MDA_DELIVER, 0));
 	forged = index_find_entry(queue.index, envelope_id_make(ids[0], 1));
 	assert_int_equal(forged->state, ENTRY_BOUNCING);
+	/* Nor by another than the alias's user. */
+	commit_one_of(ids[2], ENVELOPE_USER_PIPE, "/usr/bin/allowed");
+	delivery_run(&queue);
+	assert_null(find_frame(&mda, QUEUE_MDA_DELIVER, 0));
+	forged = index_find_entry(queue.index, envelope_id_make(ids[2], 1));
+	assert_int_equal(forged->state, ENTRY_BOUNCING);
 	commit_one_of(ids[1], ENVELOPE_PIPE, "/usr/bin/allowed");
 	delivery_run(&queue);
 	frame = find_frame(&mda, QUEUE_MDA_DELIVER, 0);

@@ -1,0 +1,354 @@
+"""Users of the system: their Maildirs, groups, .forward files and lists. Accounts are made for each
+test and removed after it."""
+
+import grp
+import os
+import pathlib
+import pwd
+import re
+import signal
+import subprocess
+
+import pytest
+
+from postern import wait_for
+
+pytestmark = pytest.mark.root
+
+RULES = """
+table aliases file:@BASE@/aliases
+action "local" maildir alias <aliases>
+action "out" relay host smtp+notls://127.0.0.1:1
+match from any for domain "example.test" action "local"
+match from local for domain "far.test" action "out"
+"""
+
+
+def run(*words):
+    """useradd and its like lock the files that they change: another may be at it."""
+    for _ in range(20):
+        result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if "cannot lock" not in result.stderr:
+            break
+    assert result.returncode == 0, (words, result.stderr)
+
+
+class Users:
+    """Makes users of the system; `user("a")` is the name of the one made as "a"."""
+
+    def __init__(self, base):
+        self.base = base
+        self.made = {}
+        self.groups = []
+
+    def name(self, short):
+        return f"pt{os.getpid() % 1000000}{short}"
+
+    def add(self, short, shell="/bin/bash", home=True):
+        name = self.name(short)
+        run("useradd", "-K", "HOME_MODE=0700", "-m" if home else "-M", "-d",
+            str(self.base / name), "-s", shell, name)
+        self.made[short] = name
+        return name
+
+    def remove(self, short):
+        """-f: his processes may still be there."""
+        run("userdel", "-f", self.made.pop(short))
+
+    def group(self, short, *members):
+        name = self.name(short)
+        run("groupadd", name)
+        self.groups.append(name)
+        for member in members:
+            run("usermod", "-aG", name, member)
+        return name
+
+    def home(self, name):
+        return pathlib.Path(pwd.getpwnam(name).pw_dir)
+
+    def box(self, name):
+        return self.home(name) / "Maildir"
+
+    def write(self, name, text, file=".forward", mode=0o644, owner=None):
+        path = self.home(name) / file
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(mode)
+        entry = pwd.getpwnam(owner or name)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+        return path
+
+    def clear(self):
+        for short in list(self.made):
+            self.remove(short)
+        for name in self.groups:
+            run("groupdel", name)
+
+
+@pytest.fixture
+def system(make_postern):
+    """An instance, its users, and a function that replaces its alias file."""
+    postern = make_postern(start=False, rules=RULES)
+    homes = postern.base / "homes"
+    homes.mkdir(mode=0o755)
+    users = Users(homes)
+    aliases = postern.base / "aliases"
+
+    def set_aliases(text):
+        fresh = postern.base / "aliases.new"
+        fresh.write_text(text)
+        fresh.chmod(0o644)
+        fresh.rename(aliases)
+        if postern.process is not None:
+            postern.smtpctl("reload")
+    postern.process = None
+    set_aliases("")
+    postern.users, postern.set_aliases = users, set_aliases
+    postern.start()
+    try:
+        yield postern
+        postern.stop()
+    finally:
+        users.clear()
+
+
+def rcpt(postern, name):
+    with postern.wire() as wire:
+        wire.hello()
+        wire.command("MAIL FROM:<sender@client.test>", 250)
+        return repr(wire.command(f"RCPT TO:<{name}@example.test>"))
+
+
+def send(postern, name, text="Subject: x\r\n\r\nhello\r\n"):
+    return postern.send(f"{name}@example.test", text)
+
+
+def wait_text(postern, path, text):
+    try:
+        wait_for(lambda: path.exists() and text in path.read_text())
+    except AssertionError as why:
+        raise AssertionError(f"{why}\n{postern.log_tail()}") from None
+
+
+def only_mail(postern, name):
+    mails = postern.wait_mail(postern.users.box(name))
+    postern.wait_queue_empty()
+    assert len(postern.mails(postern.users.box(name))) == 1
+    return mails[0]
+
+
+def test_a_user_added_later_gets_mail_as_himself_with_his_groups(system):
+    users = system.users
+    assert rcpt(system, users.name("a")).startswith("550 5.1.1")
+    name = users.add("a")
+    shared = users.group("g", name)
+    send(system, name)
+    mail = only_mail(system, name)
+    entry = pwd.getpwnam(name)
+    assert (mail.path.stat().st_uid, mail.path.stat().st_gid) == (entry.pw_uid, entry.pw_gid)
+    # What runs for him has his groups, and no others.
+    users.write(name, "|id -G >$HOME/groups; id -un >>$HOME/groups\n")
+    send(system, name)
+    path = users.home(name) / "groups"
+    wait_text(system, path, name)
+    groups = {int(group) for group in path.read_text().splitlines()[0].split()}
+    assert groups == {entry.pw_gid, grp.getgrnam(shared).gr_gid}
+    system.wait_queue_empty()
+
+
+def test_nothing_is_delivered_as_root_or_without_a_home(system):
+    reply = rcpt(system, "root")
+    assert reply.startswith("550 5.1.1") and "root needs an alias" in reply
+    name = system.users.add("a")
+    system.set_aliases(f"root: {name}\n")
+    wait_for(lambda: rcpt(system, "root").startswith("250"))
+    send(system, "root")
+    only_mail(system, name)
+    other = system.users.add("b", home=False)
+    assert rcpt(system, other).startswith("451 4.2.0")
+    system.wait_log("forward-unusable", user=other)
+    # A system account whose home isn't its own is no mailbox.
+    assert rcpt(system, "daemon").startswith("550 5.1.1")
+
+
+def test_a_user_who_is_removed_before_the_delivery_bounces(system):
+    name = system.users.add("a")
+    system.smtpctl("pause", "mda")
+    send(system, name)
+    system.users.remove("a")
+    system.smtpctl("resume", "mda")
+    system.wait_log("delivery-failed", reply=re.compile("550 5.1.1"))
+
+
+def test_a_forward_leads_elsewhere_and_keeps_a_copy_when_it_says_so(system):
+    users = system.users
+    one, two, three = (users.add(short) for short in "abc")
+    users.write(one, f"# a comment\n{two}\n")
+    send(system, one)
+    only_mail(system, two)
+    assert not users.box(one).exists()
+    users.write(two, f"\\{two}, {three}@example.test\n")
+    users.write(three, f"{three}@example.test\n\n")
+    wait_for(lambda: system.smtpctl("explain", "--to", f"{two}@example.test").stdout.count(
+        "Maildir") >= 2)
+    send(system, two)
+    system.wait_mail(users.box(two), 2)
+    only_mail(system, three)
+
+
+def test_a_forward_to_another_host_is_relayed(system):
+    name = system.users.add("a")
+    system.users.write(name, "someone@far.test\n")
+    send(system, name)
+    (envelope,) = wait_for(system.queue)
+    assert envelope["dest"] == "someone@far.test"
+    system.smtpctl("remove", "all")
+
+
+def test_users_who_forward_to_each_other_end(system):
+    users = system.users
+    one, two, three = (users.add(short) for short in "abc")
+    users.write(one, two)
+    users.write(two, three)
+    users.write(three, one)
+    assert rcpt(system, one).startswith("550 5.4.6")
+    system.users.write(three, f"{one}, \\{three}")
+    wait_for(lambda: rcpt(system, one).startswith("250"))
+    send(system, one)
+    only_mail(system, three)
+
+
+def breakages():
+    def fifo(users, name):
+        os.mkfifo(users.home(name) / ".forward")
+
+    def link(users, name):
+        (users.home(name) / ".forward").symlink_to("/etc/shadow")
+
+    def device(users, name):
+        os.mknod(users.home(name) / ".forward", 0o600 | 0o020000, os.makedev(1, 5))
+
+    def directory(users, name):
+        (users.home(name) / ".forward").mkdir()
+
+    return {
+        "10 MiB": lambda users, name: users.write(name, b"a\n" * 5242880),
+        "a FIFO": fifo,
+        "a link to /etc/shadow": link,
+        "a device": device,
+        "a directory": directory,
+        "another's": lambda users, name: users.write(name, "root\n", owner="nobody"),
+        "writable by its group": lambda users, name: users.write(name, "x@far.test", mode=0o664),
+        "unreadable": lambda users, name: users.write(name, "x@far.test", mode=0),
+        "NULs": lambda users, name: users.write(name, b"x@far.test\0|id"),
+        "a home for all": lambda users, name: users.home(name).chmod(0o777),
+        "an unknown user": lambda users, name: users.write(name, "nobody-of-that-name"),
+        "a file": lambda users, name: users.write(name, "/etc/passwd"),
+        "a list": lambda users, name: users.write(name, ":include:/etc/passwd"),
+    }
+
+
+def test_a_forward_that_cant_be_used_costs_its_user_a_delay_and_nobody_else(system):
+    users = system.users
+    good = users.add("z")
+    for short, (case, breaks) in zip("abcdefghijklmnop", breakages().items()):
+        name = users.add(short)
+        breaks(users, name)
+        assert rcpt(system, name).startswith("451 4."), case
+    system.set_aliases("all: " + ", ".join(users.made.values()) + "\n")
+    wait_for(lambda: rcpt(system, "all").startswith("250"))
+    send(system, "all")
+    system.wait_mail(users.box(good))
+    # The others' mail waits in the queue until what is wrong is put right.
+    name = users.made["b"]
+    wait_for(lambda: [envelope for envelope in system.queue()
+        if envelope["dest"].startswith(name) and envelope["tries"] > 0])
+    assert not users.box(name).exists()
+    (users.home(name) / ".forward").unlink()
+    system.smtpctl("schedule", "all")
+    system.wait_mail(users.box(name))
+    system.smtpctl("remove", "all")
+
+
+def test_a_home_that_hangs_costs_its_user_a_delay_and_nobody_else(system):
+    """The user's process is stopped, as by a file server that doesn't answer."""
+    name, other = system.users.add("a"), system.users.add("b")
+    assert rcpt(system, name).startswith("250")
+    uid = pwd.getpwnam(name).pw_uid
+    pid = int(system.wait_log("child-started", program="mda", uid=uid)["pid"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with system.wire() as wire:
+            wire.hello()
+            wire.command("MAIL FROM:<sender@client.test>", 250)
+            wire.send(f"RCPT TO:<{name}@example.test>\r\n")
+            send(system, other)
+            only_mail(system, other)
+            wire.expect(451, ".forward can't be used now")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: rcpt(system, name).startswith("250"))
+
+
+def test_a_command_of_a_forward_runs_as_its_user_who_may_log_in(system):
+    users = system.users
+    name = users.add("a")
+    users.write(name, '"|cat >$HOME/message; id -un >$HOME/who"\n')
+    send(system, name, "Subject: piped\r\n\r\nbody\r\n")
+    who = users.home(name) / "who"
+    wait_text(system, who, name)
+    assert b"Subject: piped" in (users.home(name) / "message").read_bytes()
+    assert who.stat().st_uid == pwd.getpwnam(name).pw_uid
+    locked = users.add("b", shell="/usr/sbin/nologin")
+    users.write(locked, "|touch $HOME/never")
+    assert rcpt(system, locked).startswith("451 4.2.0")
+    system.wait_log("alias-target-dead", target="touch $HOME/never")
+    system.wait_queue_empty()
+
+
+def test_a_command_that_is_no_longer_in_the_forward_isnt_run(system):
+    users = system.users
+    name = users.add("a")
+    users.write(name, "|cat >$HOME/message")
+    system.smtpctl("pause", "mda")
+    send(system, name)
+    users.write(name, f"\\{name}")
+    wait_for(lambda: "message" not in
+        system.smtpctl("explain", "--to", f"{name}@example.test").stdout)
+    system.smtpctl("resume", "mda")
+    system.wait_log("delivery-failed")
+    assert not (users.home(name) / "message").exists()
+
+
+def test_lists_in_files_have_the_rights_of_who_can_write_them(system):
+    users = system.users
+    name, other = users.add("a"), users.add("b")
+    users.home(name).chmod(0o755)
+    lists = system.base / "lists"
+    lists.mkdir(mode=0o755)
+    root_list = lists / "root"
+    root_list.write_text(f"# who\n{other}\n\n:include:{lists}/again\n")
+    (lists / "again").write_text(f"{name}, :include:{root_list}\n")
+    users.write(name, f"{other}\n|id -un >$HOME/who\n", file="list")
+    (lists / "open").write_text("|touch /tmp/never-postern\n")
+    (lists / "open").chmod(0o666)
+    (lists / "big").write_text(f"{name}\n" * 300000)
+    (lists / "many").write_text("\n".join(f"m{n}" for n in range(100000)))
+    (lists / "link").symlink_to(root_list)
+    os.mkfifo(lists / "fifo")
+    system.set_aliases("\n".join([f"root-list: :include:{root_list}",
+        f"his: \":include:{users.home(name)}/list\"", f"open: :include:{lists}/open",
+        f"big: :include:{lists}/big", f"many: :include:{lists}/many",
+        f"link: :include:{lists}/link", f"fifo: :include:{lists}/fifo",
+        f"directory: :include:{lists}", f"gone: :include:{lists}/gone",
+        f"up: :include:{lists}/../lists/root"]) + "\n")
+    wait_for(lambda: rcpt(system, "root-list").startswith("250"))
+    send(system, "root-list")
+    only_mail(system, name)
+    only_mail(system, other)
+    send(system, "his")
+    who = users.home(name) / "who"
+    wait_text(system, who, name)
+    for alias in ("open", "big", "many", "link", "fifo", "directory", "up"):
+        assert rcpt(system, alias).startswith("550 5."), alias
+    assert rcpt(system, "gone").startswith("451 4.3.0")
+    system.wait_queue_empty()

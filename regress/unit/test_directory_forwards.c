@@ -1,0 +1,468 @@
+/*
+ * Recipients whose users have a .forward: what is asked for, what comes of the answers, when there
+ * are none, and lists in files.
+ */
+#include <sys/stat.h>
+#include <pwd.h>
+
+#include <event2/event.h>
+
+#include "regress/unit/test_directory_fixture.h"
+
+#include "common/clock.h"
+#include "lookup/forwards.h"
+#include "lookup/include.h"
+#include "lookup/table_text.h"
+
+/* Users of the system who aren't root and have a home. */
+#define ONE   "games"
+#define TWO   "mail"
+#define THREE "news"
+
+static struct event_base *base;
+static struct forwards *forwards;
+static struct config *config;
+static struct site *site;
+static struct action_config *action;
+
+/* What is asked for, and by whom. */
+static struct {
+	uint32_t id;
+	char user[USER_NAME_MAX + 1];
+} asked[2000];
+static size_t asked_count;
+static bool nobody_there;
+static unsigned ready_count;
+static const char *texts[8][2]; /* by user; a text that starts with "!" is a failure */
+
+static bool
+on_ask(uint32_t id, const struct ipc_mailbox *mailbox, void *arg)
+{
+	(void)arg;
+	if (nobody_there)
+		return false;
+	assert_true(asked_count < sizeof(asked) / sizeof(asked[0]));
+	asked[asked_count].id = id;
+	snprintf(asked[asked_count++].user, sizeof(asked[0].user), "%s", mailbox->user);
+	return true;
+}
+
+static void
+on_ready(void *owner, void *arg)
+{
+	(void)owner;
+	(void)arg;
+	ready_count++;
+}
+
+static int
+begin(void **state)
+{
+	if (make_test_directory(state) != 0)
+		return -1;
+	base = event_base_new();
+	forwards = forwards_new(base, on_ask, on_ready, NULL);
+	config = new_config();
+	add_static_table(config, "aliases", "all", ONE ", " TWO, "copy", "\\" ONE, "loop",
+	    "loop2, " ONE, "loop2", "loop", NULL);
+	action = add_action(config, "local", ACTION_MAILDIR);
+	set(&action->alias_table, "aliases");
+	add_action(config, "out", ACTION_RELAY);
+	add_rule(config, MATCH_FROM_ANY, "", "local")->for_ = MATCH_FOR_LOCAL;
+	add_rule(config, MATCH_FROM_LOCAL, "", "out");
+	site = site_new(config, accounts_new(test_path("accounts")), false);
+	asked_count = ready_count = 0;
+	nobody_there = false;
+	memset(texts, 0, sizeof(texts));
+	return 0;
+}
+
+static int
+end(void **state)
+{
+	struct accounts *accounts = site->accounts;
+
+	site_free(site);
+	accounts_free(accounts);
+	forwards_free(forwards);
+	event_base_free(base);
+	return remove_test_directory(state);
+}
+
+static void
+forward(const char *user, const char *text)
+{
+	size_t i = 0;
+
+	while (texts[i][0] != NULL && strcmp(texts[i][0], user) != 0)
+		i++;
+	assert_true(i < sizeof(texts) / sizeof(texts[0]));
+	texts[i][0] = user;
+	texts[i][1] = text;
+}
+
+static void
+answer(size_t number)
+{
+	static struct ipc_forward given;
+	const char *text = NULL;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && texts[i][0] != NULL; i++) {
+		if (strcmp(texts[i][0], asked[number].user) == 0)
+			text = texts[i][1];
+	}
+	memset(&given, 0, sizeof(given));
+	given.state = text == NULL ? FORWARD_NONE : *text == '!' ? FORWARD_FAILED : FORWARD_FOUND;
+	snprintf(given.text, sizeof(given.text), "%s", text == NULL ? "" : text);
+	forwards_answer(forwards, asked[number].id, &given);
+}
+
+/* As describe(), with all that is asked for answered. */
+static const char *
+resolve(const char *rcpt_text)
+{
+	static const char *const kinds[] = { "maildir", "pipe", "relay", "user-pipe" };
+	static char text[20000];
+	struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", rcpt_text);
+	struct forward_set *set = forward_set_new(forwards, NULL);
+	struct expanded expanded;
+	size_t next = asked_count;
+
+	for (unsigned rounds = 0;; rounds++) {
+		assert_true(rounds < 100);
+		expand_recipient(site, &rcpt, set, &expanded);
+		if (!expanded.waits)
+			break;
+		expanded_free(&expanded);
+		if (forward_set_gather(set))
+			continue;
+		ready_count = 0;
+		while (next < asked_count)
+			answer(next++);
+		assert_int_equal(ready_count, 1);
+	}
+	forward_set_free(set);
+	reply_format(&expanded.reply, text, sizeof(text));
+	if (reply_is_success(&expanded.reply))
+		text[3] = '\0';
+	for (size_t i = 0; reply_is_success(&expanded.reply) && i < expanded.count; i++) {
+		size_t length = strlen(text);
+
+		snprintf(text + length, sizeof(text) - length, " %s:%s%s%s",
+		    kinds[expanded.targets[i].kind], expanded.targets[i].dest.local,
+		    *expanded.targets[i].command == '\0' ? "" : "|", expanded.targets[i].command);
+	}
+	expanded_free(&expanded);
+	return text;
+}
+
+static void
+without_a_forward_it_is_the_mailbox(void **state)
+{
+	(void)state;
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE);
+	assert_int_equal(asked_count, 1);
+	forward(ONE, "");
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE);
+	forward(ONE, "# nothing\n\n , ,\n");
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE);
+}
+
+static void
+it_leads_on_and_keeps_a_copy_by_name_address_and_backslash(void **state)
+{
+	(void)state;
+	forward(ONE, TWO);
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" TWO);
+	assert_string_equal(resolve(ONE "+detail@localhost"), "250 maildir:" TWO);
+	forward(ONE, "x@else.test\r\n" ONE "\n");
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE " relay:x");
+	assert_string_equal(resolve(ONE "+detail@localhost"), "250 relay:x maildir:" ONE);
+	forward(ONE, ONE "@LocalHost, x@else.test");
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE " relay:x");
+	assert_string_equal(resolve(ONE "+detail@localhost"), "250 maildir:" ONE " relay:x");
+	forward(ONE, "\\" ONE);
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE);
+	/* Another's mailbox, whatever that one's .forward says; and by an alias. */
+	forward(TWO, "y@else.test");
+	forward(ONE, "\\" TWO);
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" TWO);
+	assert_string_equal(resolve("copy@localhost"), "250 maildir:" ONE);
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" TWO " relay:y");
+}
+
+/* The alias that led there names whose mail it is, too. */
+static void
+what_names_its_own_alias_keeps_a_copy(void **state)
+{
+	(void)state;
+	forward(ONE, "all, x@else.test");
+	assert_string_equal(
+	    resolve("all@localhost"), "250 maildir:" ONE " maildir:" TWO " relay:x");
+}
+
+static void
+loops_of_several_users_end(void **state)
+{
+	(void)state;
+	forward(ONE, TWO);
+	forward(TWO, THREE);
+	forward(THREE, ONE);
+	assert_string_equal(resolve(ONE "@localhost"), "550 5.4.6 the alias leads back to itself");
+	assert_int_equal(asked_count, 3);
+	forward(THREE, ONE "\n\\" THREE);
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" THREE);
+	assert_string_equal(resolve("loop@localhost"), "250 maildir:" THREE);
+}
+
+static void
+one_that_cant_be_used_delays_its_user_alone(void **state)
+{
+	(void)state;
+	forward(ONE, "!a FIFO");
+	assert_string_equal(resolve(ONE "@localhost"),
+	    "451 4.2.0 the recipient's .forward can't be used now, try again later");
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" ONE " maildir:" TWO);
+	forward(ONE, "no-such-user, /a/file, :include:/etc/passwd, a@b@c");
+	assert_string_equal(resolve(ONE "@localhost"),
+	    "451 4.2.0 the recipient's .forward leads nowhere now, try again later");
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" TWO);
+	nobody_there = true;
+	assert_memory_equal(resolve(ONE "@localhost"), "451 4.2.0", 9);
+}
+
+static void
+a_command_needs_a_login_shell(void **state)
+{
+	const struct passwd *passwd = getpwnam(ONE);
+
+	(void)state;
+	assert_non_null(passwd);
+	if (strcmp(passwd->pw_shell, "/usr/sbin/nologin") != 0)
+		skip();
+	forward(ONE, "|/bin/cat\n" TWO);
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" TWO);
+	forward(ONE, "|/bin/cat");
+	assert_memory_equal(resolve(ONE "@localhost"), "451 4.2.0", 9);
+}
+
+static void
+userbase_users_and_an_actions_user_have_none(void **state)
+{
+	(void)state;
+	forward(ONE, TWO);
+	set(&config->actions[0].user, TWO);
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE);
+	assert_int_equal(asked_count, 0);
+}
+
+/* An answer that comes twice, late, or wasn't asked for. */
+static void
+strange_answers_are_ignored(void **state)
+{
+	static const struct ipc_forward none;
+	struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", ONE "@localhost");
+	struct forward_set *set = forward_set_new(forwards, NULL);
+	struct expanded expanded;
+
+	(void)state;
+	expand_recipient(site, &rcpt, set, &expanded);
+	assert_true(expanded.waits);
+	expanded_free(&expanded);
+	assert_false(forward_set_gather(set));
+	forwards_answer(forwards, asked[0].id + 1, &none);
+	assert_int_equal(ready_count, 0);
+	forwards_answer(forwards, asked[0].id, &none);
+	forwards_answer(forwards, asked[0].id, &none);
+	assert_int_equal(ready_count, 1);
+	forward_set_free(set);
+	/* Its owner is gone before the answer. */
+	set = forward_set_new(forwards, NULL);
+	expand_recipient(site, &rcpt, set, &expanded);
+	expanded_free(&expanded);
+	assert_false(forward_set_gather(set));
+	forward_set_free(set);
+	forwards_answer(forwards, asked[1].id, &none);
+	assert_int_equal(ready_count, 1);
+	/* The queue goes. */
+	set = forward_set_new(forwards, NULL);
+	expand_recipient(site, &rcpt, set, &expanded);
+	expanded_free(&expanded);
+	assert_false(forward_set_gather(set));
+	forwards_fail_all(forwards, "gone");
+	assert_int_equal(ready_count, 2);
+	expand_recipient(site, &rcpt, set, &expanded);
+	assert_int_equal(expanded.reply.code, 451);
+	assert_false(expanded.waits);
+	expanded_free(&expanded);
+	forward_set_free(set);
+}
+
+/* However much mail there is for him, a user's file is asked for once at a time. */
+static void
+those_who_want_the_same_wait_together(void **state)
+{
+	static const struct ipc_forward none;
+	struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", "all@localhost");
+	struct forward_set *sets[10];
+	struct expanded expanded;
+
+	(void)state;
+	for (size_t i = 0; i < 10; i++) {
+		sets[i] = forward_set_new(forwards, NULL);
+		expand_recipient(site, &rcpt, sets[i], &expanded);
+		assert_true(expanded.waits);
+		expanded_free(&expanded);
+		assert_false(forward_set_gather(sets[i]));
+	}
+	assert_int_equal(asked_count, 2);
+	forward_set_free(sets[0]);
+	forward_set_free(sets[5]);
+	forwards_answer(forwards, asked[0].id, &none);
+	assert_int_equal(ready_count, 0);
+	forwards_answer(forwards, asked[1].id, &none);
+	assert_int_equal(ready_count, 8);
+	for (size_t i = 0; i < 10; i++) {
+		if (i != 0 && i != 5)
+			forward_set_free(sets[i]);
+	}
+}
+
+static void
+time_passes(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	event_base_loopbreak(arg);
+}
+
+static void
+an_answer_that_doesnt_come_is_a_failure(void **state)
+{
+	const struct timeval limit = { .tv_sec = 2 * FORWARD_DEADLINE_MS / 1000 };
+	struct event *timer = event_new(base, -1, 0, time_passes, base);
+	struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", ONE "@localhost");
+	struct forward_set *set = forward_set_new(forwards, NULL);
+	struct expanded expanded;
+
+	(void)state;
+	expand_recipient(site, &rcpt, set, &expanded);
+	expanded_free(&expanded);
+	assert_false(forward_set_gather(set));
+	assert_int_equal(event_add(timer, &limit), 0);
+	while (ready_count == 0 && !event_base_got_break(base))
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_int_equal(ready_count, 1);
+	forward_set_free(set);
+	event_free(timer);
+}
+
+static void
+targets_stand_in_lines(void **state)
+{
+	char text[] =
+	    "# a comment, with a comma\n  a, b\n\t# another\n\"|x, y\"\n\"|open\nc\r\n\\D";
+	static const struct {
+		enum target_kind kind;
+		const char *text;
+		bool direct;
+	} wanted[] = { { TARGET_USER, "a", false }, { TARGET_USER, "b", false },
+		{ TARGET_PIPE, "x, y", false }, { TARGET_INVALID, "\"|open", false },
+		{ TARGET_USER, "c", false }, { TARGET_USER, "d", true } };
+	struct target_lines lines;
+	struct target target;
+
+	(void)state;
+	target_lines_begin(&lines, text);
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		assert_true(target_lines_next(&lines, &target));
+		assert_int_equal(target.kind, wanted[i].kind);
+		assert_string_equal(target.text, wanted[i].text);
+		assert_int_equal(target.direct, wanted[i].direct);
+	}
+	assert_false(target_lines_next(&lines, &target));
+	assert_false(target_lines_next(&lines, &target));
+}
+
+static enum include_result
+include(const char *path, uint32_t *owner)
+{
+	const char *why = NULL;
+	struct buf text;
+	enum include_result result;
+
+	buf_init(&text, 1000);
+	result = include_read(path, false, 100, &text, owner, &why);
+	assert_true(result == INCLUDE_READ || why != NULL);
+	buf_free(&text);
+	return result;
+}
+
+static void
+a_list_is_whose_file_and_directories_it_is_in(void **state)
+{
+	char path[300];
+	uint32_t owner;
+
+	(void)state;
+	write_file("list", "a\nb\n");
+	assert_int_equal(chmod(test_path("list"), 0644), 0);
+	assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
+	assert_int_equal(owner, INCLUDE_OF_ADMIN);
+	assert_int_equal(chmod(test_path("list"), 0666), 0);
+	assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
+	assert_int_equal(owner, INCLUDE_OF_ANYONE);
+	assert_int_equal(chmod(test_path("list"), 0644), 0);
+	assert_int_equal(chmod(test_directory, 0777), 0);
+	assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
+	assert_int_equal(owner, INCLUDE_OF_ANYONE);
+	assert_int_equal(chmod(test_directory, 0700), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(test_path("list"), 5000, 5000), 0);
+		assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
+		assert_int_equal(owner, 5000);
+		/* His file in another's directory could be either's. */
+		assert_int_equal(chown(test_directory, 5001, 5001), 0);
+		assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
+		assert_int_equal(owner, INCLUDE_OF_ANYONE);
+		assert_int_equal(chown(test_directory, 0, 0), 0);
+	}
+	snprintf(path, sizeof(path), "%s/link", test_directory);
+	assert_int_equal(symlink(test_path("list"), path), 0);
+	assert_int_equal(include(path, &owner), INCLUDE_REFUSED);
+	assert_int_equal(include(test_directory, &owner), INCLUDE_REFUSED);
+	snprintf(path, sizeof(path), "%s/../x", test_directory);
+	assert_int_equal(include(path, &owner), INCLUDE_REFUSED);
+	snprintf(path, sizeof(path), "%s/fifo", test_directory);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(include(path, &owner), INCLUDE_REFUSED);
+	assert_int_equal(include("/", &owner), INCLUDE_REFUSED);
+	assert_int_equal(include("/dev/zero", &owner), INCLUDE_REFUSED);
+	assert_int_equal(include(test_path("missing"), &owner), INCLUDE_BROKEN);
+	write_file("large",
+	    "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg"
+	    "hhhhhhhhhhiiiiiiiiiijjjjjjjjjjk");
+	assert_int_equal(include(test_path("large"), &owner), INCLUDE_REFUSED);
+}
+
+int
+main(void)
+{
+#define FORWARDS(name) cmocka_unit_test_setup_teardown(name, begin, end)
+	const struct CMUnitTest tests[] = {
+		FORWARDS(without_a_forward_it_is_the_mailbox),
+		FORWARDS(it_leads_on_and_keeps_a_copy_by_name_address_and_backslash),
+		FORWARDS(what_names_its_own_alias_keeps_a_copy),
+		FORWARDS(loops_of_several_users_end),
+		FORWARDS(one_that_cant_be_used_delays_its_user_alone),
+		FORWARDS(a_command_needs_a_login_shell),
+		FORWARDS(userbase_users_and_an_actions_user_have_none),
+		FORWARDS(strange_answers_are_ignored),
+		FORWARDS(those_who_want_the_same_wait_together),
+		FORWARDS(an_answer_that_doesnt_come_is_a_failure),
+		FORWARDS(targets_stand_in_lines),
+		TEST(a_list_is_whose_file_and_directories_it_is_in),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
