@@ -46,7 +46,7 @@ class Sender(threading.Thread):
         while not self.traffic.stopping.is_set():
             count += 1
             recipients = self.generator.sample(self.traffic.addresses,
-                self.generator.choice((1, 1, 1, 2, 3)))
+                min(self.generator.choice((1, 1, 1, 2, 3)), len(self.traffic.addresses)))
             message = Message(f"{self.number}-{count}", recipients, self.generator)
             try:
                 accepted = self.send(message)
