@@ -69,7 +69,7 @@ struct sieve_message {
 };
 
 enum sieve_action_kind {
-	SIEVE_KEEP,     /* into INBOX, implicit or not */
+	SIEVE_KEEP,     /* where it goes without a script, implicit or not */
 	SIEVE_FILEINTO, /* into `folder` */
 	SIEVE_REDIRECT, /* to `to` */
 	SIEVE_REJECT,   /* back to the sender with `text`; nothing else is then kept or filed */
@@ -80,7 +80,7 @@ enum sieve_action_kind {
 
 struct sieve_action {
 	enum sieve_action_kind kind;
-	char *folder;      /* SIEVE_FILEINTO: UTF-8 */
+	char *folder;      /* SIEVE_FILEINTO: clean (folder_name.h), "INBOX" too */
 	bool create;       /* SIEVE_FILEINTO: :create */
 	char *flags;       /* SIEVE_KEEP, SIEVE_FILEINTO: "\Seen $label"; "" or NULL: none */
 	struct address to; /* SIEVE_REDIRECT */

@@ -106,11 +106,6 @@ do_fileinto(struct sieve_run *run, const struct sieve_node *node)
 		sieve_run_fail(run, node->line, "\"%.100s\" can't be a folder", name);
 		return;
 	}
-	if (folder_name_is_inbox(clean)) {
-		do_keep(run, node, node->line);
-		run->is_kept = is_copy && was_kept;
-		return;
-	}
 	run->is_kept = is_copy && was_kept;
 	/* Twice into the same folder is once (RFC 5228 2.10.3). */
 	for (size_t i = 0; i < run->result->count; i++) {

@@ -33,7 +33,7 @@ bracket_end(const char *at)
 	return *at == ']' ? at + 1 : at;
 }
 
-/* The largest number in "{n,m}", which begins at `*at`; moves behind it. */
+/* How many copies "{n,m}" makes, which begins at `*at`, at most; moves behind it. */
 static size_t
 read_bound(const char **at)
 {
@@ -48,7 +48,7 @@ read_bound(const char **at)
 	}
 	if (**at == '}')
 		(*at)++;
-	return largest > 1 ? largest : 1;
+	return largest + 1; /* "{n,}" has one for what may follow */
 }
 
 /* Words, or NULL when it is small enough. */
@@ -72,8 +72,14 @@ check_size(const char *at)
 			last = sizes[depth--] + 1;
 			sizes[depth] += last;
 			break;
+		case '+': /* "a+" is made "aa*" */
 		case '{': {
-			size_t bound = read_bound(&at);
+			size_t bound = 2;
+
+			if (*at == '+')
+				at++;
+			else
+				bound = read_bound(&at);
 
 			sizes[depth] += last * (bound - 1);
 			last *= bound;

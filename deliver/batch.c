@@ -23,6 +23,9 @@
 #include "deliver/text.h"
 
 #define WRITE_EARLY (256 * 1024) /* bytes of a file whose way to the disk begins at once */
+#define EXTRAS_MAX  8            /* further places of messages, in one round */
+
+_Static_assert(EXTRAS_MAX >= SCRIPT_PLACES_MAX - 1, "any one message fits into a round");
 
 /* A mailbox of this batch, and what all its messages share. */
 struct mailbox {
@@ -33,6 +36,8 @@ struct mailbox {
 	bool absent; /* a folder that isn't there */
 	bool is_new; /* a folder that this batch has made */
 	bool open;
+	bool script_loaded; /* looked for, at least */
+	const struct sieve *script;
 	struct reply why; /* not open */
 	bool quota_loaded;
 	struct quota quota;
@@ -48,8 +53,9 @@ struct mailbox {
 
 struct batch {
 	struct batch_context *context;
-	struct delivery **deliveries;
+	struct delivery **deliveries; /* a list of its own: those given, then the extras */
 	size_t count;
+	size_t given;
 	struct mailbox *mailboxes;
 	size_t mailbox_count;
 	struct sync_item *items;
@@ -62,6 +68,8 @@ batch_context_init(struct batch_context *context, const char *hostname, const ch
 	memset(context, 0, sizeof(*context));
 	batch_context_set(context, hostname, mail_directory);
 	context->nonce = arc4random();
+	context->scripts = script_cache_new();
+	batch_context_set_delimiters(context, "+");
 	sync_state_init(&context->sync);
 	context->chunk = malloc(TEXT_CHUNK);
 	if (context->chunk == NULL)
@@ -76,8 +84,16 @@ batch_context_set(struct batch_context *context, const char *hostname, const cha
 }
 
 void
+batch_context_set_delimiters(struct batch_context *context, const char *delimiters)
+{
+	snprintf(context->delimiters, sizeof(context->delimiters), "%s", delimiters);
+}
+
+void
 batch_context_free(struct batch_context *context)
 {
+	script_cache_free(context->scripts);
+	context->scripts = NULL;
 	free(context->chunk);
 	context->chunk = NULL;
 }
@@ -105,7 +121,7 @@ delivery_free(struct delivery *delivery)
 {
 	if (delivery == NULL)
 		return;
-	if (delivery->message != -1)
+	if (delivery->message != -1 && delivery->primary == NULL)
 		close(delivery->message);
 	if (delivery->file != -1)
 		close(delivery->file);
@@ -115,8 +131,9 @@ delivery_free(struct delivery *delivery)
 size_t
 batch_limit(size_t descriptors)
 {
-	/* A delivery's message and file; a mailbox of its own, its way kept open; a folder of it. */
-	const size_t each = 2 + 4 + 6 + 4 + 2, reserve = 32;
+	/* A delivery's message and file; a mailbox of its own, its way kept open; a folder of it. An
+	 * extra's file and folder. */
+	const size_t each = 2 + 4 + 6 + 4 + 2, reserve = 32 + EXTRAS_MAX * (1 + 4 + 2);
 
 	return descriptors > reserve + each ? (descriptors - reserve) / each : 1;
 }
@@ -206,16 +223,99 @@ folder_of(struct batch *batch, struct mailbox *inbox, const struct maildir_into 
 	return folder;
 }
 
-/* Where the delivery goes. */
+/* Where the delivery goes, in that mailbox. */
 static struct mailbox *
-place_of(struct batch *batch, const struct delivery *delivery)
+place_of(struct batch *batch, struct mailbox *inbox, const struct maildir_into *into)
 {
-	struct mailbox *inbox = mailbox_of(batch, &delivery->request.mailbox), *folder;
+	struct mailbox *folder;
 
-	if (!inbox->open || *delivery->into.folder == '\0')
+	if (*into->folder == '\0')
 		return inbox;
-	folder = folder_of(batch, inbox, &delivery->into);
+	folder = folder_of(batch, inbox, into);
 	return folder->absent ? inbox : folder;
+}
+
+static void
+set_place(struct batch *batch, struct delivery *delivery, struct mailbox *inbox,
+    const struct maildir_into *into)
+{
+	delivery->into = *into;
+	delivery->mailbox = place_of(batch, inbox, into);
+	if (!delivery->mailbox->open) {
+		delivery->result.reply = delivery->mailbox->why;
+		delivery->state = DELIVERY_FAILED;
+	}
+}
+
+/* One more delivery of the same message, unless it goes where another of them does already: a folder
+ * that is missing is INBOX. False without memory. */
+static bool
+add_extra(struct batch *batch, struct delivery *delivery, struct mailbox *inbox,
+    const struct maildir_into *into)
+{
+	struct delivery *extra = delivery_new(&delivery->request, 0, -1);
+
+	if (extra == NULL)
+		return false;
+	memcpy(extra->prefix, delivery->prefix, sizeof(extra->prefix));
+	extra->primary = delivery;
+	extra->message = delivery->message;
+	set_place(batch, extra, inbox, into);
+	for (size_t i = 0; i < batch->count; i++) {
+		const struct delivery *other = batch->deliveries[i];
+
+		if ((other == delivery || other->primary == delivery) &&
+		    other->mailbox == extra->mailbox) {
+			delivery_free(extra);
+			return true;
+		}
+	}
+	batch->deliveries[batch->count++] = extra;
+	return true;
+}
+
+/* Finds out where the message goes, which its owner's script may say. */
+static void
+decide(struct batch *batch, struct delivery *delivery)
+{
+	struct mailbox *inbox = mailbox_of(batch, &delivery->request.mailbox);
+	struct script_decision decision;
+
+	delivery->mailbox = inbox;
+	if (!inbox->open) {
+		delivery->result.reply = inbox->why;
+		delivery->state = DELIVERY_FAILED;
+		return;
+	}
+	if (!inbox->script_loaded) {
+		inbox->script = script_find(batch->context->scripts, &inbox->maildir);
+		inbox->script_loaded = true;
+	}
+	script_decide(inbox->script, &inbox->maildir, &delivery->request, delivery->message,
+	    batch->context->delimiters, &delivery->into, &decision);
+	if (decision.is_rejected) {
+		delivery->result.reply = decision.reply;
+		delivery->state = DELIVERY_FAILED;
+		return;
+	}
+	if (decision.place_count == 0) {
+		reply_set(&delivery->result.reply, 250, "2.1.5",
+		    "not stored, as its owner's script says");
+		delivery->state = DELIVERY_DONE;
+		return;
+	}
+	if (batch->count + decision.place_count - 1 > batch->given + EXTRAS_MAX) {
+		delivery->state = DELIVERY_PUT_OFF;
+		return;
+	}
+	set_place(batch, delivery, inbox, &decision.places[0]);
+	for (size_t i = 1; i < decision.place_count; i++) {
+		if (!add_extra(batch, delivery, inbox, &decision.places[i])) {
+			failure_set(&delivery->result.reply, ENOMEM, "deliver to", inbox->path);
+			delivery->state = DELIVERY_FAILED;
+			return;
+		}
+	}
 }
 
 static bool
@@ -348,16 +448,14 @@ write_one(struct batch *batch, struct delivery *delivery)
 static void
 step_open(struct batch *batch)
 {
-	for (size_t i = 0; i < batch->count; i++) {
+	for (size_t i = 0; i < batch->given; i++) {
 		struct delivery *delivery = batch->deliveries[i];
 
+		if (delivery->state != DELIVERY_NEW)
+			continue;
 		name_prefix(
 		    delivery->request.created_us, delivery->request.envelope_id, delivery->prefix);
-		delivery->mailbox = place_of(batch, delivery);
-		if (!delivery->mailbox->open) {
-			delivery->result.reply = delivery->mailbox->why;
-			delivery->state = DELIVERY_FAILED;
-		}
+		decide(batch, delivery);
 	}
 }
 
@@ -519,6 +617,17 @@ sync_error(const struct mailbox *mailbox)
 }
 
 static void
+take_back(struct delivery *delivery)
+{
+	struct mailbox *mailbox = delivery->mailbox;
+
+	if (!maildir_take_back(&mailbox->maildir, delivery->name, delivery->in_cur))
+		log_error(
+		    "%s/%s/%s may be lost at a power cut and can't be removed: check the disk",
+		    mailbox->maildir.path, delivery->in_cur ? "cur" : "new", delivery->name);
+}
+
+static void
 not_durable(struct delivery *delivery)
 {
 	struct mailbox *mailbox = delivery->mailbox;
@@ -526,13 +635,42 @@ not_durable(struct delivery *delivery)
 	failure_set(&delivery->result.reply, sync_error(mailbox), "sync directories of",
 	    mailbox->maildir.path);
 	/* One found there may be an earlier try's that was not durable either. */
-	if ((delivery->state == DELIVERY_PLACED ||
-	        (delivery->state == DELIVERY_FOUND && !delivery->in_cur)) &&
-	    !maildir_take_back(&mailbox->maildir, delivery->name, delivery->in_cur))
-		log_error(
-		    "%s/%s/%s may be lost at a power cut and can't be removed: check the disk",
-		    mailbox->maildir.path, delivery->in_cur ? "cur" : "new", delivery->name);
+	if (delivery->state == DELIVERY_PLACED ||
+	    (delivery->state == DELIVERY_FOUND && !delivery->in_cur))
+		take_back(delivery);
 	delivery->state = DELIVERY_FAILED;
+}
+
+static bool
+is_there(const struct delivery *delivery)
+{
+	return delivery->state == DELIVERY_PLACED || delivery->state == DELIVERY_FOUND;
+}
+
+/* Of a message that goes to several places and failed at one, nothing stays: it will come to all of
+ * them when it is tried again. The primary has the reply of the first that failed. */
+static void
+fail_together(struct batch *batch)
+{
+	for (size_t i = batch->given; i < batch->count; i++) {
+		struct delivery *extra = batch->deliveries[i], *primary = extra->primary;
+
+		if (extra->state != DELIVERY_FAILED || primary->state == DELIVERY_FAILED)
+			continue;
+		primary->result.reply = extra->result.reply;
+		if (primary->state == DELIVERY_PLACED)
+			take_back(primary);
+		primary->state = DELIVERY_FAILED;
+	}
+	for (size_t i = batch->given; i < batch->count; i++) {
+		struct delivery *extra = batch->deliveries[i];
+
+		if (extra->primary->state != DELIVERY_FAILED)
+			continue;
+		if (extra->state == DELIVERY_PLACED)
+			take_back(extra);
+		extra->state = DELIVERY_FAILED;
+	}
 }
 
 static void
@@ -564,12 +702,13 @@ step_finish(struct batch *batch)
 	for (i = 0; i < batch->count; i++) {
 		struct delivery *delivery = batch->deliveries[i];
 
-		if (delivery->state != DELIVERY_PLACED && delivery->state != DELIVERY_FOUND)
-			continue;
-		if (sync_error(delivery->mailbox) != 0)
+		if (is_there(delivery) && sync_error(delivery->mailbox) != 0)
 			not_durable(delivery);
-		else
-			success(delivery);
+	}
+	fail_together(batch);
+	for (i = 0; i < batch->count; i++) {
+		if (is_there(batch->deliveries[i]))
+			success(batch->deliveries[i]);
 	}
 	for (i = 0; i < batch->mailbox_count; i++) {
 		struct mailbox *mailbox = &batch->mailboxes[i];
@@ -618,43 +757,82 @@ tidy_up(struct batch *batch)
 	}
 }
 
-void
-batch_deliver(struct batch_context *context, struct delivery **deliveries, size_t count,
-    void (*answer)(void *arg), void *arg)
+static void
+run_steps(struct batch *batch)
 {
-	struct batch batch = { .context = context, .deliveries = deliveries, .count = count };
 	int64_t since = log_is_traced(LOG_TRACE_MDA) ? clock_monotonic_us() : 0;
-	size_t i;
+
+	step_open(batch);
+	step_find(batch);
+	step_write(batch);
+	trace_step(batch, "write", &since);
+	step_sync_files(batch);
+	trace_step(batch, "sync-files", &since);
+	step_place(batch);
+	trace_step(batch, "place", &since);
+	step_sync_directories(batch);
+	trace_step(batch, "sync-directories", &since);
+	step_finish(batch);
+}
+
+static bool
+allocate(struct batch *batch)
+{
+	size_t most = batch->given + EXTRAS_MAX;
 
 	/* Each delivery has a mailbox, and a folder of it that may be asked for in two ways. */
-	batch.mailboxes = calloc(count * 2, sizeof(*batch.mailboxes));
-	batch.items = calloc(count * (PATH_DEPTH_MAX + 2 + 4), sizeof(*batch.items));
-	batch.wanted = calloc(count, sizeof(*batch.wanted));
-	if (batch.mailboxes == NULL || batch.items == NULL || batch.wanted == NULL) {
-		for (i = 0; i < count; i++) {
+	batch->mailboxes = calloc(most * 3, sizeof(*batch->mailboxes));
+	batch->items = calloc(most * (PATH_DEPTH_MAX + 2 + 4), sizeof(*batch->items));
+	batch->wanted = calloc(most, sizeof(*batch->wanted));
+	batch->deliveries = calloc(most, sizeof(*batch->deliveries));
+	return batch->mailboxes != NULL && batch->items != NULL && batch->wanted != NULL &&
+	    batch->deliveries != NULL;
+}
+
+/* Delivers those that are new; true when some are put off. `answer` is called when none is. */
+static bool
+deliver_round(struct batch_context *context, struct delivery **deliveries, size_t count,
+    void (*answer)(void *arg), void *arg)
+{
+	struct batch batch = { .context = context, .count = count, .given = count };
+	bool more = false;
+
+	if (allocate(&batch)) {
+		memcpy(batch.deliveries, deliveries, count * sizeof(*deliveries));
+		run_steps(&batch);
+	} else {
+		for (size_t i = 0; i < count; i++) {
+			if (deliveries[i]->state != DELIVERY_NEW)
+				continue;
 			failure_set(&deliveries[i]->result.reply, ENOMEM, "deliver to",
 			    deliveries[i]->request.mailbox.path);
 			deliveries[i]->state = DELIVERY_FAILED;
 		}
-		answer(arg);
-	} else {
-		step_open(&batch);
-		step_find(&batch);
-		step_write(&batch);
-		trace_step(&batch, "write", &since);
-		step_sync_files(&batch);
-		trace_step(&batch, "sync-files", &since);
-		step_place(&batch);
-		trace_step(&batch, "place", &since);
-		step_sync_directories(&batch);
-		trace_step(&batch, "sync-directories", &since);
-		step_finish(&batch);
-		answer(arg);
-		tidy_up(&batch);
 	}
+	for (size_t i = 0; i < count; i++) {
+		if (deliveries[i]->state == DELIVERY_PUT_OFF) {
+			deliveries[i]->state = DELIVERY_NEW;
+			more = true;
+		}
+	}
+	for (size_t i = count; i < batch.count; i++)
+		delivery_free(batch.deliveries[i]);
+	if (!more)
+		answer(arg);
+	tidy_up(&batch);
 	free(batch.mailboxes);
 	free(batch.items);
 	free(batch.wanted);
+	free(batch.deliveries);
+	return more;
+}
+
+void
+batch_deliver(struct batch_context *context, struct delivery **deliveries, size_t count,
+    void (*answer)(void *arg), void *arg)
+{
+	while (deliver_round(context, deliveries, count, answer, arg))
+		;
 }
 
 void

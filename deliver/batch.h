@@ -4,7 +4,8 @@
  *	write each to tmp/  →  sync the files  →  rename each to new/  →  sync the directories
  *
  * Only then is any of them answered with a success. A message that fails at one step drops out with
- * its own reply and harms no other.
+ * its own reply and harms no other. One that its owner's script puts into several folders is as many
+ * deliveries here, which succeed or fail together.
  */
 #ifndef DELIVER_BATCH_H
 #define DELIVER_BATCH_H
@@ -18,6 +19,7 @@
 #include "common/quota.h"
 #include "deliver/known.h"
 #include "deliver/maildir.h"
+#include "deliver/script.h"
 #include "deliver/sync.h"
 
 enum delivery_state {
@@ -27,6 +29,7 @@ enum delivery_state {
 	DELIVERY_FOUND,   /* delivered by an earlier try */
 	DELIVERY_DONE,    /* durable: the reply is a success */
 	DELIVERY_FAILED,  /* the reply says why */
+	DELIVERY_PUT_OFF, /* to the next round: there are too many in this one */
 };
 
 struct delivery {
@@ -37,6 +40,7 @@ struct delivery {
 	struct ipc_delivered result; /* what to answer, after batch_deliver() */
 	struct maildir_into into;    /* as delivery_choose_folder(), or a script, wants it */
 	/* The batch's. */
+	struct delivery *primary; /* it is a further place of this one's message */
 	enum delivery_state state;
 	struct mailbox *mailbox;
 	char prefix[NAME_SIZE];   /* of its name */
@@ -58,12 +62,15 @@ struct batch_context {
 	struct sync_state sync;
 	struct known known;
 	uint8_t *chunk;
+	char delimiters[16]; /* of "+detail" */
+	struct script_cache *scripts;
 };
 
 /* Dies when memory is out. */
 void batch_context_init(struct batch_context *, const char *hostname, const char *mail_directory);
 /* After a reload; what was synced stays known. */
 void batch_context_set(struct batch_context *, const char *hostname, const char *mail_directory);
+void batch_context_set_delimiters(struct batch_context *, const char *delimiters);
 void batch_context_free(struct batch_context *);
 
 /* A delivery owns `message`. NULL when memory is out; `message` is then closed. */

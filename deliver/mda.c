@@ -378,6 +378,7 @@ configure(struct config *config)
 		batch_context_set(&mda.context, config->hostname, config->mail_directory);
 	runner_set_delimiters(mda.runner, config->subaddress_delimiters);
 	snprintf(mda.delimiters, sizeof(mda.delimiters), "%s", config->subaddress_delimiters);
+	batch_context_set_delimiters(&mda.context, config->subaddress_delimiters);
 	config_free(config);
 	if (mda.state == MDA_STARTING) {
 		mda.state = MDA_SERVING;

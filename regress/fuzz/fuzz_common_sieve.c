@@ -39,8 +39,8 @@ check_action(const struct sieve_action *action)
 	case SIEVE_KEEP:
 		return;
 	case SIEVE_FILEINTO:
-		check(folder_name_clean(action->folder, clean) &&
-		    strcmp(clean, action->folder) == 0 && !folder_name_is_inbox(clean));
+		check(
+		    folder_name_clean(action->folder, clean) && strcmp(clean, action->folder) == 0);
 		check(strlen(action->flags) < SIEVE_FLAGS_MAX);
 		return;
 	case SIEVE_REDIRECT:

@@ -303,7 +303,8 @@ actions_are_gathered(void **state)
 	                        "\"A.B\";",
 	                        MAIL),
 	    "fileinto A.B; fileinto C");
-	assert_string_equal(run("require \"fileinto\"; fileinto \"inbox\";", MAIL), "keep");
+	assert_string_equal(
+	    run("require \"fileinto\"; fileinto \"inbox\";", MAIL), "fileinto INBOX");
 	assert_string_equal(run("redirect \"Carl <c@c.test>\";", MAIL), "redirect c@c.test");
 	assert_string_equal(run("redirect \"c@c.test\"; redirect \"c@C.test\"; keep;", MAIL),
 	    "redirect c@c.test; keep");
@@ -497,6 +498,9 @@ expressions_match(void **state)
 	assert_string_equal(
 	    run("require \"regex\"; if header :regex \"a\" \"((a{99}){99}){99}\" {}", MAIL),
 	    "line 1: regular expression with too many repetitions: ((a{99}){99}){99}");
+	assert_string_equal(
+	    run("require \"regex\"; if header :regex \"a\" \"a+++++++++++++\" {}", MAIL),
+	    "line 1: regular expression with too many repetitions: a+++++++++++++");
 }
 
 static void

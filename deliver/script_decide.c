@@ -1,0 +1,249 @@
+/*
+ * From a message to what its owner's script says of it, in the terms of deliver/maildir.h.
+ */
+#include <sys/stat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/clock.h"
+#include "common/folder_name.h"
+#include "common/log.h"
+#include "common/read.h"
+#include "deliver/script.h"
+
+#define READ_FIRST 16384 /* most headers are shorter */
+
+struct looker {
+	const struct maildir *maildir;
+};
+
+static bool
+folder_exists(void *arg, const char *name)
+{
+	const struct looker *looker = arg;
+	char path[FOLDER_DISK_MAX + 8];
+	struct stat st;
+
+	folder_name_to_disk(name, path);
+	strcat(path, "/cur");
+	return fstatat(looker->maildir->root, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISDIR(st.st_mode);
+}
+
+static bool
+has_header_end(const char *text, size_t length)
+{
+	return memmem(text, length, "\n\r\n", 3) != NULL || memmem(text, length, "\n\n", 2) != NULL;
+}
+
+/* The header, or with `all` as much as tests of the body see; allocated. NULL with errno. */
+static char *
+read_text(int message, uint64_t size, bool all, size_t *length)
+{
+	size_t most = all ? SIEVE_TEXT_MAX : SIEVE_HEADER_MAX, want;
+	char *text, *larger;
+	ssize_t got;
+
+	if (size < most)
+		most = (size_t)size;
+	want = all || most < READ_FIRST ? most : READ_FIRST;
+	text = malloc(want + 1);
+	for (*length = 0; text != NULL && *length < most;) {
+		got = read_some_at(message, text + *length, want - *length, (off_t)*length);
+		if (got <= 0) {
+			free(text);
+			return NULL;
+		}
+		*length += (size_t)got;
+		if (!all && has_header_end(text, *length))
+			break;
+		if (*length == want && want < most) {
+			want = most;
+			larger = realloc(text, want + 1);
+			if (larger == NULL)
+				free(text);
+			text = larger;
+		}
+	}
+	return text;
+}
+
+/* Letters of the system flags among them, in ASCII's order. */
+static void
+set_flags(struct maildir_into *into, const char *flags)
+{
+	static const struct {
+		const char *name;
+		char letter;
+	} known[] = {
+		{ "\\Draft", 'D' },
+		{ "\\Flagged", 'F' },
+		{ "\\Answered", 'R' },
+		{ "\\Seen", 'S' },
+		{ "\\Deleted", 'T' },
+	};
+	size_t used = 0;
+
+	for (size_t i = 0; flags != NULL && i < sizeof(known) / sizeof(known[0]); i++) {
+		size_t length = strlen(known[i].name);
+
+		for (const char *at = flags; *at != '\0';) {
+			size_t word = strcspn(at, " ");
+
+			if (word == length && strncasecmp(at, known[i].name, length) == 0) {
+				into->flags[used++] = known[i].letter;
+				break;
+			}
+			at += word + (at[word] == ' ');
+		}
+	}
+	if (used > 0)
+		into->flags[used] = '\0';
+}
+
+/* One more place; the same folder only once. False: there are too many. */
+static bool
+add_place(struct script_decision *decision, const struct maildir_into *into, const char *flags)
+{
+	struct maildir_into *place = &decision->places[decision->place_count];
+
+	for (size_t i = 0; i < decision->place_count; i++) {
+		if (strcmp(decision->places[i].folder, into->folder) == 0)
+			return true;
+	}
+	if (decision->place_count == SCRIPT_PLACES_MAX)
+		return false;
+	*place = *into;
+	set_flags(place, flags);
+	decision->place_count++;
+	return true;
+}
+
+static bool
+add_folder(struct script_decision *decision, const struct sieve_action *action)
+{
+	char directory[FOLDER_DISK_MAX + 2];
+	struct maildir_into into = { .create = action->create };
+
+	folder_name_to_disk(action->folder, directory);
+	/* A name too long for a folder here is one that is missing. */
+	if (strlen(directory + 1) <= MAILDIR_FOLDER_MAX)
+		memcpy(into.folder, directory + 1, strlen(directory + 1) + 1);
+	return add_place(decision, &into, action->flags);
+}
+
+/* A reason as one line for the reply, which goes into the report to the sender. */
+static void
+reject(struct script_decision *decision, const char *text)
+{
+	char line[REPLY_TEXT_MAX];
+	size_t used = 0;
+
+	for (; *text != '\0' && used < sizeof(line) - 1; text++) {
+		bool blank = *text == '\n' || *text == '\r' || *text == '\t' || *text == ' ';
+
+		if (blank && (used == 0 || line[used - 1] == ' '))
+			continue;
+		line[used++] = blank ? ' ' : *text;
+	}
+	while (used > 0 && line[used - 1] == ' ')
+		used--;
+	line[used] = '\0';
+	decision->is_rejected = true;
+	/* RFC 3463: X.7.1 delivery not authorized, message refused. */
+	reply_set(&decision->reply, 550, "5.7.1", "%s",
+	    used == 0 ? "The recipient's filter refuses this message" : line);
+}
+
+static void
+log_failed(const struct maildir *maildir, const struct ipc_deliver *request, const char *words)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_WARNING, "sieve-failed");
+	log_hex64(&line, "envelope", request->envelope_id);
+	log_text(&line, "mailbox", maildir->path);
+	log_text(&line, "error", words);
+	log_end(&line);
+}
+
+/* False, with words, when it can't be done as the script says. */
+static bool
+take_actions(const struct sieve_result *result, const struct ipc_deliver *request,
+    const struct maildir_into *into, struct script_decision *decision, const char **words)
+{
+	for (size_t i = 0; i < result->count; i++) {
+		const struct sieve_action *action = &result->actions[i];
+		bool fits = true;
+
+		switch (action->kind) {
+		case SIEVE_KEEP:
+			fits = add_place(decision, into, action->flags);
+			break;
+		case SIEVE_FILEINTO:
+			fits = add_folder(decision, action);
+			break;
+		case SIEVE_REJECT:
+			/* Nobody could be told (RFC 5429 2.1.2). */
+			if (address_is_null(&request->sender))
+				fits = add_place(decision, into, NULL);
+			else
+				reject(decision, action->text);
+			break;
+		case SIEVE_REDIRECT:
+		case SIEVE_VACATION:
+			break;
+		}
+		if (!fits) {
+			*words = "too many folders for one message";
+			return false;
+		}
+	}
+	return true;
+}
+
+void
+script_decide(const struct sieve *sieve, const struct maildir *maildir,
+    const struct ipc_deliver *request, int message, const char *delimiters,
+    const struct maildir_into *into, struct script_decision *decision)
+{
+	struct looker looker = { maildir };
+	struct sieve_message about = { .size = request->size,
+		.sender = &request->sender,
+		.recipient = &request->rcpt,
+		.owner = &request->dest,
+		.delimiters = delimiters,
+		.now = clock_wall(),
+		.mailbox_exists = folder_exists,
+		.arg = &looker };
+	struct sieve_result result;
+	const char *words = NULL;
+	char *text = NULL;
+
+	memset(decision, 0, sizeof(*decision));
+	if (sieve == NULL) {
+		(void)add_place(decision, into, NULL);
+		return;
+	}
+	text = read_text(message, request->size, sieve_needs_body(sieve), &about.length);
+	if (text == NULL) {
+		words = strerror(errno);
+	} else {
+		about.text = text;
+		sieve_run(sieve, &about, &result);
+		if (result.error[0] != '\0')
+			log_failed(maildir, request, result.error);
+		(void)take_actions(&result, request, into, decision, &words);
+		sieve_result_free(&result);
+		free(text);
+	}
+	if (words != NULL) {
+		log_failed(maildir, request, words);
+		memset(decision, 0, sizeof(*decision));
+		(void)add_place(decision, into, NULL);
+	}
+}

@@ -1,0 +1,279 @@
+/* Deliveries as the owner's Sieve script has them. */
+#include "test_mda_fixture.h"
+
+#define TEXT "From: a@a.test\r\nTo: user@example.test\r\nSubject: hello\r\n\r\nline\r\n"
+
+static void
+make_folder(struct fixture *fixture, const char *name)
+{
+	static const char *const parts[] = { "", "/tmp", "/new", "/cur" };
+	char path[256];
+
+	for (size_t i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "home/Maildir/.%s%s", name, parts[i]);
+		assert_int_equal(mkdir(fixture_path(fixture, path), 0700), 0);
+	}
+}
+
+static void
+set_script(struct fixture *fixture, const char *text)
+{
+	if (fixture_count(fixture, "home/Maildir") == -1)
+		fixture_make_maildir(fixture);
+	if (fixture_count(fixture, "home/Maildir/sieve") == -1) {
+		assert_int_equal(mkdir(fixture_path(fixture, "home/Maildir/sieve"), 0700), 0);
+		assert_int_equal(
+		    symlink("a.sieve", fixture_path(fixture, "home/Maildir/sieve/active")), 0);
+	}
+	/* As who changes one does it: a new file in place of the old one. */
+	(void)unlink(fixture_path(fixture, "home/Maildir/sieve/a.sieve"));
+	fixture_write(fixture, "home/Maildir/sieve/a.sieve", text);
+}
+
+static void
+remove_files(struct fixture *fixture, const char *rest)
+{
+	DIR *directory = opendir(fixture_path(fixture, rest));
+	struct dirent *entry;
+
+	assert_non_null(directory);
+	while ((entry = readdir(directory)) != NULL)
+		(void)unlinkat(dirfd(directory), entry->d_name, 0);
+	closedir(directory);
+}
+
+static void
+no_script_changes_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_make_maildir(fixture);
+	assert_int_equal(mkdir(fixture_path(fixture, "home/Maildir/sieve"), 0700), 0);
+	assert_reply(&fixture_result(fixture, 1, TEXT)->reply, 250, "2.1.5", "delivered");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+}
+
+static void
+files_go_where_the_script_says(void **state)
+{
+	struct fixture *fixture = *state;
+
+	set_script(fixture,
+	    "require [\"fileinto\", \"mailbox\", \"imap4flags\"];\n"
+	    "if header \"subject\" \"hello\" {\n"
+	    "  fileinto :create :flags [\"\\\\Seen\", \"\\\\flagged\"] \"A\xc3\xa9.B\";\n"
+	    "} else { fileinto \"Missing\"; }");
+	assert_reply(&fixture_result(fixture, 1, TEXT)->reply, 250, "2.1.5", "delivered");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.A&AOk-.B/cur"), 1);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 0);
+	assert_string_equal(
+	    fixture_read(fixture, "home/Maildir/subscriptions"), "V\t2\n\nA&AOk-\tB\n");
+	/* A folder that is missing is INBOX. */
+	assert_reply(
+	    &fixture_result(fixture, 2, "Subject: x\r\n\r\n")->reply, 250, "2.1.5", "delivered");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.Missing"), -1);
+}
+
+static void
+flags_are_in_the_name(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct ipc_delivered *result;
+
+	set_script(fixture, "require \"imap4flags\"; addflag \"\\\\Seen \\\\Answered $x\"; keep;");
+	result = fixture_result(fixture, 1, TEXT);
+	assert_non_null(strstr(result->file, ":2,RS"));
+	assert_int_equal(fixture_count(fixture, "home/Maildir/cur"), 1);
+}
+
+static void
+several_folders_get_a_file_each(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery *deliveries[30];
+
+	set_script(fixture,
+	    "require [\"fileinto\", \"copy\", \"mailbox\"];\n"
+	    "fileinto :copy :create \"A\"; fileinto :copy :create \"B\"; fileinto "
+	    ":copy \"Missing\";");
+	/* More than fit into one round. */
+	for (uint64_t i = 0; i < 30; i++)
+		deliveries[i] = fixture_delivery(fixture, i + 1, TEXT);
+	batch_deliver(&fixture->context, deliveries, 30, fixture_answered, fixture);
+	assert_int_equal(fixture->answers, 1);
+	for (size_t i = 0; i < 30; i++) {
+		assert_int_equal(deliveries[i]->result.reply.code, 250);
+		delivery_free(deliveries[i]);
+	}
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.A/new"), 30);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.B/new"), 30);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 30);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/tmp"), 0);
+}
+
+static void
+second_try_finds_what_is_there(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery *delivery;
+
+	set_script(fixture,
+	    "require [\"fileinto\", \"copy\", \"mailbox\"]; fileinto :copy :create \"A\";");
+	(void)fixture_result(fixture, 1, TEXT);
+	/* One of the two was lost with a crash. */
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.A/new"), 1);
+	remove_files(fixture, "home/Maildir/.A/new");
+	delivery = fixture_delivery(fixture, 1, TEXT);
+	delivery->request.maybe_delivered = true;
+	fixture_deliver(fixture, delivery);
+	assert_int_equal(delivery->result.reply.code, 250);
+	delivery_free(delivery);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.A/new"), 1);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+}
+
+static void
+places_fail_together(void **state)
+{
+	struct fixture *fixture = *state;
+
+	set_script(fixture,
+	    "require [\"fileinto\", \"copy\", \"mailbox\"]; fileinto :copy :create "
+	    "\"A\"; fileinto :copy \"B\"; keep;");
+	make_folder(fixture, "B");
+	fixture->quota_messages = 2;
+	assert_reply(&fixture_result(fixture, 1, TEXT)->reply, 452, "4.2.2", "");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.A/new"), 0);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.B/new"), 0);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 0);
+	fixture->quota_messages = 3;
+	assert_reply(&fixture_result(fixture, 1, TEXT)->reply, 250, "2.1.5", "");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.A/new"), 1);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.B/new"), 1);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+}
+
+static void
+discarded_mail_is_stored_nowhere(void **state)
+{
+	struct fixture *fixture = *state;
+
+	set_script(fixture, "discard;");
+	assert_reply(&fixture_result(fixture, 1, TEXT)->reply, 250, "2.1.5", "not stored");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 0);
+}
+
+static void
+rejected_mail_fails_with_the_scripts_words(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery *delivery;
+
+	set_script(fixture, "require \"reject\"; reject text:\nNo,\n  thanks.\n.\n;");
+	assert_reply(&fixture_result(fixture, 1, TEXT)->reply, 550, "5.7.1", "No, thanks.");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 0);
+	/* A bounce can't be sent back. */
+	delivery = fixture_delivery(fixture, 2, TEXT);
+	memset(&delivery->request.sender, 0, sizeof(delivery->request.sender));
+	fixture_deliver(fixture, delivery);
+	assert_int_equal(delivery->result.reply.code, 250);
+	delivery_free(delivery);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+}
+
+static void
+changed_script_holds_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+
+	set_script(fixture, "discard;");
+	(void)fixture_result(fixture, 1, TEXT);
+	set_script(fixture, "keep;");
+	(void)fixture_result(fixture, 2, TEXT);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+	set_script(fixture, "discard;");
+	(void)fixture_result(fixture, 3, TEXT);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+}
+
+static void
+script_that_cannot_be_used_keeps(void **state)
+{
+	struct fixture *fixture = *state;
+	static const char *const links[] = { "/etc/passwd", "../a.sieve", "b.sieve", "a", ".sieve",
+		"sub/a.sieve", "link.sieve", "folder.sieve" };
+
+	set_script(fixture, "discard; foo;");
+	(void)fixture_result(fixture, 1, TEXT);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+	set_script(fixture, "discard;");
+	assert_int_equal(
+	    symlink("a.sieve", fixture_path(fixture, "home/Maildir/sieve/link.sieve")), 0);
+	assert_int_equal(mkdir(fixture_path(fixture, "home/Maildir/sieve/folder.sieve"), 0700), 0);
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		assert_int_equal(unlink(fixture_path(fixture, "home/Maildir/sieve/active")), 0);
+		assert_int_equal(
+		    symlink(links[i], fixture_path(fixture, "home/Maildir/sieve/active")), 0);
+		(void)fixture_result(fixture, 10 + i, TEXT);
+		assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 2 + i);
+	}
+	assert_int_equal(chmod(fixture_path(fixture, "home/Maildir/sieve/a.sieve"), 0666), 0);
+	assert_int_equal(unlink(fixture_path(fixture, "home/Maildir/sieve/active")), 0);
+	assert_int_equal(symlink("a.sieve", fixture_path(fixture, "home/Maildir/sieve/active")), 0);
+	(void)fixture_result(fixture, 30, TEXT);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 10);
+}
+
+static void
+run_that_fails_keeps(void **state)
+{
+	struct fixture *fixture = *state;
+
+	set_script(fixture,
+	    "require [\"variables\", \"fileinto\"]; discard; set \"a\" \"/\"; "
+	    "fileinto \"${a}\";");
+	(void)fixture_result(fixture, 1, TEXT);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+}
+
+static void
+bodies_and_long_headers_are_read(void **state)
+{
+	struct fixture *fixture = *state;
+	char *text = malloc(200100);
+
+	assert_non_null(text);
+	strcpy(text, "X: ");
+	memset(text + 3, 'x', 100000);
+	strcpy(text + 100003, "\r\nY: found\r\n\r\n");
+	memset(text + strlen(text), 'b', 95000);
+	strcpy(text + 190020, "needle\r\n");
+	set_script(fixture, "if header \"y\" \"found\" { discard; }");
+	assert_reply(&fixture_result(fixture, 1, text)->reply, 250, "2.1.5", "not stored");
+	set_script(fixture, "require \"body\"; if body :contains \"needle\" { discard; }");
+	assert_reply(&fixture_result(fixture, 2, text)->reply, 250, "2.1.5", "not stored");
+	free(text);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(no_script_changes_nothing),
+		TEST(files_go_where_the_script_says),
+		TEST(flags_are_in_the_name),
+		TEST(several_folders_get_a_file_each),
+		TEST(second_try_finds_what_is_there),
+		TEST(places_fail_together),
+		TEST(discarded_mail_is_stored_nowhere),
+		TEST(rejected_mail_fails_with_the_scripts_words),
+		TEST(changed_script_holds_at_once),
+		TEST(script_that_cannot_be_used_keeps),
+		TEST(run_that_fails_keeps),
+		TEST(bodies_and_long_headers_are_read),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
