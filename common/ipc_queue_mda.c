@@ -4,6 +4,7 @@
  * Each is a whole payload: what is left over after it makes decoding fail. Absolute paths and kinds
  * are checked here, so that neither side meets a value that it has no meaning for.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/ipc_queue_mda.h"
@@ -48,6 +49,45 @@ ipc_deliver_decode(struct buf_reader *reader, struct ipc_deliver *deliver)
 	return buf_reader_done(reader);
 }
 
+static void
+encode_effects(struct buf *buf, const struct ipc_effects *effects)
+{
+	buf_add_u8(buf, (uint8_t)effects->redirect_count);
+	for (size_t i = 0; i < effects->redirect_count; i++)
+		address_encode(buf, &effects->redirects[i]);
+	buf_add_u8(buf, effects->has_reply);
+	if (!effects->has_reply)
+		return;
+	address_encode(buf, &effects->reply_from);
+	buf_add_string(buf, effects->reply_name);
+	buf_add_string(buf, effects->reply_subject);
+	buf_add_string(buf, effects->reply_references);
+	buf_add_u8(buf, effects->reply_is_mime);
+	buf_add_string(buf, effects->reply_text);
+}
+
+static bool
+decode_effects(struct buf_reader *reader, struct ipc_effects *effects)
+{
+	effects->redirect_count = buf_get_enum(reader, IPC_REDIRECTS_MAX + 1);
+	for (size_t i = 0; i < effects->redirect_count; i++) {
+		if (!address_decode(reader, &effects->redirects[i]) ||
+		    address_is_null(&effects->redirects[i]))
+			return false;
+	}
+	effects->has_reply = buf_get_bool(reader);
+	if (!effects->has_reply)
+		return !reader->failed && effects->redirect_count > 0;
+	if (!address_decode(reader, &effects->reply_from))
+		return false;
+	buf_get_string(reader, effects->reply_name, sizeof(effects->reply_name));
+	buf_get_string(reader, effects->reply_subject, sizeof(effects->reply_subject));
+	buf_get_string(reader, effects->reply_references, sizeof(effects->reply_references));
+	effects->reply_is_mime = buf_get_bool(reader);
+	buf_get_string(reader, effects->reply_text, sizeof(effects->reply_text));
+	return !reader->failed;
+}
+
 void
 ipc_delivered_encode(struct buf *buf, const struct ipc_delivered *delivered)
 {
@@ -56,6 +96,9 @@ ipc_delivered_encode(struct buf *buf, const struct ipc_delivered *delivered)
 	buf_add_u8(buf, delivered->was_there);
 	buf_add_string(buf, delivered->file);
 	ipc_usage_encode(buf, &delivered->usage);
+	buf_add_u8(buf, delivered->effects != NULL);
+	if (delivered->effects != NULL)
+		encode_effects(buf, delivered->effects);
 }
 
 bool
@@ -71,5 +114,21 @@ ipc_delivered_decode(struct buf_reader *reader, struct ipc_delivered *delivered)
 		return false;
 	if (delivered->envelope_id == 0)
 		reader->failed = true;
-	return buf_reader_done(reader);
+	if (buf_get_bool(reader) && !reader->failed) {
+		delivered->effects = calloc(1, sizeof(*delivered->effects));
+		if (delivered->effects == NULL || !decode_effects(reader, delivered->effects) ||
+		    !reply_is_success(&delivered->reply))
+			reader->failed = true;
+	}
+	if (buf_reader_done(reader))
+		return true;
+	ipc_delivered_free(delivered);
+	return false;
+}
+
+void
+ipc_delivered_free(struct ipc_delivered *delivered)
+{
+	free(delivered->effects);
+	delivered->effects = NULL;
 }

@@ -51,14 +51,39 @@ struct ipc_deliver {
 void ipc_deliver_encode(struct buf *, const struct ipc_deliver *);
 bool ipc_deliver_decode(struct buf_reader *, struct ipc_deliver *);
 
+/*
+ * What the owner's script wants sent, beside what was stored: the same message to other addresses, and
+ * a reply to its sender. The queue makes that durable before it drops the envelope, and writes the
+ * reply's header itself; texts are UTF-8, what is odd in them the queue leaves out.
+ */
+#define IPC_REDIRECTS_MAX        4
+#define IPC_REPLY_NAME_MAX       200
+#define IPC_REPLY_SUBJECT_MAX    1000
+#define IPC_REPLY_REFERENCES_MAX 1500
+#define IPC_REPLY_TEXT_MAX       8192
+struct ipc_effects {
+	size_t redirect_count;
+	struct address redirects[IPC_REDIRECTS_MAX];
+	bool has_reply;
+	struct address reply_from;               /* null: the envelope's recipient */
+	char reply_name[IPC_REPLY_NAME_MAX + 1]; /* of its author, or "" */
+	char reply_subject[IPC_REPLY_SUBJECT_MAX + 1];
+	char reply_references[IPC_REPLY_REFERENCES_MAX + 1]; /* the last is the message's own id */
+	bool reply_is_mime; /* the text begins with the header of a MIME entity */
+	char reply_text[IPC_REPLY_TEXT_MAX + 1]; /* line ends LF */
+};
+
 struct ipc_delivered {
 	uint64_t envelope_id;
 	struct reply reply;
-	bool was_there;          /* found by maybe_delivered */
-	char file[NAME_MAX + 1]; /* the name in new/, for the log */
-	struct ipc_usage usage;  /* known when the mailbox has a quota */
+	bool was_there;              /* found by maybe_delivered */
+	char file[NAME_MAX + 1];     /* the name in new/, for the log */
+	struct ipc_usage usage;      /* known when the mailbox has a quota */
+	struct ipc_effects *effects; /* NULL: none; only with a success. Allocated */
 };
 void ipc_delivered_encode(struct buf *, const struct ipc_delivered *);
+/* To be freed by ipc_delivered_free() when it is true. */
 bool ipc_delivered_decode(struct buf_reader *, struct ipc_delivered *);
+void ipc_delivered_free(struct ipc_delivered *);
 
 #endif

@@ -38,6 +38,7 @@ struct mailbox {
 	bool open;
 	bool script_loaded; /* looked for, at least */
 	const struct sieve *script;
+	struct script_memory memory;
 	struct reply why; /* not open */
 	bool quota_loaded;
 	struct quota quota;
@@ -125,6 +126,7 @@ delivery_free(struct delivery *delivery)
 		close(delivery->message);
 	if (delivery->file != -1)
 		close(delivery->file);
+	ipc_delivered_free(&delivery->result);
 	free(delivery);
 }
 
@@ -290,9 +292,11 @@ decide(struct batch *batch, struct delivery *delivery)
 	if (!inbox->script_loaded) {
 		inbox->script = script_find(batch->context->scripts, &inbox->maildir);
 		inbox->script_loaded = true;
+		memory_init(&inbox->memory, inbox->maildir.root);
 	}
-	script_decide(inbox->script, &inbox->maildir, &delivery->request, delivery->message,
-	    batch->context->delimiters, &delivery->into, &decision);
+	script_decide(inbox->script, &inbox->maildir, &inbox->memory, &delivery->request,
+	    delivery->message, batch->context->delimiters, &delivery->into, &decision);
+	delivery->result.effects = decision.effects;
 	if (decision.is_rejected) {
 		delivery->result.reply = decision.reply;
 		delivery->state = DELIVERY_FAILED;
@@ -305,6 +309,7 @@ decide(struct batch *batch, struct delivery *delivery)
 		return;
 	}
 	if (batch->count + decision.place_count - 1 > batch->given + EXTRAS_MAX) {
+		ipc_delivered_free(&delivery->result);
 		delivery->state = DELIVERY_PUT_OFF;
 		return;
 	}
@@ -710,9 +715,15 @@ step_finish(struct batch *batch)
 		if (is_there(batch->deliveries[i]))
 			success(batch->deliveries[i]);
 	}
+	for (i = 0; i < batch->given; i++) {
+		if (batch->deliveries[i]->state == DELIVERY_FAILED)
+			ipc_delivered_free(&batch->deliveries[i]->result);
+	}
 	for (i = 0; i < batch->mailbox_count; i++) {
 		struct mailbox *mailbox = &batch->mailboxes[i];
 
+		if (mailbox->script_loaded)
+			memory_save(&mailbox->memory, mailbox->maildir.path);
 		if (mailbox->quota_loaded && mailbox->done_messages > 0)
 			quota_append(
 			    mailbox->maildir.root, mailbox->done_bytes, mailbox->done_messages);
@@ -750,6 +761,7 @@ tidy_up(struct batch *batch)
 
 		if (!mailbox->open)
 			continue;
+		memory_free(&mailbox->memory);
 		if (mailbox->is_new)
 			maildir_subscribe(&mailbox->inbox->maildir, mailbox->folder);
 		maildir_tidy(&mailbox->maildir, &batch->context->known);

@@ -15,6 +15,7 @@
 #include "common/ipc_queue_mda.h"
 #include "common/sieve.h"
 #include "deliver/maildir.h"
+#include "deliver/script_memory.h"
 
 #define SCRIPT_PLACES_MAX 8 /* folders that one message goes into */
 
@@ -33,10 +34,13 @@ struct script_decision {
 	size_t place_count;
 	bool is_rejected; /* and `reply` says so */
 	struct reply reply;
+	struct ipc_effects *effects; /* NULL: none; allocated, the caller's */
 };
 
-/* Runs the script for a message, whose text is in `message`. `into`: where it goes without one. */
-void script_decide(const struct sieve *, const struct maildir *, const struct ipc_deliver *,
-    int message, const char *delimiters, const struct maildir_into *into, struct script_decision *);
+/* Runs the script for a message, whose text is in `message`. `into`: where it goes without one. What
+ * isn't to be done twice goes to the memory. */
+void script_decide(const struct sieve *, const struct maildir *, struct script_memory *,
+    const struct ipc_deliver *, int message, const char *delimiters,
+    const struct maildir_into *into, struct script_decision *);
 
 #endif

@@ -14,11 +14,20 @@
 #include "common/log.h"
 #include "common/read.h"
 #include "deliver/script.h"
+#include "deliver/script_text.h"
 
 #define READ_FIRST 16384 /* most headers are shorter */
 
+#define LOOP_SECONDS (24 * 3600)
+
+/* A run, for the script's questions. */
 struct looker {
 	const struct maildir *maildir;
+	struct script_memory *memory;
+	const struct ipc_deliver *request;
+	int64_t now;
+	const char *text; /* of the message, as far as it was read */
+	size_t length;
 };
 
 static bool
@@ -32,6 +41,19 @@ folder_exists(void *arg, const char *name)
 	strcat(path, "/cur");
 	return fstatat(looker->maildir->root, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    S_ISDIR(st.st_mode);
+}
+
+static bool
+is_duplicate(void *arg, const char *handle, const char *id, uint32_t seconds, bool last)
+{
+	struct looker *looker = arg;
+	uint64_t envelope = looker->request->envelope_id;
+	bool seen = memory_has(looker->memory, "duplicate", handle, id, looker->now, envelope);
+
+	if (!seen || last)
+		memory_add(looker->memory, "duplicate", handle, id, looker->now,
+		    looker->now + seconds, envelope);
+	return seen;
 }
 
 static bool
@@ -171,9 +193,107 @@ log_failed(const struct maildir *maildir, const struct ipc_deliver *request, con
 	log_end(&line);
 }
 
+/* Without memory what would be sent isn't. */
+static struct ipc_effects *
+effects_of(struct script_decision *decision)
+{
+	if (decision->effects == NULL)
+		decision->effects = calloc(1, sizeof(*decision->effects));
+	return decision->effects;
+}
+
+/* What tells the message from others: its id, or else its whole header's text. */
+static char *
+message_key(const struct looker *looker)
+{
+	char *key = script_field(looker->text, looker->length, "Message-ID", 1000);
+
+	return key != NULL ? key : script_header_key(looker->text, looker->length);
+}
+
+/* False when it went to that address already, as it does in a loop, or comes from it. */
+static bool
+redirect(struct script_decision *decision, struct looker *looker, const struct address *to)
+{
+	char target[ADDRESS_TEXT_MAX + 1], *key;
+	struct ipc_effects *effects;
+	bool good;
+
+	if (address_equal(to, &looker->request->rcpt) || address_equal(to, &looker->request->dest))
+		return false;
+	address_format(to, target, sizeof(target));
+	key = message_key(looker);
+	good = key != NULL &&
+	    !memory_has(looker->memory, "redirect", target, key, looker->now,
+	        looker->request->envelope_id) &&
+	    (effects = effects_of(decision)) != NULL && effects->redirect_count < IPC_REDIRECTS_MAX;
+	if (good) {
+		effects->redirects[effects->redirect_count++] = *to;
+		memory_add(looker->memory, "redirect", target, key, looker->now,
+		    looker->now + LOOP_SECONDS, looker->request->envelope_id);
+	}
+	free(key);
+	return good;
+}
+
+static void
+copy_text(char *to, size_t size, const char *from)
+{
+	size_t length = strlen(from);
+
+	if (length >= size) {
+		length = size - 1;
+		while (length > 0 && ((unsigned char)from[length] & 0xc0) == 0x80)
+			length--;
+	}
+	memcpy(to, from, length);
+	to[length] = '\0';
+}
+
+/* The thread that the reply belongs to (RFC 5322 3.6.4). */
+static void
+set_references(struct ipc_effects *effects, const struct looker *looker)
+{
+	char *id = script_field(looker->text, looker->length, "Message-ID", 500);
+	char *before = script_field(looker->text, looker->length, "References", 900);
+
+	if (id != NULL)
+		snprintf(effects->reply_references, sizeof(effects->reply_references), "%s%s%s",
+		    before == NULL ? "" : before, before == NULL ? "" : " ", id);
+	free(id);
+	free(before);
+}
+
+static void
+reply_to_sender(
+    struct script_decision *decision, struct looker *looker, const struct sieve_action *action)
+{
+	const struct address *sender = &looker->request->sender;
+	char key[ADDRESS_TEXT_MAX + 1];
+	struct ipc_effects *effects;
+
+	address_format(sender, key, sizeof(key));
+	for (char *at = key; *at != '\0'; at++)
+		*at = *at >= 'A' && *at <= 'Z' ? (char)(*at + 'a' - 'A') : *at;
+	if (memory_has(looker->memory, "vacation", action->handle, key, looker->now,
+	        looker->request->envelope_id) ||
+	    (effects = effects_of(decision)) == NULL)
+		return;
+	effects->has_reply = true;
+	if (action->from != NULL && *action->from != '\0')
+		script_author(action->from, &effects->reply_from, effects->reply_name,
+		    sizeof(effects->reply_name));
+	copy_text(effects->reply_subject, sizeof(effects->reply_subject), action->subject);
+	copy_text(effects->reply_text, sizeof(effects->reply_text), action->text);
+	effects->reply_is_mime = action->is_mime;
+	set_references(effects, looker);
+	memory_add(looker->memory, "vacation", action->handle, key, looker->now,
+	    looker->now + action->seconds, looker->request->envelope_id);
+}
+
 /* False, with words, when it can't be done as the script says. */
 static bool
-take_actions(const struct sieve_result *result, const struct ipc_deliver *request,
+take_actions(const struct sieve_result *result, struct looker *looker,
     const struct maildir_into *into, struct script_decision *decision, const char **words)
 {
 	for (size_t i = 0; i < result->count; i++) {
@@ -189,13 +309,18 @@ take_actions(const struct sieve_result *result, const struct ipc_deliver *reques
 			break;
 		case SIEVE_REJECT:
 			/* Nobody could be told (RFC 5429 2.1.2). */
-			if (address_is_null(&request->sender))
+			if (address_is_null(&looker->request->sender))
 				fits = add_place(decision, into, NULL);
 			else
 				reject(decision, action->text);
 			break;
 		case SIEVE_REDIRECT:
+			/* What doesn't go on stays here. */
+			if (!redirect(decision, looker, &action->to))
+				fits = add_place(decision, into, NULL);
+			break;
 		case SIEVE_VACATION:
+			reply_to_sender(decision, looker, action);
 			break;
 		}
 		if (!fits) {
@@ -208,17 +333,20 @@ take_actions(const struct sieve_result *result, const struct ipc_deliver *reques
 
 void
 script_decide(const struct sieve *sieve, const struct maildir *maildir,
-    const struct ipc_deliver *request, int message, const char *delimiters,
-    const struct maildir_into *into, struct script_decision *decision)
+    struct script_memory *memory, const struct ipc_deliver *request, int message,
+    const char *delimiters, const struct maildir_into *into, struct script_decision *decision)
 {
-	struct looker looker = { maildir };
+	struct looker looker = {
+		.maildir = maildir, .memory = memory, .request = request, .now = clock_wall()
+	};
 	struct sieve_message about = { .size = request->size,
 		.sender = &request->sender,
 		.recipient = &request->rcpt,
 		.owner = &request->dest,
 		.delimiters = delimiters,
-		.now = clock_wall(),
+		.now = looker.now,
 		.mailbox_exists = folder_exists,
+		.is_duplicate = is_duplicate,
 		.arg = &looker };
 	struct sieve_result result;
 	const char *words = NULL;
@@ -233,16 +361,18 @@ script_decide(const struct sieve *sieve, const struct maildir *maildir,
 	if (text == NULL) {
 		words = strerror(errno);
 	} else {
-		about.text = text;
+		about.text = looker.text = text;
+		looker.length = about.length;
 		sieve_run(sieve, &about, &result);
 		if (result.error[0] != '\0')
 			log_failed(maildir, request, result.error);
-		(void)take_actions(&result, request, into, decision, &words);
+		(void)take_actions(&result, &looker, into, decision, &words);
 		sieve_result_free(&result);
 		free(text);
 	}
 	if (words != NULL) {
 		log_failed(maildir, request, words);
+		free(decision->effects);
 		memset(decision, 0, sizeof(*decision));
 		(void)add_place(decision, into, NULL);
 	}

@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/stats.h"
 #include "queue/delivery.h"
+#include "queue/follow.h"
 #include "queue/mail.h"
 #include "queue/mailbox.h"
 #include "queue/mda.h"
@@ -346,7 +347,8 @@ static void
 receive_delivered(struct queue *queue, struct mda *mda, struct imsg *imsg)
 {
 	struct flight *flight = &mda->flights[imsg->id % FLIGHTS_MAX];
-	struct ipc_delivered result;
+	struct ipc_delivered result = { .effects = NULL };
+	const char *user;
 	struct buf_reader reader;
 	struct entry *entry;
 	int64_t started_ms;
@@ -355,6 +357,7 @@ receive_delivered(struct queue *queue, struct mda *mda, struct imsg *imsg)
 	if (imsg->id % FLIGHTS_MAX >= mda->limit || flight->entry == NULL ||
 	    flight->request != imsg->id || !ipc_delivered_decode(&reader, &result) ||
 	    !buf_reader_done(&reader) || result.envelope_id != entry_id(flight->entry)) {
+		ipc_delivered_free(&result);
 		channel_reject(mda->channel, imsg, "an answer to what it wasn't given");
 		return;
 	}
@@ -365,8 +368,11 @@ receive_delivered(struct queue *queue, struct mda *mda, struct imsg *imsg)
 	mda->in_flight--;
 	mda->failures = 0;
 	mda->since_ms = clock_monotonic_ms();
-	delivery_ended(queue, entry, &result,
-	    entry->line->mailbox == NULL ? "" : entry->line->mailbox->user, started_ms);
+	user = entry->line->mailbox == NULL ? "" : entry->line->mailbox->user;
+	if (result.effects != NULL)
+		follow_begin(queue, entry, &result, user, started_ms);
+	else
+		delivery_ended(queue, entry, &result, user, started_ms);
 	queue_run_soon(queue);
 }
 

@@ -27,6 +27,7 @@
 #include "queue/commit.h"
 #include "queue/control.h"
 #include "queue/delivery.h"
+#include "queue/follow.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
 #include "queue/mailbox.h"
@@ -568,6 +569,7 @@ close_all(struct queue *queue)
 	mda_close(queue);
 	relay_close(queue);
 	bounce_close(queue);
+	follow_close(queue);
 	report_close(queue);
 	sign_close(queue);
 	commit_close(queue);

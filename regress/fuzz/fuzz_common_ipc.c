@@ -59,7 +59,6 @@ AGAIN(ipc_ids, struct ipc_ids)
 AGAIN(ipc_resolve, struct ipc_resolve)
 AGAIN(ipc_resolved, struct ipc_resolved)
 AGAIN(ipc_deliver, struct ipc_deliver)
-AGAIN(ipc_delivered, struct ipc_delivered)
 AGAIN(ipc_peer, struct ipc_peer)
 AGAIN(ipc_listen, struct ipc_listen)
 AGAIN(ipc_start, struct ipc_start)
@@ -127,6 +126,18 @@ ids_request_again(struct buf_reader *reader, void *value, struct buf *buf)
 	if (!ipc_ids_request_decode(reader, count) || !buf_reader_done(reader))
 		return false;
 	ipc_ids_request_encode(buf, *count);
+	return true;
+}
+
+static bool
+ipc_delivered_again(struct buf_reader *reader, void *value, struct buf *buf)
+{
+	struct ipc_delivered *delivered = value;
+
+	if (!ipc_delivered_decode(reader, delivered))
+		return false;
+	ipc_delivered_encode(buf, delivered);
+	ipc_delivered_free(delivered);
 	return true;
 }
 

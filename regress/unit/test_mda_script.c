@@ -256,6 +256,112 @@ bodies_and_long_headers_are_read(void **state)
 	free(text);
 }
 
+/* What a message with that id from that sender comes to: how many redirections, and a reply or not. */
+static void
+effects_of(struct fixture *fixture, uint64_t envelope, const char *id, const char *sender,
+    size_t redirects, bool reply)
+{
+	struct delivery *delivery;
+	char text[300];
+
+	snprintf(text, sizeof(text), "To: user@example.test\r\nMessage-ID: <%s@x>\r\n\r\n", id);
+	delivery = fixture_delivery(fixture, envelope, text);
+	assert_int_equal(address_parse(sender, 0, &delivery->request.sender), ADDRESS_OK);
+	fixture_deliver(fixture, delivery);
+	assert_int_equal(delivery->result.reply.code, 250);
+	assert_int_equal(delivery->result.effects != NULL, redirects > 0 || reply);
+	if (delivery->result.effects != NULL) {
+		assert_int_equal(delivery->result.effects->redirect_count, redirects);
+		assert_int_equal(delivery->result.effects->has_reply, reply);
+	}
+	delivery_free(delivery);
+}
+
+static void
+replies_and_redirections_are_remembered(void **state)
+{
+	struct fixture *fixture = *state;
+
+	set_script(fixture, "require \"vacation\"; redirect \"a@b.test\"; vacation \"x\";");
+	effects_of(fixture, 1, "1", "ann@a.test", 1, true);
+	/* The same delivery, tried again. */
+	effects_of(fixture, 1, "1", "ann@a.test", 1, true);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 0);
+	effects_of(fixture, 2, "2", "Ann@a.test", 1, false);
+	/* It comes back, and stays. */
+	effects_of(fixture, 3, "1", "carl@a.test", 0, true);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+	/* Other words are another reply. */
+	set_script(fixture, "require \"vacation\"; vacation \"y\";");
+	effects_of(fixture, 4, "4", "ann@a.test", 0, true);
+	/* What can't be read is as if it weren't there. */
+	fixture_write(fixture, "home/Maildir/sieve/remembered", "9999999999 x\nfoo\n\n");
+	effects_of(fixture, 5, "5", "ann@a.test", 0, true);
+	effects_of(fixture, 6, "6", "ann@a.test", 0, false);
+}
+
+static void
+own_address_is_no_redirection(void **state)
+{
+	struct fixture *fixture = *state;
+
+	set_script(fixture, "redirect \"user@example.test\";");
+	effects_of(fixture, 1, "1", "ann@a.test", 0, false);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+}
+
+static void
+what_failed_sends_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct ipc_delivered *result;
+
+	set_script(fixture, "redirect \"a@b.test\"; keep;");
+	fixture->quota_messages = 1;
+	(void)fixture_result(fixture, 1, TEXT);
+	result = fixture_result(fixture, 2, TEXT);
+	assert_int_equal(result->reply.code, 452);
+	assert_null(result->effects);
+}
+
+static void
+memory_is_bounded_and_forgets_the_oldest(void **state)
+{
+	struct fixture *fixture = *state;
+	struct script_memory memory;
+	char id[32];
+	int root;
+
+	set_script(fixture, "keep;");
+	root = open(fixture->maildir, O_RDONLY | O_DIRECTORY);
+	assert_int_not_equal(root, -1);
+	memory_init(&memory, root);
+	for (unsigned i = 0; i < MEMORY_MAX + 10; i++) {
+		snprintf(id, sizeof(id), "%u", i);
+		memory_add(&memory, "kind", "", id, 100, 200, 1);
+	}
+	memory_save(&memory, fixture->maildir);
+	memory_free(&memory);
+	memory_init(&memory, root);
+	assert_false(memory_has(&memory, "kind", "", "5", 150, 2));
+	assert_true(memory_has(&memory, "kind", "", "10", 150, 2));
+	assert_false(memory_has(&memory, "kind", "", "10", 150, 1)); /* its own */
+	assert_false(memory_has(&memory, "kind", "", "10", 200, 2)); /* over */
+	assert_false(memory_has(&memory, "other", "", "10", 150, 2));
+	/* A symbolic link isn't followed. */
+	memory_free(&memory);
+	assert_int_equal(unlink(fixture_path(fixture, "home/Maildir/sieve/remembered")), 0);
+	assert_int_equal(
+	    symlink("/etc/passwd", fixture_path(fixture, "home/Maildir/sieve/remembered")), 0);
+	memory_init(&memory, root);
+	memory_add(&memory, "kind", "", "1", 100, 200, 1);
+	memory_save(&memory, fixture->maildir);
+	assert_int_equal(
+	    strncmp(fixture_read(fixture, "home/Maildir/sieve/remembered"), "200 ", 4), 0);
+	memory_free(&memory);
+	close(root);
+}
+
 int
 main(void)
 {
@@ -273,6 +379,10 @@ main(void)
 		TEST(script_that_cannot_be_used_keeps),
 		TEST(run_that_fails_keeps),
 		TEST(bodies_and_long_headers_are_read),
+		TEST(replies_and_redirections_are_remembered),
+		TEST(own_address_is_no_redirection),
+		TEST(what_failed_sends_nothing),
+		TEST(memory_is_bounded_and_forgets_the_oldest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
