@@ -113,6 +113,9 @@ static const struct field config_fields[] = {
 	BOOL(config, mta_no_sts),
 	BOOL(config, mta_no_line_limit),
 	BOOL(config, mta_no_private_networks),
+	STRING(config, srs_key),
+	STRING(config, srs_key_backup),
+	U32(config, srs_ttl),
 	STRING(config, tls_reports_from),
 	U32(config, auth_failures),
 	U32(config, user_mails_per_hour),
@@ -178,6 +181,7 @@ static const struct field action_fields[] = {
 	BOOL(action_config, relay_backup),
 	STRING(action_config, relay_backup_name),
 	STRING(action_config, relay_mail_from),
+	BOOL(action_config, relay_srs),
 };
 
 static const struct field pki_fields[] = {
@@ -381,6 +385,9 @@ config_new(void)
 	config->mta_recipients = 100;
 	config->mta_connect_time = 30;
 	config->mta_idle_time = 5;
+	config->srs_key = copy("");
+	config->srs_key_backup = copy("");
+	config->srs_ttl = 4 * 86400;
 	config->tls_reports_from = copy("");
 	config->auth_failures = 10;
 	return config;
@@ -716,9 +723,14 @@ config_to_fd(const struct config *config)
 }
 
 int
-config_to_fd_without_values(const struct config *config)
+config_to_fd_without_values(const struct config *config, bool with_srs)
 {
-	return to_fd(config, false);
+	struct config shown = *config;
+	char nothing[] = "";
+
+	if (!with_srs)
+		shown.srs_key = shown.srs_key_backup = nothing;
+	return to_fd(&shown, false);
 }
 
 /* Read into memory of our own: what is decoded can't change meanwhile, whoever else has `fd`. */

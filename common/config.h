@@ -150,6 +150,7 @@ struct action_config {
 	bool relay_backup;       /* "backup": only MXs preferred to us */
 	char *relay_backup_name; /* as which we stand among them; "" the config's hostname */
 	char *relay_mail_from;   /* "mail-from": sender, or "@domain", to use instead; "" none */
+	bool relay_srs;          /* "srs": senders of forwarded mail are rewritten */
 };
 
 /* A certificate chain and its key (`pki NAME cert PATH`, `pki NAME key PATH`). */
@@ -275,7 +276,10 @@ struct config {
 	bool mta_no_line_limit;            /* long lines go out as they are */
 	bool mta_no_sts;                   /* policies of MTA-STS are not looked for */
 	bool mta_no_private_networks;      /* others' mail servers can't be there */
-	char *tls_reports_from;            /* author of TLS reports; "" none are sent */
+	char *srs_key;                /* secret of the Sender Rewriting Scheme; "" there is none */
+	char *srs_key_backup;         /* good for what was made with it; "" none */
+	uint32_t srs_ttl;             /* 4 days, as in OpenSMTPD: for how long mail may come back */
+	char *tls_reports_from;       /* author of TLS reports; "" none are sent */
 	uint32_t auth_failures;       /* 10: of a network or an account before answers slow down */
 	uint32_t user_mails_per_hour; /* 0, none: recipients of a user who has logged in */
 	bool user_mails_hold;         /* those over it wait for an administrator */
@@ -320,8 +324,9 @@ void config_encode(struct buf *, const struct config *);
 struct config *config_decode(const void *, size_t);
 /* A sealed memfd holding the encoded config, or -1; and back (does not close `fd`), or NULL. */
 int config_to_fd(const struct config *);
-/* The same without the values of tables, which may be passwords: "" each. */
-int config_to_fd_without_values(const struct config *);
+/* The same without the values of tables, which may be passwords, "" each; and without those of SRS,
+ * unless `with_srs`. */
+int config_to_fd_without_values(const struct config *, bool with_srs);
 struct config *config_from_fd(int fd);
 
 #endif

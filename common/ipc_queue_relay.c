@@ -14,6 +14,7 @@ ipc_relay_message_encode(struct buf *buf, const struct ipc_relay_message *messag
 	buf_add_u32(buf, message->recipients);
 	buf_add_u64(buf, message->size);
 	address_encode(buf, &message->sender);
+	address_encode(buf, &message->forwarded);
 	buf_add_u8(buf, message->smtputf8);
 	buf_add_u8(buf, message->eight_bit);
 	buf_add_u8(buf, message->require_tls);
@@ -31,7 +32,8 @@ ipc_relay_message_decode(struct buf_reader *reader, struct ipc_relay_message *me
 	buf_get_string(reader, message->domain, sizeof(message->domain));
 	message->recipients = buf_get_u32(reader);
 	message->size = buf_get_u64(reader);
-	if (!address_decode(reader, &message->sender))
+	if (!address_decode(reader, &message->sender) ||
+	    !address_decode(reader, &message->forwarded))
 		return false;
 	message->smtputf8 = buf_get_bool(reader);
 	message->eight_bit = buf_get_bool(reader);

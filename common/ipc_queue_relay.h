@@ -11,7 +11,8 @@
  *	CANCEL                               no answer but those under way: what isn't yet being
  *	                                     sent is given back with a temporary reply
  *
- * A MESSAGE and its RCPTs are a task: one message, one action, one destination. They follow each
+ * A MESSAGE and its RCPTs are a task: one message, one action, one destination; and where it is
+ * forwarded, one address that led there. They follow each
  * other without other MESSAGEs between them, and all frames of a task carry its id. A RESULT with a
  * success means that the next server's 2xx for that recipient has come (RFC 5321 6.1). When the
  * channel closes, the relay finishes the transactions that have passed their end of data, and
@@ -45,6 +46,9 @@ struct ipc_relay_message {
 	uint32_t recipients;                 /* 1 to IPC_RELAY_RCPTS_MAX */
 	uint64_t size;
 	struct address sender;
+	/* Its recipients were led to from this address of ours: it is said in a field Delivered-To,
+	 * and mail that has this already has come round. Null: they are themselves. */
+	struct address forwarded;
 	bool smtputf8;
 	bool eight_bit;
 	bool require_tls;  /* RFC 8689 2 */

@@ -21,6 +21,7 @@
 #include "common/clock.h"
 #include "common/child_supervisor.h"
 #include "common/config.h"
+#include "common/header.h"
 #include "common/imsg.h"
 #include "common/ipc_queue_mda.h"
 #include "common/log.h"
@@ -239,6 +240,20 @@ is_for_this_owner(const struct ipc_mailbox *mailbox, struct reply *why)
 	return false;
 }
 
+/* RFC 5321 6.3: what was delivered there before goes round. What commands do is their own business. */
+static bool
+comes_again(const struct ipc_deliver *request, int message, struct reply *why)
+{
+	char text[ADDRESS_TEXT_MAX + 1];
+
+	if (envelope_is_pipe(request->kind) ||
+	    !header_was_delivered_to(message, request->size, &request->dest))
+		return false;
+	address_format(&request->dest, text, sizeof(text));
+	reply_set(why, 554, "5.4.6", "this is a mail loop: it was delivered to %s before", text);
+	return true;
+}
+
 static void
 receive_deliver(struct channel *channel, struct imsg *imsg)
 {
@@ -272,6 +287,8 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 		    "this process has too many open files: try later");
 		answer_delivery(delivery);
 	} else if (!is_for_this_owner(&request.mailbox, &delivery->result.reply))
+		answer_delivery(delivery);
+	else if (comes_again(&request, delivery->message, &delivery->result.reply))
 		answer_delivery(delivery);
 	else if (envelope_is_pipe(request.kind))
 		runner_start(mda.runner, delivery);

@@ -11,11 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <bsd/string.h>
 #include <event2/event.h>
 
 #include "common/child.h"
 #include "common/child_supervisor.h"
 #include "common/config.h"
+#include "common/header.h"
 #include "common/imsg.h"
 #include "common/ipc_queue_relay.h"
 #include "common/ipc_relay_directory.h"
@@ -184,6 +186,44 @@ has_good_lines(struct task *task, struct failure *failure)
 	return false;
 }
 
+/* In a header that any server takes. */
+static bool
+can_be_told(struct address *address, char *text, size_t size)
+{
+	char domain[ADDRESS_DOMAIN_MAX + 1];
+
+	if (address_domain_key(address->domain, domain, sizeof(domain)))
+		strlcpy(address->domain, domain, sizeof(address->domain));
+	address_format(address, text, size);
+	for (; *text != '\0'; text++) {
+		if (*text < ' ' || *text > '~')
+			return false;
+	}
+	return true;
+}
+
+/* RFC 5321 6.3: what was forwarded from there before goes round. */
+static bool
+comes_again(struct task *task, struct failure *failure)
+{
+	const struct address *from = &task->message.forwarded;
+	struct address told = *from;
+	char text[ADDRESS_TEXT_MAX + 1];
+
+	if (address_is_null(from))
+		return false;
+	address_format(from, text, sizeof(text));
+	if (header_was_delivered_to(task->fd, task->message.size, from)) {
+		failure_set(failure, RELAY_FAULT_NONE, 554, "5.4.6",
+		    "this is a mail loop: it was forwarded from %s before", text);
+		return true;
+	}
+	if (can_be_told(&told, text, sizeof(text)) &&
+	    asprintf(&task->fields, "Delivered-To: %s\r\n", text) == -1)
+		fatal("forward");
+	return false;
+}
+
 static bool
 is_accounts(const char *name)
 {
@@ -240,7 +280,7 @@ receive_rcpt(struct channel *channel, struct imsg *imsg)
 		task_finish(task, &failure);
 		return;
 	}
-	if (!is_lmtp(task) && !has_good_lines(task, &failure)) {
+	if (comes_again(task, &failure) || (!is_lmtp(task) && !has_good_lines(task, &failure))) {
 		task_finish(task, &failure);
 		return;
 	}

@@ -147,6 +147,13 @@ add_xtext(struct buf *output, const char *text)
 	}
 }
 
+/* Without what line ends and dots add. */
+static uint64_t
+text_size(const struct task *task)
+{
+	return task->message.size + (task->fields == NULL ? 0 : strlen(task->fields));
+}
+
 static void
 add_mail(struct session *session, const char *sender, bool utf8)
 {
@@ -156,7 +163,7 @@ add_mail(struct session *session, const char *sender, bool utf8)
 
 	buf_printf(output, "MAIL FROM:<%s>", sender);
 	if (extensions->size)
-		buf_printf(output, " SIZE=%llu", (unsigned long long)message->size);
+		buf_printf(output, " SIZE=%llu", (unsigned long long)text_size(session->mail.task));
 	if (message->eight_bit && extensions->eight_bit)
 		buf_add_text(output, " BODY=8BITMIME");
 	if (utf8)
@@ -281,6 +288,7 @@ ask_for_text(struct session *session)
 	if (session->extensions.chunking) {
 		relay_text_begin(&mail->text, mail->task->fd, mail->task->message.size, false,
 		    &mail->task->lines);
+		relay_text_put_before(&mail->text, mail->task->fields);
 		session_expect(session, SESSION_TEXT, session->settings->times->block_ms);
 		mail_drained(session);
 		return;
@@ -356,9 +364,10 @@ mail_begin(struct session *session, struct task *task)
 	} else if (message->eight_bit && !extensions->eight_bit) {
 		does_not_fit(
 		    session, 550, "5.6.1", "doesn't take 8-bit text (8BITMIME), which this is");
-	} else if (extensions->size_max > 0 && message->size > extensions->size_max) {
+	} else if (extensions->size_max > 0 && text_size(mail->task) > extensions->size_max) {
 		snprintf(words, sizeof(words), "takes messages of up to %llu bytes; this has %llu",
-		    (unsigned long long)extensions->size_max, (unsigned long long)message->size);
+		    (unsigned long long)extensions->size_max,
+		    (unsigned long long)text_size(mail->task));
 		does_not_fit(session, 552, "5.3.4", words);
 	} else if (session->settings->need == TLS_NEED_REQUIRED && !extensions->requiretls) {
 		/* RFC 8689 4.2.1; the connection is what the policy demands. */
@@ -493,6 +502,7 @@ data_answered(struct session *session, const struct reply *reply)
 			return;
 		relay_text_begin(&mail->text, mail->task->fd, mail->task->message.size, true,
 		    &mail->task->lines);
+		relay_text_put_before(&mail->text, mail->task->fields);
 		if (mail->taken > 0) {
 			session_expect(session, SESSION_TEXT, session->settings->times->block_ms);
 			mail_drained(session);

@@ -50,6 +50,7 @@ task_free(struct task *task)
 	}
 	free(task->rcpts);
 	free(task->sender);
+	free(task->fields);
 	free(task->dialogue);
 	route_drop(task->route);
 	relay_lines_free(&task->lines);

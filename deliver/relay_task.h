@@ -75,6 +75,7 @@ struct task {
 	bool is_silent; /* nobody is there to hear of it */
 	struct ipc_relay_message message;
 	char *sender; /* what MAIL FROM says: local@domain, or "" */
+	char *fields; /* that go before the message's own, with CRLF; NULL: none */
 	struct task_rcpt *rcpts;
 	uint32_t rcpt_count; /* collected so far */
 	uint32_t left;       /* not answered */

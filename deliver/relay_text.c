@@ -19,10 +19,16 @@ relay_text_begin(
 	};
 }
 
+void
+relay_text_put_before(struct relay_text *text, const char *fields)
+{
+	text->fields = fields;
+}
+
 bool
 relay_text_is_done(const struct relay_text *text)
 {
-	return text->offset == text->length;
+	return text->fields == NULL && text->offset == text->length;
 }
 
 static void
@@ -109,6 +115,9 @@ relay_text_read(struct relay_text *text, struct buf *buf)
 	uint64_t begin = text->offset, end, stop;
 	ssize_t count;
 
+	if (text->fields != NULL)
+		buf_add_text(buf, text->fields);
+	text->fields = NULL;
 	if (size == 0)
 		return true;
 	count = read_some_at(text->fd, chunk, size, (off_t)text->offset);

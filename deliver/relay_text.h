@@ -16,7 +16,8 @@
 #define RELAY_TEXT_CHUNK (64 * 1024)
 
 struct relay_text {
-	int fd; /* borrowed; read with pread(), since its offset may be shared */
+	int fd;             /* borrowed; read with pread(), since its offset may be shared */
+	const char *fields; /* go before; borrowed; NULL: none, or gone already */
 	uint64_t offset;
 	uint64_t length;
 	bool stuffed;  /* a dot at the begin of a line is doubled (RFC 5321 4.5.2) */
@@ -28,6 +29,8 @@ struct relay_text {
 
 void relay_text_begin(
     struct relay_text *, int fd, uint64_t length, bool stuffed, const struct relay_lines *);
+/* Before the first read: whole lines of a header, with CRLF, that go in front; borrowed, or NULL. */
+void relay_text_put_before(struct relay_text *, const char *fields);
 /* Appends the text of the next read to `buf`. False, with errno, when it can't be read: EIO also
  * when the descriptor holds less than `length`, ENOMEM when the buffer doesn't take it. */
 bool relay_text_read(struct relay_text *, struct buf *) __attribute__((warn_unused_result));

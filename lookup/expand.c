@@ -20,7 +20,9 @@
 
 #include <bsd/string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
+#include "common/srs.h"
 #include "lookup/expand.h"
 #include "lookup/include.h"
 #include "lookup/mailbox.h"
@@ -881,6 +883,27 @@ expand_relay(struct expansion *x, const struct action *action, const struct node
 	    node->address.domain, NULL);
 }
 
+/* An address of ours that stands for the sender of mail that was forwarded. */
+static void
+expand_srs(struct expansion *x, const struct node *node)
+{
+	const struct config *config = x->site->config;
+	const struct srs_keys keys = { config->srs_key, config->srs_key_backup, config->srs_ttl };
+	struct address sender;
+
+	switch (srs_decode(&keys, &node->address, clock_wall(), &sender)) {
+	case SRS_OK:
+		add_node(x, NODE_ADDRESS, NULL, sender.local, sender.domain, false);
+		break;
+	case SRS_FORGED:
+		dead(x, NULL, 550, "5.7.1", "this SRS address was not made here");
+		break;
+	case SRS_EXPIRED:
+		dead(x, NULL, 550, "5.7.1", "this SRS address has expired");
+		break;
+	}
+}
+
 static void
 expand_address(struct expansion *x, const struct node *node)
 {
@@ -907,6 +930,11 @@ expand_address(struct expansion *x, const struct node *node)
 		return;
 	}
 	action = rule->action;
+	if (action->config->method != ACTION_RELAY && *x->site->config->srs_key != '\0' &&
+	    srs_is_address(&node->address)) {
+		expand_srs(x, node);
+		return;
+	}
 	if (action->config->method == ACTION_RELAY) {
 		expand_relay(x, action, node);
 		return;

@@ -1,7 +1,8 @@
 /*
  * The channel to program relay and the tasks on it.
  *
- * A task is a message and those of its envelopes that are ready in one line. The line's window
+ * A task is a message and those of its envelopes that are ready in one line, and were forwarded from
+ * the same address or not at all. The line's window
  * counts tasks. All lines share a bounded number of them, and no line may hold more than a part of
  * those that are free: so destinations that are slow to fail leave room for the others, however
  * many they are.
@@ -23,6 +24,7 @@
 #include "common/log.h"
 #include "common/stats.h"
 #include "queue/delivery.h"
+#include "queue/forward.h"
 #include "queue/mail.h"
 #include "queue/relay.h"
 #include "queue/relay_memory.h"
@@ -67,7 +69,8 @@ struct relays {
 	struct ipc_relay_rcpt *rcpts;
 	size_t rcpt_count;
 	size_t rcpt_capacity;
-	bool has_paused;            /* a recipient's domain is paused, and isn't among them */
+	struct entry **left_out; /* gathered, and not among them; room for as many as `rcpts` */
+	size_t left_out_count;
 	struct ipc_relay_done done; /* too large for the stack of every call */
 };
 
@@ -240,6 +243,15 @@ set_aside(struct queue *queue, struct entry *entry, const struct envelope *envel
 	mail_ready(queue, entry);
 }
 
+/* Null: not forwarded. */
+static bool
+same_forward(const struct address *one, const struct address *other)
+{
+	if (address_is_null(one) || address_is_null(other))
+		return address_is_null(one) && address_is_null(other);
+	return address_equal(one, other);
+}
+
 static bool
 add_rcpt(void *arg, struct entry *entry, const struct transaction *transaction,
     const struct envelope *envelope)
@@ -247,10 +259,18 @@ add_rcpt(void *arg, struct entry *entry, const struct transaction *transaction,
 	struct relays *relays = arg;
 	struct ipc_relay_message *message = &relays->message;
 	struct ipc_relay_rcpt *rcpt = &relays->rcpts[relays->rcpt_count];
+	struct address from;
 
 	if (is_via_hosts(entry->line) && is_paused(relays, envelope->dest.domain)) {
 		set_aside(relays->queue, entry, envelope);
-		relays->has_paused = true;
+		relays->left_out[relays->left_out_count++] = entry;
+		return true;
+	}
+	if (!forward_find(relays->queue->config, envelope, &from))
+		memset(&from, 0, sizeof(from));
+	if (relays->rcpt_count > 0 && !same_forward(&from, &message->forwarded)) {
+		mail_ready(relays->queue, entry);
+		relays->left_out[relays->left_out_count++] = entry;
 		return true;
 	}
 	if (relays->rcpt_count++ == 0) {
@@ -260,6 +280,10 @@ add_rcpt(void *arg, struct entry *entry, const struct transaction *transaction,
 		strlcpy(message->domain, envelope->dest.domain, sizeof(message->domain));
 		message->size = transaction->size;
 		message->sender = transaction->sender;
+		message->forwarded = from;
+		if (!address_is_null(&from))
+			forward_sender(relays->queue->config, transaction, envelope, &from,
+			    clock_wall(), &message->sender);
 		message->smtputf8 = transaction->smtputf8;
 		message->eight_bit = transaction->eight_bit;
 		message->require_tls = transaction->require_tls;
@@ -296,13 +320,16 @@ static void
 reserve(struct relays *relays, uint32_t count)
 {
 	struct ipc_relay_rcpt *rcpts;
+	struct entry **left_out;
 
 	if (count <= relays->rcpt_capacity)
 		return;
 	rcpts = reallocarray(relays->rcpts, count, sizeof(*rcpts));
-	if (rcpts == NULL)
+	left_out = reallocarray(relays->left_out, count, sizeof(struct entry *));
+	if (rcpts == NULL || left_out == NULL)
 		fatalx("out of memory");
 	relays->rcpts = rcpts;
+	relays->left_out = left_out;
 	relays->rcpt_capacity = count;
 }
 
@@ -359,18 +386,21 @@ hold_back(struct queue *queue, struct task *task)
 		delivery_unreadable(queue, task->entries[i]);
 }
 
-/* Leaves those that were set aside. */
+/* Both lists have the same order. */
 static void
-forget_paused(struct relays *relays, struct task *task)
+forget_left_out(const struct relays *relays, struct task *task)
 {
 	uint32_t kept = 0;
+	size_t left_out = 0;
 
 	for (uint32_t i = 0; i < task->count; i++) {
-		if (task->entries[i]->line == task->line)
+		if (left_out < relays->left_out_count &&
+		    task->entries[i] == relays->left_out[left_out])
+			left_out++;
+		else
 			task->entries[kept++] = task->entries[i];
 	}
 	task->count = kept;
-	relays->has_paused = false;
 }
 
 /* Loads what was gathered and opens the message. False when nothing can be given out now. */
@@ -382,10 +412,9 @@ prepare(struct queue *queue, struct task *task, int *fd)
 	bool ok;
 
 	*fd = -1;
-	relays->rcpt_count = 0;
+	relays->rcpt_count = relays->left_out_count = 0;
 	ok = mail_load_each(queue, message, task->entries, task->count, add_rcpt, relays);
-	if (relays->has_paused)
-		forget_paused(relays, task);
+	forget_left_out(relays, task);
 	if (!ok)
 		hold_back(queue, task);
 	if (!ok || task->count == 0)
@@ -732,6 +761,7 @@ relay_close(struct queue *queue)
 	for (size_t i = 0; i < relays->paused_count; i++)
 		free(relays->paused[i]);
 	free(relays->rcpts);
+	free(relays->left_out);
 	free(relays);
 	queue->relays = NULL;
 }

@@ -111,6 +111,7 @@ test | bench)
 	unpack dovecot-core
 	unpack dovecot-imapd
 	unpack dovecot-lmtpd
+	unpack postsrsd postsrsd
 	dovecot_starter
 	;;
 *)

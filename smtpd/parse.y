@@ -63,6 +63,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
 %token JUNK "junk"
 %token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
+%token SRS "srs" KEY "key"
 %token UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
@@ -102,6 +103,9 @@ statement:
 	| RESOLVER NAMESERVER STRING { setting_set(parse, @3, "resolver nameserver", $3); }
 	| RESOLVER TRUST_ANCHOR STRING { setting_set(parse, @3, "resolver trust-anchor", $3); }
 	| POSTMASTER STRING { setting_set(parse, @2, "postmaster", $2); }
+	| SRS KEY STRING { setting_set(parse, @3, "srs key", $3); }
+	| SRS KEY BACKUP STRING { setting_set(parse, @4, "srs key backup", $4); }
+	| SRS TTL STRING { setting_set(parse, @3, "srs ttl", $3); }
 	;
 
 /* The line's end isn't looked at before this action runs: the file begins after it. */
@@ -359,6 +363,7 @@ action_option:
 	| MAIL_FROM STRING {
 		option_string(parse, @2, "mail-from", &parse->draft.action.relay_mail_from, $2);
 	}
+	| SRS { option_flag(parse, @1, "srs", &parse->draft.action.relay_srs); }
 	| PIPES { option_flag(parse, @1, "pipes", &parse->draft.action.allow_pipes); }
 	| JUNK { option_flag(parse, @1, "junk", &parse->draft.action.junk); }
 	;
@@ -552,6 +557,7 @@ static const struct keyword keywords[] = {
 	{ "inet4", INET4, 0 },
 	{ "inet6", INET6, 0 },
 	{ "junk", JUNK, 0 },
+	{ "key", KEY, SRS },
 	{ "limit", LIMIT, 0 },
 	{ "line-ends", LINE_ENDS, SMTP },
 	{ "listen", LISTEN, 0 },
@@ -602,7 +608,7 @@ static const struct keyword keywords[] = {
 	{ "socket", SOCKET, 0 },
 	{ "spool", SPOOL, DIRECTORY },
 	{ "src", SRC, 0 },
-	{ "srs", UNSUPPORTED, 0 },
+	{ "srs", SRS, 0 },
 	{ "state", STATE, DIRECTORY },
 	{ "sub-addr-delim", SUB_ADDR_DELIM, 0 },
 	{ "table", TABLE, 0 },
@@ -629,7 +635,7 @@ static bool
 begins_statement(int token)
 {
 	static const int tokens[] = { ACTION, BOUNCE, CA, DIRECTORY, INCLUDE, LISTEN, MAIL, MATCH, MDA,
-		MTA, PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, TABLE, UNSUPPORTED };
+		MTA, PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, SRS, TABLE, UNSUPPORTED };
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
 		if (tokens[i] == token)

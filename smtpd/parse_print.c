@@ -243,6 +243,8 @@ print_action(FILE *file, const struct config *config, const struct action_config
 		fputs(" backup", file);
 	print_option(file, "mx", action->relay_backup_name);
 	print_option(file, "mail-from", action->relay_mail_from);
+	if (action->relay_srs)
+		fputs(" srs", file);
 	print_table(file, config, "src", action->relay_source);
 	print_table(file, config, "helo-src", action->relay_helo_table);
 	if (action->ttl != 0) {

@@ -154,6 +154,7 @@ given_option(const struct action_config *action)
 	    : action->relay_helo_table != NULL             ? "helo-src"
 	    : action->relay_backup                         ? "backup"
 	    : action->relay_mail_from != NULL              ? "mail-from"
+	    : action->relay_srs                            ? "srs"
 	                                                   : NULL;
 }
 
@@ -231,6 +232,10 @@ relay_check(struct parse *parse)
 		if (*pki != '\0' && config_find_pki(config, pki) == NULL)
 			problem_error(&parse->problems, parse->action_places[i],
 			    "there is no pki \"%.64s\"", pki);
+		if (config->actions[i].relay_srs && *config->srs_key == '\0')
+			problem_error(&parse->problems, parse->action_places[i],
+			    "\"srs\" of action \"%s\" needs a key (\"srs key\")",
+			    config->actions[i].name);
 		if (*ca != '\0' && config_find_ca(config, ca) == NULL)
 			problem_error(&parse->problems, parse->action_places[i],
 			    "there is no ca \"%.64s\"", ca);

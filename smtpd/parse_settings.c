@@ -38,6 +38,7 @@ enum setting_kind {
 	SETTING_PATH,
 	SETTING_NAMESERVER,
 	SETTING_ANCHOR,
+	SETTING_SECRET,
 };
 
 struct setting {
@@ -94,6 +95,10 @@ static const struct setting settings[] = {
 	{ "mta connect-time", SETTING_DURATION, AT(mta_connect_time), 1, 300 },
 	{ "mta idle-time", SETTING_DURATION, AT(mta_idle_time), 1, 300 },
 	{ "mta tls-reports-from", SETTING_ADDRESS, AT(tls_reports_from), 0, ADDRESS_TEXT_MAX },
+	{ "srs key", SETTING_SECRET, AT(srs_key), 0, 255 },
+	{ "srs key backup", SETTING_SECRET, AT(srs_key_backup), 0, 255 },
+	/* A timestamp comes again after 1024 days. */
+	{ "srs ttl", SETTING_DURATION, AT(srs_ttl), 1, 365 * DAY },
 	{ "postmaster", SETTING_ADDRESS, AT(postmaster), 0, ADDRESS_TEXT_MAX },
 	{ "directory spool", SETTING_PATH, AT(spool_directory), 0, PATH_TEXT_MAX / 2 },
 	{ "directory state", SETTING_PATH, AT(state_directory), 0, PATH_TEXT_MAX / 2 },
@@ -234,6 +239,8 @@ kind_words(enum setting_kind kind)
 		return "an absolute path without \"..\" that is short enough";
 	case SETTING_ANCHOR:
 		return "an absolute path, or \"none\"";
+	case SETTING_SECRET:
+		return "a secret of 1 to 255 bytes without control characters";
 	case SETTING_NAMESERVER:
 		return "an address like 192.0.2.1 or 192.0.2.1@53";
 	}
@@ -247,6 +254,18 @@ is_delimiters(const char *value, size_t longest)
 
 	for (at = value; *at != '\0'; at++) {
 		if (!isascii((unsigned char)*at) || !ispunct((unsigned char)*at) || *at == '@')
+			return false;
+	}
+	return at > value && (size_t)(at - value) <= longest;
+}
+
+static bool
+is_secret(const char *value, size_t longest)
+{
+	const char *at;
+
+	for (at = value; *at != '\0'; at++) {
+		if (iscntrl((unsigned char)*at))
 			return false;
 	}
 	return at > value && (size_t)(at - value) <= longest;
@@ -319,6 +338,8 @@ string_fits(const struct setting *setting, const char *value)
 		return strcmp(value, TRUST_ANCHOR_NONE) == 0 || is_path(value, setting->most);
 	case SETTING_NAMESERVER:
 		return is_nameserver(value, setting->most);
+	case SETTING_SECRET:
+		return is_secret(value, setting->most);
 	case SETTING_NUMBER:
 	case SETTING_SIZE:
 	case SETTING_SIZE_64:
@@ -364,6 +385,7 @@ apply(struct config *config, const struct setting *setting, char *value)
 	case SETTING_PATH:
 	case SETTING_NAMESERVER:
 	case SETTING_ANCHOR:
+	case SETTING_SECRET:
 		if (!string_fits(setting, value)) {
 			free(value);
 			return kind_words(setting->kind);
@@ -435,6 +457,7 @@ format_number(const struct setting *setting, uint64_t value, char *text, size_t 
 	case SETTING_PATH:
 	case SETTING_NAMESERVER:
 	case SETTING_ANCHOR:
+	case SETTING_SECRET:
 		break;
 	}
 	snprintf(text, size, "%ju", (uintmax_t)value);
@@ -456,6 +479,13 @@ setting_place(const struct parse *parse, const char *name)
 	return parse->settings[setting_find(name) - settings];
 }
 
+/* A secret isn't for the log. */
+static const char *
+shown_value(const struct setting *setting, const char *value)
+{
+	return setting->kind == SETTING_SECRET ? "..." : value;
+}
+
 void
 setting_set(struct parse *parse, struct place place, const char *name, char *value)
 {
@@ -473,12 +503,12 @@ setting_set(struct parse *parse, struct place place, const char *name, char *val
 	if (first->line != 0) {
 		problem_error(&parse->problems, place,
 		    "\"%s\" is set a second time, to \"%.40s\"; first in line %u of %.200s", name,
-		    value, first->line, first->file);
+		    shown_value(setting, value), first->line, first->file);
 		free(value);
 		return;
 	}
 	*first = place;
-	strlcpy(word, value, sizeof(word));
+	strlcpy(word, shown_value(setting, value), sizeof(word));
 	why = apply(parse->config, setting, value);
 	if (why == NULL)
 		return;
@@ -561,6 +591,7 @@ settings_print(FILE *file, const struct config *config)
 		case SETTING_PATH:
 		case SETTING_NAMESERVER:
 		case SETTING_ANCHOR:
+		case SETTING_SECRET:
 			/* "" is what can't be said, and means the default. */
 			if (**(char *const *)value == '\0')
 				continue;

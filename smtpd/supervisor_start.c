@@ -56,9 +56,11 @@ bool
 send_config(struct supervisor *supervisor, struct channel *channel, enum program program)
 {
 	/* One of its own for each: nothing one of them does to it is seen by another. What tables
-	 * hold, passwords among it, the directory alone must know. */
-	int fd = program == PROGRAM_DIRECTORY ? config_to_fd(supervisor->config)
-	                                      : config_to_fd_without_values(supervisor->config);
+	 * hold, passwords among it, the directory alone must know; the keys of SRS those who make
+	 * and read its addresses. */
+	int fd = program == PROGRAM_DIRECTORY
+	    ? config_to_fd(supervisor->config)
+	    : config_to_fd_without_values(supervisor->config, program == PROGRAM_QUEUE);
 
 	if (fd == -1) {
 		log_error("can't hand out the configuration: %m");

@@ -94,6 +94,7 @@ full_config(void)
 		.relay_hosts = copy("smtp://h") };
 	config->actions[0].relay_tls = RELAY_TLS_REQUIRED;
 	config->actions[0].relay_mail_from = copy("@example.org");
+	config->actions[0].relay_srs = true;
 	config_complete_action(&config->actions[0]);
 	config->rule_count = 1;
 	config->rules = calloc(1, sizeof(*config->rules));
@@ -356,7 +357,14 @@ values_of_tables_can_be_left_out(void **state)
 	config->tables[0].entry_count = 1;
 	config->tables[0].entries = calloc(1, sizeof(*config->tables[0].entries));
 	config->tables[0].entries[0] = (struct table_entry){ copy("tim"), copy("s3cret") };
-	fd = config_to_fd_without_values(config);
+	free(config->srs_key);
+	config->srs_key = copy("s3cret too");
+	fd = config_to_fd_without_values(config, true);
+	decoded = config_from_fd(fd);
+	close(fd);
+	assert_string_equal(decoded->srs_key, "s3cret too");
+	config_free(decoded);
+	fd = config_to_fd_without_values(config, false);
 	decoded = config_from_fd(fd);
 	close(fd);
 	assert_non_null(decoded);

@@ -3,6 +3,7 @@
  */
 #include <time.h>
 
+#include "common/srs.h"
 #include "regress/unit/test_directory_fixture.h"
 
 #define HASH ""
@@ -408,6 +409,68 @@ system_users_have_a_maildir_at_home(void **state)
 }
 
 static void
+lmtp_is_for_users_by_their_names(void **state)
+{
+	struct action_config *action;
+
+	(void)state;
+	action = start_virtual("bob@example.test bob\nrobert@example.test bob@example.test\n"
+	                       "@second.test bob\nteam@example.test bob, carol, x@far.test\n"
+	                       "who@example.test nobody-here\n",
+	    users);
+	action->method = ACTION_LMTP;
+	set(&action->relay_hosts, LMTP_URL "/run/lmtp");
+	set(&action->path, "");
+	add_rule(config, MATCH_FROM_LOCAL, "", "out");
+	ready();
+	assert_string_equal(ask(site, "robert@example.test"), "250 relay:bob@example.test");
+	assert_string_equal(ask(site, "x+y@second.test"), "250 relay:bob@second.test");
+	assert_string_equal(ask(site, "team@example.test"),
+	    "250 relay:bob@example.test relay:carol@example.test relay:x@far.test");
+	assert_memory_equal(ask(site, "who@example.test"), "550 5.1.1", 9);
+	/* By the addresses instead. */
+	action->lmtp_rcpt_to = true;
+	assert_string_equal(ask(site, "robert@example.test"), "250 relay:bob@example.test");
+	assert_string_equal(ask(site, "x+y@second.test"), "250 relay:x+y@second.test");
+	assert_string_equal(
+	    ask(site, "team@example.test"), "250 relay:team@example.test relay:x@far.test");
+	finish();
+}
+
+static void
+srs_addresses_lead_to_senders(void **state)
+{
+	const struct srs_keys keys = { "secret", "", 86400 };
+	struct address sender, made;
+	char text[ADDRESS_TEXT_MAX + 1];
+
+	(void)state;
+	(void)start_virtual("bob@example.test bob\n", users);
+	free(config->srs_key);
+	config->srs_key = strdup("secret");
+	config->srs_ttl = 86400;
+	add_rule(config, MATCH_FROM_ANY, "", "out");
+	ready();
+	assert_int_equal(address_parse("joe@far.test", 0, &sender), ADDRESS_OK);
+	assert_true(srs_encode(&keys, &sender, "example.test", time(NULL), &made));
+	address_format(&made, text, sizeof(text));
+	assert_string_equal(ask(site, text), "250 relay:joe@far.test");
+	text[5] = text[5] == 'a' ? 'b' : 'a';
+	assert_string_equal(ask(site, text), "550 5.7.1 this SRS address was not made here");
+	assert_true(srs_encode(&keys, &sender, "example.test", time(NULL) - 3 * 86400, &made));
+	address_format(&made, text, sizeof(text));
+	assert_string_equal(ask(site, text), "550 5.7.1 this SRS address has expired");
+	/* Of a domain that isn't ours they are like any other. */
+	assert_string_equal(ask(site, "SRS0=x@other.test"), "250 relay:SRS0=x@other.test");
+	/* One that leads to a user of ours, too. */
+	assert_int_equal(address_parse("bob@example.test", 0, &sender), ADDRESS_OK);
+	assert_true(srs_encode(&keys, &sender, "example.test", time(NULL), &made));
+	address_format(&made, text, sizeof(text));
+	assert_string_equal(ask(site, text), "250 maildir:bob@example.test");
+	finish();
+}
+
+static void
 expand_only_delivers_nothing_here(void **state)
 {
 	struct action_config *action;
@@ -703,6 +766,8 @@ main(void)
 		TEST(exactly_as_many_targets_as_the_limit_are_taken),
 		TEST(alias_tables_are_for_users_of_this_host),
 		TEST(system_users_have_a_maildir_at_home),
+		TEST(lmtp_is_for_users_by_their_names),
+		TEST(srs_addresses_lead_to_senders),
 		TEST(expand_only_delivers_nothing_here),
 		TEST(action_user_owns_the_mailboxes_of_virtual_users),
 		TEST(accounts_have_users_details_aliases_and_a_catch_all),

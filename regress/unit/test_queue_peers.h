@@ -453,6 +453,7 @@ send_commit(uint32_t id, uint64_t size, int fd)
 	};
 	struct buf buf;
 
+	transaction.client_family = CLIENT_INET4;
 	strcpy(transaction.sender.local, "erin");
 	strcpy(transaction.sender.domain, "client.test");
 	buf_init(&buf, 16384);

@@ -292,6 +292,60 @@ set_smarthosts(const char *hosts)
 }
 
 static void
+send_forwarded(uint32_t id, uint32_t number, const char *from, const char *to)
+{
+	struct envelope envelope;
+	struct buf buf;
+
+	memset(&envelope, 0, sizeof(envelope));
+	envelope.kind = ENVELOPE_RELAY;
+	envelope.id = envelope_id_make(id, number);
+	assert_int_equal(address_parse(from, 0, &envelope.rcpt), ADDRESS_OK);
+	assert_int_equal(address_parse(to, 0, &envelope.dest), ADDRESS_OK);
+	strcpy(envelope.action, "out");
+	buf_init(&buf, 16384);
+	envelope_encode(&buf, &envelope);
+	channel_send(listener.channel, LISTENER_QUEUE_ENVELOPE, 7, id, -1, &buf);
+	buf_free(&buf);
+}
+
+static void
+what_different_addresses_led_to_is_apart(void **state)
+{
+	char from[ADDRESS_TEXT_MAX + 1];
+	unsigned seen = 0;
+
+	(void)state;
+	set_smarthosts("smtp://smart.test");
+	queue.config->actions[0].relay_srs = true;
+	free(queue.config->srs_key);
+	queue.config->srs_key = strdup("secret");
+	send_forwarded(ids[0], 1, "one@ours.test", "a@far.test");
+	send_forwarded(ids[0], 2, "b@far.test", "b@far.test");
+	send_forwarded(ids[0], 3, "ONE@ours.test", "c@other.test");
+	send_forwarded(ids[0], 4, "two@ours.test", "d@far.test");
+	send_forwarded(ids[0], 5, "e@other.test", "e@other.test");
+	commit_message_of(ids[0]);
+	run();
+	assert_int_equal(count_tasks(), 3);
+	for (size_t i = 0; find_task(i) != NULL; i++) {
+		address_format(&task.forwarded, from, sizeof(from));
+		if (strcasecmp(from, "one@ours.test") == 0 && task.recipients == 2)
+			seen |= 1;
+		if (strcmp(from, "two@ours.test") == 0 && task.recipients == 1)
+			seen |= 2;
+		if (*from == '\0' && task.recipients == 2)
+			seen |= 4;
+		assert_int_equal(strncmp(task.sender.local, "SRS0=", 5) == 0, *from != '\0');
+		assert_string_equal(
+		    task.sender.domain, *from != '\0' ? "ours.test" : "client.test");
+	}
+	assert_int_equal(seen, 7);
+	answer_all(250, RELAY_FAULT_NONE);
+	assert_int_equal(queue.envelopes, 0);
+}
+
+static void
 smarthosts_get_all_domains_together(void **state)
 {
 	struct frame *frame;
@@ -1131,6 +1185,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_recipients_of_a_message_at_one_domain_are_one_task),
 		TEST(a_task_has_no_more_recipients_than_allowed),
+		TEST(what_different_addresses_led_to_is_apart),
 		TEST(smarthosts_get_all_domains_together),
 		TEST(without_the_smarthosts_domains_that_waited_for_them_are_apart),
 		TEST(each_recipient_has_its_own_result),

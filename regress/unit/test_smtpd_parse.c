@@ -377,6 +377,7 @@ printed_config_parses_to_the_same(void **state)
 	    "match ! from src 10.0.0.1 ! for rcpt-to { a@b } ! tag t ! helo h "
 	    "! mail-from x@y ! rcpt-to c@d action a\n");
 	strcat(text, "match from auth for domain <accounts> action r\nmatch action e\n");
+	strcat(text, "srs key \"a \\\"b\"\nsrs key backup c\nsrs ttl 2d\naction s relay srs\n");
 	strcat(text, "bounce warn-interval { 1h, 90m }\nsmtp sub-addr-delim '\"\\\\'\n");
 	config = good(text);
 	file = open_memstream(&first, &size);
@@ -389,7 +390,11 @@ printed_config_parses_to_the_same(void **state)
 	fclose(file);
 	assert_string_equal(first, second);
 	assert_int_equal(config->rule_count, 3);
-	assert_int_equal(config->action_count, 5);
+	assert_int_equal(config->action_count, 6);
+	assert_true(config->actions[5].relay_srs);
+	assert_string_equal(config->srs_key, "a \"b");
+	assert_string_equal(config->srs_key_backup, "c");
+	assert_int_equal(config->srs_ttl, 2 * 86400);
 	assert_int_equal(config->listener_count, 4);
 	assert_string_equal(config->subaddress_delimiters, "\"\\");
 	config_free(config);

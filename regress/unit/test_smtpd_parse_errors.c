@@ -48,6 +48,9 @@ static const char *const statements[] = {
 	"listen on ::1 port 1 auth-optional auth-cleartext",
 	"match from mail-from @a.org for any reject",
 	"queue ttl 4d",
+	"srs key \"a secret\"",
+	"srs key backup key",
+	"srs ttl 30d",
 	"queue retry-first 400s",
 	"queue retry-max 4h",
 	"queue free-space 5%",
@@ -308,6 +311,22 @@ names_that_nothing_defines_are_reported_where_they_are_used(void **state)
 }
 
 static void
+srs_wants_a_key(void **state)
+{
+	(void)state;
+	bad("action a relay srs\n", 1, "needs a key");
+	bad("srs key x\naction a maildir srs\n", 2, "\"srs\" is not an option");
+	bad("srs key x\naction a relay srs srs\n", 2, "\"srs\" is given twice");
+	bad("srs key \"\"\n", 1, "\"srs key\" wants a secret");
+	bad("srs key \"a\tb\"\n", 1, "not \"...\"");
+	bad("srs key secret\nsrs key word\n", 2, "to \"...\"");
+	bad("srs ttl 0\n", 1, "\"srs ttl\" is from 1s");
+	bad("srs ttl 366d\n", 1, "to 365d");
+	bad("srs\n", 1, "end of line");
+	bad("srs key backup\n", 1, "end of line");
+}
+
+static void
 lmtp_wants_a_socket_or_host_and_port(void **state)
 {
 	static const char *const wrong[] = { "/", "run/lmtp", "host", "host:", "host:0",
@@ -335,7 +354,6 @@ what_is_not_there_yet_is_not_supported(void **state)
 	(void)state;
 	bad("\n\nfilter f proc-exec \"x\"\n", 3, "\"filter\" is not supported");
 	bad("mta max-deferred 100\n", 1, "unknown limit \"mta max-deferred\"");
-	bad("srs key x\n", 1, "\"srs\" is not supported");
 	bad("listen on ::1 filter f\n", 1, "\"filter\" is not supported");
 	bad("action a mbox\n", 1, "\"mbox\" is not supported");
 	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
@@ -425,6 +443,7 @@ main(void)
 		cmocka_unit_test(wrong_values_are_reported_with_what_is_wanted),
 		cmocka_unit_test(names_that_nothing_defines_are_reported_where_they_are_used),
 		cmocka_unit_test(lmtp_wants_a_socket_or_host_and_port),
+		cmocka_unit_test(srs_wants_a_key),
 		cmocka_unit_test(what_is_not_there_yet_is_not_supported),
 		cmocka_unit_test(slips_are_explained),
 		cmocka_unit_test(unused_and_unreachable_things_are_warned_of),
