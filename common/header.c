@@ -63,6 +63,16 @@ take_byte(struct reading *reading, char byte)
 	return true;
 }
 
+static bool
+take_bytes(struct reading *reading, const char *data, size_t length)
+{
+	for (size_t i = 0; i < length; i++) {
+		if (!take_byte(reading, data[i]))
+			return false;
+	}
+	return true;
+}
+
 void
 header_read(int fd, uint64_t length, header_field_fn each, void *arg)
 {
@@ -78,9 +88,7 @@ header_read(int fd, uint64_t length, header_field_fn each, void *arg)
 		ssize_t got =
 		    read_some_at(fd, chunk, left < CHUNK ? (size_t)left : CHUNK, (off_t)offset);
 
-		more = got > 0;
-		for (ssize_t i = 0; more && i < got; i++)
-			more = take_byte(&reading, chunk[i]);
+		more = got > 0 && take_bytes(&reading, chunk, (size_t)got);
 		offset += got > 0 ? (uint64_t)got : 0;
 	}
 	if (more)
@@ -151,10 +159,12 @@ look_for_automatic(const char *name, const char *value, void *arg)
 }
 
 bool
-header_is_automatic(int fd, uint64_t length)
+header_is_automatic(const void *text, size_t length)
 {
 	bool found = false;
+	struct reading reading = { .line_begins = true, .each = look_for_automatic, .arg = &found };
 
-	header_read(fd, length, look_for_automatic, &found);
+	if (take_bytes(&reading, text, length))
+		(void)end_field(&reading);
 	return found;
 }

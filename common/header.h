@@ -1,11 +1,11 @@
 /*
- * The fields of a message's header, read from its file; and what two of the programs want to know of
- * them.
+ * The fields of a message's header, and what programs want to know of them.
  */
 #ifndef COMMON_HEADER_H
 #define COMMON_HEADER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/address.h"
@@ -16,7 +16,7 @@
 /* The name without its colon, and the value on one line without blanks at its ends. False: enough. */
 typedef bool (*header_field_fn)(const char *name, const char *value, void *arg);
 
-/* The fields of the `length` bytes in order, until the header ends, or what should be a field is
+/* The fields of the `length` bytes of a file in order, until the header ends, or what should be a field is
  * none. A field that is longer is cut. What can't be read counts as the end. */
 void header_read(int fd, uint64_t length, header_field_fn, void *arg);
 
@@ -24,8 +24,8 @@ void header_read(int fd, uint64_t length, header_field_fn, void *arg);
 bool header_was_delivered_to(int fd, uint64_t length, const struct address *);
 /*
  * No person sent it: nothing may be answered to it by itself (RFC 3834 2). It says so by
- * Auto-Submitted, or it is a list's (List-Id and its kin, Precedence).
+ * Auto-Submitted, or it is a list's (List-Id and its kin, Precedence). `text` begins with the header.
  */
-bool header_is_automatic(int fd, uint64_t length);
+bool header_is_automatic(const void *text, size_t length);
 
 #endif

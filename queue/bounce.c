@@ -30,6 +30,7 @@
 #include <event2/event.h>
 
 #include "common/clock.h"
+#include "common/header.h"
 #include "common/log.h"
 #include "common/stats.h"
 #include "queue/bounce.h"
@@ -46,6 +47,7 @@
 #define RETRY_MS     5000
 #define RETRY_MAX_MS (5 * 60 * 1000)
 #define FULL_MAX     (512 * 1024)
+#define HEADER_SIZE  (64 * 1024)
 #define BUCKETS      1024 /* at first */
 #define JOBS_MAX     4096 /* beyond which, or with so many members, others wait */
 #define TOLD_MAX     8192 /* members of all jobs */
@@ -769,6 +771,37 @@ ask(struct queue *queue, struct job *job)
 	queue_ask_directory(queue, &job->question, DIRECTORY_RCPT, ASK_MS);
 }
 
+static bool
+is_automatic(struct queue *queue, const struct job *job)
+{
+	struct message *message = index_find(queue->index, job->message_id);
+	char *text = malloc(HEADER_SIZE);
+	ssize_t length;
+	bool found;
+
+	if (text == NULL)
+		fatalx("out of memory");
+	length = mail_read(queue, message, text, HEADER_SIZE);
+	found = length > 0 && header_is_automatic(text, (size_t)length);
+	free(text);
+	return found;
+}
+
+/* Nobody waits for mail that a list or a program has sent, and whoever gets its warnings did not
+ * write it (RFC 3834 2): unless NOTIFY asks for them, there are none. */
+static void
+keep_those_who_asked(struct queue *queue, struct job *job, const struct report *report)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < job->member_count; i++) {
+		if (report->found[i] && report->envelopes[i].dsn_notify != 0)
+			job->members[kept++] = job->members[i];
+	}
+	queue->bounces->member_count -= job->member_count - kept;
+	job->member_count = kept;
+}
+
 /* A job whose time has come. */
 static void
 begin(struct queue *queue, struct job *job)
@@ -782,9 +815,16 @@ begin(struct queue *queue, struct job *job)
 		return;
 	}
 	ok = report_load(queue, job, &report);
+	if (ok && job->kind == DSN_DELAYED && is_automatic(queue, job))
+		keep_those_who_asked(queue, job, &report);
 	report_unload(&report);
 	if (!ok) {
 		put_off(queue, job, "its message can't be read");
+		return;
+	}
+	if (job->member_count == 0) {
+		trace_job(job, "bounce-suppressed", "reason", "nobody wrote its message");
+		free_job(queue, job);
 		return;
 	}
 	job->state = JOB_ASKING;

@@ -4,13 +4,17 @@
  */
 #include <ctype.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
+
+#include <bsd/string.h>
 
 #include "smtpd/fields.h"
 
 static const char *const known_fields[KNOWN_FIELD_COUNT] = {
 	[KNOWN_RECEIVED] = "received",
 	[KNOWN_TLS_REQUIRED] = "tls-required",
+	[KNOWN_DELIVERED_TO] = "delivered-to",
 };
 
 /* The next bytes of a TLS-Required field's value: RFC 8689 3 has [FWS] "No". */
@@ -40,6 +44,55 @@ look_at_tls_field(struct fields *fields, const char *data, size_t length)
 	}
 }
 
+/* A number that stands for an address (FNV-1a); whoever finds two with the same has only his own mail
+ * refused. */
+static uint64_t
+address_number(const struct address *address)
+{
+	char domain[ADDRESS_DOMAIN_MAX + 1], text[ADDRESS_TEXT_MAX + 1];
+	uint64_t value = UINT64_C(14695981039346656037);
+
+	if (!address_domain_key(address->domain, domain, sizeof(domain)))
+		strlcpy(domain, address->domain, sizeof(domain));
+	snprintf(text, sizeof(text), "%s@%s", address->local, domain);
+	for (const char *at = text; *at != '\0'; at++)
+		value = (value ^ (uint64_t)tolower((unsigned char)*at)) * UINT64_C(1099511628211);
+	return value;
+}
+
+/* The next bytes of the value of a Delivered-To. */
+static void
+look_at_delivered(struct fields *fields, const char *data, size_t length)
+{
+	struct delivered_field *field = &fields->delivered;
+
+	for (size_t i = 0; field->is_open && i < length; i++) {
+		if (data[i] == ' ' || data[i] == '\t')
+			continue;
+		if (field->length < sizeof(field->value) - 1)
+			field->value[field->length++] = data[i];
+		else
+			field->is_open = false;
+	}
+}
+
+static void
+end_delivered(struct fields *fields)
+{
+	struct delivered_field *field = &fields->delivered;
+	struct address address;
+	size_t used;
+
+	field->value[field->length] = '\0';
+	if (field->is_open && field->count < FIELDS_DELIVERED_MAX &&
+	    (address_parse(field->value, ADDRESS_ALLOW_UTF8, &address) == ADDRESS_OK ||
+	        address_parse_path(field->value, field->length, ADDRESS_ALLOW_UTF8, &address,
+	            &used) == ADDRESS_OK))
+		field->seen[field->count++] = address_number(&address);
+	field->is_open = false;
+	field->length = 0;
+}
+
 static void
 begin_name(struct fields *fields)
 {
@@ -47,6 +100,7 @@ begin_name(struct fields *fields)
 	memset(fields->name_match, 0, sizeof(fields->name_match));
 	fields->tls_optional |= fields->tls_field == TLS_FIELD_NO;
 	fields->tls_field = TLS_FIELD_NONE;
+	end_delivered(fields);
 }
 
 static void
@@ -57,6 +111,8 @@ end_name(struct fields *fields)
 		fields->received++;
 	if (fields->name_match[KNOWN_TLS_REQUIRED] == strlen(known_fields[KNOWN_TLS_REQUIRED]))
 		fields->tls_field = TLS_FIELD_EMPTY;
+	fields->delivered.is_open =
+	    fields->name_match[KNOWN_DELIVERED_TO] == strlen(known_fields[KNOWN_DELIVERED_TO]);
 }
 
 static void
@@ -86,6 +142,7 @@ fields_text(struct fields *fields, const char *data, size_t length)
 			if (byte == ' ' || byte == '\t') { /* a continuation, RFC 5322 2.2.3 */
 				fields->state = FIELD_BODY;
 				look_at_tls_field(fields, data + i, length - i);
+				look_at_delivered(fields, data + i, length - i);
 				return;
 			}
 			begin_name(fields);
@@ -117,6 +174,7 @@ fields_text(struct fields *fields, const char *data, size_t length)
 			break;
 		case FIELD_BODY:
 			look_at_tls_field(fields, data + i, length - i);
+			look_at_delivered(fields, data + i, length - i);
 			return;
 		case FIELD_NOT:
 		case FIELD_NONE:
@@ -129,9 +187,10 @@ void
 fields_line_end(struct fields *fields, bool is_empty)
 {
 	/* The empty line, or a line that is no field, ends the header. */
-	if (is_empty || fields->state != FIELD_BODY)
+	if (is_empty || fields->state != FIELD_BODY) {
+		end_delivered(fields);
 		fields->state = FIELD_NONE;
-	else
+	} else
 		fields->state = FIELD_START;
 }
 
@@ -139,6 +198,18 @@ bool
 fields_are_over(const struct fields *fields)
 {
 	return fields->state == FIELD_NONE;
+}
+
+bool
+fields_were_delivered_to(const struct fields *fields, const struct address *address)
+{
+	const struct delivered_field *field = &fields->delivered;
+
+	for (size_t i = 0; i < field->count; i++) {
+		if (field->seen[i] == address_number(address))
+			return true;
+	}
+	return false;
 }
 
 bool

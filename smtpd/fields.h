@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/address.h"
+
 enum field_state { /* of a header line */
 	FIELD_START,
 	FIELD_NAME,
@@ -18,6 +20,7 @@ enum field_state { /* of a header line */
 enum known_field {
 	KNOWN_RECEIVED,
 	KNOWN_TLS_REQUIRED,
+	KNOWN_DELIVERED_TO,
 	KNOWN_FIELD_COUNT,
 };
 
@@ -29,6 +32,16 @@ enum tls_field {        /* the value of TLS-Required, as read so far */
 	TLS_FIELD_OTHER,
 };
 
+#define FIELDS_DELIVERED_MAX 64 /* fields Delivered-To that are remembered */
+
+struct delivered_field {
+	bool is_open; /* the field at hand is one */
+	size_t length;
+	char value[ADDRESS_TEXT_MAX + 4];    /* so far, as much as may be an address */
+	uint64_t seen[FIELDS_DELIVERED_MAX]; /* numbers that stand for addresses */
+	size_t count;
+};
+
 /* Zeroed at the start. */
 struct fields {
 	enum field_state state;
@@ -36,6 +49,7 @@ struct fields {
 	uint32_t received;                      /* fields of that name */
 	enum tls_field tls_field;
 	bool tls_optional; /* a TLS-Required before said so */
+	struct delivered_field delivered;
 };
 
 /* Bytes of a line of the header, without its end, in pieces of any size; and its end. */
@@ -43,6 +57,8 @@ void fields_text(struct fields *, const char *data, size_t length);
 void fields_line_end(struct fields *, bool is_empty);
 /* The header is over. */
 bool fields_are_over(const struct fields *);
+/* There is a field Delivered-To with that address. */
+bool fields_were_delivered_to(const struct fields *, const struct address *);
 /* There is a field "TLS-Required: No" (RFC 8689 3). */
 bool fields_say_tls_optional(const struct fields *);
 

@@ -634,6 +634,12 @@ message_says_tls_optional(const struct message *message)
 	return fields_say_tls_optional(&message->fields);
 }
 
+bool
+message_was_delivered_to(const struct message *message, const struct address *address)
+{
+	return fields_were_delivered_to(&message->fields, address);
+}
+
 uint64_t
 message_received_bytes(const struct message *message)
 {

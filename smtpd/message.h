@@ -83,6 +83,8 @@ bool message_is_refused(const struct message *, struct reply *);
 
 /* There is a field "TLS-Required: No" in the header of the text (RFC 8689 3). */
 bool message_says_tls_optional(const struct message *);
+/* There is a field Delivered-To with that address. */
+bool message_was_delivered_to(const struct message *, const struct address *);
 /* Bytes of the text received, those of refused texts included; and bytes to be stored. */
 uint64_t message_received_bytes(const struct message *);
 uint64_t message_stored_bytes(const struct message *);

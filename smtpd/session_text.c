@@ -312,10 +312,59 @@ commit_signed(struct session *s)
 	s->state = SESSION_COMMIT_WAIT;
 }
 
+/* The message was there before, says a Delivered-To: a mailbox, or where it was forwarded from. */
+static bool
+was_there(const struct session *s, const struct target *target)
+{
+	const struct action_config *action =
+	    config_find_action(session_config(s), target->action == NULL ? "" : target->action);
+	struct address from = s->mail->recipients[target->recipient].rcpt;
+
+	if (envelope_is_pipe(target->kind))
+		return false;
+	if (target->kind != ENVELOPE_RELAY)
+		return message_was_delivered_to(s->mail->message, &target->dest);
+	if (*from.domain == '\0')
+		strlcpy(from.domain, session_config(s)->hostname, sizeof(from.domain));
+	return action != NULL && action->method == ACTION_RELAY &&
+	    !address_equal(&from, &target->dest) &&
+	    message_was_delivered_to(s->mail->message, &from);
+}
+
+/*
+ * Nothing but a loop would come of it. What is found later goes back to a sender who may be
+ * forged, like the field; of our own users' mail, or that of some recipients, it does.
+ */
+static bool
+goes_round(const struct session *s)
+{
+	const struct mail *mail = s->mail;
+
+	if (is_submission(s) || message_is_refused(mail->message, NULL))
+		return false;
+	for (size_t i = 0; i < mail->target_count; i++) {
+		if (!was_there(s, &mail->targets[i]))
+			return false;
+	}
+	return mail->target_count > 0;
+}
+
+static void
+refuse_loop(struct session *s)
+{
+	struct reply reply;
+
+	reply_set(&reply, 554, "5.4.6", "this is a mail loop: it was here before");
+	message_refuse(s->mail->message, &reply);
+	commit_signed(s);
+}
+
 static void
 commit(struct session *s)
 {
-	if (session_begin_signing(s))
+	if (goes_round(s))
+		refuse_loop(s);
+	else if (session_begin_signing(s))
 		s->state = SESSION_SIGN_WAIT;
 	else
 		commit_signed(s);

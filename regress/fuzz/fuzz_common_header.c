@@ -31,7 +31,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (fd == -1)
 		return 0;
 	header_read(fd, size, check, &left);
-	(void)header_is_automatic(fd, size);
+	(void)header_is_automatic(data, size);
 	(void)header_was_delivered_to(fd, size, &address);
 	close(fd);
 	return 0;

@@ -383,6 +383,57 @@ received_fields_are_counted_in_the_header_only(void **state)
 	}
 }
 
+static void
+addresses_of_delivered_to_are_known(void **state)
+{
+	static const char text[] =
+	    "Delivered-To: ann@one.test\r\nSubject: Delivered-To: no@one.test\r\n"
+	    "DELIVERED-TO:\r\n <Bob@Two.test>\r\nX-Delivered-To: no@two.test\r\n"
+	    "Delivered-To: joe\r\nDelivered-To: not one@three.test\r\n"
+	    "Delivered-To: last@one.test\r\n\r\nDelivered-To: no@three.test\r\n";
+	static const struct {
+		struct address address;
+		bool found;
+	} table[] = {
+		{ { "ann", "one.test" }, true },
+		{ { "ANN", "One.test" }, true },
+		{ { "bob", "two.test" }, true },
+		{ { "last", "one.test" }, true },
+		{ { "no", "one.test" }, false },
+		{ { "no", "two.test" }, false },
+		{ { "no", "three.test" }, false },
+		{ { "joe", "" }, false },
+		{ { "joe", "one.test" }, false },
+		{ { "ann", "two.test" }, false },
+	};
+	struct message *message;
+	bool ended;
+
+	(void)state;
+	for (size_t cut = 1; cut <= 40; cut += 13) {
+		message = message_new(&roomy, MESSAGE_DATA);
+		for (size_t at = 0; at < strlen(text); at += cut)
+			(void)message_feed(message, text + at, strnlen(text + at, cut), &ended);
+		message_feed(message, ".\r\n", 3, &ended);
+		assert_true(ended);
+		for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+			assert_int_equal(
+			    message_was_delivered_to(message, &table[i].address), table[i].found);
+		message_free(message);
+	}
+	/* However many and long they are. */
+	message = message_new(&roomy, MESSAGE_DATA);
+	for (size_t i = 0; i < 500; i++)
+		feed_repeatedly(message,
+		    "Delivered-To: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n "
+		    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n",
+		    5);
+	for (size_t i = 0; i < 500; i++)
+		feed_repeatedly(message, "Delivered-To: a@b\r\n", 1);
+	assert_true(message_was_delivered_to(message, &(struct address){ "a", "b" }));
+	message_free(message);
+}
+
 /* RFC 8689 3 */
 static void
 tls_required_no_is_found_in_the_header(void **state)
@@ -559,6 +610,7 @@ main(void)
 		cmocka_unit_test(the_size_limit_is_the_texts_own),
 		cmocka_unit_test(a_header_over_its_limit_is_refused_a_body_is_not),
 		cmocka_unit_test(received_fields_are_counted_in_the_header_only),
+		cmocka_unit_test(addresses_of_delivered_to_are_known),
 		cmocka_unit_test(tls_required_no_is_found_in_the_header),
 		cmocka_unit_test(a_large_text_moves_from_memfd_to_file),
 		cmocka_unit_test(under_pressure_smaller_messages_go_to_files),
