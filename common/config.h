@@ -185,6 +185,7 @@ enum match_from {
 	MATCH_FROM_AUTH,
 	MATCH_FROM_SOURCE,
 	MATCH_FROM_SOCKET,
+	MATCH_FROM_RDNS,
 	MATCH_FROM_COUNT
 };
 enum match_for {
@@ -195,26 +196,36 @@ enum match_for {
 	MATCH_FOR_COUNT
 };
 
+/* Tables are named; "" any. With its `*_regex` a table's entries are regular expressions. */
 struct rule_config {
 	enum match_from from;
 	bool from_negated;
-	char *from_table; /* MATCH_FROM_SOURCE: netaddr table; MATCH_FROM_AUTH: users, "" any */
+	bool from_regex;
+	char *from_table; /* MATCH_FROM_SOURCE: networks; _AUTH: users; _RDNS: domains */
 	enum match_for for_;
 	bool for_negated;
-	char *for_table; /* MATCH_FOR_DOMAIN: domain table; MATCH_FOR_RCPT: mailaddr table */
-	char *tag;       /* "" any */
+	bool for_regex;
+	char *for_table; /* MATCH_FOR_DOMAIN: domains; MATCH_FOR_RCPT: mail addresses */
+	char *tag_table;
 	bool tag_negated;
-	char *helo_table; /* "" any */
+	bool tag_regex;
+	char *helo_table; /* domains */
 	bool helo_negated;
-	char *mail_from_table; /* "" any */
+	bool helo_regex;
+	char *mail_from_table; /* mail addresses */
 	bool mail_from_negated;
-	char *rcpt_to_table; /* "" any */
+	bool mail_from_regex;
+	char *rcpt_to_table;
 	bool rcpt_to_negated;
+	bool rcpt_to_regex;
 	bool auth; /* "auth": the client has logged in */
 	bool auth_negated;
-	char *auth_table; /* as one of these; "" any */
-	char *action;     /* "" : reject */
-	uint32_t line;    /* in smtpd.conf, for the log and explain */
+	bool auth_regex;
+	char *auth_table; /* as one of these */
+	bool tls;         /* "tls": the session is encrypted */
+	bool tls_negated;
+	char *action;  /* "" : reject */
+	uint32_t line; /* in smtpd.conf, for the log and explain */
 };
 
 struct limits_config { /* `smtp limit KEYWORD N`; each documented in smtpd.conf(5) with its default

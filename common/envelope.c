@@ -15,7 +15,8 @@
 #define FLAG_SMTPUTF8     0x01
 #define FLAG_REQUIRE_TLS  0x02
 #define FLAG_TLS_OPTIONAL 0x04
-#define FLAGS_TRANSACTION 0x07
+#define FLAG_TLS          0x08
+#define FLAGS_TRANSACTION 0x0f
 
 /* What follows of the last reply; likewise. */
 #define FLAG_REPLY 0x01
@@ -89,7 +90,8 @@ transaction_encode(struct buf *buf, const struct transaction *transaction)
 	buf_add_u8(buf,
 	    (uint8_t)((transaction->smtputf8 ? FLAG_SMTPUTF8 : 0) |
 	        (transaction->require_tls ? FLAG_REQUIRE_TLS : 0) |
-	        (transaction->tls_optional ? FLAG_TLS_OPTIONAL : 0)));
+	        (transaction->tls_optional ? FLAG_TLS_OPTIONAL : 0) |
+	        (transaction->tls ? FLAG_TLS : 0)));
 	buf_add_u8(buf, transaction->eight_bit);
 	buf_add_u8(buf, transaction->is_bounce);
 	buf_add_u64(buf, transaction->size);
@@ -117,6 +119,7 @@ transaction_decode(struct buf_reader *reader, struct transaction *transaction)
 	transaction->smtputf8 = (flags & FLAG_SMTPUTF8) != 0;
 	transaction->require_tls = (flags & FLAG_REQUIRE_TLS) != 0;
 	transaction->tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0;
+	transaction->tls = (flags & FLAG_TLS) != 0;
 	transaction->eight_bit = buf_get_bool(reader);
 	transaction->is_bounce = buf_get_bool(reader);
 	transaction->size = buf_get_u64(reader);

@@ -62,6 +62,7 @@ struct transaction {
 	bool smtputf8;     /* needs RFC 6531 to go on */
 	bool require_tls;  /* RFC 8689 2: not without TLS to a verified host */
 	bool tls_optional; /* RFC 8689 3, "TLS-Required: No": rather without TLS than not at all */
+	bool tls;          /* it came in encrypted */
 	bool eight_bit;    /* BODY=8BITMIME */
 	bool is_bounce;    /* made by the queue itself: a DSN */
 	uint64_t size;     /* bytes of the message as stored, our Received: included */

@@ -15,6 +15,8 @@ ipc_rcpt_encode(struct buf *buf, const struct ipc_rcpt *rcpt)
 	buf_add_u8(buf, rcpt->client_family);
 	buf_add(buf, rcpt->client_address, sizeof(rcpt->client_address));
 	buf_add_string(buf, rcpt->client_name);
+	buf_add_u8(buf, rcpt->name_unknown);
+	buf_add_u8(buf, rcpt->tls);
 	buf_add_string(buf, rcpt->helo);
 	buf_add_string(buf, rcpt->tag);
 	buf_add_string(buf, rcpt->auth_user);
@@ -31,6 +33,8 @@ ipc_rcpt_decode(struct buf_reader *reader, struct ipc_rcpt *rcpt)
 	rcpt->client_family = buf_get_enum(reader, CLIENT_COUNT);
 	buf_get(reader, rcpt->client_address, sizeof(rcpt->client_address));
 	buf_get_string(reader, rcpt->client_name, sizeof(rcpt->client_name));
+	rcpt->name_unknown = buf_get_bool(reader);
+	rcpt->tls = buf_get_bool(reader);
 	buf_get_string(reader, rcpt->helo, sizeof(rcpt->helo));
 	buf_get_string(reader, rcpt->tag, sizeof(rcpt->tag));
 	buf_get_string(reader, rcpt->auth_user, sizeof(rcpt->auth_user));

@@ -63,8 +63,10 @@ enum ipc_directory_type {
 
 struct ipc_rcpt {
 	uint8_t client_family; /* enum client_family; CLIENT_INTERNAL for the queue's own DSNs */
-	uint8_t client_address[16]; /* network order; the first 4 bytes for IPv4 */
-	char client_name[HOSTNAME_MAX + 1];
+	uint8_t client_address[16];         /* network order; the first 4 bytes for IPv4 */
+	char client_name[HOSTNAME_MAX + 1]; /* confirmed; "" none */
+	bool name_unknown;                  /* DNS hasn't said whether there is one */
+	bool tls;                           /* the session is encrypted */
 	char helo[HELO_MAX + 1];
 	char tag[ACTION_NAME_MAX + 1];
 	char auth_user[USER_NAME_MAX + 1];

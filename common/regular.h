@@ -16,6 +16,9 @@
 #define REGULAR_LENGTH_MAX 512  /* bytes of an expression */
 #define REGULAR_STEPS_MAX  2000 /* that it may take, its repetitions written out */
 #define REGULAR_REPEAT_MAX 255  /* as POSIX's RE_DUP_MAX */
+#define REGULAR_TABLE_MAX  1000 /* expressions in one table, all of which may be searched for */
+/* What a byte may take by all of a table: some ten milliseconds for the longest address. */
+#define REGULAR_TABLE_STEPS_MAX 50000
 
 struct regular;
 

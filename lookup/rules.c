@@ -2,9 +2,9 @@
  * Each condition answers found, not found or broken. A broken one stops the search: what comes
  * after it might be more than this client is allowed, or less.
  */
-#include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "common/log.h"
 #include "lookup/rules.h"
@@ -32,10 +32,17 @@ negate(enum table_result result, bool negated)
 	return found_if(result == TABLE_NONE);
 }
 
+/* A table, by whose entries a text or a regular expression in its place is known. */
+struct pattern {
+	struct table *table;
+	bool regex;
+};
+
 static enum table_result
-match_source(const struct question *q, struct table *table)
+match_source(const struct question *q, struct pattern pattern)
 {
 	struct netaddr netaddr = { 0 };
+	char text[64], *slash;
 
 	if (q->internal)
 		return TABLE_NONE;
@@ -44,51 +51,109 @@ match_source(const struct question *q, struct table *table)
 		netaddr.family = AF_INET;
 		netaddr.bits = 32;
 		memcpy(netaddr.address, q->rcpt->client_address, 4);
-		return table_match_network(table, &netaddr);
+		break;
 	case CLIENT_INET6:
 		netaddr.family = AF_INET6;
 		netaddr.bits = 128;
 		memcpy(netaddr.address, q->rcpt->client_address, 16);
-		return table_match_network(table, &netaddr);
+		break;
 	case CLIENT_LOCAL:
 	case CLIENT_INTERNAL:
 	case CLIENT_COUNT:
-		break;
+		return TABLE_NONE;
 	}
-	return TABLE_NONE;
+	if (!pattern.regex)
+		return table_match_network(pattern.table, &netaddr);
+	netaddr_format(&netaddr, text, sizeof(text));
+	slash = strchr(text, '/');
+	if (slash != NULL)
+		*slash = '\0';
+	return table_match_regex(pattern.table, text);
 }
 
-/* Whether the client has logged in, as a user of the table if there is one. */
 static enum table_result
-match_user(const struct question *q, struct table *users)
+match_word(struct pattern pattern, const char *word)
 {
 	enum table_result result;
 	struct buf value;
 
-	if (*q->rcpt->auth_user == '\0')
-		return TABLE_NONE;
-	if (users == NULL)
-		return TABLE_FOUND;
+	if (pattern.regex)
+		return table_match_regex(pattern.table, word);
 	buf_init(&value, VALUE_MAX);
-	result = table_get(users, q->rcpt->auth_user, &value);
+	result = table_get(pattern.table, word, &value);
 	buf_free(&value);
 	return result;
+}
+
+/* Whether the client has logged in, as a user of the table if there is one. */
+static enum table_result
+match_user(const struct question *q, struct pattern users)
+{
+	if (*q->rcpt->auth_user == '\0')
+		return TABLE_NONE;
+	return users.table == NULL ? TABLE_FOUND : match_word(users, q->rcpt->auth_user);
+}
+
+static enum table_result
+match_domain(struct pattern pattern, const char *domain)
+{
+	char key[TABLE_KEY_MAX];
+
+	if (!pattern.regex)
+		return table_match_domain(pattern.table, domain);
+	/* What the client says of itself may be anything. */
+	if (!table_domain_normalise(domain, key, sizeof(key)))
+		return *domain == '\0' ? TABLE_NONE : table_match_regex(pattern.table, domain);
+	return table_match_regex(pattern.table, key);
+}
+
+static enum table_result
+match_address(const struct question *q, struct pattern pattern, const struct address *address)
+{
+	char domain[TABLE_KEY_MAX], text[ADDRESS_LOCAL_MAX + 1 + TABLE_KEY_MAX];
+
+	if (!pattern.regex)
+		return table_match_mailbox(
+		    pattern.table, address, q->site->config->subaddress_delimiters);
+	if (address_is_null(address))
+		return table_match_regex(pattern.table, "<>");
+	if (!table_domain_normalise(address->domain, domain, sizeof(domain)))
+		return TABLE_NONE;
+	snprintf(text, sizeof(text), "%s@%s", address->local, domain);
+	return table_match_regex(pattern.table, text);
+}
+
+/* This machine, which the queue's own mail and what aliases lead to comes from, has a name. */
+static enum table_result
+match_name(const struct question *q, struct pattern names)
+{
+	const char *name = q->internal ? q->site->config->hostname : q->rcpt->client_name;
+
+	if (!q->internal && q->rcpt->name_unknown)
+		return TABLE_BROKEN;
+	if (*name == '\0')
+		return TABLE_NONE;
+	return names.table == NULL ? TABLE_FOUND : match_domain(names, name);
 }
 
 static enum table_result
 match_from(const struct question *q, const struct rule *rule)
 {
+	struct pattern pattern = { rule->from, rule->config->from_regex };
+
 	switch (rule->config->from) {
 	case MATCH_FROM_LOCAL:
 		return found_if(q->internal || site_is_own_client(q->site, q->rcpt));
 	case MATCH_FROM_ANY:
 		return TABLE_FOUND;
 	case MATCH_FROM_AUTH:
-		return match_user(q, rule->from);
+		return match_user(q, pattern);
 	case MATCH_FROM_SOURCE:
-		return match_source(q, rule->from);
+		return match_source(q, pattern);
 	case MATCH_FROM_SOCKET:
 		return found_if(!q->internal && q->rcpt->client_family == CLIENT_LOCAL);
+	case MATCH_FROM_RDNS:
+		return match_name(q, pattern);
 	case MATCH_FROM_COUNT:
 		break;
 	}
@@ -98,16 +163,17 @@ match_from(const struct question *q, const struct rule *rule)
 static enum table_result
 match_for(const struct question *q, const struct rule *rule)
 {
+	struct pattern pattern = { rule->for_, rule->config->for_regex };
+
 	switch (rule->config->for_) {
 	case MATCH_FOR_LOCAL:
 		return found_if(site_is_own_host(q->site, q->dest->domain));
 	case MATCH_FOR_ANY:
 		return TABLE_FOUND;
 	case MATCH_FOR_DOMAIN:
-		return table_match_domain(rule->for_, q->dest->domain);
+		return match_domain(pattern, q->dest->domain);
 	case MATCH_FOR_RCPT:
-		return table_match_mailbox(
-		    rule->for_, q->dest, q->site->config->subaddress_delimiters);
+		return match_address(q, pattern, q->dest);
 	case MATCH_FOR_COUNT:
 		break;
 	}
@@ -119,33 +185,43 @@ static enum table_result
 match_rest(const struct question *q, const struct rule *rule, const char **condition)
 {
 	const struct rule_config *config = rule->config;
-	const char *delimiters = q->site->config->subaddress_delimiters;
 	enum table_result result = TABLE_FOUND;
+	struct pattern pattern;
 
-	if (*config->tag != '\0') {
+	if (rule->tag != NULL) {
 		*condition = "tag";
-		result =
-		    negate(found_if(!q->internal && strcasecmp(config->tag, q->rcpt->tag) == 0),
-		        config->tag_negated);
+		pattern = (struct pattern){ rule->tag, config->tag_regex };
+		result = q->internal || *q->rcpt->tag == '\0' ? TABLE_NONE
+		                                              : match_word(pattern, q->rcpt->tag);
+		result = negate(result, config->tag_negated);
 	}
 	if (result == TABLE_FOUND && config->auth) {
 		*condition = "auth";
-		result = negate(match_user(q, rule->auth), config->auth_negated);
+		pattern = (struct pattern){ rule->auth, config->auth_regex };
+		result = negate(match_user(q, pattern), config->auth_negated);
+	}
+	if (result == TABLE_FOUND && config->tls) {
+		*condition = "tls";
+		/* The queue's own mail has crossed no network. */
+		result = negate(found_if(q->rcpt->tls || q->rcpt->client_family == CLIENT_INTERNAL),
+		    config->tls_negated);
 	}
 	if (result == TABLE_FOUND && rule->helo != NULL) {
 		*condition = "helo";
-		result = negate(table_match_domain(rule->helo, q->internal ? "" : q->rcpt->helo),
-		    config->helo_negated);
+		pattern = (struct pattern){ rule->helo, config->helo_regex };
+		result = negate(
+		    match_domain(pattern, q->internal ? "" : q->rcpt->helo), config->helo_negated);
 	}
 	if (result == TABLE_FOUND && rule->mail_from != NULL) {
 		*condition = "mail-from";
-		result = negate(table_match_mailbox(rule->mail_from, &q->rcpt->sender, delimiters),
-		    config->mail_from_negated);
+		pattern = (struct pattern){ rule->mail_from, config->mail_from_regex };
+		result =
+		    negate(match_address(q, pattern, &q->rcpt->sender), config->mail_from_negated);
 	}
 	if (result == TABLE_FOUND && rule->rcpt_to != NULL) {
 		*condition = "rcpt-to";
-		result = negate(table_match_mailbox(rule->rcpt_to, q->dest, delimiters),
-		    config->rcpt_to_negated);
+		pattern = (struct pattern){ rule->rcpt_to, config->rcpt_to_regex };
+		result = negate(match_address(q, pattern, q->dest), config->rcpt_to_negated);
 	}
 	return result;
 }
@@ -267,7 +343,8 @@ rules_serve_domain(struct site *site, const char *domain)
 		    rule->action->config->method == ACTION_RELAY)
 			continue;
 		if (rule->config->for_ == MATCH_FOR_DOMAIN)
-			result = table_match_domain(rule->for_, domain);
+			result = match_domain(
+			    (struct pattern){ rule->for_, rule->config->for_regex }, domain);
 		else if (rule->config->for_ == MATCH_FOR_LOCAL)
 			result = found_if(site_is_own_host(site, domain));
 		if (result == TABLE_FOUND)

@@ -137,6 +137,7 @@ resolve_rules(struct site *site)
 		rule->config = &config->rules[i];
 		rule->from = find_table(site, rule->config->from_table, &rule->broken);
 		rule->for_ = find_table(site, rule->config->for_table, &rule->broken);
+		rule->tag = find_table(site, rule->config->tag_table, &rule->broken);
 		rule->helo = find_table(site, rule->config->helo_table, &rule->broken);
 		rule->mail_from = find_table(site, rule->config->mail_from_table, &rule->broken);
 		rule->rcpt_to = find_table(site, rule->config->rcpt_to_table, &rule->broken);

@@ -37,6 +37,7 @@ struct rule {
 	const struct action *action; /* NULL: reject */
 	struct table *from;
 	struct table *for_;
+	struct table *tag;
 	struct table *helo;
 	struct table *mail_from;
 	struct table *rcpt_to;

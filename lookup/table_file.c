@@ -253,3 +253,60 @@ table_file_load(const char *path, unsigned use, struct file_state *state)
 	free(text);
 	return map;
 }
+
+/* Cuts a line out of the text at `at`, without the blanks around it; `*next` is behind it. */
+static char *
+take_expression(char *at, char *end, char **next)
+{
+	char *newline = memchr(at, '\n', (size_t)(end - at)), *last;
+
+	*next = newline == NULL ? end : newline + 1;
+	for (last = newline == NULL ? end : newline; last > at && strchr(" \t\r", last[-1]) != NULL;
+	     last--)
+		;
+	*last = '\0';
+	return at + strspn(at, " \t");
+}
+
+struct table_regex *
+table_text_load_regex(const char *name, char *text, size_t length)
+{
+	struct table_regex *regex = table_regex_new();
+	struct parser parser = { .name = name };
+	char why[128], *at, *next, *end = text + length;
+	size_t line = 1;
+
+	if (regex == NULL || memchr(text, '\0', length) != NULL) {
+		log_error(
+		    "%s: %s", name, regex == NULL ? "out of memory" : "the file holds a NUL byte");
+		table_regex_free(regex);
+		return NULL;
+	}
+	for (at = text; at < end; at = next, line++) {
+		const char *expression = take_expression(at, end, &next);
+
+		if (*expression != '\0' && *expression != '#' &&
+		    !table_regex_add(regex, expression, why, sizeof(why)))
+			report(&parser, line, why);
+	}
+	if (parser.errors == 0)
+		return regex;
+	log_error("%s: not used, because of %u mistake%s", name, parser.errors,
+	    parser.errors == 1 ? "" : "s");
+	table_regex_free(regex);
+	return NULL;
+}
+
+struct table_regex *
+table_file_load_regex(const char *path, struct file_state *state)
+{
+	struct table_regex *regex;
+	size_t length;
+	char *text = table_file_read(path, &length, state);
+
+	if (text == NULL)
+		return NULL;
+	regex = table_text_load_regex(path, text, length);
+	free(text);
+	return regex;
+}

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "lookup/table_map.h"
+#include "lookup/table_regex.h"
 
 #define TABLE_FILE_MAX (512UL * 1024 * 1024)
 #define TABLE_LINE_MAX (8UL * 1024 * 1024)
@@ -16,6 +17,7 @@
 /* What the configuration uses a table for, which decides what its values must be. */
 #define TABLE_USE_TARGETS  1 /* virtual and alias tables: a list of targets */
 #define TABLE_USE_USERBASE 2 /* "UID:GID:/HOME" */
+#define TABLE_USE_REGEX    4 /* regular expressions and nothing else */
 
 /* What tells one state of a file from the next. All zero: there is no file. */
 struct file_state {
@@ -40,7 +42,10 @@ bool table_text_each(const char *name, char *text, size_t length, unsigned use, 
 /* The file's bytes, terminated, which the caller frees; NULL after logging why not. */
 char *table_file_read(const char *path, size_t *length, struct file_state *state)
     __attribute__((warn_unused_result));
-/* The same as table_file_load() for a text in memory, which is changed; for the fuzzer. */
+/* The same as table_file_load() for a file of regular expressions, one a line. */
+struct table_regex *table_file_load_regex(const char *path, struct file_state *state);
+/* The same for a text in memory, which is changed; for the fuzzer. */
 struct table_map *table_text_load(const char *name, char *text, size_t length, unsigned use);
+struct table_regex *table_text_load_regex(const char *name, char *text, size_t length);
 
 #endif

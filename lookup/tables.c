@@ -16,6 +16,7 @@
 #include "common/store.h"
 #include "lookup/accounts.h"
 #include "lookup/table_file.h"
+#include "lookup/table_regex.h"
 #include "lookup/tables.h"
 
 #define DB_VALUE_MAX (8UL * 1024 * 1024)
@@ -33,7 +34,8 @@ struct table {
 	const struct table_config *config;
 	const struct table_functions *functions;
 	unsigned use;
-	struct table_map *map; /* static, file */
+	struct table_map *map;     /* static, file */
+	struct table_regex *regex; /* the same, where it holds regular expressions */
 	struct store_map *db;
 	struct accounts *accounts;
 	struct file_state loaded; /* of the file as last read, well or not */
@@ -88,21 +90,46 @@ map_match_network(struct table *table, const struct netaddr *netaddr)
 	                          : found_if(table_map_match_network(table->map, netaddr));
 }
 
+/* What couldn't be read is tried again when it has changed once more. */
+static void
+say_kept(struct table *table, bool has_old)
+{
+	table->loaded = table->seen;
+	if (has_old)
+		log_warning("table %s keeps what it had before", table->config->name);
+	else
+		log_error("table %s can't be used until its file is right: mail that needs it is "
+		          "put off",
+		    table->config->name);
+}
+
+static void
+regex_load(struct table *table)
+{
+	struct table_regex *regex = table_file_load_regex(table->config->path, &table->loaded);
+
+	if (regex == NULL) {
+		say_kept(table, table->regex != NULL);
+		return;
+	}
+	log_info("table %s: read %zu regular expressions from %s", table->config->name,
+	    table_regex_count(regex), table->config->path);
+	table_regex_free(table->regex);
+	table->regex = regex;
+}
+
 static void
 file_load(struct table *table)
 {
 	struct table_map *map;
 
+	if ((table->use & TABLE_USE_REGEX) != 0) {
+		regex_load(table);
+		return;
+	}
 	map = table_file_load(table->config->path, table->use, &table->loaded);
-	/* What couldn't be read is tried again when it has changed once more. */
 	if (map == NULL)
-		table->loaded = table->seen;
-	if (map == NULL && table->map != NULL)
-		log_warning("table %s keeps what it had before", table->config->name);
-	else if (map == NULL)
-		log_error("table %s can't be used until its file is right: mail that needs it is "
-		          "put off",
-		    table->config->name);
+		say_kept(table, table->map != NULL);
 	else {
 		log_info("table %s: read %zu entries from %s", table->config->name,
 		    table_map_count(map), table->config->path);
@@ -256,6 +283,29 @@ static const struct table_functions backends[TABLE_BACKEND_COUNT] = {
 	[TABLE_ACCOUNTS] = { accounts_get, no_pattern, no_mailbox_pattern, no_network, NULL },
 };
 
+static bool
+is_regex(const struct rule_config *rule, const char *name)
+{
+	const struct {
+		bool regex;
+		const char *table;
+	} tables[] = {
+		{ rule->from_regex, rule->from_table },
+		{ rule->for_regex, rule->for_table },
+		{ rule->tag_regex, rule->tag_table },
+		{ rule->helo_regex, rule->helo_table },
+		{ rule->mail_from_regex, rule->mail_from_table },
+		{ rule->rcpt_to_regex, rule->rcpt_to_table },
+		{ rule->auth_regex, rule->auth_table },
+	};
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		if (tables[i].regex && strcmp(tables[i].table, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static unsigned
 uses_of(const struct config *config, const char *name)
 {
@@ -270,12 +320,43 @@ uses_of(const struct config *config, const char *name)
 		if (strcmp(action->userbase_table, name) == 0)
 			use |= TABLE_USE_USERBASE;
 	}
+	for (size_t i = 0; i < config->rule_count; i++) {
+		if (is_regex(&config->rules[i], name))
+			use |= TABLE_USE_REGEX;
+	}
 	return use;
+}
+
+static void
+load_static_regex(struct table *table)
+{
+	char why[128];
+
+	table->regex = table_regex_new();
+	if (table->regex == NULL)
+		fatalx("out of memory");
+	for (size_t i = 0; i < table->config->entry_count; i++) {
+		const char *key = table->config->entries[i].key;
+
+		if (table_regex_add(table->regex, key, why, sizeof(why)))
+			continue;
+		/* smtpd -n says so too. */
+		log_error("table %s: \"%s\" is no regular expression: %s: mail that needs it is "
+		          "put off",
+		    table->config->name, key, why);
+		table_regex_free(table->regex);
+		table->regex = NULL;
+		return;
+	}
 }
 
 static void
 load_static(struct table *table)
 {
+	if ((table->use & TABLE_USE_REGEX) != 0) {
+		load_static_regex(table);
+		return;
+	}
 	table->map = table_map_new();
 	if (table->map == NULL)
 		fatalx("out of memory");
@@ -321,6 +402,7 @@ tables_free(struct tables *tables)
 		return;
 	for (size_t i = 0; i < tables->count; i++) {
 		table_map_free(tables->tables[i].map);
+		table_regex_free(tables->tables[i].regex);
 		store_map_close(tables->tables[i].db);
 	}
 	free(tables->tables);
@@ -553,4 +635,14 @@ table_match_network(struct table *table, const struct netaddr *netaddr)
 		return result;
 	netaddr_format(netaddr, text, sizeof(text));
 	return traced(table, "address", text, result, since);
+}
+
+enum table_result
+table_match_regex(struct table *table, const char *text)
+{
+	int64_t since = trace_start();
+	enum table_result result =
+	    table->regex == NULL ? TABLE_BROKEN : found_if(table_regex_matches(table->regex, text));
+
+	return traced(table, "regex", text, result, since);
 }

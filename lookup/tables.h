@@ -49,6 +49,9 @@ enum table_result table_match_domain(struct table *, const char *domain);
  * "<>" is the null sender. Also tried without the "+detail". */
 enum table_result table_match_mailbox(
     struct table *, const struct address *, const char *delimiters);
+/* A list of regular expressions (common/regular.h), which the configuration uses as such: whether one
+ * of them is found in the text. */
+enum table_result table_match_regex(struct table *, const char *text);
 /* A list of addresses and networks. */
 enum table_result table_match_network(struct table *, const struct netaddr *);
 

@@ -128,6 +128,7 @@ pipe_may_run(struct queue *queue, struct entry *entry, const struct transaction 
 	if (!client_address(transaction, rcpt.client_address))
 		rcpt.client_family = CLIENT_LOCAL;
 	strlcpy(rcpt.client_name, transaction->client_name, sizeof(rcpt.client_name));
+	rcpt.tls = transaction->tls;
 	strlcpy(rcpt.helo, transaction->helo, sizeof(rcpt.helo));
 	strlcpy(rcpt.tag, transaction->tag, sizeof(rcpt.tag));
 	strlcpy(rcpt.auth_user, transaction->auth_user, sizeof(rcpt.auth_user));

@@ -19,9 +19,9 @@
 
 #include "queue/record.h"
 
-/* 2: flags of TLS in transactions, the host beside the last reply. 3: SEGMENT_…_DONE. Older ones can
- * be read. */
-#define SEGMENT_VERSION   3
+/* 2: flags of TLS in transactions, the host beside the last reply. 3: SEGMENT_…_DONE. 4: whether mail
+ * came in encrypted. Older ones can be read. */
+#define SEGMENT_VERSION   4
 #define SEGMENT_DATA      4096
 #define SEGMENT_SIZE_MIN  (1024 * 1024)
 #define SEGMENT_SIZE_MAX  (1024 * 1024 * 1024)

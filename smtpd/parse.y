@@ -40,10 +40,10 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %union {
 	char *string;
 	bool flag;
-	enum match_from from;
-	enum match_for for_;
+	struct pattern pattern;
 }
 %destructor { free($$); } <string>
+%destructor { free($$.table); } <pattern>
 
 %token ACTION "action" ALIAS "alias" ANY "any" AUTH "auth" BOUNCE "bounce" DIRECTORY "directory"
 %token DOMAIN "domain" EXPAND_ONLY "expand-only" FOR "for" FREE_SPACE "free-space" FROM "from"
@@ -64,12 +64,14 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token JUNK "junk"
 %token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
 %token SRS "srs" KEY "key"
+%token RDNS "rdns" REGEX "regex"
 %token UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
 
 %type <string> table_use values
 %type <flag> negation verification
+%type <pattern> pattern optional_pattern
 
 %%
 
@@ -394,45 +396,39 @@ negation:
 	| '!' { $$ = true; }
 	;
 
+/* What a condition is compared with. */
+pattern:
+	  table_use { $$ = (struct pattern) { $1, false }; }
+	| REGEX table_use { $$ = (struct pattern) { $2, true }; }
+	;
+
+optional_pattern:
+	  %empty { $$ = (struct pattern) { NULL, false }; }
+	| pattern
+	;
+
 condition:
 	  negation FROM LOCAL { rule_from(parse, @2, $1, MATCH_FROM_LOCAL, NULL); }
 	| negation FROM ANY { rule_from(parse, @2, $1, MATCH_FROM_ANY, NULL); }
-	| negation FROM AUTH { rule_from(parse, @2, $1, MATCH_FROM_AUTH, NULL); }
-	| negation FROM AUTH table_use { rule_from(parse, @4, $1, MATCH_FROM_AUTH, $4); }
 	| negation FROM SOCKET { rule_from(parse, @2, $1, MATCH_FROM_SOCKET, NULL); }
-	| negation FROM SRC table_use { rule_from(parse, @4, $1, MATCH_FROM_SOURCE, $4); }
-	| negation FROM MAIL_FROM table_use {
+	| negation FROM AUTH optional_pattern { rule_from(parse, @3, $1, MATCH_FROM_AUTH, &$4); }
+	| negation FROM RDNS optional_pattern { rule_from(parse, @3, $1, MATCH_FROM_RDNS, &$4); }
+	| negation FROM SRC pattern { rule_from(parse, @3, $1, MATCH_FROM_SOURCE, &$4); }
+	| negation FROM MAIL_FROM pattern {
 		/* Any client, if the sender is one of these. */
 		rule_from(parse, @2, false, MATCH_FROM_ANY, NULL);
-		table_refer(parse, @4, $4, TABLE_USE_ADDRESS);
-		rule_condition(parse, @3, "mail-from", $1, &parse->draft.rule.mail_from_table,
-		    &parse->draft.rule.mail_from_negated, $4);
+		rule_pattern(parse, @3, $1, RULE_MAIL_FROM, &$4);
 	}
 	| negation FOR LOCAL { rule_for(parse, @2, $1, MATCH_FOR_LOCAL, NULL); }
 	| negation FOR ANY { rule_for(parse, @2, $1, MATCH_FOR_ANY, NULL); }
-	| negation FOR DOMAIN table_use { rule_for(parse, @4, $1, MATCH_FOR_DOMAIN, $4); }
-	| negation FOR RCPT_TO table_use { rule_for(parse, @4, $1, MATCH_FOR_RCPT, $4); }
-	| negation AUTH { rule_auth(parse, @2, $1, NULL); }
-	| negation AUTH table_use { rule_auth(parse, @2, $1, $3); }
-	| negation TAG STRING {
-		rule_condition(parse, @2, "tag", $1, &parse->draft.rule.tag,
-		    &parse->draft.rule.tag_negated, $3);
-	}
-	| negation HELO table_use {
-		table_refer(parse, @3, $3, TABLE_USE_HELO);
-		rule_condition(parse, @2, "helo", $1, &parse->draft.rule.helo_table,
-		    &parse->draft.rule.helo_negated, $3);
-	}
-	| negation MAIL_FROM table_use {
-		table_refer(parse, @3, $3, TABLE_USE_ADDRESS);
-		rule_condition(parse, @2, "mail-from", $1, &parse->draft.rule.mail_from_table,
-		    &parse->draft.rule.mail_from_negated, $3);
-	}
-	| negation RCPT_TO table_use {
-		table_refer(parse, @3, $3, TABLE_USE_ADDRESS);
-		rule_condition(parse, @2, "rcpt-to", $1, &parse->draft.rule.rcpt_to_table,
-		    &parse->draft.rule.rcpt_to_negated, $3);
-	}
+	| negation FOR DOMAIN pattern { rule_for(parse, @3, $1, MATCH_FOR_DOMAIN, &$4); }
+	| negation FOR RCPT_TO pattern { rule_for(parse, @3, $1, MATCH_FOR_RCPT, &$4); }
+	| negation AUTH optional_pattern { rule_auth(parse, @2, $1, &$3); }
+	| negation TLS { rule_tls(parse, @2, $1); }
+	| negation TAG pattern { rule_pattern(parse, @2, $1, RULE_TAG, &$3); }
+	| negation HELO pattern { rule_pattern(parse, @2, $1, RULE_HELO, &$3); }
+	| negation MAIL_FROM pattern { rule_pattern(parse, @2, $1, RULE_MAIL_FROM, &$3); }
+	| negation RCPT_TO pattern { rule_pattern(parse, @2, $1, RULE_RCPT_TO, &$3); }
 	;
 
 /* Settings. */
@@ -448,6 +444,7 @@ queue:
 smtp:
 	  SMTP HOSTNAME STRING { setting_set(parse, @3, "smtp hostname", $3); }
 	| SMTP MAX_MESSAGE_SIZE STRING { setting_set(parse, @3, "smtp max-message-size", $3); }
+	| SMTP CIPHERS STRING { smtp_ciphers(parse, @3, $3); }
 	| SMTP SUB_ADDR_DELIM STRING { setting_set(parse, @3, "smtp sub-addr-delim", $3); }
 	| SMTP LINE_ENDS STRING { setting_set(parse, @3, "smtp line-ends", $3); }
 	| SMTP LIMIT STRING STRING { setting_set_limit(parse, @3, $3, $4); }
@@ -590,9 +587,9 @@ static const struct keyword keywords[] = {
 	{ "proxy-v2", PROXY_V2, 0 },
 	{ "queue", QUEUE, 0 },
 	{ "rcpt-to", RCPT_TO, 0 },
-	{ "rdns", UNSUPPORTED, 0 },
+	{ "rdns", RDNS, 0 },
 	{ "received-auth", RECEIVED_AUTH, 0 },
-	{ "regex", UNSUPPORTED, 0 },
+	{ "regex", REGEX, 0 },
 	{ "reject", REJECT, 0 },
 	{ "relay", RELAY, 0 },
 	{ "resolver", RESOLVER, NEWLINE },
@@ -781,6 +778,7 @@ yyreport_syntax_error(const yypcontext_t *context, struct parse *parse)
 		    "\"%s\" begins no statement, and no '=' makes it a macro", parse->previous);
 	else if (token != YYSYMBOL_STRING && token != YYSYMBOL_NEWLINE && token != YYSYMBOL_YYEOF &&
 	    *yysymbol_name(token) != '\'' && is_expected(context, YYSYMBOL_STRING) &&
+	    !(token == YYSYMBOL_UNSUPPORTED && is_expected(context, YYSYMBOL_NEWLINE)) &&
 	    !is_expected(context, YYSYMBOL_TABLE))
 		problem_error(&parse->problems, place,
 		    "%s is a keyword: quote it to use it as a word%s", word, expected);

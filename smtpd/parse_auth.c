@@ -1,5 +1,5 @@
 /*
- * Options and conditions about logins.
+ * Options of listeners about logins.
  */
 #include <stdlib.h>
 
@@ -107,17 +107,4 @@ listen_auth_fits(struct parse *parse)
 		return false;
 	}
 	return true;
-}
-
-void
-rule_auth(struct parse *parse, struct place place, bool negated, char *table)
-{
-	struct rule_config *rule = &parse->draft.rule;
-
-	if (table != NULL)
-		table_refer(parse, place, table, TABLE_USE_USERS);
-	option_flag(parse, place, "auth", &rule->auth);
-	free(rule->auth_table);
-	rule->auth_table = table;
-	rule->auth_negated = negated;
 }

@@ -73,6 +73,7 @@ parse_free(struct parse *parse)
 	free(parse->rule_places);
 	free(parse->listener_places);
 	free(parse->pki_places);
+	free(parse->smtp_ciphers);
 	files_forget(parse);
 	lexer_free(parse->lexer);
 }
@@ -112,7 +113,7 @@ draft_clear(struct parse *parse)
 	free(draft->ttl);
 	free(draft->rule.from_table);
 	free(draft->rule.for_table);
-	free(draft->rule.tag);
+	free(draft->rule.tag_table);
 	free(draft->rule.helo_table);
 	free(draft->rule.mail_from_table);
 	free(draft->rule.rcpt_to_table);
@@ -129,7 +130,7 @@ draft_begin(struct parse *parse, struct place place)
 	parse->draft.place = place;
 }
 
-static void
+void
 given_twice(struct parse *parse, struct place place, const char *word)
 {
 	problem_error(&parse->problems, place, "\"%s\" is given twice", word);
@@ -156,9 +157,9 @@ option_flag(struct parse *parse, struct place place, const char *word, bool *fie
 	*field = true;
 }
 
-/* A name of ours: for actions and tags, which travel in fixed fields and stand in log lines. */
-static bool
-name_fits(struct parse *parse, struct place place, const char *what, const char *name)
+/* They travel in fixed fields and stand in log lines. */
+bool
+action_name_fits(struct parse *parse, struct place place, const char *what, const char *name)
 {
 	const char *at;
 
@@ -469,7 +470,7 @@ listen_finish(struct parse *parse)
 	struct draft *draft = &parse->draft;
 
 	if (draft->listener.tag != NULL &&
-	    !name_fits(parse, draft->place, "a tag", draft->listener.tag))
+	    !action_name_fits(parse, draft->place, "a tag", draft->listener.tag))
 		return;
 	if (draft->listener.hostname != NULL &&
 	    !address_domain_is_valid(draft->listener.hostname, true)) {
@@ -577,7 +578,7 @@ action_is_sound(struct parse *parse)
 	const char *misplaced = misplaced_option(draft);
 	uint64_t ttl = 0;
 
-	if (!name_fits(parse, draft->place, "an action", action->name))
+	if (!action_name_fits(parse, draft->place, "an action", action->name))
 		return false;
 	if (misplaced != NULL) {
 		problem_error(problems, draft->place,
@@ -641,86 +642,6 @@ action_finish(struct parse *parse)
 		    parse_grow(config->actions, config->action_count, sizeof(*config->actions));
 		config->actions[config->action_count++] = *action;
 		memset(action, 0, sizeof(*action));
-	}
-	draft_clear(parse);
-}
-
-/* Rules. */
-
-void
-rule_from(struct parse *parse, struct place place, bool negated, enum match_from from, char *table)
-{
-	struct draft *draft = &parse->draft;
-
-	if (table != NULL)
-		table_refer(parse, place, table,
-		    from == MATCH_FROM_AUTH ? TABLE_USE_USERS : TABLE_USE_NETWORK);
-	if (draft->has_from) {
-		given_twice(parse, place, "from");
-		free(table);
-		return;
-	}
-	draft->has_from = true;
-	draft->rule.from = from;
-	draft->rule.from_negated = negated;
-	draft->rule.from_table = table;
-}
-
-void
-rule_for(struct parse *parse, struct place place, bool negated, enum match_for for_, char *table)
-{
-	struct draft *draft = &parse->draft;
-
-	if (table != NULL)
-		table_refer(parse, place, table,
-		    for_ == MATCH_FOR_RCPT ? TABLE_USE_ADDRESS : TABLE_USE_DOMAIN);
-	if (draft->has_for) {
-		given_twice(parse, place, "for");
-		free(table);
-		return;
-	}
-	draft->has_for = true;
-	draft->rule.for_ = for_;
-	draft->rule.for_negated = negated;
-	draft->rule.for_table = table;
-}
-
-void
-rule_condition(struct parse *parse, struct place place, const char *word, bool negated,
-    char **field, bool *field_negated, char *value)
-{
-	option_string(parse, place, word, field, value);
-	*field_negated = negated;
-}
-
-void
-rule_finish(struct parse *parse, char *action)
-{
-	struct config *config = parse->config;
-	struct rule_config *rule = &parse->draft.rule;
-	struct place place = parse->draft.place;
-	bool is_sound = true;
-
-	if (action != NULL)
-		is_sound = name_fits(parse, place, "an action", action);
-	if (rule->tag != NULL)
-		is_sound = name_fits(parse, place, "a tag", rule->tag) && is_sound;
-	rule->action = action;
-	if (is_sound) {
-		/* As in OpenSMTPD, a rule that doesn't say is about local mail. */
-		if (!parse->draft.has_from)
-			rule->from = MATCH_FROM_LOCAL;
-		if (!parse->draft.has_for)
-			rule->for_ = MATCH_FOR_LOCAL;
-		config_complete_rule(rule);
-		rule->line = place.line;
-		parse->rule_places =
-		    parse_grow(parse->rule_places, config->rule_count, sizeof(place));
-		parse->rule_places[config->rule_count] = place;
-		config->rules =
-		    parse_grow(config->rules, config->rule_count, sizeof(*config->rules));
-		config->rules[config->rule_count++] = *rule;
-		memset(rule, 0, sizeof(*rule));
 	}
 	draft_clear(parse);
 }

@@ -32,6 +32,8 @@ enum table_use {
 	TABLE_USE_RELAY_HOSTS, /* domains and smarthosts */
 	TABLE_USE_SOURCE,      /* own addresses, as the relay itself must know them */
 	TABLE_USE_HELO_SRC,    /* own addresses and names */
+	TABLE_USE_TAG,
+	TABLE_USE_REGEX, /* regular expressions, whatever they are for */
 	TABLE_USE_COUNT
 };
 
@@ -41,12 +43,26 @@ struct table_note {
 	struct place *entries;
 	bool is_mapping;
 	bool is_used;
+	bool is_regex; /* by the uses so far */
 };
 
 struct table_reference {
 	char *name;
 	struct place place;
 	enum table_use use;
+};
+
+/* What a rule's condition is compared with. */
+struct pattern {
+	char *table; /* NULL: with nothing */
+	bool regex;
+};
+
+enum rule_pattern {
+	RULE_TAG,
+	RULE_HELO,
+	RULE_MAIL_FROM,
+	RULE_RCPT_TO,
 };
 
 /* The statement being read. Strings are NULL until given. */
@@ -101,6 +117,7 @@ struct parse {
 	size_t file_count;
 	struct place settings[PARSE_SETTING_MAX]; /* where each was set; line 0: not yet */
 	struct place bounce_place;
+	char *smtp_ciphers; /* NULL until given */
 	size_t anonymous_count;
 	char previous[64]; /* the word before the lookahead, for a syntax error's words */
 	char word[64];     /* the lookahead */
@@ -130,6 +147,9 @@ bool duration_from_word(const char *word, uint64_t *seconds);
 /* Begins a statement, forgetting the last one's draft. */
 void draft_begin(struct parse *, struct place);
 void draft_clear(struct parse *);
+/* A name of ours, for an action or a tag (`what`): if it isn't one, reported. */
+bool action_name_fits(struct parse *, struct place, const char *what, const char *name);
+void given_twice(struct parse *, struct place, const char *word);
 /* An option of the statement, which may be given once. */
 void option_string(struct parse *, struct place, const char *word, char **field, char *value);
 void option_flag(struct parse *, struct place, const char *word, bool *field);
@@ -144,14 +164,19 @@ void listen_senders(struct parse *, struct place, char *table, bool masquerade);
 bool listen_auth_fits(struct parse *);
 void listen_access(struct parse *, struct place, enum listener_protocol);
 bool listen_access_fits(struct parse *);
-void rule_auth(struct parse *, struct place, bool negated, char *table);
 void action_finish(struct parse *);
-void rule_from(struct parse *, struct place, bool negated, enum match_from, char *table);
-void rule_for(struct parse *, struct place, bool negated, enum match_for, char *table);
-/* One of the other conditions, kept in *field with its negation. */
-void rule_condition(struct parse *, struct place, const char *word, bool negated, char **field,
-    bool *field_negated, char *value);
+/* parse_rules.c: conditions, whose patterns' tables are taken over, and what can be seen of all rules
+ * together. A pattern may be NULL. */
+void rule_from(struct parse *, struct place, bool negated, enum match_from, const struct pattern *);
+void rule_for(struct parse *, struct place, bool negated, enum match_for, const struct pattern *);
+void rule_auth(struct parse *, struct place, bool negated, const struct pattern *);
+void rule_tls(struct parse *, struct place, bool negated);
+void rule_pattern(
+    struct parse *, struct place, bool negated, enum rule_pattern, const struct pattern *);
 void rule_finish(struct parse *, char *action);
+void rules_check(struct parse *);
+/* parse_reach.c: warns of rules that nothing can reach. */
+void reach_check(struct parse *);
 void bounce_add(struct parse *, struct place, char *interval);
 void bounce_finish(struct parse *, struct place);
 
@@ -161,6 +186,7 @@ void ca_set(struct parse *, struct place, char *name, char *word, char *path);
 void listen_tls(struct parse *, struct place, enum listener_tls, bool verify);
 void listen_pki(struct parse *, struct place, char *name);
 void listen_ciphers(struct parse *, struct place, char *);
+void smtp_ciphers(struct parse *, struct place, char *);
 void listen_protocols(struct parse *, struct place, char *);
 bool listen_tls_fits(struct parse *);
 void tls_check(struct parse *);

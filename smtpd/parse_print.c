@@ -264,6 +264,25 @@ static const char * not(bool negated)
 }
 
 static void
+print_pattern(FILE *file, const struct config *config, bool regex, const char *table)
+{
+	if (regex)
+		fputs(" regex", file);
+	print_table(file, config, "", table);
+}
+
+/* A condition of its own, if there is one. */
+static void
+print_condition(FILE *file, const struct config *config, const char *word, bool negated, bool regex,
+    const char *table)
+{
+	if (*table == '\0')
+		return;
+	fprintf(file, "%s %s", not(negated), word);
+	print_pattern(file, config, regex, table);
+}
+
+static void
 print_rule(FILE *file, const struct config *config, const struct rule_config *rule)
 {
 	static const char *const from[] = {
@@ -272,6 +291,7 @@ print_rule(FILE *file, const struct config *config, const struct rule_config *ru
 		[MATCH_FROM_AUTH] = "auth",
 		[MATCH_FROM_SOURCE] = "src",
 		[MATCH_FROM_SOCKET] = "socket",
+		[MATCH_FROM_RDNS] = "rdns",
 	};
 	static const char *const for_[] = {
 		[MATCH_FOR_LOCAL] = "local",
@@ -281,25 +301,22 @@ print_rule(FILE *file, const struct config *config, const struct rule_config *ru
 	};
 
 	fprintf(file, "match%s from %s", not(rule->from_negated), from[rule->from]);
-	print_table(file, config, "", rule->from_table);
+	print_pattern(file, config, rule->from_regex, rule->from_table);
 	fprintf(file, "%s for %s", not(rule->for_negated), for_[rule->for_]);
-	print_table(file, config, "", rule->for_table);
-	if (*rule->tag != '\0')
-		fputs(not(rule->tag_negated), file);
-	print_option(file, "tag", rule->tag);
-	if (*rule->helo_table != '\0')
-		fputs(not(rule->helo_negated), file);
-	print_table(file, config, "helo", rule->helo_table);
-	if (*rule->mail_from_table != '\0')
-		fputs(not(rule->mail_from_negated), file);
-	print_table(file, config, "mail-from", rule->mail_from_table);
-	if (*rule->rcpt_to_table != '\0')
-		fputs(not(rule->rcpt_to_negated), file);
-	print_table(file, config, "rcpt-to", rule->rcpt_to_table);
+	print_pattern(file, config, rule->for_regex, rule->for_table);
+	print_condition(file, config, "tag", rule->tag_negated, rule->tag_regex, rule->tag_table);
+	print_condition(
+	    file, config, "helo", rule->helo_negated, rule->helo_regex, rule->helo_table);
+	print_condition(file, config, "mail-from", rule->mail_from_negated, rule->mail_from_regex,
+	    rule->mail_from_table);
+	print_condition(file, config, "rcpt-to", rule->rcpt_to_negated, rule->rcpt_to_regex,
+	    rule->rcpt_to_table);
 	if (rule->auth) {
 		fprintf(file, "%s auth", not(rule->auth_negated));
-		print_table(file, config, "", rule->auth_table);
+		print_pattern(file, config, rule->auth_regex, rule->auth_table);
 	}
+	if (rule->tls)
+		fprintf(file, "%s tls", not(rule->tls_negated));
 	if (*rule->action == '\0')
 		fputs(" reject", file);
 	print_option(file, "action", rule->action);

@@ -15,6 +15,7 @@
 #include "common/address.h"
 #include "common/envelope.h"
 #include "common/log.h"
+#include "common/regular.h"
 #include "smtpd/parse_build.h"
 
 #define TABLE_NAME_MAX  64
@@ -261,6 +262,16 @@ is_mailbox_pattern(const char *key)
 	    *address.domain == '\0';
 }
 
+static bool
+is_tag(const char *key)
+{
+	const char *at;
+
+	for (at = key; isascii((unsigned char)*at) && isgraph((unsigned char)*at); at++)
+		;
+	return *at == '\0' && at > key && at - key <= ACTION_NAME_MAX;
+}
+
 bool
 table_key_fits(const char *key, enum table_use use)
 {
@@ -288,6 +299,10 @@ table_key_fits(const char *key, enum table_use use)
 	case TABLE_USE_ALIAS:
 	case TABLE_USE_VIRTUAL:
 	case TABLE_USE_USERBASE:
+		return true;
+	case TABLE_USE_TAG:
+		return is_tag(key);
+	case TABLE_USE_REGEX: /* check_regex() says why not */
 		return true;
 	case TABLE_USE_COUNT:
 		break;
@@ -328,6 +343,8 @@ use_words(enum table_use use)
 		[TABLE_USE_RELAY_HOSTS] = "a domain",
 		[TABLE_USE_SOURCE] = "an address",
 		[TABLE_USE_HELO_SRC] = "an address",
+		[TABLE_USE_TAG] = "a tag",
+		[TABLE_USE_REGEX] = "regex",
 	};
 
 	return words[use];
@@ -340,6 +357,48 @@ use_wants_mapping(enum table_use use)
 	    use == TABLE_USE_CREDENTIALS || use == TABLE_USE_SENDERS ||
 	    use == TABLE_USE_RELAY_AUTH || use == TABLE_USE_RELAY_HOSTS ||
 	    use == TABLE_USE_HELO_SRC;
+}
+
+/* A table of regular expressions is nothing else: what stands in one isn't taken apart. */
+static void
+check_regex(struct parse *parse, const struct table_reference *reference,
+    const struct table_config *table, struct table_note *note)
+{
+	bool is_regex = reference->use == TABLE_USE_REGEX;
+	struct regular *regular;
+	size_t steps = 0;
+	char why[128];
+
+	if (note->is_used && note->is_regex != is_regex)
+		problem_error(&parse->problems, reference->place,
+		    "table <%.64s> is used both with and without \"regex\"", table->name);
+	note->is_regex = is_regex;
+	if (!is_regex)
+		return;
+	if (table->backend != TABLE_STATIC && table->backend != TABLE_FILE)
+		problem_error(&parse->problems, reference->place,
+		    "<%.64s>: \"regex\" needs a file or a list", table->name);
+	else if (note->is_mapping)
+		problem_error(&parse->problems, reference->place,
+		    "\"regex\" wants a list, and \"%.40s\" is a mapping", table->name);
+	else if (table->entry_count > REGULAR_TABLE_MAX)
+		problem_error(&parse->problems, reference->place,
+		    "table <%.64s> has more than %d regular expressions", table->name,
+		    REGULAR_TABLE_MAX);
+	else
+		for (size_t i = 0; i < table->entry_count; i++) {
+			regular = regular_new(table->entries[i].key, why, sizeof(why));
+			if (regular == NULL)
+				problem_error(&parse->problems, note->entries[i],
+				    "\"%.100s\" is no regular expression: %s",
+				    table->entries[i].key, why);
+			else
+				steps += regular_steps(regular);
+			regular_free(regular);
+		}
+	if (steps > REGULAR_TABLE_STEPS_MAX)
+		problem_error(&parse->problems, reference->place,
+		    "the regular expressions of \"%.64s\" are too large together", table->name);
 }
 
 static void
@@ -376,14 +435,6 @@ accounts_serve(enum table_use use)
 	    use == TABLE_USE_USERBASE || use == TABLE_USE_CREDENTIALS || use == TABLE_USE_USERS;
 }
 
-static bool
-is_accounts(const struct config *config, const char *name)
-{
-	const struct table_config *table = config_find_table(config, name);
-
-	return table != NULL && table->backend == TABLE_ACCOUNTS;
-}
-
 static void
 check_references(struct parse *parse)
 {
@@ -400,6 +451,7 @@ check_references(struct parse *parse)
 			continue;
 		}
 		note = &parse->notes[table - config->tables];
+		check_regex(parse, reference, table, note);
 		note->is_used = true;
 		if (table->backend == TABLE_STATIC)
 			check_static(parse, reference, table, note);
@@ -409,7 +461,8 @@ check_references(struct parse *parse)
 			    "<%.64s>: %s needs a table whose addresses stand in the "
 			    "configuration",
 			    table->name, reference->use == TABLE_USE_PROXY ? "proxy-v2" : "src");
-		else if (table->backend == TABLE_ACCOUNTS && !accounts_serve(reference->use))
+		else if (table->backend == TABLE_ACCOUNTS && reference->use != TABLE_USE_REGEX &&
+		    !accounts_serve(reference->use))
 			problem_error(&parse->problems, reference->place,
 			    "<%s> holds domains and mailboxes: it can't be used as %s", table->name,
 			    use_words(reference->use));
@@ -421,55 +474,6 @@ check_references(struct parse *parse)
 	}
 }
 
-/* A rule that takes every recipient of every client. */
-static bool
-rule_takes_all(const struct rule_config *rule)
-{
-	return rule->from == MATCH_FROM_ANY && !rule->from_negated && rule->for_ == MATCH_FOR_ANY &&
-	    !rule->for_negated && !rule->auth && *rule->tag == '\0' && *rule->helo_table == '\0' &&
-	    *rule->mail_from_table == '\0' && *rule->rcpt_to_table == '\0';
-}
-
-static void
-check_rules(struct parse *parse)
-{
-	const struct config *config = parse->config;
-	bool *used = calloc(config->action_count + 1, sizeof(*used));
-
-	if (used == NULL)
-		fatal("parse: calloc");
-	for (size_t i = 0; i < config->rule_count; i++) {
-		const struct rule_config *rule = &config->rules[i];
-		const struct action_config *action = config_find_action(config, rule->action);
-
-		if (action != NULL)
-			used[action - config->actions] = true;
-		else if (*rule->action != '\0')
-			problem_error(&parse->problems, parse->rule_places[i],
-			    "action \"%s\" is not defined", rule->action);
-		/* Its users would be looked for elsewhere; without a table, they aren't. */
-		if (action != NULL &&
-		    (action->method == ACTION_MAILDIR || action->method == ACTION_LMTP) &&
-		    !rule->for_negated && is_accounts(config, rule->for_table) &&
-		    (*action->virtual_table != '\0' || *action->userbase_table != '\0') &&
-		    !is_accounts(config, action->virtual_table) &&
-		    !is_accounts(config, action->userbase_table))
-			problem_warning(&parse->problems, parse->rule_places[i],
-			    "the rule is for <accounts>, but action \"%s\" uses other tables",
-			    action->name);
-		if (i > 0 && rule_takes_all(&config->rules[i - 1]))
-			problem_warning(&parse->problems, parse->rule_places[i],
-			    "\"match\" is never reached: the rule in line %u takes all",
-			    config->rules[i - 1].line);
-	}
-	for (size_t i = 0; i < config->action_count; i++) {
-		if (!used[i])
-			problem_warning(&parse->problems, parse->action_places[i],
-			    "action \"%s\" is not used", config->actions[i].name);
-	}
-	free(used);
-}
-
 void
 parse_check(struct parse *parse)
 {
@@ -478,7 +482,7 @@ parse_check(struct parse *parse)
 
 	listen_local_socket(parse);
 	check_references(parse);
-	check_rules(parse);
+	rules_check(parse);
 	tls_check(parse);
 	relay_check(parse);
 	if (config->queue_retry_first > config->queue_retry_max) {

@@ -164,21 +164,50 @@ listen_pki(struct parse *parse, struct place place, char *name)
 	*names = longer;
 }
 
-void
-listen_ciphers(struct parse *parse, struct place place, char *ciphers)
+/* NULL, with the words freed, when they are none; that is reported. */
+static char *
+check_ciphers(struct parse *parse, struct place place, char *ciphers)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 	bool known = context != NULL && SSL_CTX_set_cipher_list(context, ciphers) == 1;
 
 	SSL_CTX_free(context);
 	ERR_clear_error();
-	if (known) {
-		option_string(parse, place, "ciphers", &parse->draft.listener.tls_ciphers, ciphers);
-		return;
-	}
+	if (known)
+		return ciphers;
 	problem_error(&parse->problems, place,
 	    "\"%.100s\" is not a list of ciphers as openssl-ciphers(1) has it", ciphers);
 	free(ciphers);
+	return NULL;
+}
+
+void
+listen_ciphers(struct parse *parse, struct place place, char *ciphers)
+{
+	option_string(parse, place, "ciphers", &parse->draft.listener.tls_ciphers,
+	    check_ciphers(parse, place, ciphers));
+}
+
+void
+smtp_ciphers(struct parse *parse, struct place place, char *ciphers)
+{
+	option_string(parse, place, "smtp ciphers", &parse->smtp_ciphers,
+	    check_ciphers(parse, place, ciphers));
+}
+
+/* Listeners that take mail in and don't say which. */
+static void
+spread_ciphers(struct parse *parse)
+{
+	for (size_t i = 0; i < parse->config->listener_count && parse->smtp_ciphers != NULL; i++) {
+		struct listener_config *listener = &parse->config->listeners[i];
+
+		if (*listener->tls_ciphers != '\0' || listener->tls == LISTEN_TLS_NONE ||
+		    listener_is_access(listener))
+			continue;
+		free(listener->tls_ciphers);
+		listener->tls_ciphers = parse_copy(parse->smtp_ciphers);
+	}
 }
 
 void
@@ -268,6 +297,7 @@ tls_check(struct parse *parse)
 	struct config *config = parse->config;
 	size_t i;
 
+	spread_ciphers(parse);
 	for (i = 0; i < config->pki_count; i++) {
 		if (config->pkis[i].certificate == NULL || config->pkis[i].key == NULL)
 			problem_error(&parse->problems, parse->pki_places[i],

@@ -691,8 +691,9 @@ session_named(void *owner, const char *name)
 	struct session *s = owner;
 
 	s->name_request = 0;
-	if (*name != '\0')
-		s->client_name = strdup(name); /* without memory it has none */
+	if (name != NULL && *name != '\0')
+		s->client_name = strdup(name);
+	s->name_unknown = name == NULL || (*name != '\0' && s->client_name == NULL);
 	if (s->state == SESSION_NAME_WAIT) {
 		s->state = SESSION_COMMAND;
 		session_resume(s);

@@ -70,9 +70,11 @@ session_greet(struct session *s)
 		return;
 	}
 	session_send_line(s, "220 %s %s Postern", session_hostname(s), s->lmtp ? "LMTP" : "ESMTP");
-	if (s->client.family == CLIENT_INET4 || s->client.family == CLIENT_INET6)
-		s->name_request = upstream_ask_name(s->service->upstream, s, s->client.family,
-		    s->client.address, session_config(s)->limits.resolver_time_ms + NAME_MARGIN_MS);
+	if (s->client.family != CLIENT_INET4 && s->client.family != CLIENT_INET6)
+		return;
+	s->name_request = upstream_ask_name(s->service->upstream, s, s->client.family,
+	    s->client.address, session_config(s)->limits.resolver_time_ms + NAME_MARGIN_MS);
+	s->name_unknown = s->name_request == 0;
 }
 
 static void

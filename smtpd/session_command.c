@@ -209,6 +209,8 @@ ask_about_rcpt(struct session *s)
 	memcpy(question.client_address, s->client.address, sizeof(question.client_address));
 	if (s->client_name != NULL)
 		strlcpy(question.client_name, s->client_name, sizeof(question.client_name));
+	question.name_unknown = s->name_unknown;
+	question.tls = s->tls != NULL;
 	strlcpy(question.helo, s->helo, sizeof(question.helo));
 	strlcpy(question.tag, s->listener->tag, sizeof(question.tag));
 	if (s->auth_user != NULL) {

@@ -62,6 +62,7 @@ struct session {
 	struct client client;
 	char client_text[CLIENT_TEXT_MAX + 1];
 	char *client_name; /* owned; NULL none */
+	bool name_unknown; /* it couldn't be looked up */
 	char *helo;        /* owned; NULL before the greeting */
 	char *auth_user;   /* owned; as who the client has logged in, NULL as nobody */
 	bool auth_refused; /* what comes now may be a login nevertheless: not to be logged */

@@ -281,6 +281,7 @@ fill_transaction(const struct session *s, struct transaction *transaction)
 	strlcpy(transaction->dsn_envid, mail->command.envid, sizeof(transaction->dsn_envid));
 	transaction->smtputf8 = mail->command.smtputf8;
 	transaction->eight_bit = mail->command.eight_bit;
+	transaction->tls = s->tls != NULL;
 	/* RFC 8689 4.1: the parameter is stronger than the header field. */
 	transaction->require_tls = mail->command.require_tls;
 	transaction->tls_optional =

@@ -29,13 +29,16 @@
 
 #define CONFIG_FILE SYSCONFDIR "/postern/smtpd.conf"
 /* After an instance that was killed: its processes may hold addresses for a moment longer. */
-#define PATIENCE_MS 5000
+#define PATIENCE_MS  5000
+#define WARNINGS_MAX 100
 
 static struct {
 	const char *config_file;
 	bool stay_in_front;
 	bool only_check;
 	bool verbose;
+	char *warnings[WARNINGS_MAX]; /* of the configuration */
+	size_t warning_count;
 	struct pid_file pid_file;
 	int report_fd; /* to the command that waits in front; -1 with -d */
 	struct supervisor supervisor;
@@ -274,6 +277,34 @@ open_log(struct supervisor *supervisor)
 	log_open("smtpd", LOG_TARGET_SYSLOG, ours);
 }
 
+/* To whoever starts it; what doesn't keep it from starting also to the log. */
+static void
+report_problem(bool is_error, const char *text, void *arg)
+{
+	(void)arg;
+	if (is_error || state.only_check || !state.stay_in_front)
+		parse_report_to_file(is_error, text, stderr);
+	if (is_error || state.warning_count == WARNINGS_MAX)
+		return;
+	state.warnings[state.warning_count] = strdup(text);
+	if (state.warnings[state.warning_count] != NULL)
+		state.warning_count++;
+}
+
+static void
+log_warnings(void)
+{
+	struct log_line line;
+
+	for (size_t i = 0; i < state.warning_count; i++) {
+		log_begin(&line, LOG_LEVEL_WARNING, "config-problem");
+		log_text(&line, "text", state.warnings[i]);
+		log_end(&line);
+		free(state.warnings[i]);
+	}
+	state.warning_count = 0;
+}
+
 static void
 say_who_we_are(void)
 {
@@ -338,7 +369,7 @@ main(int argc, char **argv)
 		log_set_level(LOG_LEVEL_DEBUG);
 	make_config_file_absolute();
 	supervisor->config = (state.only_check ? parse_config_and_files : parse_config_file)(
-	    state.config_file, parse_report_to_file, stderr);
+	    state.config_file, report_problem, NULL);
 	if (supervisor->config == NULL)
 		return EX_CONFIG;
 	if (state.only_check)
@@ -360,6 +391,7 @@ main(int argc, char **argv)
 	make_directories(supervisor);
 	open_sockets(supervisor);
 	open_log(supervisor);
+	log_warnings();
 	if (!state.stay_in_front)
 		go_into_background();
 	return run(supervisor);

@@ -107,7 +107,7 @@ on_request_failed(void *owner, uint32_t id, const char *why, void *arg)
 	if (owner == upstream)
 		upstream->ids_asked = false;
 	else if (peer == &upstream->resolver)
-		upstream->calls.named(owner, "");
+		upstream->calls.named(owner, NULL);
 	else if (peer == &upstream->directory)
 		upstream->calls.rcpt_answered(owner, &away);
 	else
@@ -370,8 +370,10 @@ on_resolver(struct channel *channel, struct imsg *imsg, void *arg)
 	}
 	owner = pending_take(upstream->resolver.waiting, imsg->id);
 	if (owner != NULL)
-		upstream->calls.named(
-		    owner, resolved.status == RESOLVE_CONFIRMED ? resolved.name : "");
+		upstream->calls.named(owner,
+		    resolved.status == RESOLVE_CONFIRMED  ? resolved.name
+		        : resolved.status == RESOLVE_NONE ? ""
+		                                          : NULL);
 }
 
 static void

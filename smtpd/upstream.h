@@ -19,7 +19,7 @@ struct upstream;
 
 /* Called from the event loop, never from within a request. */
 struct upstream_calls {
-	/* The confirmed reverse name, or "". */
+	/* The confirmed reverse name; "": there is none; NULL: it can't be known now. */
 	void (*named)(void *owner, const char *name);
 	void (*target)(void *owner, const struct ipc_target *);
 	void (*rcpt_answered)(void *owner, const struct reply *);

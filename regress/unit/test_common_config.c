@@ -98,9 +98,10 @@ full_config(void)
 	config_complete_action(&config->actions[0]);
 	config->rule_count = 1;
 	config->rules = calloc(1, sizeof(*config->rules));
-	config->rules[0] = (struct rule_config){ MATCH_FROM_SOURCE, true, copy("f"), MATCH_FOR_RCPT,
-		true, copy("t"), copy("tag"), true, copy("h"), true, copy("m"), true, copy("r"),
-		true, true, true, copy("users"), copy("in"), 99 };
+	config->rules[0] = (struct rule_config){ MATCH_FROM_SOURCE, true, true, copy("f"),
+		MATCH_FOR_RCPT, true, true, copy("t"), copy("tag"), true, true, copy("h"), true,
+		true, copy("m"), true, true, copy("r"), true, true, true, true, true, copy("users"),
+		true, true, copy("in"), 99 };
 	config->pki_count = 1;
 	config->pkis = calloc(1, sizeof(*config->pkis));
 	config->pkis[0] =
@@ -187,6 +188,7 @@ every_member_survives_the_encoding(void **state)
 	assert_int_equal(decoded->rules[0].from, MATCH_FROM_SOURCE);
 	assert_int_equal(decoded->rules[0].for_, MATCH_FOR_RCPT);
 	assert_true(decoded->rules[0].rcpt_to_negated);
+	assert_true(decoded->rules[0].tls && decoded->rules[0].tls_negated);
 	assert_string_equal(decoded->rules[0].action, "in");
 	assert_int_equal(decoded->rules[0].line, 99);
 	assert_int_equal(decoded->listeners[1].tls, LISTEN_TLS_IMPLICIT);

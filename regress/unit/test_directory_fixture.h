@@ -162,7 +162,7 @@ add_rule(struct config *config, enum match_from from, const char *for_table, con
 	rule->for_ = *for_table == '\0' ? MATCH_FOR_ANY : MATCH_FOR_DOMAIN;
 	set(&rule->for_table, for_table);
 	set(&rule->from_table, "");
-	set(&rule->tag, "");
+	set(&rule->tag_table, "");
 	set(&rule->helo_table, "");
 	set(&rule->mail_from_table, "");
 	set(&rule->rcpt_to_table, "");

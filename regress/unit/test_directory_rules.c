@@ -144,7 +144,8 @@ sources_tags_helo_auth_and_sockets_are_compared(void **state)
 	rule = add_rule(config, MATCH_FROM_SOURCE, "", "out");
 	set(&rule->from_table, "nets");
 	rule = add_rule(config, MATCH_FROM_ANY, "", "out");
-	set(&rule->tag, "submission");
+	add_static_table(config, "tags", "submission", "", NULL);
+	set(&rule->tag_table, "tags");
 	rule = add_rule(config, MATCH_FROM_ANY, "", "out");
 	set(&rule->helo_table, "helos");
 	add_rule(config, MATCH_FROM_AUTH, "", "out");
@@ -166,6 +167,143 @@ sources_tags_helo_auth_and_sockets_are_compared(void **state)
 	assert_int_equal(rule_of("local", "x@else.test"), 5);
 	/* Nothing that comes from the queue itself is "from socket" or "from src". */
 	assert_int_equal(rule_of("", "x@else.test"), 0);
+	finish();
+}
+
+static void
+names_and_encryption_are_asked_for(void **state)
+{
+	struct rule_config *rule;
+	struct ipc_rcpt rcpt;
+
+	(void)state;
+	start();
+	add_static_table(config, "good", "*.good.test", "", NULL);
+	rule = add_rule(config, MATCH_FROM_RDNS, "", "out");
+	set(&rule->from_table, "good");
+	add_rule(config, MATCH_FROM_ANY, "", "out")->tls = true;
+	rule = add_rule(config, MATCH_FROM_RDNS, "", "");
+	rule->from_negated = true;
+	rule = add_rule(config, MATCH_FROM_ANY, "", "out");
+	rule->tls = rule->tls_negated = true;
+	ready();
+	rcpt = make_rcpt("192.0.2.1", "x@else.test");
+	assert_int_equal(decide(&rcpt), -3);
+	strcpy(rcpt.client_name, "mx.bad.test");
+	assert_int_equal(decide(&rcpt), 4);
+	strcpy(rcpt.client_name, "MX.good.test");
+	assert_int_equal(decide(&rcpt), 1);
+	*rcpt.client_name = '\0';
+	rcpt.tls = true;
+	assert_int_equal(decide(&rcpt), 2);
+	/* A name that DNS hasn't told yet is neither there nor missing. */
+	rcpt.name_unknown = true;
+	assert_int_equal(decide(&rcpt), 1000);
+	/* The queue's own mail is this machine's, which has a name, and crossed no network. */
+	assert_int_equal(rule_of("", "x@else.test"), 2);
+	finish();
+}
+
+static void
+regular_expressions_take_the_place_of_tables(void **state)
+{
+	struct rule_config *rule;
+	struct ipc_rcpt rcpt;
+
+	(void)state;
+	start();
+	add_static_table(config, "r1", "^dyn[0-9]+\\.", "", NULL);
+	add_static_table(config, "r2", "^198\\.51\\.", "", "^2001:db8:", "", NULL);
+	add_static_table(config, "r3", "^\\[", "", "^localhost$", "", NULL);
+	add_static_table(config, "r4", "^bounce\\+.*@lists\\.", "", "^<>$", "", NULL);
+	add_static_table(config, "r5", "^[^@]{30,}@", "", NULL);
+	add_static_table(config, "r6", "(^|\\.)xn--[a-z0-9-]+\\.test$", "", NULL);
+	add_static_table(config, "r7", "^ann", "", NULL);
+	add_static_table(config, "r8", "^sub", "", NULL);
+	rule = add_rule(config, MATCH_FROM_RDNS, "", "");
+	rule->from_regex = true;
+	set(&rule->from_table, "r1");
+	rule = add_rule(config, MATCH_FROM_SOURCE, "", "");
+	rule->from_regex = true;
+	set(&rule->from_table, "r2");
+	rule = add_rule(config, MATCH_FROM_ANY, "", "");
+	rule->helo_regex = true;
+	set(&rule->helo_table, "r3");
+	rule = add_rule(config, MATCH_FROM_ANY, "", "");
+	rule->mail_from_regex = true;
+	set(&rule->mail_from_table, "r4");
+	rule = add_rule(config, MATCH_FROM_ANY, "", "");
+	rule->rcpt_to_regex = true;
+	set(&rule->rcpt_to_table, "r5");
+	add_rule(config, MATCH_FROM_ANY, "r6", "in")->for_regex = true;
+	rule = add_rule(config, MATCH_FROM_AUTH, "", "out");
+	rule->from_regex = true;
+	set(&rule->from_table, "r7");
+	rule = add_rule(config, MATCH_FROM_ANY, "", "out");
+	rule->tag_regex = true;
+	set(&rule->tag_table, "r8");
+	ready();
+	rcpt = make_rcpt("192.0.2.1", "x@else.test");
+	assert_int_equal(decide(&rcpt), 0);
+	strcpy(rcpt.client_name, "Dyn12.isp.test");
+	assert_int_equal(decide(&rcpt), -1);
+	assert_int_equal(rule_of("198.51.100.1", "x@else.test"), -2);
+	assert_int_equal(rule_of("2001:db8::1", "x@else.test"), -2);
+	*rcpt.client_name = '\0';
+	strcpy(rcpt.helo, "[192.0.2.1]");
+	assert_int_equal(decide(&rcpt), -3);
+	strcpy(rcpt.helo, "LOCALHOST");
+	assert_int_equal(decide(&rcpt), -3);
+	strcpy(rcpt.helo, "localhost.test");
+	assert_int_equal(decide(&rcpt), 0);
+	assert_int_equal(address_parse("Bounce+1@lists.test", 0, &rcpt.sender), ADDRESS_OK);
+	assert_int_equal(decide(&rcpt), -4);
+	memset(&rcpt.sender, 0, sizeof(rcpt.sender));
+	assert_int_equal(decide(&rcpt), -4);
+	assert_int_equal(rule_of("192.0.2.1", "a12345678901234567890123456789@else.test"), -5);
+	assert_int_equal(rule_of("192.0.2.1",
+	                     "x@a.b\xc3\xbc"
+	                     "cher.test"),
+	    6);
+	rcpt = make_rcpt("192.0.2.1", "x@else.test");
+	strcpy(rcpt.auth_user, "Anna");
+	assert_int_equal(decide(&rcpt), 7);
+	*rcpt.auth_user = '\0';
+	strcpy(rcpt.tag, "submission");
+	assert_int_equal(decide(&rcpt), 8);
+	finish();
+}
+
+/* One with a mistake decides nothing: what comes after it might be more than is allowed. */
+static void
+files_of_regular_expressions_are_read_again(void **state)
+{
+	(void)state;
+	start();
+	write_file(
+	    "expressions", "# what is ours\n\n^(www|mail)\\.[[:alpha:]]+\\.test$\r\n  x{2}  \n");
+	add_table(config, "t", TABLE_FILE, test_path("expressions"));
+	add_rule(config, MATCH_FROM_ANY, "t", "in")->for_regex = true;
+	ready();
+	assert_int_equal(rule_of("192.0.2.1", "x@mail.else.test"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "x@axxa.test"), 1);
+	assert_int_equal(rule_of("192.0.2.1", "x@mail.else2.test"), 0);
+	write_file("expressions", "^other\n");
+	(void)site_refresh(site);
+	assert_true(site_refresh(site));
+	assert_int_equal(rule_of("192.0.2.1", "x@mail.else.test"), 0);
+	assert_int_equal(rule_of("192.0.2.1", "x@other.test"), 1);
+	/* What is wrong keeps what was right. */
+	write_file("expressions", "^third\n(\n");
+	(void)site_refresh(site);
+	(void)site_refresh(site);
+	assert_int_equal(rule_of("192.0.2.1", "x@other.test"), 1);
+	finish();
+	start();
+	add_table(config, "t", TABLE_FILE, test_path("expressions"));
+	add_rule(config, MATCH_FROM_ANY, "t", "in")->for_regex = true;
+	ready();
+	assert_int_equal(rule_of("192.0.2.1", "x@other.test"), 1000);
 	finish();
 }
 
@@ -217,7 +355,8 @@ each_condition_can_be_negated(void **state)
 	rule = add_rule(config, MATCH_FROM_ANY, "ours", "in");
 	rule->for_negated = true;
 	rule = add_rule(config, MATCH_FROM_ANY, "", "in");
-	set(&rule->tag, "t");
+	add_static_table(config, "t", "t", "", NULL);
+	set(&rule->tag_table, "t");
 	rule->tag_negated = true;
 	set(&rule->rcpt_to_table, "bob");
 	rule->rcpt_to_negated = true;
@@ -291,6 +430,9 @@ main(void)
 		TEST(local_is_this_machine_only),
 		TEST(for_local_is_the_host_itself),
 		TEST(sources_tags_helo_auth_and_sockets_are_compared),
+		TEST(names_and_encryption_are_asked_for),
+		TEST(regular_expressions_take_the_place_of_tables),
+		TEST(files_of_regular_expressions_are_read_again),
 		TEST(rules_can_name_the_users_that_have_logged_in),
 		TEST(each_condition_can_be_negated),
 		TEST(for_rcpt_takes_a_list_of_mailboxes),

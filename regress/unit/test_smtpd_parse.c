@@ -84,13 +84,16 @@ a_rule_that_does_not_say_is_about_local_mail(void **state)
 static void
 conditions_are_kept_with_their_negation(void **state)
 {
-	struct config *config = good("match ! from src { 10.0.0.0/8, ::1 } !for rcpt-to \"@b.org\" "
-	                             "! tag t helo \"x.org\" !mail-from { \"<>\" } "
-	                             "rcpt-to <r> reject\n"
-	                             "table r { a@b.org, postmaster }\n"
-	                             "match from mail-from \"c@d.org\" for any reject\n"
-	                             "match from auth for any reject\n"
-	                             "match from socket for local reject\n");
+	struct config *config =
+	    good("match ! from src { 10.0.0.0/8, ::1 } !for rcpt-to \"@b.org\" "
+	         "! tag t helo \"x.org\" !mail-from { \"<>\" } "
+	         "rcpt-to <r> reject\n"
+	         "table r { a@b.org, postmaster }\n"
+	         "match from mail-from \"c@d.org\" for any reject\n"
+	         "match from auth for any reject\n"
+	         "match from socket for local reject\n"
+	         "match !from rdns regex \"^dyn[0-9]+\" for any !tls reject\n"
+	         "match from rdns for any auth regex { a, \"^b\" } tls reject\n");
 	const struct rule_config *rule = &config->rules[0];
 
 	(void)state;
@@ -99,7 +102,7 @@ conditions_are_kept_with_their_negation(void **state)
 	assert_int_equal(config_find_table(config, rule->from_table)->entry_count, 2);
 	assert_int_equal(rule->for_, MATCH_FOR_RCPT);
 	assert_true(rule->for_negated);
-	assert_string_equal(rule->tag, "t");
+	assert_string_equal(config_find_table(config, rule->tag_table)->entries[0].key, "t");
 	assert_true(rule->tag_negated);
 	assert_false(rule->helo_negated);
 	assert_true(rule->mail_from_negated);
@@ -110,6 +113,14 @@ conditions_are_kept_with_their_negation(void **state)
 	assert_string_not_equal(rule->mail_from_table, "");
 	assert_int_equal(config->rules[2].from, MATCH_FROM_AUTH);
 	assert_int_equal(config->rules[3].from, MATCH_FROM_SOCKET);
+	rule = &config->rules[4];
+	assert_int_equal(rule->from, MATCH_FROM_RDNS);
+	assert_true(rule->from_negated && rule->from_regex && rule->tls && rule->tls_negated);
+	assert_string_equal(
+	    config_find_table(config, rule->from_table)->entries[0].key, "^dyn[0-9]+");
+	rule++;
+	assert_string_equal(rule->from_table, "");
+	assert_true(rule->auth && rule->auth_regex && rule->tls && !rule->tls_negated);
 	config_free(config);
 }
 

@@ -47,6 +47,12 @@ static const char *const statements[] = {
 	 "received-auth"),
 	"listen on ::1 port 1 auth-optional auth-cleartext",
 	"match from mail-from @a.org for any reject",
+	"match ! from rdns for any tls reject",
+	"match from rdns a.org for domain regex \"^a\" ! tls reject",
+	"match from src regex \"^10\" for rcpt-to regex b tag regex c reject",
+	"match from auth regex a for any helo regex b mail-from regex c reject",
+	"match from mail-from regex a rcpt-to regex { b, c } auth regex d reject",
+	"match tag { a, b } reject",
 	"queue ttl 4d",
 	"srs key \"a secret\"",
 	"srs key backup key",
@@ -61,6 +67,7 @@ static const char *const statements[] = {
 	"smtp max-message-size 35M",
 	"smtp sub-addr-delim \"+\"",
 	"smtp line-ends strict",
+	"smtp ciphers HIGH",
 	"smtp limit max-rcpt 10",
 	"smtp limit user-mails-per-hour 100 hold",
 	"mda limit sessions 3",
@@ -361,10 +368,39 @@ what_is_not_there_yet_is_not_supported(void **state)
 	bad("action a expand-only junk\n", 1, "\"junk\" is not an option");
 	bad("action a maildir junk junk\n", 1, "\"junk\"");
 	bad("action a relay pki x\n", 1, "no pki \"x\"");
-	bad("match from rdns regex x for any reject\n", 1, "\"rdns\" is not supported");
 	bad("queue compression\n", 1, "\"compression\" is not supported");
-	bad("match tls for any reject\n", 1, "\"tls\" is not supported");
+	bad("action a maildir filter f\n", 1, "\"filter\" is not supported");
+	bad("smtp ciphers JUNK9\n", 1, "\"JUNK9\"");
 	bad("pki = on\n", 1, "\"=\"");
+}
+
+static void
+regular_expressions_are_checked(void **state)
+{
+	(void)state;
+	bad("match for domain regex \"a(\" reject\n", 1, "\"a(\" is no regular expression");
+	bad("table t {\n\"^a\",\n\"[b\" }\nmatch helo regex <t> reject\n", 3, "\"[b\"");
+	bad("match for domain regex <accounts> reject\n", 1, "a file or a list");
+	bad("table t db:/etc/hosts\nmatch helo regex <t> reject\n", 2, "a file or a list");
+	bad("table t { a = b }\nmatch helo regex <t> reject\n", 2, "wants a list");
+	bad("table t { a }\nmatch helo regex <t> for domain <t> reject\n", 2, "both with and");
+	bad("match helo regex reject\n", 1, "\"reject\"");
+	bad("match regex a reject\n", 1, "\"regex\"");
+	bad("match from local regex a reject\n", 1, "\"regex\"");
+	bad("match tls regex a reject\n", 1, "\"regex\"");
+	bad("match tls !tls reject\n", 1, "\"tls\" is given twice");
+	bad("match from rdns from rdns reject\n", 1, "\"from\" is given twice");
+	bad("match from rdns \"a..b\" reject\n", 1, "\"a..b\"");
+	bad("match tag \"a b\" reject\n", 1, "\"a b\"");
+	bad("match for domain regex { \"((a{255}){7})\", \"((b{255}){7})\", \"((c{255}){7})\", "
+	    "\"((d{255}){7})\", \"((e{255}){7})\", \"((f{255}){7})\", \"((g{255}){7})\", "
+	    "\"((h{255}){7})\", \"((i{255}){7})\", \"((j{255}){7})\", \"((k{255}){7})\", "
+	    "\"((l{255}){7})\", \"((m{255}){7})\", \"((n{255}){7})\", \"((o{255}){7})\", "
+	    "\"((p{255}){7})\", \"((q{255}){7})\", \"((r{255}){7})\", \"((s{255}){7})\", "
+	    "\"((t{255}){7})\", \"((u{255}){7})\", \"((v{255}){7})\", \"((w{255}){7})\", "
+	    "\"((x{255}){7})\", \"((y{255}){7})\", \"((z{255}){7})\", \"((0{255}){7})\", "
+	    "\"((1{255}){7})\", \"((2{255}){7})\" } reject\n",
+	    1, "too large together");
 }
 
 static void
@@ -445,6 +481,7 @@ main(void)
 		cmocka_unit_test(lmtp_wants_a_socket_or_host_and_port),
 		cmocka_unit_test(srs_wants_a_key),
 		cmocka_unit_test(what_is_not_there_yet_is_not_supported),
+		cmocka_unit_test(regular_expressions_are_checked),
 		cmocka_unit_test(slips_are_explained),
 		cmocka_unit_test(unused_and_unreachable_things_are_warned_of),
 		cmocka_unit_test(many_errors_are_cut_short),
