@@ -460,6 +460,12 @@ listener_is_access(const struct listener_config *listener)
 }
 
 bool
+listener_is_metrics(const struct listener_config *listener)
+{
+	return listener->protocol == LISTEN_METRICS;
+}
+
+bool
 config_has_access(const struct config *config)
 {
 	size_t i;

@@ -28,6 +28,8 @@
 
 /* In the run directory: where programs of this machine submit mail, sendmail among them. */
 #define LOCAL_SOCKET "smtp.sock"
+/* In the run directory: of "metrics on socket" without a path. */
+#define METRICS_SOCKET "metrics.sock"
 
 /* Which bare LF and CR in a message are accepted (`smtp line-ends`). */
 enum line_ends {
@@ -42,6 +44,7 @@ enum listener_protocol {
 	LISTEN_IMAP,
 	LISTEN_POP3,
 	LISTEN_SIEVE,
+	LISTEN_METRICS, /* "metrics on": HTTP, for control */
 	LISTEN_PROTOCOL_COUNT
 };
 
@@ -316,7 +319,9 @@ struct config *config_new(void);
 void config_free(struct config *);
 /* Whether mailaccess has it, not listener. */
 bool listener_is_access(const struct listener_config *);
-/* Whether there are any such. */
+/* Whether control has it. */
+bool listener_is_metrics(const struct listener_config *);
+/* Whether there are any listeners that mailaccess has. */
 bool config_has_access(const struct config *);
 /* Strings that are still NULL become "". */
 void config_complete_listener(struct listener_config *);

@@ -8,7 +8,8 @@
  *	PEER (socket)                  one for each other process this child talks to; sent again
  *	                               when that process was restarted: replaces the old channel
  *	LISTEN (socket)                to listeners, one for each listener_config (by index); to
- *	                               control, its listening Unix socket
+ *	                               control, its listening Unix socket (index 0) and those
+ *	                               for metrics (their index and 1)
  *	START                          READY: takes work from now on
  *	                               REJECTED: a less trusted process that it talks to broke
  *	                               their channel's rules
@@ -70,7 +71,7 @@
  * other), which the keeper has. They take the place of those that came before.
  *
  * At the start, listeners and control get START when all others are READY. Reload: the supervisor
- * sends CONFIG again, then for listeners LISTEN for every listener_config of the new config
+ * sends CONFIG again, then for listeners and control LISTEN for every listener_config of theirs
  * (sockets whose address stays are the same sockets), then START. A listener stops accepting on
  * sockets that weren't named again; its sessions go on, with the config they began with or the new
  * one. Each CONFIG is answered by CONFIGURED, a listener's each START by READY: then the reload is

@@ -50,6 +50,45 @@ stats_set(enum stats_key key, int64_t value)
 	__atomic_store_n(&page[key], value, __ATOMIC_RELAXED);
 }
 
+void
+stats_count_refusal(const struct reply *reply)
+{
+	size_t subject = 0;
+
+	/* "5.7.1" */
+	if (reply->enhanced[0] != '\0' && reply->enhanced[1] == '.' && reply->enhanced[2] >= '0' &&
+	    reply->enhanced[2] < '0' + STATS_SUBJECT_COUNT && reply->enhanced[3] == '.')
+		subject = (size_t)(reply->enhanced[2] - '0');
+	stats_add((enum stats_key)((size_t)(reply_is_permanent(reply) ? STATS_REJECT_PERMANENT
+	                                                              : STATS_REJECT_TEMPORARY) +
+	              subject),
+	    1);
+}
+
+int64_t
+stats_bucket_limit_ms(enum stats_key first, size_t bucket)
+{
+	static const int64_t accepting[STATS_BUCKET_COUNT] = { 5, 10, 25, 50, 100, 500, 2500, 10000,
+		INT64_MAX },
+	                     delivering[STATS_BUCKET_COUNT] = { 10, 100, 1000, 10000, 60000, 600000,
+		                     3600000, 86400000, INT64_MAX };
+
+	return first == STATS_ACCEPTING ? accepting[bucket] : delivering[bucket];
+}
+
+void
+stats_add_duration(enum stats_key first, int64_t ms)
+{
+	size_t bucket = 0;
+
+	if (ms < 0) /* a clock was set back */
+		ms = 0;
+	while (ms > stats_bucket_limit_ms(first, bucket))
+		bucket++;
+	stats_add((enum stats_key)((size_t)first + bucket), 1);
+	stats_add((enum stats_key)((size_t)first + STATS_BUCKET_COUNT), ms);
+}
+
 int
 stats_make_page(void)
 {
@@ -112,6 +151,92 @@ stats_name(enum stats_key key)
 		[STATS_ENVELOPE_EXPIRED] = "scheduler.envelope.expired",
 		[STATS_ENVELOPE_REMOVED] = "control.envelope.removed",
 		[STATS_BOUNCE] = "queue.bounce",
+		[STATS_ENVELOPE_DEFERRED] = "scheduler.envelope.deferred",
+		[STATS_ENVELOPE_HELD] = "scheduler.envelope.held",
+		[STATS_IMAP_SESSION] = "imap.session",
+		[STATS_POP3_SESSION] = "pop3.session",
+		[STATS_SIEVE_SESSION] = "sieve.session",
+		[STATS_SMTP_BYTES] = "smtp.message.bytes",
+		[STATS_SMTP_MESSAGE_REFUSED] = "smtp.message.refused",
+		[STATS_DSN_FAILED] = "queue.bounce.failed",
+		[STATS_DSN_DELAYED] = "queue.bounce.delayed",
+		[STATS_DSN_DELIVERED] = "queue.bounce.delivered",
+		[STATS_DSN_HELD] = "queue.bounce.held",
+		[STATS_MDA_OK] = "mda.delivery.ok",
+		[STATS_MDA_TEMPFAIL] = "mda.delivery.tempfail",
+		[STATS_MDA_PERMFAIL] = "mda.delivery.permfail",
+		[STATS_MDA_BYTES] = "mda.delivery.bytes",
+		[STATS_MTA_OK] = "mta.delivery.ok",
+		[STATS_MTA_TEMPFAIL] = "mta.delivery.tempfail",
+		[STATS_MTA_PERMFAIL] = "mta.delivery.permfail",
+		[STATS_MTA_BYTES] = "mta.delivery.bytes",
+		[STATS_MTA_TLS] = "mta.delivery.tls",
+		[STATS_IMAP_CONNECTED] = "imap.connected",
+		[STATS_IMAP_REFUSED] = "imap.refused",
+		[STATS_IMAP_TLS] = "imap.tls",
+		[STATS_IMAP_TLS_FAILED] = "imap.tls.failed",
+		[STATS_IMAP_RECEIVED] = "imap.bytes.received",
+		[STATS_IMAP_SENT] = "imap.bytes.sent",
+		[STATS_POP3_CONNECTED] = "pop3.connected",
+		[STATS_SIEVE_CONNECTED] = "sieve.connected",
+		[STATS_POP3_REFUSED] = "pop3.refused",
+		[STATS_SIEVE_REFUSED] = "sieve.refused",
+		[STATS_POP3_TLS] = "pop3.tls",
+		[STATS_SIEVE_TLS] = "sieve.tls",
+		[STATS_POP3_TLS_FAILED] = "pop3.tls.failed",
+		[STATS_SIEVE_TLS_FAILED] = "sieve.tls.failed",
+		[STATS_POP3_RECEIVED] = "pop3.bytes.received",
+		[STATS_SIEVE_RECEIVED] = "sieve.bytes.received",
+		[STATS_POP3_SENT] = "pop3.bytes.sent",
+		[STATS_SIEVE_SENT] = "sieve.bytes.sent",
+		[STATS_AUTH_SMTP_OK] = "auth.smtp.ok",
+		[STATS_AUTH_SMTP_FAILED] = "auth.smtp.failed",
+		[STATS_AUTH_SMTP_DEFERRED] = "auth.smtp.deferred",
+		[STATS_AUTH_IMAP_OK] = "auth.imap.ok",
+		[STATS_AUTH_IMAP_FAILED] = "auth.imap.failed",
+		[STATS_AUTH_IMAP_DEFERRED] = "auth.imap.deferred",
+		[STATS_AUTH_POP3_OK] = "auth.pop3.ok",
+		[STATS_AUTH_SIEVE_OK] = "auth.sieve.ok",
+		[STATS_AUTH_POP3_FAILED] = "auth.pop3.failed",
+		[STATS_AUTH_SIEVE_FAILED] = "auth.sieve.failed",
+		[STATS_AUTH_POP3_DEFERRED] = "auth.pop3.deferred",
+		[STATS_AUTH_SIEVE_DEFERRED] = "auth.sieve.deferred",
+		[STATS_REJECT_PERMANENT] = "smtp.rejected.permanent.other",
+		[STATS_REJECT_PERMANENT + 1] = "smtp.rejected.permanent.address",
+		[STATS_REJECT_PERMANENT + 2] = "smtp.rejected.permanent.mailbox",
+		[STATS_REJECT_PERMANENT + 3] = "smtp.rejected.permanent.system",
+		[STATS_REJECT_PERMANENT + 4] = "smtp.rejected.permanent.network",
+		[STATS_REJECT_PERMANENT + 5] = "smtp.rejected.permanent.protocol",
+		[STATS_REJECT_PERMANENT + 6] = "smtp.rejected.permanent.content",
+		[STATS_REJECT_PERMANENT + 7] = "smtp.rejected.permanent.policy",
+		[STATS_REJECT_TEMPORARY] = "smtp.rejected.temporary.other",
+		[STATS_REJECT_TEMPORARY + 1] = "smtp.rejected.temporary.address",
+		[STATS_REJECT_TEMPORARY + 2] = "smtp.rejected.temporary.mailbox",
+		[STATS_REJECT_TEMPORARY + 3] = "smtp.rejected.temporary.system",
+		[STATS_REJECT_TEMPORARY + 4] = "smtp.rejected.temporary.network",
+		[STATS_REJECT_TEMPORARY + 5] = "smtp.rejected.temporary.protocol",
+		[STATS_REJECT_TEMPORARY + 6] = "smtp.rejected.temporary.content",
+		[STATS_REJECT_TEMPORARY + 7] = "smtp.rejected.temporary.policy",
+		[STATS_ACCEPTING] = "smtp.message.time.5ms",
+		[STATS_ACCEPTING + 1] = "smtp.message.time.10ms",
+		[STATS_ACCEPTING + 2] = "smtp.message.time.25ms",
+		[STATS_ACCEPTING + 3] = "smtp.message.time.50ms",
+		[STATS_ACCEPTING + 4] = "smtp.message.time.100ms",
+		[STATS_ACCEPTING + 5] = "smtp.message.time.500ms",
+		[STATS_ACCEPTING + 6] = "smtp.message.time.2500ms",
+		[STATS_ACCEPTING + 7] = "smtp.message.time.10s",
+		[STATS_ACCEPTING + 8] = "smtp.message.time.more",
+		[STATS_ACCEPTING_MS] = "smtp.message.time.ms",
+		[STATS_DELIVERING] = "scheduler.delivery.time.10ms",
+		[STATS_DELIVERING + 1] = "scheduler.delivery.time.100ms",
+		[STATS_DELIVERING + 2] = "scheduler.delivery.time.1s",
+		[STATS_DELIVERING + 3] = "scheduler.delivery.time.10s",
+		[STATS_DELIVERING + 4] = "scheduler.delivery.time.1m",
+		[STATS_DELIVERING + 5] = "scheduler.delivery.time.10m",
+		[STATS_DELIVERING + 6] = "scheduler.delivery.time.1h",
+		[STATS_DELIVERING + 7] = "scheduler.delivery.time.1d",
+		[STATS_DELIVERING + 8] = "scheduler.delivery.time.more",
+		[STATS_DELIVERING_MS] = "scheduler.delivery.time.ms",
 	};
 
 	return names[key];

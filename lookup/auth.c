@@ -18,6 +18,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/stats.h"
 #include "lookup/auth.h"
 #include "lookup/credentials.h"
 #include "lookup/password_pool.h"
@@ -203,6 +204,17 @@ log_login(const struct login *login, const char *event, const char *reason)
 	log_end(&line);
 }
 
+static void
+count(const struct login *login, enum stats_key smtp)
+{
+	int service = strcmp(login->service, "imap") == 0 ? 1
+	    : strcmp(login->service, "pop3") == 0         ? 2
+	    : strcmp(login->service, "sieve") == 0        ? 3
+	                                                  : 0;
+
+	stats_add((enum stats_key)((int)smtp + service), 1);
+}
+
 /* Answers, and the login is over. */
 static void
 finish(struct login *login, unsigned code, const char *enhanced, const char *words)
@@ -222,6 +234,7 @@ finish(struct login *login, unsigned code, const char *enhanced, const char *wor
 static void
 defer(struct login *login, const char *why)
 {
+	count(login, STATS_AUTH_SMTP_DEFERRED);
 	log_login(login, "auth-deferred", why);
 	finish(login, 454, "4.7.0", "temporary authentication failure, try again later");
 }
@@ -238,6 +251,7 @@ static void
 fail(struct login *login, const char *reason)
 {
 	note(login, false);
+	count(login, STATS_AUTH_SMTP_FAILED);
 	log_login(login, "auth-failed", reason);
 	finish(login, 535, "5.7.8", "authentication failed"); /* RFC 4954 6 */
 }
@@ -253,6 +267,7 @@ succeed(struct login *login)
 		defer(login, why.text);
 		return;
 	}
+	count(login, STATS_AUTH_SMTP_OK);
 	log_login(login, "auth-ok", NULL);
 	finish(login, 235, "2.7.0", "authentication succeeded");
 }

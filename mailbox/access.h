@@ -26,6 +26,7 @@
 #include "common/ipc_directory.h"
 #include "common/ipc_mailbox.h"
 #include "common/managesieve.h"
+#include "common/stats.h"
 #include "common/tls.h"
 #include "common/tls_context.h"
 #include "mailbox/imap_input.h"
@@ -113,6 +114,8 @@ struct access_session {
 
 struct access_settings *access_settings_new(struct config *);
 void access_settings_release(struct access_settings *);
+/* Counts it by the key of IMAP, or those of POP3 and ManageSieve, which are the next. */
+void access_count(const struct access_session *, enum stats_key imap, int64_t);
 /* Takes the connection over. */
 void access_session_start(struct access *, struct access_settings *, const struct listener_config *,
     enum client_family, const uint8_t address[16], int fd);

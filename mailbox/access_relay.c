@@ -55,6 +55,8 @@ access_relay_readable(struct access_session *session)
 		session->client_ended = true;
 	else if (evbuffer_add(session->to_mailbox, piece, (size_t)count) != 0)
 		fatalx("out of memory");
+	else
+		access_count(session, STATS_IMAP_RECEIVED, count);
 	to_mailbox(session);
 	if (session->tls != NULL && !session->client_ended && tls_may_have_more(session->tls))
 		access_resume(session);
@@ -119,6 +121,7 @@ on_mailbox_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	session->has_spoken = true;
+	access_count(session, STATS_IMAP_SENT, count);
 	if (!to_client(session, (size_t)count)) {
 		access_session_free(session);
 		return;

@@ -17,6 +17,7 @@
 #include <event2/event.h>
 
 #include "common/log.h"
+#include "common/stats.h"
 #include "mailbox/access.h"
 
 #define LOGIN_SECONDS 180 /* RFC 9051 5.4 gives those who aren't logged in no more */
@@ -39,6 +40,12 @@ access_protocol(const struct access_session *session)
 		break;
 	}
 	return &access_sieve;
+}
+
+void
+access_count(const struct access_session *session, enum stats_key imap, int64_t count)
+{
+	stats_add((enum stats_key)((int)imap + (int)session->protocol), count);
 }
 
 /* --- configurations --- */
@@ -198,6 +205,7 @@ access_session_free(struct access_session *session)
 	access_sieve_end(session);
 	access_settings_release(session->settings);
 	LIST_REMOVE(session, entry);
+	access_count(session, STATS_IMAP_SESSION, -1);
 	access->descriptors -= session->may_open ? 2 : 1;
 	free(session);
 	if (access->is_stopping && LIST_EMPTY(&access->sessions))
@@ -286,6 +294,7 @@ shake_hands(struct access_session *session)
 		session->state = ACCESS_COMMAND;
 		set_login_timer(session);
 		log_session(session, "tls", NULL);
+		access_count(session, STATS_IMAP_TLS, 1);
 		if (session->listener->tls == LISTEN_TLS_IMPLICIT ||
 		    access_protocol(session)->greets_after_tls)
 			access_protocol(session)->greet(session);
@@ -308,6 +317,7 @@ shake_hands(struct access_session *session)
 	case TLS_FAILED:
 		session->end_reason = tls_failure(session->tls);
 		log_session(session, "tls-failed", session->end_reason);
+		access_count(session, STATS_IMAP_TLS_FAILED, 1);
 		session->end_reason = "no TLS";
 		access_session_free(session);
 		break;
@@ -507,6 +517,7 @@ let_in(struct access_session *session)
 	if (session->listener->tls != LISTEN_TLS_IMPLICIT && length > 0 &&
 	    (size_t)length < sizeof(text))
 		(void)send(session->fd, text, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+	access_count(session, STATS_IMAP_REFUSED, 1);
 	crowd_log_refusal(&access->refusals, session->client, crowd_words(answer));
 	return false;
 }
@@ -550,6 +561,8 @@ access_session_start(struct access *access, struct access_settings *settings,
 	event_assign(&session->timer, access->base, -1, EV_TIMEOUT, on_timer, session);
 	event_assign(&session->retry, access->base, -1, EV_TIMEOUT, on_retry, session);
 	LIST_INSERT_HEAD(&access->sessions, session, entry);
+	access_count(session, STATS_IMAP_CONNECTED, 1);
+	access_count(session, STATS_IMAP_SESSION, 1);
 	access->descriptors++;
 	log_session(session, "connected", NULL);
 	set_login_timer(session);

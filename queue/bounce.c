@@ -540,6 +540,23 @@ log_sent(struct queue *queue, const struct job *job)
 	log_end(&line);
 }
 
+static enum stats_key
+counter_of(enum dsn_kind kind)
+{
+	switch (kind) {
+	case DSN_FAILED:
+		break;
+	case DSN_DELAYED:
+		return STATS_DSN_DELAYED;
+	case DSN_DELIVERED:
+	case DSN_RELAYED:
+		return STATS_DSN_DELIVERED;
+	case DSN_HELD:
+		return STATS_DSN_HELD;
+	}
+	return STATS_DSN_FAILED;
+}
+
 static void
 committed(struct queue *queue, struct commit_item *item, const struct reply *refusal)
 {
@@ -553,6 +570,7 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 		return;
 	}
 	stats_add(STATS_BOUNCE, 1);
+	stats_add(counter_of(job->kind), 1);
 	log_sent(queue, job);
 	for (i = job->member_count; i > 0 && !job_is_notice(job);) {
 		struct entry *entry =

@@ -108,6 +108,21 @@ delivery_run(struct queue *queue)
 	relay_run(queue);
 }
 
+/* In all, and of those here or to other hosts. */
+static void
+count(const struct entry *entry, enum stats_key all, enum stats_key here, enum stats_key elsewhere)
+{
+	stats_add(all, 1);
+	stats_add(entry->kind == ENVELOPE_RELAY ? elsewhere : here, 1);
+}
+
+static void
+count_delivered(const struct transaction *transaction, enum stats_key bytes, int64_t delay_ms)
+{
+	stats_add(bytes, (int64_t)transaction->size);
+	stats_add_duration(STATS_DELIVERING, delay_ms);
+}
+
 /* Log lines. */
 
 static void
@@ -148,6 +163,7 @@ log_delivered(struct queue *queue, struct entry *entry, const struct ipc_deliver
 	struct envelope envelope;
 	struct log_line line;
 	bool loaded = mail_load(queue, entry, &transaction, &envelope);
+	int64_t delay_ms;
 
 	begin_line(
 	    &line, LOG_LEVEL_INFO, "delivered", entry, loaded ? &transaction : NULL, &envelope);
@@ -158,8 +174,11 @@ log_delivered(struct queue *queue, struct entry *entry, const struct ipc_deliver
 		log_text(&line, "note", "already there");
 	log_number(&line, "tries", entry->tries);
 	log_number(&line, "delivery_ms", clock_monotonic_ms() - started_ms);
-	if (loaded)
-		log_number(&line, "delay_ms", (clock_wall_us() - transaction.created_us) / 1000);
+	if (loaded) {
+		delay_ms = (clock_wall_us() - transaction.created_us) / 1000;
+		log_number(&line, "delay_ms", delay_ms);
+		count_delivered(&transaction, STATS_MDA_BYTES, delay_ms);
+	}
 	log_end(&line);
 }
 
@@ -171,6 +190,7 @@ log_relayed(struct queue *queue, struct entry *entry, const struct ipc_relay_res
 	struct envelope envelope;
 	struct log_line line;
 	bool loaded = mail_load(queue, entry, &transaction, &envelope);
+	int64_t delay_ms;
 
 	begin_line(
 	    &line, LOG_LEVEL_INFO, "delivered", entry, loaded ? &transaction : NULL, &envelope);
@@ -181,8 +201,11 @@ log_relayed(struct queue *queue, struct entry *entry, const struct ipc_relay_res
 	log_reply(&line, &result->reply);
 	log_number(&line, "tries", entry->tries);
 	log_number(&line, "delivery_ms", clock_monotonic_ms() - started_ms);
-	if (loaded)
-		log_number(&line, "delay_ms", (clock_wall_us() - transaction.created_us) / 1000);
+	if (loaded) {
+		delay_ms = (clock_wall_us() - transaction.created_us) / 1000;
+		log_number(&line, "delay_ms", delay_ms);
+		count_delivered(&transaction, STATS_MTA_BYTES, delay_ms);
+	}
 	log_end(&line);
 }
 
@@ -247,7 +270,7 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply, const
 	struct message *message = entry_message(entry);
 	uint32_t due;
 
-	stats_add(STATS_DELIVERY_TEMPFAIL, 1);
+	count(entry, STATS_DELIVERY_TEMPFAIL, STATS_MDA_TEMPFAIL, STATS_MTA_TEMPFAIL);
 	mail_drop_first_try(message);
 	entry->next_try = retry_now() +
 	    retry_delay(
@@ -305,7 +328,7 @@ delivery_failed(
 		defer(queue, entry, reply, host);
 		return;
 	}
-	stats_add(STATS_DELIVERY_PERMFAIL, 1);
+	count(entry, STATS_DELIVERY_PERMFAIL, STATS_MDA_PERMFAIL, STATS_MTA_PERMFAIL);
 	scheduler_unset(queue->scheduler, entry);
 	log_failure(queue, "delivery-failed", entry, reply, host);
 	fail_in_turn(queue, entry, reply, host);
@@ -369,7 +392,7 @@ delivery_ended(struct queue *queue, struct entry *entry, const struct ipc_delive
 	entry->broken_off = 0;
 	if (reply_is_success(&result->reply)) {
 		scheduler_done(line, LINE_SUCCESS);
-		stats_add(STATS_DELIVERY_OK, 1);
+		count(entry, STATS_DELIVERY_OK, STATS_MDA_OK, STATS_MTA_OK);
 		entry->tries++;
 		log_delivered(queue, entry, result, user, started_ms);
 		if ((entry->notify & DSN_NOTIFY_SUCCESS) == 0 ||
@@ -394,7 +417,9 @@ delivery_relayed(struct queue *queue, struct entry *entry, const struct ipc_rela
 		delivery_failed(queue, entry, &result->reply, result->remote ? result->host : "");
 		return;
 	}
-	stats_add(STATS_DELIVERY_OK, 1);
+	count(entry, STATS_DELIVERY_OK, STATS_MDA_OK, STATS_MTA_OK);
+	if (*result->tls != '\0')
+		stats_add(STATS_MTA_TLS, 1);
 	entry->tries++;
 	log_relayed(queue, entry, result, started_ms);
 	/* RFC 3461 5.2.2: the sender hears from us unless the next host reports itself. */

@@ -23,6 +23,7 @@
 #include "common/sandbox.h"
 #include "common/stats.h"
 #include "queue/bounce.h"
+#include "queue/census.h"
 #include "queue/check.h"
 #include "queue/commit.h"
 #include "queue/control.h"
@@ -147,6 +148,7 @@ tick_event(int fd, short what, void *arg)
 	relay_tick(queue);
 	bounce_tick(queue);
 	scheduler_sweep(queue->scheduler, clock_monotonic_ms());
+	census_tick(queue);
 	if (queue->phase == QUEUE_RUNNING) {
 		delivery_due(queue);
 		delivery_look_again(queue);

@@ -1,7 +1,8 @@
 /*
  * control: the suite's end of the control socket. It accepts smtpctl's connections, knows each
  * caller by the kernel's word, and passes what is allowed on to the queue, the directory and the
- * supervisor. It keeps no mail and no state of its own.
+ * supervisor. It keeps no mail and no state of its own. Who wants numbers alone has them from it by
+ * HTTP (control_metrics.h).
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "smtpctl/control_client.h"
+#include "smtpctl/control_metrics.h"
 #include "smtpctl/control_relay.h"
 #include "smtpctl/control_stats.h"
 
@@ -34,6 +36,7 @@ static struct {
 	struct control_stats *stats;
 	struct control_clients *clients;
 	struct relay *relay;
+	struct metrics *metrics;
 	enum control_state state;
 	int listen_fd; /* until START; -1 */
 } control;
@@ -56,7 +59,10 @@ take_peer(const struct ipc_peer *peer, int fd)
 static bool
 take_socket(uint32_t index, int fd)
 {
-	(void)index;
+	if (index > 0) {
+		metrics_add_socket(control.metrics, fd);
+		return true;
+	}
 	if (control.listen_fd != -1)
 		close(control.listen_fd);
 	control.listen_fd = fd;
@@ -71,6 +77,8 @@ start(uint32_t listeners)
 		control_clients_listen(control.clients, control.listen_fd);
 		control.listen_fd = -1;
 	}
+	if (control.state != CONTROL_STOPPING)
+		metrics_start(control.metrics);
 	if (control.state == CONTROL_STARTING)
 		control.state = CONTROL_RUNNING;
 	return true;
@@ -91,6 +99,7 @@ stop(void)
 	if (control.state == CONTROL_STOPPING)
 		return;
 	control.state = CONTROL_STOPPING;
+	metrics_stop(control.metrics);
 	(void)event_base_loopexit(control.base, &limit);
 	control_clients_stop(control.clients, leave, NULL);
 }
@@ -141,10 +150,12 @@ main(int argc, char **argv)
 	control.relay =
 	    relay_new(control.base, &control_client_caller, control.clients, control.stats);
 	control_clients_set_relay(control.clients, control.relay);
+	control.metrics = metrics_new(control.base, control.stats);
 	child_supervisor_open(&control.supervisor, control.base, &control.child, &orders);
 	relay_set_supervisor(control.relay, control.supervisor.channel);
 	if (event_base_dispatch(control.base) == -1)
 		fatalx("control: the event loop failed");
+	metrics_free(control.metrics);
 	control_clients_free(control.clients);
 	relay_free(control.relay);
 	control_stats_free(control.stats);

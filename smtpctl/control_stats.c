@@ -104,7 +104,7 @@ control_stats_set_page(struct control_stats *stats, const struct ipc_peer *peer,
 }
 
 void
-control_stats_encode(const struct control_stats *stats, struct buf *buf)
+control_stats_sum(const struct control_stats *stats, int64_t values[STATS_COUNT], uint64_t *uptime)
 {
 	for (size_t key = 0; key < STATS_COUNT; key++) {
 		uint64_t sum = 0;
@@ -112,7 +112,19 @@ control_stats_encode(const struct control_stats *stats, struct buf *buf)
 		for (size_t i = 0; i < stats->count; i++)
 			sum += (uint64_t)__atomic_load_n(
 			    &stats->pages[i].values[key], __ATOMIC_RELAXED);
-		buf_add_u64(buf, sum);
+		values[key] = (int64_t)sum;
 	}
-	buf_add_u64(buf, (uint64_t)(clock_monotonic_ms() - stats->started_ms) / 1000);
+	*uptime = (uint64_t)(clock_monotonic_ms() - stats->started_ms) / 1000;
+}
+
+void
+control_stats_encode(const struct control_stats *stats, struct buf *buf)
+{
+	int64_t values[STATS_COUNT];
+	uint64_t uptime;
+
+	control_stats_sum(stats, values, &uptime);
+	for (size_t key = 0; key < STATS_COUNT; key++)
+		buf_add_u64(buf, (uint64_t)values[key]);
+	buf_add_u64(buf, uptime);
 }

@@ -17,6 +17,8 @@ struct control_stats *control_stats_new(void);
 void control_stats_free(struct control_stats *);
 /* The page of a process, instead of the one known before. `fd` stays the caller's. */
 void control_stats_set_page(struct control_stats *, const struct ipc_peer *, int fd);
+/* Each counter's sum, and how long the suite has run, in seconds. */
+void control_stats_sum(const struct control_stats *, int64_t values[STATS_COUNT], uint64_t *uptime);
 /* The payload of a CONTROL_STATS answer: each counter's sum, and how long the suite has run. */
 void control_stats_encode(const struct control_stats *, struct buf *);
 

@@ -62,6 +62,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
 %token JUNK "junk"
+%token METRICS "metrics"
 %token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
 %token SRS "srs" KEY "key"
 %token RDNS "rdns" REGEX "regex"
@@ -91,6 +92,7 @@ statement:
 	| macro
 	| table
 	| listen
+	| metrics
 	| action
 	| match
 	| queue
@@ -287,6 +289,20 @@ listen_option:
 verification:
 	  %empty { $$ = false; }
 	| VERIFY { $$ = true; }
+	;
+
+/* Watching. */
+
+metrics:
+	  METRICS ON {
+		draft_begin(parse, @1);
+		parse->draft.listener.protocol = LISTEN_METRICS;
+	} listen_where metrics_port { listen_finish(parse); }
+	;
+
+metrics_port:
+	  %empty
+	| PORT STRING { option_string(parse, @2, "port", &parse->draft.port, $2); }
 	;
 
 /* Actions. */
@@ -569,6 +585,7 @@ static const struct keyword keywords[] = {
 	{ "max-message-size", MAX_MESSAGE_SIZE, 0 },
 	{ "mbox", UNSUPPORTED, 0 },
 	{ "mda", MDA, 0 },
+	{ "metrics", METRICS, NEWLINE },
 	{ "mta", MTA, 0 },
 	{ "nameserver", NAMESERVER, RESOLVER },
 	{ "no-dsn", NO_DSN, 0 },
@@ -632,7 +649,7 @@ static bool
 begins_statement(int token)
 {
 	static const int tokens[] = { ACTION, BOUNCE, CA, DIRECTORY, INCLUDE, LISTEN, MAIL, MATCH, MDA,
-		MTA, PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, SRS, TABLE, UNSUPPORTED };
+		METRICS, MTA, PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, SRS, TABLE, UNSUPPORTED };
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
 		if (tokens[i] == token)

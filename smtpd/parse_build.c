@@ -270,12 +270,31 @@ listener_add(
 	config_complete_listener(listener);
 }
 
+/* Metrics are for everybody who can connect: that is nobody on other machines. */
+static bool
+may_be_listened_on(struct parse *parse, const struct sockaddr *address)
+{
+	const struct sockaddr_in *in = (const void *)address;
+	const struct sockaddr_in6 *in6 = (const void *)address;
+
+	if (parse->draft.listener.protocol != LISTEN_METRICS ||
+	    (address->sa_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET) ||
+	    (address->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr)))
+		return true;
+	problem_error(&parse->problems, parse->draft.place,
+	    "\"metrics on\" wants an address of loopback or \"socket\", not \"%.100s\"",
+	    parse->draft.where);
+	return false;
+}
+
 static void
 listener_add_inet(struct parse *parse, const struct sockaddr *address, uint16_t port, size_t first)
 {
 	struct sockaddr_storage storage;
 	const char *family = parse->draft.family;
 
+	if (!may_be_listened_on(parse, address))
+		return;
 	memset(&storage, 0, sizeof(storage));
 	if (address->sa_family == AF_INET && (family == NULL || strcmp(family, "inet4") == 0)) {
 		struct sockaddr_in *in = (struct sockaddr_in *)&storage;
@@ -342,6 +361,8 @@ default_port(const struct listener_config *listener)
 		return implicit ? 995 : 110;
 	case LISTEN_SIEVE:
 		return 4190;
+	case LISTEN_METRICS:
+		return 9125;
 	case LISTEN_SMTP:
 	case LISTEN_LMTP:
 	case LISTEN_PROTOCOL_COUNT:
@@ -401,6 +422,8 @@ static void
 listen_socket(struct parse *parse)
 {
 	struct draft *draft = &parse->draft;
+	bool is_default = draft->where == NULL && draft->listener.protocol == LISTEN_METRICS;
+	bool is_path = true;
 	struct sockaddr_un address;
 
 	if (draft->port != NULL || draft->family != NULL) {
@@ -408,14 +431,17 @@ listen_socket(struct parse *parse)
 		    draft->port != NULL ? "port" : draft->family);
 		return;
 	}
-	if (draft->where == NULL && !local_socket_fits(parse))
+	if (draft->where == NULL && !is_default && !local_socket_fits(parse))
 		return;
 	memset(&address, 0, sizeof(address));
 	address.sun_family = AF_UNIX;
-	/* The path of one without it isn't known before the file's end: listen_local_socket(). */
+	/* The path of one without it isn't known before the file's end: listen_local_socket(),
+	 * metrics_check(). */
 	if (draft->where == NULL)
-		draft->where = parse_copy("");
-	else if (*draft->where != '/' ||
+		draft->where = parse_copy(is_default ? METRICS_SOCKET : "");
+	else if (*draft->where != '/')
+		is_path = false;
+	if (!is_path ||
 	    strlcpy(address.sun_path, draft->where, sizeof(address.sun_path)) >=
 	        sizeof(address.sun_path)) {
 		problem_error(&parse->problems, draft->place,
@@ -462,6 +488,22 @@ listen_local_socket(struct parse *parse)
 	memcpy(&storage, &wanted, sizeof(wanted));
 	listener_add(parse, &storage, sizeof(wanted), 0);
 	draft_clear(parse);
+}
+
+void
+metrics_check(struct parse *parse)
+{
+	struct config *config = parse->config;
+
+	for (size_t i = 0; i < config->listener_count; i++) {
+		struct sockaddr_un *address = (void *)&config->listeners[i].address;
+
+		if (address->sun_family != AF_UNIX || *address->sun_path == '/' ||
+		    !listener_is_metrics(&config->listeners[i]))
+			continue;
+		(void)snprintf(address->sun_path, sizeof(address->sun_path), "%s/" METRICS_SOCKET,
+		    config->run_directory);
+	}
 }
 
 void

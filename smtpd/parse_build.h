@@ -158,6 +158,8 @@ void listen_finish(struct parse *);
 /* After the last statement: "listen on socket" without a path gets it, and is added when it wasn't
  * given: programs of this machine can always submit. */
 void listen_local_socket(struct parse *);
+/* After the last statement: names the sockets that "metrics on socket" left without a path. */
+void metrics_check(struct parse *);
 /* "auth" and its kin, and what must go with them (parse_auth.c). */
 void listen_auth(struct parse *, struct place, enum listener_auth, char *table);
 void listen_senders(struct parse *, struct place, char *table, bool masquerade);

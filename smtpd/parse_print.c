@@ -161,7 +161,7 @@ print_listener(FILE *file, const struct config *config, const struct listener_co
 {
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 
-	fputs("listen on ", file);
+	fputs(listener_is_metrics(listener) ? "metrics on " : "listen on ", file);
 	if (listener->address.ss_family == AF_UNIX) {
 		fputs("socket ", file);
 		print_quoted(file, ((const struct sockaddr_un *)&listener->address)->sun_path);

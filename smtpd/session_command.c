@@ -120,6 +120,7 @@ on_greeting(struct session *s, const struct command *command)
 static void
 refuse_mail(struct session *s, const struct command *command, const struct reply *reply)
 {
+	stats_count_refusal(reply);
 	log_refused(s, "mail-refused", reply, command->line, command->line_length);
 	session_send(s, reply);
 }
@@ -190,6 +191,7 @@ log_rcpt_refused(struct session *s, const struct reply *reply)
 	struct log_line line;
 
 	stats_add(STATS_SMTP_RCPT_REJECTED, 1);
+	stats_count_refusal(reply);
 	session_log_begin(s, &line, LOG_LEVEL_INFO, "rcpt-refused");
 	session_log_client(s, &line);
 	log_address(&line, "from", &s->mail->command.sender);
@@ -246,6 +248,7 @@ on_rcpt(struct session *s, const struct command *command)
 	if (!command_parse_rcpt(command->argument, command->length, s->mail->command.smtputf8,
 	        !s->listener->no_dsn, &s->mail->rcpt, &reply)) {
 		stats_add(STATS_SMTP_RCPT_REJECTED, 1);
+		stats_count_refusal(&reply);
 		log_refused(s, "rcpt-refused", &reply, command->line, command->line_length);
 		session_send(s, &reply);
 		return;

@@ -65,11 +65,19 @@ log_message(struct session *s, const char *event, const struct reply *reply)
 	log_end(&line);
 }
 
+static void
+count_refused(struct session *s, const struct reply *reply)
+{
+	stats_add(STATS_SMTP_MESSAGE_REFUSED, 1);
+	stats_count_refusal(reply);
+	log_message(s, "message-refused", reply);
+}
+
 /* The transaction ends without a message. */
 static void
 refuse_message(struct session *s, const struct reply *reply)
 {
-	log_message(s, "message-refused", reply);
+	count_refused(s, reply);
 	answer(s, reply);
 	session_drop_mail(s);
 }
@@ -185,7 +193,7 @@ session_begin_data(struct session *s, const struct command *command)
 		return;
 	}
 	if (!begin_message(s, MESSAGE_DATA, &reply)) {
-		log_message(s, "message-refused", &reply);
+		count_refused(s, &reply);
 		session_send(s, &reply);
 		session_drop_mail(s);
 		return;
@@ -396,6 +404,8 @@ session_commit_answered(void *owner, const struct reply *refusal)
 		    s->mail->message_id);
 		log_message(s, "message-accepted", NULL);
 		stats_add(STATS_SMTP_MESSAGE, 1);
+		stats_add(STATS_SMTP_BYTES, (int64_t)message_stored_bytes(s->mail->message));
+		stats_add_duration(STATS_ACCEPTING, clock_monotonic_ms() - s->mail->begun_ms);
 		s->messages++;
 		answer(s, &reply);
 		session_drop_mail(s);
@@ -438,7 +448,7 @@ continue_text(struct session *s)
 		return;
 	}
 	/* RFC 3030 2: a failed chunk ends the transaction; it gets one reply, in LMTP too. */
-	log_message(s, "message-refused", &reply);
+	count_refused(s, &reply);
 	session_send(s, &reply);
 	session_drop_mail(s);
 }

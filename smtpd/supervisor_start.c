@@ -220,6 +220,28 @@ send_listen(struct channel *channel, uint32_t index, int socket)
 	return true;
 }
 
+static enum program
+taker_of(const struct listener_config *listener)
+{
+	if (listener_is_metrics(listener))
+		return PROGRAM_CONTROL;
+	return listener_is_access(listener) ? PROGRAM_MAILACCESS : PROGRAM_LISTENER;
+}
+
+/* Those of the config's sockets that are this program's. */
+static bool
+send_sockets(struct child_slot *slot, uint32_t first)
+{
+	const struct supervisor *supervisor = slot->supervisor;
+	bool has_all = true;
+
+	for (size_t i = 0; i < supervisor->sockets.count && has_all; i++)
+		if (taker_of(&supervisor->config->listeners[i]) == slot->program)
+			has_all = send_listen(
+			    slot->channel, first + (uint32_t)i, supervisor->sockets.sockets[i].fd);
+	return has_all;
+}
+
 /* The sockets it takes connections from, if it does, and the word to begin. */
 static void
 send_begin(struct child_slot *slot)
@@ -228,21 +250,17 @@ send_begin(struct child_slot *slot)
 	struct ipc_start start_frame = { .listeners = supervisor->listener_count };
 	bool has_all = true;
 	struct buf payload;
-	size_t i;
 
 	slot->begun_ms = clock_monotonic_ms();
 	if (slot->program == PROGRAM_LISTENER || slot->program == PROGRAM_MAILACCESS) {
 		has_all = certificates_send_all(slot) &&
 		    (slot->program == PROGRAM_MAILACCESS || dkim_send_list(slot));
-		for (i = 0; i < supervisor->sockets.count && has_all; i++)
-			if (listener_is_access(&supervisor->config->listeners[i]) ==
-			    (slot->program == PROGRAM_MAILACCESS))
-				has_all = send_listen(
-				    slot->channel, (uint32_t)i, supervisor->sockets.sockets[i].fd);
+		has_all = has_all && send_sockets(slot, 0);
 		if (supervisor->smtp_paused && slot->program == PROGRAM_LISTENER)
 			channel_send(slot->channel, SUPERVISOR_CHILD_PAUSE, 0, 0, -1, NULL);
 	} else if (slot->program == PROGRAM_CONTROL) {
-		has_all = send_listen(slot->channel, 0, supervisor->control_socket);
+		has_all = send_listen(slot->channel, 0, supervisor->control_socket) &&
+		    send_sockets(slot, 1);
 	} else if (slot->program == PROGRAM_QUEUE) {
 		has_all = dkim_send_list(slot);
 	}
@@ -470,7 +488,7 @@ configure_again(struct child_slot *slot)
 	slot->unanswered++;
 	if (!configure(slot))
 		give_up_start(slot); /* the next begins with the new config */
-	else if (slot->program == PROGRAM_LISTENER || slot->program == PROGRAM_MAILACCESS)
+	else if (is_door(slot->program))
 		send_begin(slot);
 }
 
