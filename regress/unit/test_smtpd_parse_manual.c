@@ -51,7 +51,7 @@ examples_of_the_manual_parse(void **state)
 		at = end + 1;
 		examples++;
 	}
-	assert_int_equal(examples, 8);
+	assert_true(examples > 8);
 	free(manual);
 }
 
