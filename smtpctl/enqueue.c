@@ -6,6 +6,7 @@
  *	enqueue -t stderr|syslog NAME    descriptors: 0 the file, 1 a socket connected to the
  *	                                 listener, 3 the log
  */
+#include <sys/prctl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -95,6 +96,9 @@ main(int argc, char **argv)
 
 	if (argc != 4 || strcmp(argv[1], "-t") != 0)
 		return EX_USAGE;
+	/* Its user is not to get at its descriptors. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+		return EX_OSERR;
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGALRM, SIG_DFL);
 	sigemptyset(&none);

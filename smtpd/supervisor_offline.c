@@ -30,6 +30,7 @@
 #include <bsd/unistd.h>
 #include <event2/event.h>
 
+#include "common/clock.h"
 #include "smtpd/supervisor_offline.h"
 #include "smtpd/supervisor_paths.h"
 #include "smtpd/supervisor_state.h"
@@ -40,6 +41,7 @@
 #define DELAY_SECONDS  60
 #define NAMES_MAX      10000 /* looked at in one go; the others are found by the next */
 #define JOBS_MAX       4
+#define JOB_SECONDS    900                   /* a user may stop his process, and others wait */
 #define BYTES_MAX      (257LL * 1024 * 1024) /* more than sendmail keeps */
 #define UNFINISHED_AGE 3600 /* seconds after which what sendmail began to write is given up */
 #define UNFINISHED     ".new-"
@@ -50,6 +52,12 @@ struct job {
 	dev_t device;
 	ino_t inode;
 	uid_t uid;
+	int64_t begun_ms;
+};
+
+struct entry {
+	char *name; /* NULL once it was begun */
+	uid_t uid;
 };
 
 struct offline {
@@ -58,9 +66,8 @@ struct offline {
 	struct event *timer;
 	unsigned wait;   /* seconds between the last two looks */
 	bool is_delayed; /* since the last, the server has put one off */
-	char **names;
+	struct entry *entries;
 	size_t count;
-	size_t next;
 	struct job jobs[JOBS_MAX];
 };
 
@@ -266,28 +273,57 @@ start_job(struct offline *offline, struct job *job, const char *name)
 	job->device = info.st_dev;
 	job->inode = info.st_ino;
 	job->uid = info.st_uid;
+	job->begun_ms = clock_monotonic_ms();
 }
 
 static void
-forget_names(struct offline *offline)
+forget_entries(struct offline *offline)
 {
 	while (offline->count > 0)
-		free(offline->names[--offline->count]);
-	free(offline->names);
-	offline->names = NULL;
-	offline->next = 0;
+		free(offline->entries[--offline->count].name);
+	free(offline->entries);
+	offline->entries = NULL;
+}
+
+static bool
+is_at_work(const struct offline *offline, uid_t uid)
+{
+	for (size_t i = 0; i < JOBS_MAX; i++)
+		if (offline->jobs[i].pid != 0 && offline->jobs[i].uid == uid)
+			return true;
+	return false;
+}
+
+/* The next that can be begun; the caller frees it. One process for a user, so that none can hold up
+ * the others. */
+static char *
+next_name(struct offline *offline)
+{
+	struct entry *entry;
+	char *name;
+
+	for (size_t i = 0; i < offline->count; i++) {
+		entry = &offline->entries[i];
+		if (entry->name == NULL || is_at_work(offline, entry->uid))
+			continue;
+		name = entry->name;
+		entry->name = NULL;
+		return name;
+	}
+	return NULL;
 }
 
 static void
 start_jobs(struct offline *offline)
 {
-	size_t i;
+	char *name;
 
-	for (i = 0; i < JOBS_MAX; i++)
-		while (offline->jobs[i].pid == 0 && offline->next < offline->count)
-			start_job(offline, &offline->jobs[i], offline->names[offline->next++]);
-	if (offline->next == offline->count)
-		forget_names(offline);
+	for (size_t i = 0; i < JOBS_MAX; i++) {
+		while (offline->jobs[i].pid == 0 && (name = next_name(offline)) != NULL) {
+			start_job(offline, &offline->jobs[i], name);
+			free(name);
+		}
+	}
 }
 
 /* What a sendmail that was killed has left: nobody was told that it is kept. */
@@ -302,14 +338,28 @@ remove_unfinished(struct offline *offline, const char *name)
 }
 
 static int
-compare_names(const void *a, const void *b)
+compare_entries(const void *a, const void *b)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
+static bool
+add_entry(struct offline *offline, const char *name)
+{
+	struct entry *entry = &offline->entries[offline->count];
+	struct stat info;
+
+	if (fstatat(offline->directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+		return true; /* gone meanwhile */
+	entry->name = strdup(name);
+	entry->uid = info.st_uid;
+	offline->count += entry->name != NULL;
+	return entry->name != NULL;
 }
 
 /* Names begin with the time: the oldest are first. */
 static void
-read_names(struct offline *offline)
+read_entries(struct offline *offline)
 {
 	int fd = openat(offline->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
@@ -321,30 +371,28 @@ read_names(struct offline *offline)
 			close(fd);
 		return;
 	}
-	offline->names = calloc(NAMES_MAX, sizeof(*offline->names));
-	while (offline->names != NULL && offline->count < NAMES_MAX &&
+	offline->entries = calloc(NAMES_MAX, sizeof(*offline->entries));
+	while (offline->entries != NULL && offline->count < NAMES_MAX &&
 	    (entry = readdir(dir)) != NULL) {
 		if (strncmp(entry->d_name, UNFINISHED, strlen(UNFINISHED)) == 0)
 			remove_unfinished(offline, entry->d_name);
-		if (entry->d_name[0] == '.')
-			continue;
-		offline->names[offline->count] = strdup(entry->d_name);
-		if (offline->names[offline->count] == NULL)
+		if (entry->d_name[0] != '.' && !add_entry(offline, entry->d_name))
 			break;
-		offline->count++;
 	}
 	closedir(dir);
 	if (offline->count > 0)
-		qsort(offline->names, offline->count, sizeof(*offline->names), compare_names);
+		qsort(offline->entries, offline->count, sizeof(*offline->entries), compare_entries);
 }
 
-static bool
-is_at_work(const struct offline *offline)
+static void
+end_old_jobs(struct offline *offline)
 {
+	int64_t now = clock_monotonic_ms();
+
 	for (size_t i = 0; i < JOBS_MAX; i++)
-		if (offline->jobs[i].pid != 0)
-			return true;
-	return false;
+		if (offline->jobs[i].pid != 0 &&
+		    now - offline->jobs[i].begun_ms > JOB_SECONDS * INT64_C(1000))
+			(void)kill(offline->jobs[i].pid, SIGKILL);
 }
 
 static void
@@ -361,10 +409,12 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	wait.tv_sec = offline->wait;
 	if (event_add(offline->timer, &wait) != 0)
 		fatalx("no timer");
-	if (offline->supervisor->state != SUPERVISOR_RUNNING || is_at_work(offline))
+	end_old_jobs(offline);
+	if (offline->supervisor->state != SUPERVISOR_RUNNING)
 		return;
 	offline->is_delayed = false;
-	read_names(offline);
+	forget_entries(offline);
+	read_entries(offline);
 	start_jobs(offline);
 }
 
@@ -401,7 +451,7 @@ offline_end(struct offline *offline)
 		if (offline->jobs[i].pid != 0)
 			(void)kill(offline->jobs[i].pid, SIGKILL);
 	event_free(offline->timer);
-	forget_names(offline);
+	forget_entries(offline);
 	if (offline->directory != -1)
 		close(offline->directory);
 	free(offline);

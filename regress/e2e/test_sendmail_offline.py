@@ -295,3 +295,29 @@ def test_killed_at_each_step_of_keeping_it_tells_no_lie(stopped, tool, call):
         assert path.read_bytes() == source.read_bytes()
     if result.returncode == 0:
         assert whole
+
+
+@root
+def test_a_user_who_stops_his_process_holds_up_nobody(stopped):
+    for _ in range(8):
+        sendmail(stopped, "alice", user=NOBODY, text=b"Subject: his\n\n" + b"x\n" * 500000)
+    sendmail(stopped, "bob", user="daemon")
+    stopped.start()
+    user = pwd.getpwnam(NOBODY).pw_uid
+
+    def stop_one():
+        for entry in os.scandir("/proc"):
+            try:
+                if entry.name.isdigit() and entry.stat().st_uid in (user, 0) and \
+                        os.readlink(f"{entry.path}/exe").endswith("/enqueue") and \
+                        f"\nUid:\t{user}\t" in open(f"{entry.path}/status").read():
+                    os.kill(int(entry.name), signal.SIGSTOP)
+                    return int(entry.name)
+            except OSError:
+                continue
+        return None
+    pid = wait_for(stop_one, 15)
+    only(stopped, "bob")
+    assert kept(stopped)
+    os.kill(pid, signal.SIGCONT)
+    stopped.wait_mail("alice@example.test", 8)
