@@ -136,15 +136,13 @@ keep(int directory, const struct stat *input)
 	return good;
 }
 
-int
-offline_store(const char *path)
+static int
+store(const char *path)
 {
 	struct stat input;
 	bool good;
 	int directory;
 
-	/* A limit of the caller's is an error to be told, not a death that leaves half a file. */
-	(void)signal(SIGXFSZ, SIG_IGN);
 	if (fstat(STDIN_FILENO, &input) != 0 || !S_ISREG(input.st_mode) ||
 	    input.st_size > OFFLINE_BYTES_MAX) {
 		warnx("this is no mail that can be kept");
@@ -163,7 +161,18 @@ offline_store(const char *path)
 		warnx("there is no mail server, and too much of your mail waits for one already");
 	else if (!good)
 		warn("there is no mail server, and the mail can't be kept for one: %s", path);
-	privilege_drop();
 	close(directory);
 	return good ? EX_OK : EX_TEMPFAIL;
+}
+
+int
+offline_store(const char *path)
+{
+	int status;
+
+	/* A limit of the caller's is an error to be told, not a death that leaves half a file. */
+	(void)signal(SIGXFSZ, SIG_IGN);
+	status = store(path);
+	privilege_drop();
+	return status;
 }

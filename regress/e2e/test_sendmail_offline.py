@@ -3,7 +3,6 @@
 import os
 import pwd
 import re
-import resource
 import signal
 import socket
 import stat
@@ -13,6 +12,7 @@ import sys
 import pytest
 
 from postern import wait_for
+from test_smtpctl_privilege import SANITIZED
 from test_sendmail import NAMED, NOBODY, as_user, offline, options, only, program, sendmail
 
 root = pytest.mark.root
@@ -204,7 +204,8 @@ def test_the_group_makes_files_nowhere_else(stopped):
 @root
 @pytest.mark.parametrize("limit", ["NOFILE", "FSIZE", "NPROC", "DATA", "STACK"])
 def test_limits_of_nothing_never_lose_mail_silently(stopped, limit):
-    number = getattr(resource, f"RLIMIT_{limit}")
+    if SANITIZED and limit in ("NPROC", "DATA"):
+        pytest.skip("a sanitizer needs those itself")
     least = 64 * 1024 if limit == "STACK" else 0
     result = subprocess.run([*as_user(NOBODY), "prlimit", f"--{limit.lower()}={least}", "--",
         program(stopped), *options(stopped), "alice"], input=b"Subject: x\n\nhello\n",
