@@ -2,6 +2,7 @@
  * The program that sent the mail has long been told that it is kept: a refusal must reach its user
  * some other way. The notice has the null sender, so that it is never answered by another.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,25 +65,24 @@ write_notice(int fd, const struct post *refused, const char *host, const char *r
 	return good;
 }
 
-bool
+enum post_result
 offline_return(struct dialogue *dialogue, const struct post *refused, const char *reasons)
 {
 	const struct address *to =
 	    address_is_null(&refused->sender) ? &refused->author : &refused->sender;
 	char text[ADDRESS_TEXT_MAX + 1], why[256];
 	struct post notice;
+	enum post_result result = POST_LATER;
 	int status;
-	bool good;
 
 	post_init(&notice);
 	strlcpy(notice.author.local, "MAILER-DAEMON", sizeof(notice.author.local));
 	address_format(to, text, sizeof(text));
 	notice.fd = temporary_file(NULL);
-	good = notice.fd != -1 &&
-	    post_add_recipients(&notice, text, strlen(text), why, sizeof(why)) &&
+	if (notice.fd != -1 && post_add_recipients(&notice, text, strlen(text), why, sizeof(why)) &&
 	    write_notice(notice.fd, refused, dialogue_host(dialogue), reasons) &&
-	    post_load_header(&notice, why, sizeof(why)) &&
-	    dialogue_post(dialogue, &notice, &status) == POST_SENT;
+	    post_load_header(&notice, why, sizeof(why)))
+		result = dialogue_post(dialogue, &notice, &status);
 	post_free(&notice);
-	return good;
+	return result;
 }

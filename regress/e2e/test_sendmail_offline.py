@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from postern import wait_for
-from test_smtpctl_privilege import SANITIZED
 from test_sendmail import NAMED, NOBODY, as_user, offline, options, only, program, sendmail
+from test_smtpctl_privilege import SANITIZED
 
 root = pytest.mark.root
 
