@@ -4,6 +4,7 @@ import email.header
 import os
 
 from postern import wait_for
+from smtp_peer import Peer
 
 ALICE, BOB, CAROL = "alice@example.test", "bob@example.test", "carol@example.test"
 
@@ -82,6 +83,25 @@ def test_a_large_message_is_redirected_too_and_after_a_restart(postern):
     assert got.body == kept.body and len(got.body) > 2_000_000
     postern.wait_queue_empty()
     wait_for(lambda: not list((postern.spool / "large").iterdir()), what="no file is left")
+
+
+def test_mail_is_redirected_and_answered_to_other_servers(make_postern):
+    with Peer(port=None) as peer:
+        postern = make_postern(rules=f"""
+            action "in" maildir virtual <accounts>
+            action "out" relay host "smtp+notls://[{peer.address}]:{peer.port}"
+            match from any for domain <accounts> action "in"
+            match from local for any action "out"
+            """)
+        set_script(postern, ALICE,
+            'require "vacation"; redirect "ann@far.test"; vacation :subject "Away" "Back on Monday.";')
+        postern.send(ALICE, mail(sender="x@other.test"), sender="x@other.test")
+        sent = {message.recipients[0]: message for message in peer.wait_messages(2)}
+        assert sent["ann@far.test"].sender == "x@other.test"
+        assert sent["ann@far.test"].data.replace(b"\r", b"").endswith(b"\n\nthe body\n")
+        assert sent["x@other.test"].sender == ""
+        assert b"\nSubject: Away\n" in sent["x@other.test"].data.replace(b"\r", b"")
+        postern.wait_queue_empty()
 
 
 def test_a_loop_ends_and_the_mail_is_kept(postern):
