@@ -65,7 +65,7 @@ struct ipc_effects {
 	size_t redirect_count;
 	struct address redirects[IPC_REDIRECTS_MAX];
 	bool has_reply;
-	struct address reply_from;               /* null: the envelope's recipient */
+	struct address reply_from;               /* null: the mailbox's own address */
 	char reply_name[IPC_REPLY_NAME_MAX + 1]; /* of its author, or "" */
 	char reply_subject[IPC_REPLY_SUBJECT_MAX + 1];
 	char reply_references[IPC_REPLY_REFERENCES_MAX + 1]; /* the last is the message's own id */

@@ -57,14 +57,19 @@ is_automatic(struct sieve_run *run)
 	return text != NULL && (strcasestr(text, "all") != NULL || strcasestr(text, "oof") != NULL);
 }
 
-/* Whether it is one of the owner's addresses: the mailbox's, the envelope's, or of ":addresses". */
+/*
+ * Whether it is one of the owner's addresses: the mailbox's, with any detail, or of ":addresses". An
+ * alias isn't, whose other readers answer too.
+ */
 static bool
 is_own(struct sieve_run *run, const struct address *address, char **more)
 {
-	struct address own;
+	struct address own = *address;
+	char detail[ADDRESS_LOCAL_MAX + 1];
 
-	if (address_equal(address, run->message->recipient) ||
-	    address_equal(address, run->message->owner))
+	if (run->message->delimiters != NULL)
+		address_split_detail(&own, run->message->delimiters, detail, sizeof(detail));
+	if (address_equal(address, run->message->owner) || address_equal(&own, run->message->owner))
 		return true;
 	for (size_t i = 0; more != NULL && more[i] != NULL; i++) {
 		if (sieve_spend(run, 16) && sieve_read_address(more[i], &own) &&

@@ -171,7 +171,7 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 
 static void
 encode_head(struct buf *head, const struct transaction *transaction, bool is_large,
-    const struct destinations *to, uint8_t notify, int64_t ttl)
+    const struct destinations *to, const struct address *rcpt, uint8_t notify, int64_t ttl)
 {
 	struct envelope envelope;
 
@@ -182,7 +182,7 @@ encode_head(struct buf *head, const struct transaction *transaction, bool is_lar
 		memset(&envelope, 0, sizeof(envelope));
 		envelope.id = envelope_id_make(transaction->message_id, (uint32_t)i + 1);
 		envelope.kind = target->kind;
-		envelope.rcpt = to->rcpts[i];
+		envelope.rcpt = *rcpt;
 		envelope.dest = target->dest;
 		envelope.dsn_notify = notify;
 		strlcpy(envelope.action, target->action, sizeof(envelope.action));
@@ -262,13 +262,13 @@ stage_redirects(struct queue *queue, struct job *job, struct message *message)
 		fatalx("out of memory");
 	transaction.message_id = intake_new_id(queue);
 	transaction.created_us = clock_wall_us();
-	/* Nobody has logged in for it, and nobody asked for reports of it (RFC 3461 5.2.7). */
-	transaction.client_family = CLIENT_INTERNAL;
-	transaction.auth_user[0] = transaction.tag[0] = '\0';
+	/* Nobody asked for reports of it (RFC 3461 5.2.7). Where it came from says whether it is mail of
+	 * others, whose sender is rewritten when it is forwarded. */
 	transaction.dsn_return = DSN_RETURN_UNSET;
 	transaction.dsn_envid[0] = '\0';
 	buf_init(&head, 1024 * 1024);
-	encode_head(&head, &transaction, message->is_large, &job->redirects,
+	/* Led away from its recipient, as by an alias (forward.h). */
+	encode_head(&head, &transaction, message->is_large, &job->redirects, &job->envelope.rcpt,
 	    (job->envelope.dsn_notify & DSN_NOTIFY_NEVER) != 0 ? DSN_NOTIFY_NEVER : 0,
 	    queue->config->queue_ttl);
 	if (message->is_large)
@@ -309,7 +309,8 @@ stage_reply(struct queue *queue, struct job *job, const char *signature)
 	/* An address that isn't ASCII came with it, and stands in the header. */
 	transaction.smtputf8 = transaction.eight_bit && job->transaction.smtputf8;
 	/* RFC 3834 3.3: nobody is told when it can't be delivered. */
-	encode_head(&head, &transaction, false, &job->reply, DSN_NOTIFY_NEVER, REPLY_TTL);
+	encode_head(&head, &transaction, false, &job->reply, &job->transaction.sender,
+	    DSN_NOTIFY_NEVER, REPLY_TTL);
 	(void)stage(queue, job, &head, text.data, text.length, -1, 0, job->reply_id);
 	buf_free(&head);
 	buf_free(&text);
@@ -356,7 +357,7 @@ author_of(const struct job *job)
 	        (address_domain_key(job->envelope.dest.domain, own, sizeof(own)) &&
 	            strcmp(wanted, own) == 0)))
 		return given;
-	return &job->envelope.rcpt;
+	return *job->envelope.dest.domain != '\0' ? &job->envelope.dest : &job->envelope.rcpt;
 }
 
 static void
