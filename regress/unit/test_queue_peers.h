@@ -34,6 +34,7 @@
 #include "queue/commit.h"
 #include "queue/control.h"
 #include "queue/delivery.h"
+#include "queue/follow.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
 #include "queue/mda.h"
@@ -71,8 +72,11 @@ static int log_fd;
 static unsigned sender_targets; /* mailboxes that erin, who sends all mail, leads to */
 static unsigned asked_for_sender;
 static bool sender_is_odd; /* the directory's answer about her is no answer */
-static uint8_t notify;     /* of the envelopes handed in */
-static bool is_held;       /* as envelopes come */
+__attribute__((unused)) static unsigned
+    refuses; /* the code of the directory's answer about recipients named "refused" */
+static struct question *unanswered; /* about "later" */
+static uint8_t notify;              /* of the envelopes handed in */
+static bool is_held;                /* as envelopes come */
 static int64_t monotonic_ahead;
 static int64_t wall_ahead; /* seconds that the wall clock is ahead of the time */
 
@@ -132,6 +136,12 @@ answer_rcpt(struct queue *q, struct question *question)
 		asked_for_sender++;
 		count = sender_targets;
 	}
+	if (strcmp(rcpt.rcpt.local, "later") == 0 && unanswered == NULL) {
+		unanswered = question;
+		return;
+	}
+	if (strcmp(rcpt.rcpt.local, "refused") == 0)
+		count = 0;
 	memset(&target, 0, sizeof(target));
 	target.kind = ENVELOPE_PIPE;
 	strcpy(target.dest.local, "alice");
@@ -146,6 +156,8 @@ answer_rcpt(struct queue *q, struct question *question)
 		question->answer(q, question, &imsg);
 	buf_clear(&buf);
 	reply_set(&reply, 250, "2.1.5", "ok");
+	if (strcmp(rcpt.rcpt.local, "refused") == 0)
+		reply_set(&reply, refuses, "", "not that one");
 	if (sender_is_odd && strcmp(rcpt.rcpt.local, "erin") == 0)
 		buf_add_u8(&buf, 255);
 	else
@@ -308,6 +320,7 @@ close_queue(void)
 {
 	struct message *message;
 
+	follow_close(&queue);
 	control_acts_close(&queue);
 	intake_close(&queue);
 	mda_close(&queue);
@@ -368,6 +381,7 @@ set_up(void **state)
 	sender_is_odd = false;
 	asked_for_sender = 0;
 	notify = 0;
+	unanswered = NULL;
 	is_held = false;
 	wall_ahead = monotonic_ahead = 0;
 	queue.base = child_event_base();
