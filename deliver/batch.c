@@ -246,6 +246,8 @@ set_place(struct batch *batch, struct delivery *delivery, struct mailbox *inbox,
 	if (!delivery->mailbox->open) {
 		delivery->result.reply = delivery->mailbox->why;
 		delivery->state = DELIVERY_FAILED;
+	} else if (*into->keywords != '\0') {
+		maildir_set_keywords(&delivery->mailbox->maildir, &delivery->into);
 	}
 }
 

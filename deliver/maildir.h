@@ -18,9 +18,10 @@
 #include "deliver/known.h"
 #include "deliver/path.h"
 
-#define MAILDIR_FOLDER_MAX 200
-#define MAILDIR_FLAGS_MAX  32
-#define MAILDIR_JUNK       "Junk"
+#define MAILDIR_FOLDER_MAX   200
+#define MAILDIR_FLAGS_MAX    32
+#define MAILDIR_KEYWORDS_MAX 1023
+#define MAILDIR_JUNK         "Junk"
 
 /*
  * Where in its Maildir a message goes, and how. All zero: into INBOX, unseen.
@@ -33,6 +34,7 @@ struct maildir_into {
 	char folder[MAILDIR_FOLDER_MAX + 1]; /* "" INBOX */
 	bool create; /* made and subscribed when it is missing; else a missing one means INBOX */
 	char flags[MAILDIR_FLAGS_MAX + 1];
+	char keywords[MAILDIR_KEYWORDS_MAX + 1]; /* "Work $Label1": flags by name, beside those */
 };
 
 struct maildir {
@@ -66,6 +68,9 @@ bool maildir_folder_is_sound(const char *folder);
 bool maildir_open_folder(struct maildir *folder, const struct maildir *inbox, const char *name,
     bool create, struct known *, bool *absent, bool *made, struct reply *why);
 void maildir_close(struct maildir *);
+/* Appends the folder's letters for the keywords to the flags, new ones being given; those that there is no
+ * letter for are left out. */
+void maildir_set_keywords(const struct maildir *folder, struct maildir_into *);
 /* Adds a folder to the file `subscriptions` of the Maildir, as Dovecot and mailbox(8) keep it. That
  * it couldn't is only logged. */
 void maildir_subscribe(const struct maildir *inbox, const char *folder);

@@ -94,6 +94,26 @@ read_text(int message, uint64_t size, bool all, size_t *length)
 	return text;
 }
 
+/* Those that aren't the system's. */
+static void
+set_keywords(struct maildir_into *into, const char *flags)
+{
+	size_t used = 0;
+
+	while (*flags != '\0') {
+		size_t length = strcspn(flags, " ");
+
+		if (*flags != '\\' && used + length + 2 <= sizeof(into->keywords)) {
+			if (used > 0)
+				into->keywords[used++] = ' ';
+			memcpy(into->keywords + used, flags, length);
+			used += length;
+		}
+		flags += length + (flags[length] == ' ');
+	}
+	into->keywords[used] = '\0';
+}
+
 /* Letters of the system flags among them, in ASCII's order. */
 static void
 set_flags(struct maildir_into *into, const char *flags)
@@ -141,6 +161,8 @@ add_place(struct script_decision *decision, const struct maildir_into *into, con
 		return false;
 	*place = *into;
 	set_flags(place, flags);
+	if (flags != NULL)
+		set_keywords(place, flags);
 	decision->place_count++;
 	return true;
 }

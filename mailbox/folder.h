@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mailbox/keywords.h"
+#include "common/keywords.h"
 #include "mailbox/maildir.h"
 
 struct folder;

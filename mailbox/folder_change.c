@@ -149,6 +149,27 @@ folder_store(struct folder *folder, const uint32_t *uids, size_t count, enum fol
 	return result;
 }
 
+static enum mail_result
+add_keyword(struct folder *folder, const char *name, int *number)
+{
+	struct maildir *maildir = folder->maildir;
+
+	switch (
+	    keywords_add(&folder->keywords, folder->directory, maildir->lock_host, name, number)) {
+	case KEYWORDS_OK:
+		return MAIL_OK;
+	case KEYWORDS_BAD_NAME:
+		return MAIL_BAD_NAME;
+	case KEYWORDS_FULL:
+		return MAIL_LIMIT;
+	case KEYWORDS_NOT_LOCKED:
+		return maildir_failed(maildir, "lock", folder->disk, KEYWORDS_FILE);
+	case KEYWORDS_NOT_WRITTEN:
+		break;
+	}
+	return maildir_failed(maildir, "write", folder->disk, KEYWORDS_FILE);
+}
+
 enum mail_result
 folder_keyword(struct folder *folder, const char *name, bool create, uint32_t *bit)
 {
@@ -159,8 +180,7 @@ folder_keyword(struct folder *folder, const char *name, bool create, uint32_t *b
 	if (number == -1 && !create)
 		return keywords_name_is_valid(name) ? MAIL_ABSENT : MAIL_BAD_NAME;
 	if (number == -1) {
-		result = keywords_add(
-		    &folder->keywords, folder->maildir, folder->directory, name, &number);
+		result = add_keyword(folder, name, &number);
 		if (result != MAIL_OK)
 			return result;
 	}

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mailbox/keywords.h"
+#include "common/keywords.h"
 #include "mailbox/subscriptions.h"
 #include "mailbox/uidlist.h"
 

@@ -83,8 +83,15 @@ flags_are_in_the_name(void **state)
 
 	set_script(fixture, "require \"imap4flags\"; addflag \"\\\\Seen \\\\Answered $x\"; keep;");
 	result = fixture_result(fixture, 1, TEXT);
-	assert_non_null(strstr(result->file, ":2,RS"));
+	assert_non_null(strstr(result->file, ":2,RSa"));
 	assert_int_equal(fixture_count(fixture, "home/Maildir/cur"), 1);
+	assert_string_equal(fixture_read(fixture, "home/Maildir/dovecot-keywords"), "0 $x\n");
+	set_script(fixture, "require \"imap4flags\"; addflag \"Work $X\"; keep;");
+	result = fixture_result(fixture, 2, TEXT);
+	assert_non_null(strstr(result->file, ":2,ab"));
+	assert_string_equal(
+	    fixture_read(fixture, "home/Maildir/dovecot-keywords"), "0 $x\n1 Work\n");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/tmp"), 0);
 }
 
 static void

@@ -6,16 +6,14 @@
  *	1 Junk
  *
  * A letter once given to a name keeps it. A folder that has used up its 26 takes no further keyword
- * (MAIL_LIMIT). Names compare without regard to case (RFC 9051 2.3.2) and are kept as first given.
+ * (KEYWORDS_FULL). Names compare without regard to case (RFC 9051 2.3.2) and are kept as first given.
  */
-#ifndef MAILBOX_KEYWORDS_H
-#define MAILBOX_KEYWORDS_H
+#ifndef COMMON_KEYWORDS_H
+#define COMMON_KEYWORDS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
-
-#include "mailbox/maildir.h"
 
 #define KEYWORDS_FILE    "dovecot-keywords"
 #define KEYWORDS_COUNT   26
@@ -38,8 +36,15 @@ bool keywords_refresh(struct keywords *, int directory);
 int keywords_find(const struct keywords *, const char *name);
 /* An atom (RFC 9051 9: flag-keyword) of at most KEYWORD_NAME_MAX bytes. */
 bool keywords_name_is_valid(const char *name);
-/* Finds it or gives it a letter, durably. */
-enum mail_result keywords_add(
-    struct keywords *, struct maildir *, int directory, const char *name, int *bit);
+enum keywords_result {
+	KEYWORDS_OK,
+	KEYWORDS_BAD_NAME,
+	KEYWORDS_FULL,
+	KEYWORDS_NOT_LOCKED, /* errno says why */
+	KEYWORDS_NOT_WRITTEN,
+};
+/* Finds it or gives it a letter, durably. `host`: gethostname()'s, for the lock. */
+enum keywords_result keywords_add(
+    struct keywords *, int directory, const char *host, const char *name, int *bit);
 
 #endif

@@ -12,9 +12,10 @@
 #include <unistd.h>
 
 #include "common/buf.h"
-#include "common/write.h"
-#include "mailbox/keywords.h"
+#include "common/keywords.h"
 #include "common/lock.h"
+#include "common/read.h"
+#include "common/write.h"
 
 #define FILE_MAX (64 * 1024)
 
@@ -87,6 +88,28 @@ keywords_find(const struct keywords *keywords, const char *name)
 	return -1;
 }
 
+/* All of it; NULL when it can't be read. */
+static char *
+read_file(int directory, struct stat *st, size_t *length)
+{
+	int fd = openat(directory, KEYWORDS_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	char *text = NULL;
+	ssize_t got = 1;
+
+	*length = 0;
+	if (fd == -1)
+		return NULL;
+	if (fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_size <= FILE_MAX)
+		text = malloc((size_t)st->st_size + 1);
+	while (text != NULL && *length < (size_t)st->st_size && got > 0) {
+		got =
+		    read_some_at(fd, text + *length, (size_t)st->st_size - *length, (off_t)*length);
+		*length += got > 0 ? (size_t)got : 0;
+	}
+	close(fd);
+	return text;
+}
+
 bool
 keywords_refresh(struct keywords *keywords, int directory)
 {
@@ -99,7 +122,7 @@ keywords_refresh(struct keywords *keywords, int directory)
 	        st.st_mtim.tv_sec == keywords->changed.tv_sec &&
 	        st.st_mtim.tv_nsec == keywords->changed.tv_nsec))
 		return false;
-	text = maildir_read_file(directory, KEYWORDS_FILE, FILE_MAX, &length);
+	text = read_file(directory, &st, &length);
 	if (text == NULL)
 		return false;
 	keywords_free(keywords);
@@ -111,14 +134,13 @@ keywords_refresh(struct keywords *keywords, int directory)
 	return true;
 }
 
-/* Writes all to the lock file and renames it over the list. */
-static enum mail_result
-commit(struct keywords *keywords, struct maildir *maildir, struct lock *lock)
+/* Writes all to the lock file and renames it over the list. False with errno. */
+static bool
+commit(struct keywords *keywords, struct lock *lock)
 {
-	enum mail_result result = MAIL_OK;
-	int directory = lock->directory;
+	int directory = lock->directory, fd, error;
 	struct buf text;
-	int fd;
+	bool good;
 
 	buf_init(&text, FILE_MAX);
 	for (int i = 0; i < KEYWORDS_COUNT; i++) {
@@ -126,50 +148,51 @@ commit(struct keywords *keywords, struct maildir *maildir, struct lock *lock)
 			buf_printf(&text, "%d %s\n", i, keywords->names[i]);
 	}
 	fd = openat(directory, lock->name, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
-	if (fd == -1 || !buf_ok(&text) || !write_all(fd, text.data, text.length) ||
-	    fsync(fd) == -1 || renameat(directory, lock->name, directory, KEYWORDS_FILE) == -1 ||
-	    fsync(directory) == -1)
-		result = maildir_failed(maildir, "write", ".", KEYWORDS_FILE);
+	good = fd != -1 && buf_ok(&text) && write_all(fd, text.data, text.length) &&
+	    fsync(fd) == 0 && renameat(directory, lock->name, directory, KEYWORDS_FILE) == 0 &&
+	    fsync(directory) == 0;
+	error = errno;
 	if (fd != -1)
 		close(fd);
 	buf_free(&text);
-	return result;
+	errno = error;
+	return good;
 }
 
-enum mail_result
-keywords_add(
-    struct keywords *keywords, struct maildir *maildir, int directory, const char *name, int *bit)
+enum keywords_result
+keywords_add(struct keywords *keywords, int directory, const char *host, const char *name, int *bit)
 {
-	enum mail_result result;
 	struct lock lock;
+	bool good;
 	int i;
 
 	if (!keywords_name_is_valid(name))
-		return MAIL_BAD_NAME;
+		return KEYWORDS_BAD_NAME;
 	(void)keywords_refresh(keywords, directory);
 	if ((*bit = keywords_find(keywords, name)) != -1)
-		return MAIL_OK;
-	if (!lock_take(&lock, directory, KEYWORDS_FILE ".lock", maildir->lock_host))
-		return maildir_failed(maildir, "lock", ".", KEYWORDS_FILE);
+		return KEYWORDS_OK;
+	if (!lock_take(&lock, directory, KEYWORDS_FILE ".lock", host))
+		return KEYWORDS_NOT_LOCKED;
 	(void)keywords_refresh(keywords, directory);
 	*bit = keywords_find(keywords, name);
 	if (*bit != -1) {
 		lock_drop(&lock);
-		return MAIL_OK;
+		return KEYWORDS_OK;
 	}
 	for (i = 0; i < KEYWORDS_COUNT && keywords->names[i] != NULL; i++)
 		;
-	if (i == KEYWORDS_COUNT || (keywords->names[i] = strdup(name)) == NULL) {
+	if (i == KEYWORDS_COUNT) {
 		lock_drop(&lock);
-		return i == KEYWORDS_COUNT ? MAIL_LIMIT : MAIL_FAILED;
+		return KEYWORDS_FULL;
 	}
-	result = commit(keywords, maildir, &lock);
+	keywords->names[i] = strdup(name);
+	good = keywords->names[i] != NULL && commit(keywords, &lock);
 	lock_drop(&lock);
-	if (result != MAIL_OK) {
+	if (!good) {
 		free(keywords->names[i]);
 		keywords->names[i] = NULL;
-		return result;
+		return KEYWORDS_NOT_WRITTEN;
 	}
 	*bit = i;
-	return MAIL_OK;
+	return KEYWORDS_OK;
 }
