@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from postern import TOP, free_port, wait_for
+from postern import free_port, wait_for
 from smtp_peer import Peer
+from test_sieve import set_script
 
 pytestmark = pytest.mark.root
 
@@ -188,3 +189,18 @@ def test_two_forwarders_lead_back(make, peer, postsrsd):
     assert postsrsd.back(second) == ours
     send(postern, ours, sender="")
     assert peer.wait_messages(4)[3].recipients == ["joe@sender.test"]
+
+
+def test_scripts_that_redirect_do_so_too(make, peer):
+    """Where it fails, the report goes to the sender by way of ours."""
+    postern = make()
+    set_script(postern, "bob@example.test", 'redirect "carol@far.test";')
+    send(postern, "bob@example.test")
+    (message,) = peer.wait_messages(1)
+    assert message.sender.startswith("SRS0=") and message.recipients == ["carol@far.test"]
+    peer.on("RCPT", "550 5.1.1 no carol here")
+    postern.send("bob@example.test", "Message-ID: <2@sender.test>\r\nSubject: two\r\n\r\nx\r\n",
+        sender="joe@sender.test")
+    report = peer.wait_messages(2)[1]
+    assert report.recipients == ["joe@sender.test"] and report.sender == ""
+    assert b"no carol here" in report.data
