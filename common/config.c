@@ -120,6 +120,9 @@ static const struct field config_fields[] = {
 	U32(config, auth_failures),
 	U32(config, user_mails_per_hour),
 	BOOL(config, user_mails_hold),
+	BOOL(config, history_off),
+	U32(config, history_keep),
+	U64(config, history_max_size),
 };
 
 static const struct field listener_fields[] = {
@@ -399,6 +402,8 @@ config_new(void)
 	config->srs_ttl = 4 * 86400;
 	config->tls_reports_from = copy("");
 	config->auth_failures = 10;
+	config->history_keep = 14 * 86400;
+	config->history_max_size = UINT64_C(256) * 1024 * 1024;
 	return config;
 }
 

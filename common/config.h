@@ -297,6 +297,9 @@ struct config {
 	uint32_t auth_failures;       /* 10: of a network or an account before answers slow down */
 	uint32_t user_mails_per_hour; /* 0, none: recipients of a user who has logged in */
 	bool user_mails_hold;         /* those over it wait for an administrator */
+	bool history_off;             /* what became of messages isn't kept */
+	uint32_t history_keep;        /* 14 days */
+	uint64_t history_max_size;    /* 256 MiB */
 
 	struct listener_config *listeners;
 	size_t listener_count;

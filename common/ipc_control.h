@@ -24,6 +24,8 @@
  *	                                   queue's DESTINATIONs and EXPLAIN_QUEUEs; a LINE in the
  *	                                   place of what a process doesn't tell; then DONE, whose
  *	                                   words are what a client would be answered to RCPT
+ *	TRACE_MESSAGE (struct ipc_trace)   HISTORY …, an event each, in the order in which they
+ *	                                   came; then DONE, whose words say when there is more
  *	HOST_LIST                          HOST …, in portions; then DONE
  *	HOSTSTAT_LIST                      HOSTSTAT …, in portions; then DONE
  *
@@ -53,6 +55,7 @@
 #include "common/buf.h"
 #include "common/envelope.h"
 #include "common/imsg.h"
+#include "common/ipc_history.h"
 #include "common/ipc_explain.h"
 #include "common/ipc_supervisor.h"
 #include "common/stats.h"
@@ -87,6 +90,8 @@ enum ipc_control_type {
 	CONTROL_HOSTSTAT_LIST,    /* no payload; to the relay: struct ipc_relay_list */
 	CONTROL_HOSTSTAT,         /* struct ipc_hoststat */
 	CONTROL_SCRIPTS,          /* struct ipc_scripts */
+	CONTROL_TRACE_MESSAGE,    /* struct ipc_trace */
+	CONTROL_HISTORY,          /* struct history_event */
 	CONTROL_TYPE_END,
 };
 

@@ -53,6 +53,7 @@ ipc_target_encode(struct buf *buf, const struct ipc_target *target)
 	buf_add_string(buf, target->action);
 	buf_add_string(buf, target->command);
 	buf_add_u64(buf, target->mailbox);
+	buf_add_u32(buf, target->rule);
 	buf_add_u8(buf, target->held);
 	buf_add_u8(buf, target->failing);
 }
@@ -67,6 +68,7 @@ ipc_target_decode(struct buf_reader *reader, struct ipc_target *target)
 	buf_get_string(reader, target->action, sizeof(target->action));
 	buf_get_string(reader, target->command, sizeof(target->command));
 	target->mailbox = buf_get_u64(reader);
+	target->rule = buf_get_u32(reader);
 	target->held = buf_get_bool(reader);
 	target->failing = buf_get_bool(reader);
 	return !reader->failed;

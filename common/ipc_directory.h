@@ -13,6 +13,7 @@
  *	USAGE_DONE                         USAGE: how full is this mailbox? (asked of its mda)
  *	FORWARD_DONE                       FORWARD: what does its owner's .forward say? (likewise)
  *	REPORT_DONE                        REPORT (memfd): a mail of the directory's own
+ *	HISTORY (ipc_history.h)            nothing
  *
  *	listener -> directory              directory -> listener
  *	AUTH: a login begins               CHALLENGE or DONE
@@ -57,6 +58,7 @@ enum ipc_directory_type {
 	DIRECTORY_REPORT_DONE,    /* queue to directory: struct reply; 250 when it is durable */
 	DIRECTORY_FORWARD,        /* directory to queue: struct ipc_mailbox, whose home */
 	DIRECTORY_FORWARD_DONE,   /* queue to directory: struct ipc_forward */
+	DIRECTORY_HISTORY,        /* queue to directory: history events, one behind the other */
 };
 
 #define TABLE_NAME_MAX 64
@@ -86,6 +88,7 @@ struct ipc_target {
 	char command[PATH_TEXT_MAX + 1]; /* of pipes */
 	uint64_t mailbox; /* the same number for the same mailbox, whatever dest; 0: none or not
 	                   * known */
+	uint32_t rule;    /* the line of the rule that decided, in smtpd.conf; 0: not known */
 	bool held;        /* the envelope waits until an administrator lets it go */
 	bool failing;     /* the mailbox of a user whose .forward can't be used now */
 };

@@ -12,6 +12,9 @@
  *	COMMIT (transaction; descriptor:   COMMITTED: all is on stable storage; or REFUSED with a
  *	 a sealed memfd, none when the     reply (4xx), after which nothing of it is kept
  *	 message is in a spool file)
+ *	FACTS (struct ipc_facts)           no answer: for the history, of a message that has its
+ *	                                   envelopes and whose COMMIT is the next
+ *	REFUSED (a history event)          no answer: a recipient or a message that wasn't taken
  *	ABORT (a message id)               no answer; its envelopes and spool file are dropped and
  *	                                   the id is the listener's to use again
  *
@@ -31,6 +34,7 @@
 #include "common/buf.h"
 #include "common/envelope.h"
 #include "common/imsg.h"
+#include "common/ipc_history.h"
 #include "common/reply.h"
 
 enum ipc_listener_queue_type {
@@ -45,6 +49,8 @@ enum ipc_listener_queue_type {
 	LISTENER_QUEUE_ABORT,     /* no payload */
 	QUEUE_LISTENER_COMMITTED, /* no payload */
 	QUEUE_LISTENER_REFUSED,   /* payload: struct reply */
+	LISTENER_QUEUE_FACTS,     /* payload: struct ipc_facts */
+	LISTENER_QUEUE_REFUSED,   /* payload: struct history_event */
 };
 
 /* Messages up to this many bytes come in a memfd, larger ones in a spool file. Above it, copying the

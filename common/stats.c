@@ -201,6 +201,8 @@ stats_name(enum stats_key key)
 		[STATS_AUTH_SIEVE_FAILED] = "auth.sieve.failed",
 		[STATS_AUTH_POP3_DEFERRED] = "auth.pop3.deferred",
 		[STATS_AUTH_SIEVE_DEFERRED] = "auth.sieve.deferred",
+		[STATS_HISTORY_EVENT] = "history.event",
+		[STATS_HISTORY_DROPPED] = "history.dropped",
 		[STATS_REJECT_PERMANENT] = "smtp.rejected.permanent.other",
 		[STATS_REJECT_PERMANENT + 1] = "smtp.rejected.permanent.address",
 		[STATS_REJECT_PERMANENT + 2] = "smtp.rejected.permanent.mailbox",

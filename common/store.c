@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -31,10 +32,13 @@
 #define STORE_LOG_FILE_SIZE (1024 * 1024)
 #define STORE_LOG_BUFFER    (128 * 1024)
 #define STORE_CHECKPOINT_KB 256
-#define STORE_VALUE_MAX     (16 * 1024 * 1024)
-#define STORE_TABLES_MAX    16
-#define STORE_FREE_LEAST    (2 * 1024 * 1024)
-#define STORE_MESSAGES_MAX  10
+/* Of one that may be lost. */
+#define STORE_SMALL_CACHE         (4 * 1024 * 1024)
+#define STORE_LATER_CHECKPOINT_KB 8192
+#define STORE_VALUE_MAX           (16 * 1024 * 1024)
+#define STORE_TABLES_MAX          16
+#define STORE_FREE_LEAST          (2 * 1024 * 1024)
+#define STORE_MESSAGES_MAX        10
 
 struct store_table {
 	struct store *store;
@@ -47,6 +51,8 @@ struct store {
 	unsigned messages; /* of the library, logged so far */
 	struct store_table *tables[STORE_TABLES_MAX];
 	size_t table_count;
+	bool is_expendable;
+	bool is_damaged;
 };
 
 struct store_transaction {
@@ -67,6 +73,18 @@ log_library_error(const DB_ENV *env, const char *prefix, const char *message)
 	(void)prefix;
 	if (store == NULL || store->messages++ < STORE_MESSAGES_MAX)
 		log_error("database: %s", message);
+}
+
+/* The library's words for what isn't as it must be; the system's are about today. */
+static bool
+note_damage(struct store *store, int error)
+{
+	bool is_damage = (error < 0 && error != DB_NOTFOUND && error != DB_KEYEXIST &&
+	                     error != DB_LOCK_DEADLOCK && error != DB_LOCK_NOTGRANTED) ||
+	    error == EINVAL || error == ENOENT;
+
+	store->is_damaged = store->is_damaged || is_damage;
+	return is_damage;
 }
 
 static int
@@ -107,7 +125,8 @@ configure_environment(DB_ENV *env, struct store *store)
 
 	env->app_private = store;
 	env->set_errcall(env, log_library_error);
-	error = env->set_cachesize(env, 0, STORE_CACHE_SIZE, 1);
+	error = env->set_cachesize(
+	    env, 0, store->is_expendable ? STORE_SMALL_CACHE : STORE_CACHE_SIZE, 1);
 	if (error == 0)
 		error = env->set_lg_max(env, STORE_LOG_FILE_SIZE);
 	if (error == 0)
@@ -119,22 +138,11 @@ configure_environment(DB_ENV *env, struct store *store)
 	return error;
 }
 
-struct store *
-store_open(const char *directory)
+static int
+open_environment(struct store *store, const char *directory)
 {
-	struct store *store = calloc(1, sizeof(*store));
-	int error;
+	int error = db_env_create(&store->env, 0);
 
-	if (store == NULL) {
-		log_error("cannot open the database %s: out of memory", directory);
-		return NULL;
-	}
-	store->lock_fd = lock_directory(directory);
-	if (store->lock_fd == -1) {
-		free(store);
-		return NULL;
-	}
-	error = db_env_create(&store->env, 0);
 	if (error != 0)
 		store->env = NULL;
 	else
@@ -144,12 +152,95 @@ store_open(const char *directory)
 		    DB_CREATE | DB_PRIVATE | DB_RECOVER | DB_INIT_TXN | DB_INIT_LOG | DB_INIT_LOCK |
 		        DB_INIT_MPOOL,
 		    0600);
+	return error;
+}
+
+/* The database's files, and nothing else that may lie there. */
+static bool
+remove_files(const char *directory)
+{
+	DIR *listing = opendir(directory);
+	struct dirent *entry;
+	bool good = listing != NULL;
+
+	while (listing != NULL && (entry = readdir(listing)) != NULL) {
+		const char *end = strrchr(entry->d_name, '.');
+
+		if (strncmp(entry->d_name, "log.", 4) != 0 &&
+		    strncmp(entry->d_name, "__db", 4) != 0 &&
+		    (end == NULL || strcmp(end, ".db") != 0))
+			continue;
+		good = unlinkat(dirfd(listing), entry->d_name, 0) == 0 && good;
+	}
+	if (listing != NULL)
+		closedir(listing);
+	return good;
+}
+
+static bool
+begin_anew(struct store *store, const char *directory)
+{
+	log_error("the database %s is damaged: it is removed, and begins empty", directory);
+	if (store->env != NULL)
+		(void)store->env->close(store->env, 0);
+	store->env = NULL;
+	if (!remove_files(directory)) {
+		log_error("the files of the database %s cannot be removed: remove them", directory);
+		return false;
+	}
+	store->is_damaged = false;
+	store->messages = 0;
+	return true;
+}
+
+static struct store *
+open_store(const char *directory, bool is_expendable, bool anew)
+{
+	struct store *store = calloc(1, sizeof(*store));
+	int error;
+
+	if (store == NULL) {
+		log_error("cannot open the database %s: out of memory", directory);
+		return NULL;
+	}
+	store->is_expendable = is_expendable;
+	store->lock_fd = lock_directory(directory);
+	if (store->lock_fd == -1) {
+		free(store);
+		return NULL;
+	}
+	if (anew && !begin_anew(store, directory)) {
+		store_close(store);
+		return NULL;
+	}
+	error = open_environment(store, directory);
+	if (error != 0 && is_expendable && note_damage(store, error) &&
+	    begin_anew(store, directory))
+		error = open_environment(store, directory);
 	if (error != 0) {
 		log_error("cannot open the database %s: %s", directory, db_strerror(error));
 		store_close(store);
 		return NULL;
 	}
 	return store;
+}
+
+struct store *
+store_open(const char *directory)
+{
+	return open_store(directory, false, false);
+}
+
+struct store *
+store_open_expendable(const char *directory, bool anew)
+{
+	return open_store(directory, true, anew);
+}
+
+bool
+store_is_damaged(const struct store *store)
+{
+	return store->is_damaged;
 }
 
 void
@@ -189,11 +280,14 @@ store_table_open(struct store *store, const char *name)
 	error = db_create(&table->db, store->env, 0);
 	if (error != 0)
 		table->db = NULL;
-	else
+	else if (store->is_expendable)
+		error = table->db->set_flags(table->db, DB_CHKSUM);
+	if (error == 0)
 		error = table->db->open(
 		    table->db, NULL, file, NULL, DB_BTREE, DB_CREATE | DB_AUTO_COMMIT, 0600);
 	if (error != 0) {
 		log_error("cannot open the table %s of the database: %s", name, db_strerror(error));
+		(void)note_damage(store, error);
 		if (table->db != NULL)
 			(void)table->db->close(table->db, 0);
 		free(table);
@@ -261,6 +355,22 @@ store_commit(struct store_transaction *transaction)
 	return true;
 }
 
+bool
+store_commit_later(struct store_transaction *transaction)
+{
+	struct store *store = transaction->store;
+	int error = transaction->txn->commit(transaction->txn, DB_TXN_WRITE_NOSYNC);
+
+	free(transaction);
+	if (error == 0)
+		error = store->env->txn_checkpoint(store->env, STORE_LATER_CHECKPOINT_KB, 0, 0);
+	if (error == 0)
+		return true;
+	log_error("a change of the database could not be kept: %s", db_strerror(error));
+	(void)note_damage(store, error);
+	return false;
+}
+
 void
 store_abort(struct store_transaction *transaction)
 {
@@ -284,7 +394,7 @@ make_key(const char *key, size_t length)
 }
 
 static enum store_result
-get_value(DB *db, DB_TXN *txn, DBT *key, struct buf *value)
+get_value(DB *db, DB_TXN *txn, DBT *key, struct buf *value, int *failure)
 {
 	DBT dbt;
 	int error;
@@ -307,6 +417,7 @@ get_value(DB *db, DB_TXN *txn, DBT *key, struct buf *value)
 		return STORE_NOT_FOUND;
 	if (error != 0) {
 		log_error("the database could not be read: %s", db_strerror(error));
+		*failure = error;
 		return STORE_ERROR;
 	}
 	value->length = dbt.size;
@@ -318,8 +429,14 @@ store_get(struct store_table *table, struct store_transaction *transaction, cons
     struct buf *value)
 {
 	DBT dbt = make_key(key, strlen(key));
+	enum store_result result;
+	int failure = 0;
 
-	return get_value(table->db, transaction == NULL ? NULL : transaction->txn, &dbt, value);
+	result = get_value(
+	    table->db, transaction == NULL ? NULL : transaction->txn, &dbt, value, &failure);
+	if (failure != 0)
+		(void)note_damage(table->store, failure);
+	return result;
 }
 
 enum store_result
@@ -339,6 +456,7 @@ store_put(struct store_table *table, struct store_transaction *transaction, cons
 		return STORE_EXISTS;
 	if (error != 0) {
 		log_error("the database could not be written: %s", db_strerror(error));
+		(void)note_damage(table->store, error);
 		return STORE_ERROR;
 	}
 	return STORE_OK;
@@ -355,6 +473,7 @@ store_delete(struct store_table *table, struct store_transaction *transaction, c
 		return STORE_NOT_FOUND;
 	if (error != 0) {
 		log_error("the database could not be written: %s", db_strerror(error));
+		(void)note_damage(table->store, error);
 		return STORE_ERROR;
 	}
 	return STORE_OK;
@@ -405,6 +524,7 @@ store_each_after(
 	}
 	if (error != 0) {
 		log_error("the database could not be read: %s", db_strerror(error));
+		(void)note_damage(table->store, error);
 		return STORE_ERROR;
 	}
 	return STORE_OK;
@@ -535,12 +655,13 @@ enum store_result
 store_map_get(struct store_map *map, const char *key, struct buf *value)
 {
 	enum store_result result;
+	int failure;
 	DBT dbt;
 
 	/* makemap counts the terminating NUL as part of keys and values, others don't. */
 	for (size_t extra = 2; extra-- > 0;) {
 		dbt = make_key(key, strlen(key) + extra);
-		result = get_value(map->db, NULL, &dbt, value);
+		result = get_value(map->db, NULL, &dbt, value, &failure);
 		if (result != STORE_NOT_FOUND)
 			break;
 	}

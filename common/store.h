@@ -27,6 +27,14 @@ enum store_result {
 /* Opens (creates when absent, mode 0700) the store in `directory`; NULL after logging why. */
 struct store *store_open(const char *directory);
 void store_close(struct store *);
+/*
+ * The same for what may be lost: its tables have checksums, little of it is kept in memory, and
+ * store_commit_later() may be used. When what is there is damaged, all of it is removed and the store
+ * begins empty (logged). `anew`: it does so in any case.
+ */
+struct store *store_open_expendable(const char *directory, bool anew);
+/* What was read was damaged: only store_close() is of use, and opening it again. */
+bool store_is_damaged(const struct store *);
 /* Opens or creates a table; owned by the store. NULL after logging why. */
 struct store_table *store_table_open(struct store *, const char *name);
 
@@ -34,6 +42,9 @@ struct store_table *store_table_open(struct store *, const char *name);
  * store is broken. */
 struct store_transaction *store_begin(struct store *);
 bool store_commit(struct store_transaction *) __attribute__((warn_unused_result));
+/* Not flushed to the disk: outlives this process, not the machine's power. Takes time seldom, then as
+ * long as writing and flushing some MiB. */
+bool store_commit_later(struct store_transaction *) __attribute__((warn_unused_result));
 void store_abort(struct store_transaction *);
 
 /* `value` is replaced. A NULL transaction reads what is committed. */

@@ -29,6 +29,7 @@
 #include "lookup/accounts.h"
 #include "lookup/auth.h"
 #include "lookup/directory_state.h"
+#include "lookup/history.h"
 #include "lookup/hourly.h"
 #include "lookup/login.h"
 #include "lookup/mailbox.h"
@@ -474,6 +475,8 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 		directory_receive_explain(peer, imsg);
 	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_SCRIPTS)
 		directory_receive_scripts(peer, imsg);
+	else if (peer->program == PROGRAM_CONTROL && imsg->type == CONTROL_TRACE_MESSAGE)
+		directory_receive_trace(peer, imsg);
 	else if (peer->program != PROGRAM_CONTROL && imsg->type == DIRECTORY_RCPT)
 		receive_recipient(peer, imsg);
 	else if (logs_in(peer) && imsg->type == DIRECTORY_AUTH)
@@ -490,7 +493,10 @@ receive_peer(struct channel *channel, struct imsg *imsg, void *arg)
 		receive_forward(peer, imsg);
 	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_REPORT_DONE)
 		receive_report_done(peer, imsg);
-	else {
+	else if (peer->program == PROGRAM_QUEUE && imsg->type == DIRECTORY_HISTORY) {
+		if (!history_add(directory.history, imsg->payload, imsg->length))
+			channel_reject(channel, imsg, "not history");
+	} else {
 		channel_reject(channel, imsg, "not a message of this channel");
 		return;
 	}
@@ -524,8 +530,10 @@ drop_peer(struct peer *peer)
 	}
 	if (peer->program == PROGRAM_RELAY)
 		tls_sender_set_relay(directory.tls_sender, NULL);
-	if (peer->program == PROGRAM_CONTROL)
+	if (peer->program == PROGRAM_CONTROL) {
 		directory_end_listings();
+		history_forget_asker(directory.history);
+	}
 }
 
 static void
@@ -616,6 +624,7 @@ set_config(struct config *config)
 	auth_set_site(directory.auth, site);
 	site_free(directory.site);
 	directory.site = site;
+	history_configure(directory.history, config);
 	tls_sender_configure(directory.tls_sender, config->tls_reports_from);
 	directory_forget();
 }
@@ -641,6 +650,7 @@ leave(void)
 	channel_free(directory.access.channel);
 	auth_free(directory.auth);
 	hourly_free(directory.hourly);
+	history_free(directory.history);
 	accounts_free(directory.accounts);
 	policies_free(directory.policies);
 	tls_sender_free(directory.tls_sender);
@@ -716,6 +726,7 @@ main(int argc, char **argv)
 	directory.forwards = forwards_new(directory.base, ask_forward, forwards_known, NULL);
 	directory.auth = auth_new(directory.base, &auth_calls);
 	directory.hourly = hourly_new();
+	directory.history = history_new(directory.base, &directory_history_calls);
 	child_supervisor_open(&directory.supervisor, directory.base, &child, &orders);
 	directory.second = event_new(directory.base, -1, EV_PERSIST, every_second, NULL);
 	if (directory.second == NULL || event_add(directory.second, &second) == -1)

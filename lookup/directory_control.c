@@ -14,6 +14,7 @@
 #include "lookup/auth.h"
 #include "lookup/directory_state.h"
 #include "lookup/explain.h"
+#include "lookup/history.h"
 #include "lookup/login.h"
 #include "lookup/site.h"
 
@@ -246,6 +247,35 @@ directory_receive_scripts(struct peer *peer, const struct imsg *imsg)
 	frame = directory_payload();
 	ipc_mailbox_login_encode(frame, &login);
 	channel_send(directory.supervisor.channel, DIRECTORY_SUPERVISOR_SCRIPTS, 0, 0, -1, frame);
+}
+
+static void
+send_event(uint32_t id, const struct buf *event)
+{
+	channel_send(directory.control.channel, CONTROL_HISTORY, id, 0, -1, event);
+}
+
+static void
+send_events_done(uint32_t id, const struct ipc_result *result)
+{
+	send_result(id, 0, result);
+}
+
+const struct history_calls directory_history_calls = { send_event, send_events_done };
+
+/* What became of a message. */
+void
+directory_receive_trace(struct peer *peer, struct imsg *imsg)
+{
+	struct buf_reader reader;
+	struct ipc_trace trace;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (!ipc_trace_decode(&reader, &trace)) {
+		channel_reject(peer->channel, imsg, "a message to trace that can't be decoded");
+		return;
+	}
+	history_ask(directory.history, imsg->id, &trace);
 }
 
 void

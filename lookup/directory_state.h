@@ -63,6 +63,7 @@ struct directory {
 	struct forwards *forwards;
 	struct auth *auth;
 	struct hourly *hourly;
+	struct history *history;
 	struct policies *policies;
 	struct tls_sums *tls_sums;
 	struct tls_sender *tls_sender;
@@ -99,6 +100,8 @@ void directory_receive_explain(struct peer *, struct imsg *);
 void directory_receive_scripts(struct peer *, const struct imsg *);
 /* Goes on with an explanation, whose .forward files are known. */
 void directory_explain(struct job *);
+void directory_receive_trace(struct peer *, struct imsg *);
+extern const struct history_calls directory_history_calls;
 /* Gives portions of the listings in turn while the channel takes them. */
 void directory_continue_listings(struct channel *, void *arg);
 /* Control has gone. */

@@ -46,6 +46,7 @@ struct node {
 	bool direct;     /* and the .forward */
 	bool in_forward; /* a user's .forward led here */
 	uint32_t parent;
+	uint32_t rule;               /* its line; 0: none has decided yet */
 	const struct action *action; /* NODE_USER, NODE_INCLUDE */
 	struct address address;
 	char *path;        /* NODE_INCLUDE; owned by the expansion */
@@ -268,6 +269,7 @@ append_node(struct expansion *x, struct node *node)
 		x->node_capacity = capacity;
 	}
 	node->parent = x->at;
+	node->rule = x->node_count == 0 ? 0 : x->nodes[x->at].rule;
 	x->nodes[x->node_count++] = *node;
 }
 
@@ -358,6 +360,7 @@ add_target(struct expansion *x, enum envelope_kind kind, const struct action *ac
 	if (action != NULL)
 		strlcpy(target->action, action->config->name, sizeof(target->action));
 	strlcpy(target->command, command, sizeof(target->command));
+	target->rule = x->nodes[x->at].rule;
 	out->count++;
 }
 
@@ -913,6 +916,7 @@ expand_address(struct expansion *x, const struct node *node)
 
 	switch (rules_match(x->site, x->rcpt, &node->address, internal, &rule)) {
 	case RULES_ACTION:
+		x->nodes[x->at].rule = rule->config->line;
 		explain_tell(x->watch, EXPLAIN_RULE, &node->address, rule->config->line,
 		    rule->config->action, NULL, NULL);
 		break;

@@ -36,6 +36,7 @@
 #include "queue/bounce.h"
 #include "queue/bounce_job.h"
 #include "queue/commit.h"
+#include "queue/history.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
 #include "queue/retry.h"
@@ -540,6 +541,17 @@ log_sent(struct queue *queue, const struct job *job)
 	log_end(&line);
 }
 
+static void
+tell_history(struct queue *queue, const struct job *job)
+{
+	char to[ADDRESS_TEXT_MAX + 1];
+
+	address_format(&job->to, to, sizeof(to));
+	for (size_t i = 0; i < job->member_count; i++)
+		history_notified(
+		    queue, job->members[i].envelope_id, job->dsn_id, kind_name(job->kind), to);
+}
+
 static enum stats_key
 counter_of(enum dsn_kind kind)
 {
@@ -572,6 +584,7 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 	stats_add(STATS_BOUNCE, 1);
 	stats_add(counter_of(job->kind), 1);
 	log_sent(queue, job);
+	tell_history(queue, job);
 	for (i = job->member_count; i > 0 && !job_is_notice(job);) {
 		struct entry *entry =
 		    index_find_entry(queue->index, job->members[i - 1].envelope_id);

@@ -21,6 +21,7 @@
 #include "common/stats.h"
 #include "queue/commit.h"
 #include "queue/delivery.h"
+#include "queue/history.h"
 #include "queue/mail.h"
 
 #define BATCH_ITEMS_MAX 512
@@ -306,6 +307,7 @@ item_durable(struct queue *queue, struct commit_item *item)
 	if (message == NULL)
 		fatalx("out of memory");
 	stats_add(STATS_QUEUE_ENQUEUED, message->count);
+	history_received(queue, item->head, item->head_length, item->facts, item->facts_length);
 	keep_first_try(queue, message, item);
 	mail_schedule(queue, message);
 	note_fresh(queue->commit, item->message_id);
@@ -370,6 +372,7 @@ commit_batch_done(void *arg, enum journal_head head, bool durable)
 		if (item->file != -1)
 			close(item->file);
 		free(item->head);
+		free(item->facts);
 	}
 	if (commit->item_count > 0) {
 		expect_as_many(commit);

@@ -26,6 +26,8 @@ struct commit_item {
 	uint64_t file_size;
 	uint8_t *head; /* allocated */
 	size_t head_length;
+	uint8_t *facts; /* allocated; for the history. NULL: none */
+	size_t facts_length;
 	void (*done)(struct queue *, struct commit_item *, const struct reply *refusal);
 	void *owner; /* of done(); may be set to NULL when it goes */
 	uint32_t request;

@@ -12,6 +12,7 @@
 #include "queue/bounce.h"
 #include "queue/control.h"
 #include "queue/delivery.h"
+#include "queue/history.h"
 #include "queue/mail.h"
 #include "queue/relay.h"
 #include "queue/retry.h"
@@ -227,7 +228,7 @@ event_of(enum queue_action action)
 }
 
 static void
-log_act(const struct ipc_act *act, uint64_t id, const char *from)
+log_act(struct queue *queue, const struct ipc_act *act, uint64_t id, const char *from)
 {
 	struct log_line line;
 
@@ -236,6 +237,12 @@ log_act(const struct ipc_act *act, uint64_t id, const char *from)
 	log_text(&line, "from", from);
 	log_number(&line, "uid", act->caller_uid);
 	log_end(&line);
+	if (act->action == QUEUE_REMOVE)
+		history_acted(queue, HISTORY_REMOVED, id, act->caller_uid);
+	else if (act->action == QUEUE_HOLD)
+		history_acted(queue, HISTORY_HELD, id, act->caller_uid);
+	else if (act->action == QUEUE_UNHOLD)
+		history_acted(queue, HISTORY_RELEASED, id, act->caller_uid);
 }
 
 void
@@ -263,7 +270,7 @@ change_matches(struct queue *queue, struct act *act, const struct matches *match
 		act->next = matches->list[i].number + 1;
 		if (entry == NULL || !act_on(queue, act->wanted.action, entry))
 			continue;
-		log_act(&act->wanted, matches->list[i].id, from);
+		log_act(queue, &act->wanted, matches->list[i].id, from);
 		act->changed++;
 		if (clock_monotonic_ms() >= until_ms)
 			return;

@@ -13,6 +13,7 @@
 #include "common/stats.h"
 #include "queue/bounce.h"
 #include "queue/delivery.h"
+#include "queue/history.h"
 #include "queue/mail.h"
 #include "queue/mailbox.h"
 #include "queue/mda.h"
@@ -180,6 +181,8 @@ log_delivered(struct queue *queue, struct entry *entry, const struct ipc_deliver
 		count_delivered(&transaction, STATS_MDA_BYTES, delay_ms);
 	}
 	log_end(&line);
+	history_delivered(queue, entry, &transaction, loaded ? &envelope : NULL, result, user,
+	    clock_monotonic_ms() - started_ms);
 }
 
 static void
@@ -207,12 +210,17 @@ log_relayed(struct queue *queue, struct entry *entry, const struct ipc_relay_res
 		count_delivered(&transaction, STATS_MTA_BYTES, delay_ms);
 	}
 	log_end(&line);
+	history_relayed(queue, entry, &transaction, loaded ? &envelope : NULL, result,
+	    clock_monotonic_ms() - started_ms);
 }
 
 static void
-log_failure(struct queue *queue, const char *event, struct entry *entry, const struct reply *reply,
-    const char *host)
+log_failure(struct queue *queue, enum history_kind kind, struct entry *entry,
+    const struct reply *reply, const char *host)
 {
+	const char *event = kind == HISTORY_DEFERRED ? "delivery-deferred"
+	    : kind == HISTORY_EXPIRED                ? "delivery-expired"
+	                                             : "delivery-failed";
 	struct transaction transaction;
 	struct envelope envelope;
 	struct log_line line;
@@ -226,6 +234,7 @@ log_failure(struct queue *queue, const char *event, struct entry *entry, const s
 	if (entry->state == ENTRY_WAITING)
 		log_number(&line, "next_try", (int64_t)entry->next_try - (int64_t)retry_now());
 	log_end(&line);
+	history_failed(queue, kind, entry, &transaction, loaded ? &envelope : NULL, reply, host);
 }
 
 /* Results. */
@@ -280,7 +289,7 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply, const
 		scheduler_unset(queue->scheduler, entry);
 		entry->state = ENTRY_HELD;
 		mail_update(queue, entry, reply, host);
-		log_failure(queue, "delivery-deferred", entry, reply, host);
+		log_failure(queue, HISTORY_DEFERRED, entry, reply, host);
 		return;
 	}
 	if (retry_now() >= entry->expires || entry->after == AFTER_EXPIRE) {
@@ -290,7 +299,7 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply, const
 	}
 	mail_wait(queue, entry);
 	mail_update(queue, entry, reply, host);
-	log_failure(queue, "delivery-deferred", entry, reply, host);
+	log_failure(queue, HISTORY_DEFERRED, entry, reply, host);
 	due = retry_warnings_due(
 	    mail_age(queue, message), config->bounce_warn, config->bounce_warn_count);
 	/* Else it is found due for that once more. */
@@ -330,7 +339,7 @@ delivery_failed(
 	}
 	count(entry, STATS_DELIVERY_PERMFAIL, STATS_MDA_PERMFAIL, STATS_MTA_PERMFAIL);
 	scheduler_unset(queue->scheduler, entry);
-	log_failure(queue, "delivery-failed", entry, reply, host);
+	log_failure(queue, HISTORY_FAILED, entry, reply, host);
 	fail_in_turn(queue, entry, reply, host);
 }
 
@@ -360,7 +369,7 @@ delivery_expire(struct queue *queue, struct entry *entry)
 		    envelope.last_reply.code, envelope.last_reply.enhanced,
 		    *envelope.last_reply.enhanced != '\0' ? " " : "", envelope.last_reply.text);
 	}
-	log_failure(queue, "delivery-expired", entry, &reply, host);
+	log_failure(queue, HISTORY_EXPIRED, entry, &reply, host);
 	bounce_failed(queue, entry, &reply, host, STATE_EXPIRED);
 }
 

@@ -24,6 +24,7 @@
 #include "queue/delivery.h"
 #include "queue/follow.h"
 #include "queue/forward.h"
+#include "queue/history.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
 #include "queue/reply_text.h"
@@ -126,7 +127,8 @@ end_words(struct queue *queue, struct job *job, const char *words)
 /* Committing. */
 
 static void
-log_sent(const struct job *job, const char *event, uint32_t message_id, const struct address *to)
+log_sent(struct queue *queue, const struct job *job, const char *event, uint32_t message_id,
+    const struct address *to)
 {
 	char text[ADDRESS_TEXT_MAX + 1];
 	struct log_line line;
@@ -139,6 +141,7 @@ log_sent(const struct job *job, const char *event, uint32_t message_id, const st
 	address_format(to, text, sizeof(text));
 	log_text(&line, "to", text);
 	log_end(&line);
+	history_sent_on(queue, job->envelope_id, message_id, event, text);
 }
 
 static void
@@ -162,10 +165,11 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 	if (refusal != NULL)
 		job->failure = *refusal;
 	else if (item->message_id == job->reply_id)
-		log_sent(job, "replied", item->message_id, &job->transaction.sender);
+		log_sent(queue, job, "replied", item->message_id, &job->transaction.sender);
 	else
 		for (size_t i = 0; i < job->redirects.count; i++)
-			log_sent(job, "redirected", item->message_id, &job->redirects.rcpts[i]);
+			log_sent(
+			    queue, job, "redirected", item->message_id, &job->redirects.rcpts[i]);
 	if (--job->uncommitted == 0)
 		all_committed(queue, job);
 }

@@ -24,6 +24,7 @@
 #include "common/ipc_supervisor.h"
 #include "common/log.h"
 #include "queue/commit.h"
+#include "queue/history.h"
 #include "queue/intake.h"
 #include "queue/intake_files.h"
 
@@ -48,6 +49,7 @@ struct draft {
 	bool too_many;
 	uint32_t count;
 	struct buf envelopes; /* as in the record */
+	struct buf facts;     /* for the history */
 };
 
 struct listener {
@@ -115,6 +117,7 @@ reset_draft(struct listener *listener, struct draft *draft)
 	draft->too_many = false;
 	draft->count = 0;
 	buf_free(&draft->envelopes);
+	buf_free(&draft->facts);
 }
 
 /* The id is used up. */
@@ -129,6 +132,7 @@ remove_draft(struct listener *listener, struct draft **at)
 		listener->open_count--;
 	listener->draft_count--;
 	buf_free(&draft->envelopes);
+	buf_free(&draft->facts);
 	free(draft);
 }
 
@@ -229,6 +233,7 @@ receive_ids(struct listener *listener, struct imsg *imsg)
 			break;
 		draft->id = intake_new_id(queue);
 		buf_init(&draft->envelopes, IPC_ENVELOPES_BYTES);
+		buf_init(&draft->facts, IMSG_PAYLOAD_MAX);
 		at = find_draft(listener, draft->id);
 		*at = draft;
 		listener->draft_count++;
@@ -533,6 +538,9 @@ receive_commit(struct listener *listener, struct imsg *imsg)
 		commit_refusal(result, &refusal);
 	}
 	if (result == JOURNAL_OK) {
+		item.facts = draft->facts.data;
+		item.facts_length = draft->facts.length;
+		buf_init(&draft->facts, IMSG_PAYLOAD_MAX);
 		remove_draft(listener, at);
 		commit_message(queue, &item);
 		return;
@@ -550,6 +558,24 @@ receive_commit(struct listener *listener, struct imsg *imsg)
 	remove_draft(listener, at);
 	send_reply(listener, QUEUE_LISTENER_REFUSED, imsg->id, imsg->peer, &refusal);
 	intake_tell_state(queue);
+}
+
+static void
+receive_facts(struct listener *listener, struct imsg *imsg)
+{
+	static struct ipc_facts facts;
+	struct draft *draft = *find_draft(listener, imsg->peer);
+	struct buf_reader reader;
+
+	buf_reader_init(&reader, imsg->payload, imsg->length);
+	if (draft == NULL || draft->state != DRAFT_OPEN || draft->facts.length > 0 ||
+	    !ipc_facts_decode(&reader, &facts)) {
+		channel_reject(listener->channel, imsg, "bad facts");
+		return;
+	}
+	/* Without memory there are none. */
+	if (history_is_on(listener->queue))
+		buf_add(&draft->facts, imsg->payload, imsg->length);
 }
 
 static void
@@ -587,6 +613,13 @@ received(struct channel *channel, struct imsg *imsg, void *arg)
 		return;
 	case LISTENER_QUEUE_ABORT:
 		receive_abort(listener, imsg);
+		return;
+	case LISTENER_QUEUE_FACTS:
+		receive_facts(listener, imsg);
+		return;
+	case LISTENER_QUEUE_REFUSED:
+		if (!history_refused(listener->queue, imsg->payload, imsg->length))
+			channel_reject(channel, imsg, "not a refusal");
 		return;
 	default:
 		channel_reject(channel, imsg, "unknown type");

@@ -29,6 +29,7 @@
 #include "queue/control.h"
 #include "queue/delivery.h"
 #include "queue/follow.h"
+#include "queue/history.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
 #include "queue/mailbox.h"
@@ -259,6 +260,7 @@ directory_received(struct channel *channel, struct imsg *imsg, void *arg)
 	case DIRECTORY_USAGE_DONE:
 	case DIRECTORY_FORWARD_DONE:
 	case DIRECTORY_REPORT_DONE:
+	case DIRECTORY_HISTORY:
 	case DIRECTORY_AUTH:
 	case DIRECTORY_AUTH_RESPONSE:
 	case DIRECTORY_AUTH_CANCEL:
@@ -399,6 +401,7 @@ first_config(struct queue *queue)
 	open_spool(queue);
 	spool_large_sweep(
 	    &queue->spool, large_is_known, queue, journal_was_damaged(queue->journal));
+	history_open(queue);
 	commit_open(queue);
 	intake_open(queue);
 	mda_open(queue);
@@ -564,6 +567,7 @@ close_all(struct queue *queue)
 	bool durable = commit_now(queue);
 
 	control_acts_close(queue);
+	history_flush(queue);
 	channel_flush(queue->supervisor);
 	channel_free(program.control);
 	channel_free(queue->directory);
@@ -575,6 +579,7 @@ close_all(struct queue *queue)
 	report_close(queue);
 	sign_close(queue);
 	commit_close(queue);
+	history_close(queue);
 	journal_close(queue->journal);
 	spool_close(&queue->spool);
 	log_info("stopped%s", durable ? "" : "; the last changes could not be written");

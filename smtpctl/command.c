@@ -79,7 +79,7 @@ static const struct entry entries[] = {
 	{ { "monitor" }, COMMAND_MONITOR, ARGUMENTS_COUNT, "[COUNT]", 0, 0, 0 },
 	{ { "log", "brief" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_BRIEF, 0, 0 },
 	{ { "log", "verbose" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_VERBOSE, 0, 0 },
-	{ { "trace" }, COMMAND_SUPERVISOR, ARGUMENTS_TRACE, "SUBSYSTEM", CONTROL_TRACE, 0, 0 },
+	{ { "trace" }, COMMAND_SUPERVISOR, ARGUMENTS_TRACE, "SUBSYSTEM|message ID|MESSAGE-ID|ADDRESS", CONTROL_TRACE, 0, 0 },
 	{ { "untrace" }, COMMAND_SUPERVISOR, ARGUMENTS_TRACE, "SUBSYSTEM", CONTROL_UNTRACE, 0, 0 },
 	{ { "tls-report", "send" }, COMMAND_ACCOUNT, ARGUMENTS_WORDS, "[DAY]", ACCOUNT_TLS_REPORT_SEND, 0, 1 },
 	{ { "reload" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_RELOAD, 0, 0 },
@@ -348,6 +348,26 @@ parse_trace(const char *text, uint32_t *mask, char *error, size_t size)
 	    text);
 }
 
+/* What "trace message" looks for is the directory's to understand. */
+static bool
+parse_trace_message(struct command *command, int argc, char *const argv[], char *error, size_t size)
+{
+	size_t length;
+
+	if (argc != 2)
+		return fail(error, size, "message: one id, Message-ID or address");
+	length = strlen(argv[1]);
+	if (length == 0 || length > TRACE_TEXT_MAX)
+		return fail(error, size, "message: not an id, Message-ID or address");
+	for (const char *at = argv[1]; *at != '\0'; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f)
+			return fail(error, size, "message: control characters");
+	memcpy(command->trace.what, argv[1], length + 1);
+	command->verb = COMMAND_TRACE_MESSAGE;
+	(void)snprintf(command->name, sizeof(command->name), "trace message");
+	return true;
+}
+
 static bool
 parse_quota(struct command *command, int argc, char *const argv[], char *error, size_t size)
 {
@@ -516,6 +536,8 @@ parse_arguments(struct command *command, const struct entry *entry, int argc, ch
 	case ARGUMENTS_FOR:
 		return parse_for(command, argc, argv, error, size);
 	case ARGUMENTS_TRACE:
+		if (entry->detail == CONTROL_TRACE && argc > 0 && strcmp(argv[0], "message") == 0)
+			return parse_trace_message(command, argc, argv, error, size);
 		if (argc != 1)
 			return fail(error, size, "one argument: %s", entry->usage);
 		return parse_trace(argv[0], &command->supervisor.argument, error, size);
@@ -594,6 +616,7 @@ command_parse(struct command *command, int argc, char *const argv[], char *error
 	case COMMAND_SHOW_STATS:
 	case COMMAND_SHOW_STATUS:
 	case COMMAND_MONITOR:
+	case COMMAND_TRACE_MESSAGE:
 	case COMMAND_SPOOL:
 	case COMMAND_ENCRYPT:
 		break;

@@ -30,6 +30,7 @@ enum command_verb {
 	COMMAND_SIEVE,
 	COMMAND_EXPLAIN,
 	COMMAND_MONITOR,
+	COMMAND_TRACE_MESSAGE,
 	COMMAND_SPOOL,
 	COMMAND_ENCRYPT,
 };
@@ -60,6 +61,7 @@ struct command {
 	uint64_t quota_bytes;          /* ACCOUNT_USER_QUOTA */
 	uint64_t quota_messages;
 	struct ipc_rcpt explain; /* EXPLAIN */
+	struct ipc_trace trace;  /* TRACE_MESSAGE */
 	uint64_t count;          /* MONITOR: lines; 0 for ever */
 
 	/* What is left of argv: ACCOUNT, SIEVE, SPOOL (at most a directory), ENCRYPT (at most a

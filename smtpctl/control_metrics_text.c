@@ -156,6 +156,10 @@ static const struct metric metrics[] = {
 	    { { "", STATS_MTA_RUNNING } } },
 	{ "relay_waiting", "Envelopes due for other hosts.", METRIC_GAUGE,
 	    { { "", STATS_MTA_PENDING } } },
+	{ "history_events_total", "Events told to the history of messages.", METRIC_COUNTER,
+	    { { "", STATS_HISTORY_EVENT } } },
+	{ "history_dropped_total", "Events that the history of messages had no time for.",
+	    METRIC_COUNTER, { { "", STATS_HISTORY_DROPPED } } },
 };
 
 static void

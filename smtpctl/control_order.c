@@ -115,6 +115,19 @@ decode_explain(struct control_order *order, struct buf_reader *reader)
 }
 
 static bool
+decode_trace(struct control_order *order, struct buf_reader *reader)
+{
+	struct ipc_trace trace;
+
+	if (!ipc_trace_decode(reader, &trace))
+		return false;
+	set_verb(order, CONTROL_PEER_DIRECTORY, true, "trace message");
+	add_argument(order, "%s", trace.what);
+	ipc_trace_encode(&order->payload, &trace);
+	return true;
+}
+
+static bool
 decode_message(struct control_order *order, struct buf_reader *reader)
 {
 	if (!ipc_filter_decode(reader, &order->filter) || order->filter.id == 0)
@@ -306,6 +319,8 @@ decode_payload(struct control_order *order, struct buf_reader *reader)
 		return decode_explain(order, reader);
 	case CONTROL_SCRIPTS:
 		return decode_scripts(order, reader);
+	case CONTROL_TRACE_MESSAGE:
+		return decode_trace(order, reader);
 	case CONTROL_HOST_LIST:
 	case CONTROL_HOSTSTAT_LIST:
 		set_verb(order, CONTROL_PEER_RELAY, false,
@@ -331,6 +346,7 @@ decode_payload(struct control_order *order, struct buf_reader *reader)
 	case CONTROL_EXPLAIN_QUEUE:
 	case CONTROL_HOST:
 	case CONTROL_HOSTSTAT:
+	case CONTROL_HISTORY:
 	case CONTROL_TYPE_END:
 		break;
 	}

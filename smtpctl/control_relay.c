@@ -512,6 +512,7 @@ on_receive(struct channel *channel, struct imsg *imsg, void *arg)
 	case CONTROL_ENVELOPE:
 	case CONTROL_DESTINATION:
 	case CONTROL_EXPLAIN_QUEUE:
+	case CONTROL_HISTORY:
 	case CONTROL_LINE:
 		if (peer->peer == CONTROL_PEER_RELAY) {
 			channel_reject(channel, imsg, "no such answer");

@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "smtpctl/exchange.h"
 #include "smtpctl/run.h"
+#include "smtpctl/run_history.h"
 #include "smtpctl/run_relay.h"
 #include "smtpctl/run_sieve.h"
 #include "smtpctl/show_account.h"
@@ -449,6 +450,8 @@ run_command(const struct command *command, const struct password_hashes *hashes,
 		return run_dkim(command, client, output);
 	case COMMAND_SIEVE:
 		return run_sieve(command, client, output);
+	case COMMAND_TRACE_MESSAGE:
+		return run_trace_message(command, client, output);
 	case COMMAND_MONITOR:
 		return run_monitor(command, client, output);
 	case COMMAND_SPOOL:

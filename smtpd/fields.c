@@ -15,6 +15,7 @@ static const char *const known_fields[KNOWN_FIELD_COUNT] = {
 	[KNOWN_RECEIVED] = "received",
 	[KNOWN_TLS_REQUIRED] = "tls-required",
 	[KNOWN_DELIVERED_TO] = "delivered-to",
+	[KNOWN_MESSAGE_ID] = "message-id",
 };
 
 /* The next bytes of a TLS-Required field's value: RFC 8689 3 has [FWS] "No". */
@@ -93,6 +94,33 @@ end_delivered(struct fields *fields)
 	field->length = 0;
 }
 
+/* The next bytes of its value; blanks in front of it are left out. */
+static void
+take_message_id(struct fields *fields, const char *data, size_t length)
+{
+	size_t room;
+
+	while (fields->message_id_length == 0 && length > 0 && (*data == ' ' || *data == '\t')) {
+		data++;
+		length--;
+	}
+	room = FIELDS_ID_MAX - fields->message_id_length;
+	if (length > room)
+		length = room;
+	memcpy(fields->message_id + fields->message_id_length, data, length);
+	fields->message_id_length += length;
+}
+
+/* What comes of a value. */
+static void
+look_at_value(struct fields *fields, const char *data, size_t length)
+{
+	look_at_tls_field(fields, data, length);
+	look_at_delivered(fields, data, length);
+	if (fields->in_message_id)
+		take_message_id(fields, data, length);
+}
+
 static void
 begin_name(struct fields *fields)
 {
@@ -101,6 +129,7 @@ begin_name(struct fields *fields)
 	fields->tls_optional |= fields->tls_field == TLS_FIELD_NO;
 	fields->tls_field = TLS_FIELD_NONE;
 	end_delivered(fields);
+	fields->in_message_id = false;
 }
 
 static void
@@ -113,6 +142,8 @@ end_name(struct fields *fields)
 		fields->tls_field = TLS_FIELD_EMPTY;
 	fields->delivered.is_open =
 	    fields->name_match[KNOWN_DELIVERED_TO] == strlen(known_fields[KNOWN_DELIVERED_TO]);
+	fields->in_message_id = fields->message_id_length == 0 &&
+	    fields->name_match[KNOWN_MESSAGE_ID] == strlen(known_fields[KNOWN_MESSAGE_ID]);
 }
 
 static void
@@ -141,8 +172,7 @@ fields_text(struct fields *fields, const char *data, size_t length)
 		case FIELD_START:
 			if (byte == ' ' || byte == '\t') { /* a continuation, RFC 5322 2.2.3 */
 				fields->state = FIELD_BODY;
-				look_at_tls_field(fields, data + i, length - i);
-				look_at_delivered(fields, data + i, length - i);
+				look_at_value(fields, data + i, length - i);
 				return;
 			}
 			begin_name(fields);
@@ -173,8 +203,7 @@ fields_text(struct fields *fields, const char *data, size_t length)
 			}
 			break;
 		case FIELD_BODY:
-			look_at_tls_field(fields, data + i, length - i);
-			look_at_delivered(fields, data + i, length - i);
+			look_at_value(fields, data + i, length - i);
 			return;
 		case FIELD_NOT:
 		case FIELD_NONE:
@@ -198,6 +227,12 @@ bool
 fields_are_over(const struct fields *fields)
 {
 	return fields->state == FIELD_NONE;
+}
+
+const char *
+fields_message_id(const struct fields *fields)
+{
+	return fields->message_id;
 }
 
 bool

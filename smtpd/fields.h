@@ -21,6 +21,7 @@ enum known_field {
 	KNOWN_RECEIVED,
 	KNOWN_TLS_REQUIRED,
 	KNOWN_DELIVERED_TO,
+	KNOWN_MESSAGE_ID,
 	KNOWN_FIELD_COUNT,
 };
 
@@ -41,6 +42,7 @@ struct delivered_field {
 	uint64_t seen[FIELDS_DELIVERED_MAX]; /* numbers that stand for addresses */
 	size_t count;
 };
+#define FIELDS_ID_MAX 255
 
 /* Zeroed at the start. */
 struct fields {
@@ -50,6 +52,9 @@ struct fields {
 	enum tls_field tls_field;
 	bool tls_optional; /* a TLS-Required before said so */
 	struct delivered_field delivered;
+	bool in_message_id;
+	size_t message_id_length;
+	char message_id[FIELDS_ID_MAX + 1]; /* of the first Message-ID, cut off; as it came */
 };
 
 /* Bytes of a line of the header, without its end, in pieces of any size; and its end. */
@@ -61,5 +66,8 @@ bool fields_are_over(const struct fields *);
 bool fields_were_delivered_to(const struct fields *, const struct address *);
 /* There is a field "TLS-Required: No" (RFC 8689 3). */
 bool fields_say_tls_optional(const struct fields *);
+
+/* The first Message-ID's value, what is too long cut off; "" without one. */
+const char *fields_message_id(const struct fields *);
 
 #endif

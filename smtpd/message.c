@@ -640,6 +640,12 @@ message_was_delivered_to(const struct message *message, const struct address *ad
 	return fields_were_delivered_to(&message->fields, address);
 }
 
+const char *
+message_header_id(const struct message *message)
+{
+	return fields_message_id(&message->fields);
+}
+
 uint64_t
 message_received_bytes(const struct message *message)
 {

@@ -86,6 +86,8 @@ bool message_is_refused(const struct message *, struct reply *);
 bool message_says_tls_optional(const struct message *);
 /* There is a field Delivered-To with that address. */
 bool message_was_delivered_to(const struct message *, const struct address *);
+/* The Message-ID that the text has, at most FACTS_TEXT_MAX bytes as they came, or "". */
+const char *message_header_id(const struct message *);
 /* Bytes of the text received, those of refused texts included; and bytes to be stored. */
 uint64_t message_received_bytes(const struct message *);
 uint64_t message_stored_bytes(const struct message *);

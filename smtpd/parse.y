@@ -62,7 +62,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
 %token JUNK "junk"
-%token METRICS "metrics"
+%token HISTORY "history" METRICS "metrics"
 %token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
 %token SRS "srs" KEY "key"
 %token RDNS "rdns" REGEX "regex"
@@ -93,6 +93,7 @@ statement:
 	| table
 	| listen
 	| metrics
+	| history
 	| action
 	| match
 	| queue
@@ -291,7 +292,7 @@ verification:
 	| VERIFY { $$ = true; }
 	;
 
-/* Watching. */
+/* Watching: counters, and what became of messages. */
 
 metrics:
 	  METRICS ON {
@@ -303,6 +304,11 @@ metrics:
 metrics_port:
 	  %empty
 	| PORT STRING { option_string(parse, @2, "port", &parse->draft.port, $2); }
+	;
+
+history:
+	  HISTORY STRING { setting_set_history(parse, @2, $2, @2, NULL); }
+	| HISTORY STRING STRING { setting_set_history(parse, @2, $2, @3, $3); }
 	;
 
 /* Actions. */
@@ -561,6 +567,7 @@ static const struct keyword keywords[] = {
 	{ "from", FROM, 0 },
 	{ "helo", HELO, 0 },
 	{ "helo-src", HELO_SRC, 0 },
+	{ "history", HISTORY, NEWLINE },
 	{ "host", HOST, 0 },
 	{ "hostname", HOSTNAME, 0 },
 	{ "hostnames", UNSUPPORTED, 0 },
@@ -648,8 +655,9 @@ keyword_compare(const void *word, const void *keyword)
 static bool
 begins_statement(int token)
 {
-	static const int tokens[] = { ACTION, BOUNCE, CA, DIRECTORY, INCLUDE, LISTEN, MAIL, MATCH, MDA,
-		METRICS, MTA, PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, SRS, TABLE, UNSUPPORTED };
+	static const int tokens[] = { ACTION, BOUNCE, CA, DIRECTORY, HISTORY, INCLUDE, LISTEN, MAIL,
+		MATCH, MDA, METRICS, MTA, PKI, POSTMASTER, QUEUE, RESOLVER, SMTP, SRS, TABLE,
+		UNSUPPORTED };
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
 		if (tokens[i] == token)

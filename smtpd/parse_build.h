@@ -139,6 +139,9 @@ void setting_set_limit(struct parse *, struct place, char *name, char *value);
 void setting_set_mta(
     struct parse *, struct place, char *word, struct place value_place, char *value);
 void setting_set_limit_option(struct parse *, struct place, const char *name, char *word);
+/* "history WORD", and a value or NULL. */
+void setting_set_history(
+    struct parse *, struct place, char *word, struct place value_place, char *value);
 /* Where it was set; line 0 when it wasn't. */
 struct place setting_place(const struct parse *, const char *name);
 /* "1h30m" in seconds, a bare number being seconds. */

@@ -99,6 +99,8 @@ static const struct setting settings[] = {
 	{ "srs key backup", SETTING_SECRET, AT(srs_key_backup), 0, 255 },
 	/* A timestamp comes again after 1024 days. */
 	{ "srs ttl", SETTING_DURATION, AT(srs_ttl), 1, 365 * DAY },
+	{ "history keep", SETTING_DURATION, AT(history_keep), 3600, 3650 * DAY },
+	{ "history max-size", SETTING_SIZE_64, AT(history_max_size), MIB, 1024 * GIB },
 	{ "postmaster", SETTING_ADDRESS, AT(postmaster), 0, ADDRESS_TEXT_MAX },
 	{ "directory spool", SETTING_PATH, AT(spool_directory), 0, PATH_TEXT_MAX / 2 },
 	{ "directory state", SETTING_PATH, AT(state_directory), 0, PATH_TEXT_MAX / 2 },
@@ -565,6 +567,28 @@ setting_set_mta(
 }
 
 void
+setting_set_history(
+    struct parse *parse, struct place place, char *word, struct place value_place, char *value)
+{
+	char name[64];
+
+	if (value != NULL && (strcmp(word, "keep") == 0 || strcmp(word, "max-size") == 0)) {
+		snprintf(name, sizeof(name), "history %s", word);
+		setting_set(parse, value_place, name, value);
+	} else if (value == NULL && strcmp(word, "off") == 0) {
+		parse->config->history_off = true;
+	} else {
+		problem_error(&parse->problems, place,
+		    "\"history\" wants \"off\", \"keep\" and a duration, or \"max-size\" and a "
+		    "size, "
+		    "not \"%.40s\"",
+		    word);
+		free(value);
+	}
+	free(word);
+}
+
+void
 setting_set_limit_option(struct parse *parse, struct place place, const char *name, char *word)
 {
 	if (strcmp(name, "user-mails-per-hour") == 0 && strcmp(word, "hold") == 0)
@@ -618,6 +642,8 @@ settings_print(FILE *file, const struct config *config)
 		}
 		fputc('\n', file);
 	}
+	if (config->history_off)
+		fputs("history off\n", file);
 	if (config->mta_no_sts)
 		fputs("mta no mta-sts\n", file);
 	if (config->mta_no_line_limit)

@@ -185,6 +185,39 @@ on_mail(struct session *s, const struct command *command)
 
 /* RCPT */
 
+void
+session_tell_refused(struct session *s, const struct address *refused, const struct reply *reply)
+{
+	struct history_event event = { .kind = HISTORY_REFUSED };
+	char from[ADDRESS_TEXT_MAX + 1], rcpt[ADDRESS_TEXT_MAX + 1];
+	char text[REPLY_TEXT_MAX + 32], tls[FACTS_TEXT_MAX + 1];
+
+	if (session_config(s)->history_off)
+		return;
+	if (refused == NULL && s->mail->recipient_count > 0)
+		refused = &s->mail->recipients[0].rcpt;
+	address_format(&s->mail->command.sender, from, sizeof(from));
+	event.fields[HISTORY_FROM] = from;
+	if (refused != NULL) {
+		address_format(refused, rcpt, sizeof(rcpt));
+		event.fields[HISTORY_RCPT] = rcpt;
+	}
+	if (s->mail->message != NULL && *message_header_id(s->mail->message) != '\0')
+		event.fields[HISTORY_HEADER_ID] = message_header_id(s->mail->message);
+	event.fields[HISTORY_CLIENT] = s->client_text;
+	if (s->client_name != NULL && *s->client_name != '\0')
+		event.fields[HISTORY_CLIENT_NAME] = s->client_name;
+	event.fields[HISTORY_HELO] = s->helo;
+	event.fields[HISTORY_USER] = s->auth_user;
+	if (session_is_encrypted(s)) {
+		snprintf(tls, sizeof(tls), "%s %s", tls_version(s->tls), tls_cipher(s->tls));
+		event.fields[HISTORY_TLS] = tls;
+	}
+	reply_format(reply, text, sizeof(text));
+	event.fields[HISTORY_REPLY] = text;
+	upstream_tell_refused(s->service->upstream, &event);
+}
+
 static void
 log_rcpt_refused(struct session *s, const struct reply *reply)
 {
@@ -198,6 +231,7 @@ log_rcpt_refused(struct session *s, const struct reply *reply)
 	log_address(&line, "to", &s->mail->rcpt.rcpt);
 	session_log_reply(&line, reply);
 	log_end(&line);
+	session_tell_refused(s, &s->mail->rcpt.rcpt, reply);
 }
 
 static void

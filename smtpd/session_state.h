@@ -154,6 +154,8 @@ size_t session_take_proxy_header(struct session *, const char *, size_t);
 /* A refusal, in one log line. */
 void session_refuse(struct session *, const struct command *, unsigned code, const char *enhanced,
     const char *text);
+/* For the history: that recipient isn't taken, or (NULL) the message. */
+void session_tell_refused(struct session *, const struct address *, const struct reply *);
 void session_command(struct session *, const char *line, size_t length);
 void session_rcpt_target(void *, const struct ipc_target *);
 void session_rcpt_answered(void *, const struct reply *);

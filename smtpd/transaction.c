@@ -238,6 +238,7 @@ mail_add_target(struct mail *mail, const struct ipc_target *other, struct reply 
 	target->kind = other->kind;
 	target->mailbox = other->mailbox;
 	target->held = other->held;
+	target->rule = other->rule;
 	target->dest = other->dest;
 	target->action = strdup(other->action);
 	if (*other->command != '\0')

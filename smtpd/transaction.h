@@ -30,6 +30,7 @@ struct target {                /* one envelope */
 	struct address dest;
 	char *action;  /* owned */
 	char *command; /* owned; NULL unless it is a pipe */
+	uint32_t rule; /* its line in smtpd.conf */
 	bool held;
 };
 

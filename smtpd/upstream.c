@@ -13,12 +13,13 @@
 #include "common/pending.h"
 #include "smtpd/upstream.h"
 
-#define IDS_LOW         512
-#define IDS_WANTED      1024
-#define IDS_OUTSTANDING 60000 /* given to us and not used: the queue would not give more */
-#define FILE_TIME_MS    30000
-#define COMMIT_TIME_MS  300000 /* clients wait 10 minutes: RFC 5321 4.5.3.2.6 */
-#define IDS_TIME_MS     30000
+#define IDS_LOW            512
+#define IDS_WANTED         1024
+#define IDS_OUTSTANDING    60000 /* given to us and not used: the queue would not give more */
+#define FILE_TIME_MS       30000
+#define COMMIT_TIME_MS     300000        /* clients wait 10 minutes: RFC 5321 4.5.3.2.6 */
+#define REFUSED_QUEUED_MAX (1024 * 1024) /* bytes that the queue hasn't read: then none is told */
+#define IDS_TIME_MS        30000
 
 struct peer {
 	struct upstream *upstream;
@@ -519,7 +520,7 @@ upstream_ask_file(struct upstream *upstream, void *owner, const struct mail *mai
 
 uint32_t
 upstream_commit(struct upstream *upstream, void *owner, const struct mail *mail,
-    const struct transaction *transaction, int fd)
+    const struct transaction *transaction, const struct ipc_facts *facts, int fd)
 {
 	struct envelope envelope;
 	uint32_t id;
@@ -539,11 +540,28 @@ upstream_commit(struct upstream *upstream, void *owner, const struct mail *mail,
 		channel_send(upstream->queue.channel, LISTENER_QUEUE_ENVELOPE, id, mail->message_id,
 		    -1, &upstream->payload);
 	}
+	if (facts != NULL) {
+		buf_clear(&upstream->payload);
+		ipc_facts_encode(&upstream->payload, facts);
+		channel_send(upstream->queue.channel, LISTENER_QUEUE_FACTS, id, mail->message_id,
+		    -1, &upstream->payload);
+	}
 	buf_clear(&upstream->payload);
 	transaction_encode(&upstream->payload, transaction);
 	channel_send(upstream->queue.channel, LISTENER_QUEUE_COMMIT, id, mail->message_id, fd,
 	    &upstream->payload);
 	return id;
+}
+
+void
+upstream_tell_refused(struct upstream *upstream, const struct history_event *event)
+{
+	if (upstream->queue.channel == NULL ||
+	    channel_queued(upstream->queue.channel) > REFUSED_QUEUED_MAX)
+		return;
+	buf_clear(&upstream->payload);
+	history_event_encode(&upstream->payload, event);
+	channel_send(upstream->queue.channel, LISTENER_QUEUE_REFUSED, 0, 0, -1, &upstream->payload);
 }
 
 void

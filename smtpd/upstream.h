@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/ipc_directory.h"
+#include "common/ipc_history.h"
 #include "common/ipc_listener_resolver.h"
 #include "common/ipc_supervisor.h"
 #include "smtpd/transaction.h"
@@ -47,10 +48,12 @@ uint32_t upstream_ask_name(struct upstream *, void *owner, enum client_family,
 uint32_t upstream_ask_rcpt(
     struct upstream *, void *owner, const struct ipc_rcpt *, unsigned limit_ms);
 uint32_t upstream_ask_file(struct upstream *, void *owner, const struct mail *);
-/* Sends the envelopes and the transaction. `fd`: the sealed message, owned from here on; -1 when it
+/* Sends the envelopes, `facts` for the history unless NULL, and the transaction. `fd`: the sealed message, owned from here on; -1 when it
  * is in a spool file. 0 as well when the queue has been replaced since mail got its id. */
-uint32_t upstream_commit(
-    struct upstream *, void *owner, const struct mail *, const struct transaction *, int fd);
+uint32_t upstream_commit(struct upstream *, void *owner, const struct mail *,
+    const struct transaction *, const struct ipc_facts *facts, int fd);
+/* A recipient or a message that wasn't taken, for the history. */
+void upstream_tell_refused(struct upstream *, const struct history_event *);
 /* The first request of a login names it in those that follow. */
 uint32_t upstream_begin_auth(
     struct upstream *, void *owner, const struct ipc_auth *, unsigned limit_ms);

@@ -10,6 +10,7 @@
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
 #include "common/ipc_explain.h"
+#include "common/ipc_history.h"
 #include "common/ipc_keeper.h"
 #include "common/ipc_listener_queue.h"
 #include "common/ipc_listener_resolver.h"
@@ -99,6 +100,8 @@ AGAIN(ipc_explain_queue, struct ipc_explain_queue)
 AGAIN(ipc_host, struct ipc_host)
 AGAIN(ipc_hoststat, struct ipc_hoststat)
 AGAIN(ipc_relay_list, struct ipc_relay_list)
+AGAIN(ipc_facts, struct ipc_facts)
+AGAIN(ipc_trace, struct ipc_trace)
 AGAIN(transaction, struct transaction)
 AGAIN(envelope, struct envelope)
 AGAIN(reply, struct reply)
@@ -116,6 +119,18 @@ account_again(struct buf_reader *reader, void *value, struct buf *buf)
 	if (taken)
 		ipc_account_free(account);
 	return whole;
+}
+
+static bool
+history_event_again(struct buf_reader *reader, void *value, struct buf *buf)
+{
+	static struct history_scratch scratch;
+	struct history_event *event = value;
+
+	if (!history_event_decode(reader, event, &scratch) || !buf_reader_done(reader))
+		return false;
+	history_event_encode(buf, event);
+	return true;
 }
 
 static bool
@@ -212,6 +227,9 @@ static const again_fn decoders[] = {
 	ipc_posted_again,
 	ipc_scripts_again,
 	ipc_forward_again,
+	history_event_again,
+	ipc_facts_again,
+	ipc_trace_again,
 };
 #define DECODER_COUNT (sizeof(decoders) / sizeof(decoders[0]))
 
@@ -231,6 +249,7 @@ static union {
 	struct ipc_auth auth;
 	struct envelope envelope;
 	struct ipc_host host;
+	struct ipc_facts facts;
 	uint8_t room[32768];
 } value;
 

@@ -51,6 +51,8 @@ struct world {
 	unsigned id_requests, questions, envelopes, commits, aborts, files;
 	uint32_t commit_id, commit_peer, name_id, rcpt_id;
 	struct transaction transaction;
+	struct ipc_facts facts;
+	unsigned refused;             /* told for the history */
 	struct envelope envelope[64]; /* the last ones */
 	char *message;                /* committed */
 	size_t message_length;
@@ -147,6 +149,12 @@ on_queue(struct channel *channel, struct imsg *imsg, void *arg)
 		else
 			send_reply(channel, QUEUE_LISTENER_REFUSED, imsg->id, w->commit_code,
 			    "4.3.1", "disk full");
+		break;
+	case LISTENER_QUEUE_FACTS:
+		assert_true(ipc_facts_decode(&reader, &w->facts));
+		break;
+	case LISTENER_QUEUE_REFUSED:
+		w->refused++;
 		break;
 	case LISTENER_QUEUE_ABORT:
 		w->aborts++;
