@@ -36,6 +36,7 @@ struct arguments {
 	gid_t gid;
 	gid_t groups[CHILD_GROUPS_MAX];
 	size_t group_count;
+	bool for_mbox;
 	char *root;
 	rlim_t descriptors; /* 0: as they are */
 };
@@ -71,7 +72,7 @@ parse_arguments(struct arguments *arguments, int argc, char **argv)
 
 	memset(arguments, 0, sizeof(*arguments));
 	arguments->channel_fd = arguments->log_fd = arguments->queue_fd = -1;
-	while ((option = getopt(argc, argv, "vk:l:t:i:u:g:G:r:n:q:")) != -1) {
+	while ((option = getopt(argc, argv, "vk:l:t:i:u:g:G:r:n:q:M")) != -1) {
 		switch (option) {
 		case 'v':
 			arguments->verbose = true;
@@ -102,6 +103,9 @@ parse_arguments(struct arguments *arguments, int argc, char **argv)
 			break;
 		case 'G':
 			parse_groups(arguments, optarg);
+			break;
+		case 'M':
+			arguments->for_mbox = true;
 			break;
 		case 'r':
 			arguments->root = strdup(optarg);
@@ -276,6 +280,7 @@ child_start(struct child *child, const char *name, int argc, char **argv)
 	child->channel_fd = arguments.channel_fd;
 	child->queue_fd = arguments.queue_fd;
 	child->privileged_start = arguments.has_user;
+	child->for_mbox = arguments.for_mbox;
 }
 
 struct event_base *

@@ -2,7 +2,7 @@
  * How each program of the suite starts under the supervisor, before it reads a foreign byte:
  *
  *	program [-v] -k CHANNEL_FD -l LOG_FD -t stderr|syslog [-i INSTANCE]
- *	        [-u UID -g GID [-G GID,GID,…]] [-r CHROOT] [-n NOFILE] [-q QUEUE_FD]
+ *	        [-u UID -g GID [-G GID,GID,…]] [-r CHROOT] [-n NOFILE] [-q QUEUE_FD] [-M]
  *
  * child_start() parses these, opens the log, sets the process title, ignores SIGPIPE, SIGHUP and
  * SIGINT, closes every other descriptor (that of -q, which an mda gets, stays open), sets rlimits
@@ -29,6 +29,7 @@ struct child {
 	int channel_fd;
 	int queue_fd;          /* an mda's channel to the queue; -1 without -q */
 	bool privileged_start; /* -u was given */
+	bool for_mbox;         /* -M: an mda for mbox files alone */
 };
 
 void child_start(struct child *, const char *name, int argc, char **argv);

@@ -164,6 +164,8 @@ static const struct field action_fields[] = {
 	STRING(action_config, name),
 	ENUM(action_config, method, ACTION_METHOD_COUNT),
 	STRING(action_config, path),
+	STRING(action_config, command),
+	STRING(action_config, wrapper),
 	STRING(action_config, alias_table),
 	STRING(action_config, virtual_table),
 	STRING(action_config, userbase_table),
@@ -191,6 +193,11 @@ static const struct field pki_fields[] = {
 	STRING(pki_config, name),
 	STRING(pki_config, certificate),
 	STRING(pki_config, key),
+};
+
+static const struct field wrapper_fields[] = {
+	STRING(wrapper_config, name),
+	STRING(wrapper_config, command),
 };
 
 static const struct field ca_fields[] = {
@@ -429,6 +436,9 @@ config_free(struct config *config)
 		fields_free(&config->actions[i], FIELDS(action_fields));
 	for (size_t i = 0; i < config->rule_count; i++)
 		fields_free(&config->rules[i], FIELDS(rule_fields));
+	for (size_t i = 0; i < config->wrapper_count; i++)
+		fields_free(&config->wrappers[i], FIELDS(wrapper_fields));
+	free(config->wrappers);
 	for (size_t i = 0; i < config->pki_count; i++)
 		fields_free(&config->pkis[i], FIELDS(pki_fields));
 	for (size_t i = 0; i < config->ca_count; i++)
@@ -527,6 +537,34 @@ config_find_pki(const struct config *config, const char *name)
 	return NULL;
 }
 
+bool
+action_is_local(const struct action_config *action)
+{
+	switch (action->method) {
+	case ACTION_MAILDIR:
+	case ACTION_MBOX:
+	case ACTION_MDA:
+	case ACTION_LMTP:
+		return true;
+	case ACTION_RELAY:
+	case ACTION_EXPAND_ONLY:
+	case ACTION_FORWARD_ONLY:
+	case ACTION_METHOD_COUNT:
+		break;
+	}
+	return false;
+}
+
+const struct wrapper_config *
+config_find_wrapper(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->wrapper_count; i++) {
+		if (strcmp(config->wrappers[i].name, name) == 0)
+			return &config->wrappers[i];
+	}
+	return NULL;
+}
+
 const struct ca_config *
 config_find_ca(const struct config *config, const char *name)
 {
@@ -597,6 +635,9 @@ encode(struct buf *buf, const struct config *config, bool with_values)
 	buf_add_u32(buf, (uint32_t)config->mta_limit_count);
 	for (size_t i = 0; i < config->mta_limit_count; i++)
 		fields_encode(buf, &config->mta_limits[i], FIELDS(mta_limit_fields));
+	buf_add_u32(buf, (uint32_t)config->wrapper_count);
+	for (size_t i = 0; i < config->wrapper_count; i++)
+		fields_encode(buf, &config->wrappers[i], FIELDS(wrapper_fields));
 }
 
 void
@@ -698,6 +739,10 @@ arrays_decode(struct buf_reader *reader, struct config *config)
 	    array_decode(reader, sizeof(*config->mta_limits), 28, &config->mta_limit_count);
 	for (size_t i = 0; i < config->mta_limit_count && !reader->failed; i++)
 		fields_decode(reader, &config->mta_limits[i], FIELDS(mta_limit_fields));
+	config->wrappers =
+	    array_decode(reader, sizeof(*config->wrappers), 4, &config->wrapper_count);
+	for (size_t i = 0; i < config->wrapper_count && !reader->failed; i++)
+		fields_decode(reader, &config->wrappers[i], FIELDS(wrapper_fields));
 }
 
 struct config *

@@ -116,6 +116,9 @@ enum action_method {
 	ACTION_RELAY,
 	ACTION_EXPAND_ONLY,
 	ACTION_LMTP,
+	ACTION_MBOX,
+	ACTION_MDA,
+	ACTION_FORWARD_ONLY,
 	ACTION_METHOD_COUNT
 };
 
@@ -130,7 +133,10 @@ enum relay_tls {
 struct action_config {
 	char *name;
 	enum action_method method;
-	char *path; /* maildir: a template, "%{dest.user:lowercase}"; "" the user's ~/Maildir */
+	char *path; /* maildir, mbox: a template, "%{dest.user:lowercase}"; "" the user's ~/Maildir,
+	             * or file in /var/mail */
+	char *command;     /* mda: a template */
+	char *wrapper;     /* the name of one around the command; "" none */
 	char *alias_table; /* names of tables; "" none */
 	char *virtual_table;
 	char *userbase_table;
@@ -167,6 +173,12 @@ struct pki_config {
 struct ca_config {
 	char *name;
 	char *certificates;
+};
+
+/* `mda wrapper NAME COMMAND`: a command with "%{mda}" where an action's goes. */
+struct wrapper_config {
+	char *name;
+	char *command;
 };
 
 /* `mta limit [for domain D | for mx M] KEYWORD N`. 0: not given. */
@@ -315,6 +327,8 @@ struct config {
 	size_t ca_count;
 	struct mta_limit_config *mta_limits;
 	size_t mta_limit_count;
+	struct wrapper_config *wrappers;
+	size_t wrapper_count;
 };
 
 /* A config with every default set, empty strings and no listeners, tables, actions or rules. */
@@ -333,10 +347,13 @@ void config_complete_rule(struct rule_config *);
 void config_complete_pki(struct pki_config *);
 void config_complete_ca(struct ca_config *);
 void config_complete_mta_limit(struct mta_limit_config *);
+/* Whether mail goes to users by it: into a mailbox, to a command, to another program by LMTP. */
+bool action_is_local(const struct action_config *);
 const struct action_config *config_find_action(const struct config *, const char *name);
 const struct table_config *config_find_table(const struct config *, const char *name);
 const struct pki_config *config_find_pki(const struct config *, const char *name);
 const struct ca_config *config_find_ca(const struct config *, const char *name);
+const struct wrapper_config *config_find_wrapper(const struct config *, const char *name);
 
 void config_encode(struct buf *, const struct config *);
 /* NULL when the bytes aren't a whole config. */

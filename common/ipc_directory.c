@@ -101,7 +101,10 @@ ipc_mailbox_encode(struct buf *buf, const struct ipc_mailbox *mailbox)
 	buf_add_u32(buf, mailbox->gid);
 	buf_add_string(buf, mailbox->user);
 	buf_add_string(buf, mailbox->home);
+	buf_add_u8(buf, mailbox->form);
 	buf_add_string(buf, mailbox->path);
+	buf_add_string(buf, mailbox->command);
+	buf_add_u8(buf, mailbox->mail_group);
 	buf_add_u8(buf, mailbox->junk);
 	buf_add_u64(buf, mailbox->quota_bytes);
 	buf_add_u64(buf, mailbox->quota_messages);
@@ -118,7 +121,13 @@ ipc_mailbox_decode(struct buf_reader *reader, struct ipc_mailbox *mailbox)
 	mailbox->gid = buf_get_u32(reader);
 	buf_get_string(reader, mailbox->user, sizeof(mailbox->user));
 	buf_get_string(reader, mailbox->home, sizeof(mailbox->home));
+	mailbox->form = buf_get_enum(reader, MAILBOX_FORM_COUNT);
 	buf_get_string(reader, mailbox->path, sizeof(mailbox->path));
+	buf_get_string(reader, mailbox->command, sizeof(mailbox->command));
+	mailbox->mail_group = buf_get_bool(reader);
+	if ((mailbox->form == MAILBOX_COMMAND) != (*mailbox->command != '\0') ||
+	    (mailbox->mail_group && mailbox->form != MAILBOX_MBOX))
+		reader->failed = true;
 	mailbox->junk = buf_get_bool(reader);
 	mailbox->quota_bytes = buf_get_u64(reader);
 	mailbox->quota_messages = buf_get_u64(reader);

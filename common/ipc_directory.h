@@ -103,6 +103,13 @@ struct ipc_mailbox_request {
 void ipc_mailbox_request_encode(struct buf *, const struct ipc_mailbox_request *);
 bool ipc_mailbox_request_decode(struct buf_reader *, struct ipc_mailbox_request *);
 
+enum mailbox_form {
+	MAILBOX_MAILDIR,
+	MAILBOX_MBOX,
+	MAILBOX_COMMAND, /* what is delivered is given to a command */
+	MAILBOX_FORM_COUNT,
+};
+
 struct ipc_mailbox {
 	struct reply reply; /* code 250, or why it can't be delivered (4xx, 5xx) */
 	uint32_t uid;
@@ -111,10 +118,14 @@ struct ipc_mailbox {
 	/* Must exist and belong to uid before anything is made in it; "" for mailboxes of the
 	 * accounts database, whose directories are made. */
 	char home[PATH_TEXT_MAX + 1];
-	char path[PATH_TEXT_MAX + 1]; /* the Maildir, absolute; created when absent */
-	bool junk;                    /* what is marked as spam goes to its folder Junk */
-	uint64_t quota_bytes;         /* 0: none */
-	uint64_t quota_messages;      /* 0: none */
+	enum mailbox_form form;
+	/* Absolute: the Maildir, created when absent; the mbox file; the user's directory. */
+	char path[PATH_TEXT_MAX + 1];
+	char command[PATH_TEXT_MAX + 1]; /* MAILBOX_COMMAND: a template, see deliver/template.h */
+	bool mail_group;         /* MAILBOX_MBOX: where only the group "mail" can make files */
+	bool junk;               /* what is marked as spam goes to its folder Junk */
+	uint64_t quota_bytes;    /* 0: none */
+	uint64_t quota_messages; /* 0: none */
 	bool forwards; /* the .forward in its home counts: while that can't be used, nothing is
 	                * delivered */
 };

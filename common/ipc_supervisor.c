@@ -345,6 +345,7 @@ ipc_mda_start_encode(struct buf *buf, const struct ipc_mda_start *start)
 {
 	buf_add_u32(buf, start->uid);
 	buf_add_u32(buf, start->gid);
+	buf_add_u8(buf, start->mail_group);
 }
 
 bool
@@ -353,6 +354,7 @@ ipc_mda_start_decode(struct buf_reader *reader, struct ipc_mda_start *start)
 	memset(start, 0, sizeof(*start));
 	start->uid = buf_get_u32(reader);
 	start->gid = buf_get_u32(reader);
+	start->mail_group = buf_get_bool(reader);
 	return buf_reader_done(reader);
 }
 

@@ -289,6 +289,7 @@ bool ipc_log_decode(struct buf_reader *, struct ipc_log *);
 struct ipc_mda_start {
 	uint32_t uid;
 	uint32_t gid;
+	bool mail_group; /* also a member of "mail": for mbox files alone, it runs no commands */
 };
 void ipc_mda_start_encode(struct buf *, const struct ipc_mda_start *);
 bool ipc_mda_start_decode(struct buf_reader *, struct ipc_mda_start *);

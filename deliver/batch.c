@@ -861,7 +861,7 @@ batch_usage(
 	bool absent;
 
 	memset(usage, 0, sizeof(*usage));
-	if (!quota_is_limited(&limits))
+	if (!quota_is_limited(&limits) || request->form != MAILBOX_MAILDIR)
 		return;
 	if (!maildir_open(&maildir, request, context->mail_directory, false, &context->known,
 	        &absent, &why)) {

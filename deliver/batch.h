@@ -61,6 +61,7 @@ struct batch_context {
 	uint32_t written; /* and from each other */
 	struct sync_state sync;
 	struct known known;
+	struct known distrusted; /* mbox files that couldn't be synced */
 	uint8_t *chunk;
 	char delimiters[16]; /* of "+detail" */
 	struct script_cache *scripts;

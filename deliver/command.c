@@ -27,6 +27,7 @@
 
 #include "common/clock.h"
 #include "deliver/command.h"
+#include "deliver/template.h"
 #include "deliver/text.h"
 
 #define KILL_AFTER_MS   5000 /* from SIGTERM to SIGKILL */
@@ -64,6 +65,16 @@ set(char **environment, size_t *count, const char *name, const char *value)
 	return true;
 }
 
+/* Users of the accounts database have the directory of their mailbox. */
+static const char *
+home_of(const struct ipc_deliver *request)
+{
+	const struct ipc_mailbox *mailbox = &request->mailbox;
+
+	return envelope_is_pipe(request->kind) || mailbox->home[0] != '\0' ? mailbox->home
+	                                                                   : mailbox->path;
+}
+
 char **
 command_environment(const struct ipc_deliver *request, const char *delimiters)
 {
@@ -82,7 +93,7 @@ command_environment(const struct ipc_deliver *request, const char *delimiters)
 	address_split_detail(&base, delimiters, extension, sizeof(extension));
 	if (set(environment, &count, "PATH", "/usr/local/bin:/usr/bin:/bin") &&
 	    set(environment, &count, "SHELL", "/bin/sh") &&
-	    set(environment, &count, "HOME", mailbox->home[0] != '\0' ? mailbox->home : "/") &&
+	    set(environment, &count, "HOME", *home_of(request) != '\0' ? home_of(request) : "/") &&
 	    set(environment, &count, "USER", mailbox->user) &&
 	    set(environment, &count, "LOGNAME", mailbox->user) &&
 	    set(environment, &count, "SENDER", sender) &&
@@ -92,33 +103,81 @@ command_environment(const struct ipc_deliver *request, const char *delimiters)
 	    set(environment, &count, "DOMAIN", request->dest.domain) &&
 	    set(environment, &count, "EXTENSION", extension))
 		return environment;
-	command_environment_free(environment);
+	command_strings_free(environment);
+	return NULL;
+}
+
+const char *
+command_words(const struct ipc_deliver *request)
+{
+	return envelope_is_pipe(request->kind) ? request->command : request->mailbox.command;
+}
+
+char **
+command_arguments(const struct ipc_deliver *request, const char *delimiters, const char **why)
+{
+	char **arguments = calloc(TEMPLATE_ARGUMENTS_MAX + 5, sizeof(*arguments));
+	struct template_command command = { .count = 0 };
+	const char *words[4] = { "sh", "-c", request->command, "sh" };
+	bool good = arguments != NULL;
+
+	*why = "out of memory";
+	if (good && !envelope_is_pipe(request->kind)) {
+		good = template_expand(request, delimiters, &command, why);
+		words[2] = (const char *)command.script.data;
+	}
+	for (size_t i = 0; good && i < 4; i++)
+		good = (arguments[i] = strdup(words[i])) != NULL;
+	for (size_t i = 0; good && i < command.count; i++) {
+		arguments[4 + i] = command.arguments[i];
+		command.arguments[i] = NULL;
+	}
+	if (!envelope_is_pipe(request->kind))
+		template_free(&command);
+	if (good)
+		return arguments;
+	command_strings_free(arguments);
 	return NULL;
 }
 
 void
-command_environment_free(char **environment)
+command_strings_free(char **strings)
 {
 	size_t i;
 
-	if (environment == NULL)
+	if (strings == NULL)
 		return;
-	for (i = 0; environment[i] != NULL; i++)
-		free(environment[i]);
-	free(environment);
+	for (i = 0; strings[i] != NULL; i++)
+		free(strings[i]);
+	free(strings);
+}
+
+static void
+go_home(const struct ipc_deliver *request)
+{
+	const char *home = home_of(request);
+
+	if (*home != '\0' && chdir(home) == 0)
+		return;
+	/* Who delivers for a user may put things there: not while it isn't mounted. To an alias's
+	 * command it is no business. */
+	if (!envelope_is_pipe(request->kind) && request->mailbox.home[0] != '\0') {
+		dprintf(STDERR_FILENO, "home directory %.200s: %s\n", home, strerror(errno));
+		_exit(EX_TEMPFAIL);
+	}
+	if (chdir("/") == -1)
+		_exit(EX_OSERR);
 }
 
 /* In the command's process, up to the exec. */
 _Noreturn static void
-become_command(
-    const struct ipc_deliver *request, char **environment, unsigned seconds, int input, int output)
+become_command(const struct ipc_deliver *request, char **arguments, char **environment,
+    unsigned seconds, int input, int output)
 {
 	const struct rlimit cpu = { .rlim_cur = seconds, .rlim_max = seconds + 5 };
 	const struct rlimit core = { .rlim_cur = 0, .rlim_max = 0 };
 	const struct rlimit descriptors = { .rlim_cur = DESCRIPTORS_MAX,
 		.rlim_max = DESCRIPTORS_MAX };
-	char *argv[] = { (char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
-		(char *)(uintptr_t)request->command, NULL };
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -132,12 +191,8 @@ become_command(
 	if (setrlimit(RLIMIT_CPU, &cpu) == -1 || setrlimit(RLIMIT_CORE, &core) == -1 ||
 	    setrlimit(RLIMIT_NOFILE, &descriptors) == -1)
 		_exit(EX_OSERR);
-	/* A missing home isn't the command's business: it may not need one. */
-	if (request->mailbox.home[0] == '\0' || chdir(request->mailbox.home) == -1) {
-		if (chdir("/") == -1)
-			_exit(EX_OSERR);
-	}
-	execve("/bin/sh", argv, environment);
+	go_home(request);
+	execve("/bin/sh", arguments, environment);
 	_exit(EX_OSERR);
 }
 
@@ -174,8 +229,8 @@ make_input(const struct ipc_deliver *request, int message)
 }
 
 static bool
-start(struct run *run, const struct ipc_deliver *request, char **environment, unsigned seconds,
-    int input)
+start(struct run *run, const struct ipc_deliver *request, char **arguments, char **environment,
+    unsigned seconds, int input)
 {
 	int output[2];
 	sigset_t child;
@@ -191,7 +246,7 @@ start(struct run *run, const struct ipc_deliver *request, char **environment, un
 		return false;
 	run->pid = fork();
 	if (run->pid == 0)
-		become_command(request, environment, seconds, input, output[1]);
+		become_command(request, arguments, environment, seconds, input, output[1]);
 	close(output[1]);
 	run->output = output[0];
 	return run->pid != -1;
@@ -313,15 +368,15 @@ kill_what_is_left(struct run *run)
 }
 
 void
-command_run(const struct ipc_deliver *request, int message, char **environment, unsigned seconds,
-    struct command_result *result)
+command_run(const struct ipc_deliver *request, int message, char **arguments, char **environment,
+    unsigned seconds, struct command_result *result)
 {
 	struct run run = { .pid = -1, .output = -1, .signals = -1, .result = result };
 	int input;
 
 	memset(result, 0, sizeof(*result));
 	input = make_input(request, message);
-	if (input == -1 || !start(&run, request, environment, seconds, input)) {
+	if (input == -1 || !start(&run, request, arguments, environment, seconds, input)) {
 		result->error = errno;
 		if (input != -1)
 			close(input);

@@ -1,9 +1,9 @@
 /*
  * Running an administrator's command with a message on its standard input.
  *
- * The command is text from an alias table and goes to /bin/sh -c unchanged; nothing that a peer
- * said is put into it. What the command may want to know of the mail is in its environment, whose
- * values hold no control bytes.
+ * The command is text from an alias table or from an action "mda" and goes to /bin/sh -c; nothing
+ * that a peer said is put into it. What the command may want to know of the mail is in its
+ * environment, whose values hold no control bytes, or in the shell's arguments.
  */
 #ifndef DELIVER_COMMAND_H
 #define DELIVER_COMMAND_H
@@ -29,15 +29,21 @@ struct command_result {
 
 /* "NAME=value" strings, NULL-terminated; NULL when memory is out. Freed by the other. */
 char **command_environment(const struct ipc_deliver *, const char *delimiters);
-void command_environment_free(char **);
+/* The shell's arguments for the alias's command or that of the mailbox (template.h). NULL with the
+ * reason. */
+char **command_arguments(const struct ipc_deliver *, const char *delimiters, const char **why);
+/* Frees either. */
+void command_strings_free(char **);
+/* The command as the configuration or an alias has it. */
+const char *command_words(const struct ipc_deliver *);
 
 /*
- * Runs `request->command` and waits for it, at most `seconds`. For a process that does nothing else
+ * Runs the shell with these arguments and waits for it, at most `seconds`. For a process that does nothing else
  * and may be killed at any time: it becomes the reaper of all that the command leaves behind, and
  * kills it. `message` holds the text.
  */
-void command_run(const struct ipc_deliver *, int message, char **environment, unsigned seconds,
-    struct command_result *);
+void command_run(const struct ipc_deliver *, int message, char **arguments, char **environment,
+    unsigned seconds, struct command_result *);
 
 /* What the result means: sysexits' codes become enhanced status codes, what an administrator or
  * time can put right is temporary. */

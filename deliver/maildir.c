@@ -23,8 +23,8 @@
 
 #include "common/clock.h"
 #include "deliver/failure.h"
-#include "deliver/forward.h"
 #include "deliver/maildir.h"
+#include "deliver/place.h"
 
 #define LOCK_WAIT_MS      5000
 #define TIDY_AGE          (36 * 3600)
@@ -43,31 +43,6 @@ fail_at(struct reply *why, const char *doing, const struct maildir *maildir, con
 	errno = error;
 }
 
-/* The directory belongs to this process's user, and nobody in `forbidden` can write there. */
-static bool
-check_owner(int fd, const char *path, mode_t forbidden, struct reply *why)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) == -1) {
-		failure_set(why, errno, "look at", path);
-		return false;
-	}
-	if (st.st_uid != geteuid()) {
-		reply_set(why, 451, "4.2.0",
-		    "%.220s belongs to uid %u instead of %u: change its owner", path, st.st_uid,
-		    geteuid());
-		return false;
-	}
-	if ((st.st_mode & forbidden) != 0) {
-		reply_set(why, 451, "4.2.0",
-		    "%.220s can be written by others (mode %04o): chmod go-w", path,
-		    (unsigned)st.st_mode & 07777);
-		return false;
-	}
-	return true;
-}
-
 /* Opens one of the three directories, made when missing. */
 static int
 open_part(struct maildir *maildir, const char *name, bool create, struct reply *why)
@@ -80,7 +55,7 @@ open_part(struct maildir *maildir, const char *name, bool create, struct reply *
 		return -1;
 	}
 	snprintf(path, sizeof(path), "%s/%s", maildir->path, name);
-	if (!check_owner(fd, path, S_IWOTH, why)) {
+	if (!place_check_owner(fd, path, S_IWOTH, why)) {
 		close(fd);
 		errno = EPERM;
 		return -1;
@@ -137,7 +112,7 @@ open_parts(struct maildir *maildir, const struct path_walk *walk, bool create, s
 		failure_set(why, errno, "open", maildir->path);
 		return false;
 	}
-	if (!check_owner(maildir->root, maildir->path, S_IWOTH, why)) {
+	if (!place_check_owner(maildir->root, maildir->path, S_IWOTH, why)) {
 		errno = EPERM;
 		return false;
 	}
@@ -160,62 +135,11 @@ open_parts(struct maildir *maildir, const struct path_walk *walk, bool create, s
 	return true;
 }
 
-/* Where the walk starts: what is above was laid out by the administrator. */
-static void
-choose_base(const struct ipc_mailbox *mailbox, const char *mail_directory, char base[])
-{
-	char *end;
-
-	if (mailbox->home[0] != '\0' && path_is_below(mailbox->path, mailbox->home))
-		snprintf(base, PATH_TEXT_MAX + 1, "%s", mailbox->home);
-	else if (mail_directory[0] != '\0' && path_is_below(mailbox->path, mail_directory))
-		snprintf(base, PATH_TEXT_MAX + 1, "%s", mail_directory);
-	else {
-		snprintf(base, PATH_TEXT_MAX + 1, "%s", mailbox->path);
-		end = strrchr(base, '/');
-		if (end == base)
-			end++;
-		*end = '\0';
-	}
-}
-
-static bool
-walk_to(struct maildir *maildir, const struct ipc_mailbox *mailbox, const char *mail_directory,
-    bool create, struct path_walk *walk, struct reply *why)
-{
-	char base[PATH_TEXT_MAX + 1];
-	bool at_home;
-
-	choose_base(mailbox, mail_directory, base);
-	at_home = strcmp(base, mailbox->home) == 0;
-	/* The home is looked at before anything is made in it. */
-	if (at_home) {
-		if (!path_walk(base, base, false, walk, why)) {
-			if (errno == ENOENT)
-				reply_set(why, 451, "4.3.0",
-				    "home directory %.220s is missing: make it or mount it", base);
-			errno = EPERM;
-			return false;
-		}
-		if (!check_owner(walk->fds[0], base, S_IWGRP | S_IWOTH, why)) {
-			path_walk_close(walk);
-			errno = EPERM;
-			return false;
-		}
-		path_walk_close(walk);
-	}
-	/* Where his mail is to go instead can't be known: it waits. */
-	if (create && mailbox->forwards && !forward_is_usable(mailbox->home, why)) {
-		errno = EPERM;
-		return false;
-	}
-	return path_walk(base, maildir->path, create, walk, why);
-}
-
 bool
 maildir_open(struct maildir *maildir, const struct ipc_mailbox *mailbox, const char *mail_directory,
     bool create, struct known *known, bool *absent, struct reply *why)
 {
+	char above[PATH_TEXT_MAX + 1];
 	struct path_walk walk;
 	size_t length;
 	int error;
@@ -227,8 +151,9 @@ maildir_open(struct maildir *maildir, const struct ipc_mailbox *mailbox, const c
 	length = strlen(maildir->path);
 	while (length > 1 && maildir->path[length - 1] == '/')
 		maildir->path[--length] = '\0';
+	place_above(maildir->path, above);
 	*absent = false;
-	if (!walk_to(maildir, mailbox, mail_directory, create, &walk, why)) {
+	if (!place_walk(mailbox, maildir->path, mail_directory, above, create, &walk, why)) {
 		*absent = errno == ENOENT;
 		return false;
 	}
@@ -299,7 +224,7 @@ static bool
 open_folder_parts(
     struct maildir *folder, const struct maildir *inbox, struct known *known, struct reply *why)
 {
-	if (!check_owner(folder->root, folder->path, S_IWOTH, why))
+	if (!place_check_owner(folder->root, folder->path, S_IWOTH, why))
 		return false;
 	folder->tmp = open_part(folder, "tmp", true, why);
 	folder->new = folder->tmp == -1 ? -1 : open_part(folder, "new", true, why);

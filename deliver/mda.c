@@ -29,6 +29,7 @@
 #include "deliver/choose.h"
 #include "deliver/command.h"
 #include "deliver/forward.h"
+#include "deliver/mbox_batch.h"
 #include "deliver/runner.h"
 
 #define STOP_SECONDS 8    /* for what is in hand */
@@ -59,6 +60,8 @@ static struct {
 	char delimiters[16];
 	struct delivery *deliveries[WAITING_MAX];
 	size_t delivery_count;
+	struct delivery *mboxes[WAITING_MAX]; /* to mbox files */
+	size_t mbox_count;
 	struct usage_request *usages[WAITING_MAX];
 	size_t usage_count;
 	size_t batch_size; /* of the batch at work: the first of `deliveries` */
@@ -76,8 +79,8 @@ trace_request(const struct delivery *delivery)
 	log_hex64(&line, "envelope", request->envelope_id);
 	address_format(&request->dest, text, sizeof(text));
 	log_text(&line, "to", text);
-	if (envelope_is_pipe(request->kind))
-		log_text(&line, "command", request->command);
+	if (envelope_is_pipe(request->kind) || request->mailbox.form == MAILBOX_COMMAND)
+		log_text(&line, "command", command_words(request));
 	else
 		log_text(&line, "mailbox", request->mailbox.path);
 	log_number(&line, "size", (int64_t)request->size);
@@ -125,8 +128,8 @@ answer_delivery(struct delivery *delivery)
 static void
 finish_if_stopping(void)
 {
-	if (mda.state == MDA_STOPPING && mda.delivery_count == 0 && mda.usage_count == 0 &&
-	    runner_count(mda.runner) == 0)
+	if (mda.state == MDA_STOPPING && mda.delivery_count == 0 && mda.mbox_count == 0 &&
+	    mda.usage_count == 0 && runner_count(mda.runner) == 0)
 		event_base_loopexit(mda.base, NULL);
 }
 
@@ -207,6 +210,18 @@ serve_usages(void)
 	mda.usage_count = 0;
 }
 
+/* After the Maildirs: they may have to wait for locks. */
+static void
+serve_mboxes(void)
+{
+	mbox_batch_deliver(&mda.context, mda.mboxes, mda.mbox_count);
+	for (size_t i = 0; i < mda.mbox_count; i++)
+		answer_delivery(mda.mboxes[i]);
+	mda.mbox_count = 0;
+	if (mda.queue != NULL)
+		channel_flush(mda.queue);
+}
+
 static void
 on_work(evutil_socket_t fd, short what, void *arg)
 {
@@ -226,6 +241,8 @@ on_work(evutil_socket_t fd, short what, void *arg)
 	}
 	if (mda.delivery_count > 0)
 		event_active(mda.work, 0, 0);
+	else if (mda.mbox_count > 0)
+		serve_mboxes();
 	finish_if_stopping();
 }
 
@@ -237,6 +254,23 @@ is_for_this_owner(const struct ipc_mailbox *mailbox, struct reply *why)
 		return true;
 	reply_set(why, 451, "4.3.0", "mailbox of uid %u was given to the mda of uid %u",
 	    mailbox->uid, geteuid());
+	return false;
+}
+
+/* Nothing that a user has written runs with the group of mbox files; and while it can't be known where
+ * his mail is to go instead, no command has it. */
+static bool
+may_deliver(const struct ipc_deliver *request, struct reply *why)
+{
+	const struct ipc_mailbox *mailbox = &request->mailbox;
+
+	if (!envelope_is_pipe(request->kind) && mailbox->form == MAILBOX_COMMAND &&
+	    mailbox->forwards && !forward_is_usable(mailbox->home, why))
+		return false;
+	if (!mda.child.for_mbox ||
+	    (!envelope_is_pipe(request->kind) && mailbox->form == MAILBOX_MBOX))
+		return true;
+	reply_set(why, 451, "4.3.0", "this process is for mbox files alone");
 	return false;
 }
 
@@ -272,7 +306,7 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 		channel_reject(channel, imsg, "no message");
 		return;
 	}
-	if (mda.delivery_count == WAITING_MAX) {
+	if (mda.delivery_count == WAITING_MAX || mda.mbox_count == WAITING_MAX) {
 		channel_reject(channel, imsg, "too many at once");
 		return;
 	}
@@ -286,13 +320,17 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 		reply_set(&delivery->result.reply, 451, "4.3.0",
 		    "this process has too many open files: try later");
 		answer_delivery(delivery);
-	} else if (!is_for_this_owner(&request.mailbox, &delivery->result.reply))
+	} else if (!is_for_this_owner(&request.mailbox, &delivery->result.reply) ||
+	    !may_deliver(&request, &delivery->result.reply))
 		answer_delivery(delivery);
 	else if (comes_again(&request, delivery->message, &delivery->result.reply))
 		answer_delivery(delivery);
-	else if (envelope_is_pipe(request.kind))
+	else if (envelope_is_pipe(request.kind) || request.mailbox.form == MAILBOX_COMMAND)
 		runner_start(mda.runner, delivery);
-	else {
+	else if (request.mailbox.form == MAILBOX_MBOX) {
+		mda.mboxes[mda.mbox_count++] = delivery;
+		event_active(mda.work, 0, 0);
+	} else {
 		choose_folder(&request, delivery->message, mda.delimiters, &delivery->into);
 		mda.deliveries[mda.delivery_count++] = delivery;
 		event_active(mda.work, 0, 0);

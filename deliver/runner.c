@@ -113,7 +113,7 @@ runner_free(struct runner *runner)
 
 /* The job's process: keeps its message and the report's descriptor alone. */
 _Noreturn static void
-run_job(const struct job *job, char **environment, int report, pid_t parent)
+run_job(const struct job *job, char **arguments, char **environment, int report, pid_t parent)
 {
 	struct command_result result;
 	const uint8_t *at = (const uint8_t *)&result;
@@ -129,7 +129,8 @@ run_job(const struct job *job, char **environment, int report, pid_t parent)
 	closefrom(5);
 	if (fcntl(3, F_SETFD, FD_CLOEXEC) == -1 || fcntl(4, F_SETFD, FD_CLOEXEC) == -1)
 		_exit(1);
-	command_run(&job->delivery->request, 3, environment, job->runner->seconds, &result);
+	command_run(
+	    &job->delivery->request, 3, arguments, environment, job->runner->seconds, &result);
 	while (left > 0) {
 		ssize_t written = write(4, at, left);
 
@@ -156,10 +157,10 @@ finish(struct job *job)
 			;
 		if (job->received == sizeof(job->result) &&
 		    job->result.output_length <= COMMAND_OUTPUT_MAX)
-			command_reply(&job->result, delivery->request.command, reply);
+			command_reply(&job->result, command_words(&delivery->request), reply);
 		else
 			reply_set(reply, 451, "4.3.0", "command \"%.150s\" was interrupted",
-			    delivery->request.command);
+			    command_words(&delivery->request));
 	}
 	job_free(job);
 	runner->done(delivery, runner->arg);
@@ -186,19 +187,32 @@ on_report(evutil_socket_t fd, short what, void *arg)
 	finish(job);
 }
 
-/* False with errno. */
+/* False with the reply set. */
 static bool
 start_job(struct job *job)
 {
 	struct runner *runner = job->runner;
 	struct timeval limit = { .tv_sec = runner->seconds + GRACE_SECONDS };
-	char **environment = command_environment(&job->delivery->request, runner->delimiters);
+	struct delivery *delivery = job->delivery;
+	const char *why = "";
+	char **environment = command_environment(&delivery->request, runner->delimiters);
+	char **arguments = command_arguments(&delivery->request, runner->delimiters, &why);
 	pid_t self = getpid(), pid;
 	struct log_line line;
 	int report[2], error;
 
-	if (environment == NULL || pipe2(report, O_CLOEXEC | O_NONBLOCK) == -1) {
-		command_environment_free(environment);
+	if (arguments == NULL || environment == NULL ||
+	    pipe2(report, O_CLOEXEC | O_NONBLOCK) == -1) {
+		error = errno;
+		command_strings_free(environment);
+		command_strings_free(arguments);
+		if (arguments == NULL)
+			reply_set(&delivery->result.reply, 451, "4.3.5",
+			    "command \"%.150s\" was not run: %s", command_words(&delivery->request),
+			    why);
+		else
+			failure_set(&delivery->result.reply, error, "run command",
+			    command_words(&delivery->request));
 		return false;
 	}
 	pid = fork();
@@ -207,14 +221,16 @@ start_job(struct job *job)
 
 		if (flags == -1 || fcntl(report[1], F_SETFL, flags & ~O_NONBLOCK) == -1)
 			_exit(1);
-		run_job(job, environment, report[1], self);
+		run_job(job, arguments, environment, report[1], self);
 	}
 	error = errno;
-	command_environment_free(environment);
+	command_strings_free(environment);
+	command_strings_free(arguments);
 	close(report[1]);
 	if (pid == -1) {
 		close(report[0]);
-		errno = error;
+		failure_set(&delivery->result.reply, error, "run command",
+		    command_words(&delivery->request));
 		return false;
 	}
 	job->pid = pid;
@@ -260,11 +276,8 @@ start_waiting(struct runner *runner)
 		if (has_waited_too_long(job))
 			reply_set(&delivery->result.reply, 451, "4.3.2",
 			    "too many commands are running, \"%.150s\" must wait",
-			    delivery->request.command);
-		else if (!start_job(job))
-			failure_set(&delivery->result.reply, errno, "run command",
-			    delivery->request.command);
-		else
+			    command_words(&delivery->request));
+		else if (start_job(job))
 			continue;
 		job_free(job);
 		runner->done(delivery, runner->arg);
@@ -277,8 +290,8 @@ runner_start(struct runner *runner, struct delivery *delivery)
 	struct job *job = calloc(1, sizeof(*job));
 
 	if (job == NULL) {
-		failure_set(
-		    &delivery->result.reply, ENOMEM, "run command", delivery->request.command);
+		failure_set(&delivery->result.reply, ENOMEM, "run command",
+		    command_words(&delivery->request));
 		runner->done(delivery, runner->arg);
 		return;
 	}

@@ -372,6 +372,10 @@ mailbox_number(const struct ipc_mailbox *mailbox)
 
 	for (const char *at = mailbox->path; *at != '\0'; at++)
 		value = (value ^ (unsigned char)*at) * UINT64_C(1099511628211);
+	/* Users may share a directory, and a command asks for their names. */
+	for (const char *at = mailbox->form == MAILBOX_COMMAND ? mailbox->user : ""; *at != '\0';
+	     at++)
+		value = (value ^ (unsigned char)*at) * UINT64_C(1099511628211);
 	return value == 0 ? 1 : value;
 }
 
@@ -704,7 +708,7 @@ add_mailbox(
     struct expansion *x, const struct action *action, const struct address *dest, struct reply *why)
 {
 	struct ipc_mailbox mailbox;
-	char key[PATH_TEXT_MAX + 32];
+	char key[PATH_TEXT_MAX + USER_NAME_MAX + ACTION_NAME_MAX + 64];
 	bool failing = false;
 
 	mailbox_find(x->site, action, dest, &mailbox);
@@ -716,6 +720,7 @@ add_mailbox(
 		*why = mailbox.reply;
 		return false;
 	}
+	x->keeps_copy = false;
 	if (x->forwards != NULL && mailbox.forwards && !x->nodes[x->at].direct &&
 	    follow_forward(x, action, dest, &mailbox, &failing))
 		return true;
@@ -723,7 +728,17 @@ add_mailbox(
 		add_lmtp(x, action, dest);
 		return true;
 	}
-	snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
+	if (!action_is_local(action->config)) {
+		if (failing)
+			broken(x);
+		reply_set(why, 550, "5.1.1", "no such user here");
+		return failing || x->keeps_copy;
+	}
+	if (mailbox.form == MAILBOX_COMMAND)
+		snprintf(key, sizeof(key), "c %u %s %s %s", mailbox.uid, action->config->name,
+		    mailbox.user, mailbox.path);
+	else
+		snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
 	if (is_new(x, key)) {
 		add_target(x, ENVELOPE_MAILDIR, action, dest, "");
 		x->failing += failing;
@@ -731,8 +746,10 @@ add_mailbox(
 			x->out->targets[x->out->count - 1].mailbox = mailbox_number(&mailbox);
 			x->out->targets[x->out->count - 1].failing = failing;
 		}
-		explain_tell(x->watch, EXPLAIN_MAILBOX, dest, 0, action->config->name, mailbox.path,
-		    mailbox.user);
+		explain_tell(x->watch,
+		    mailbox.form == MAILBOX_COMMAND ? EXPLAIN_COMMAND : EXPLAIN_MAILBOX, dest, 0,
+		    action->config->name,
+		    mailbox.form == MAILBOX_COMMAND ? mailbox.command : mailbox.path, mailbox.user);
 		x->out->mailbox = mailbox;
 	}
 	return true;
@@ -860,7 +877,7 @@ expand_user(struct expansion *x, const struct action *action, const struct node 
 	}
 	if (result != TABLE_NONE)
 		return;
-	if (action->config->method == ACTION_EXPAND_ONLY) {
+	if (!action_is_local(action->config)) {
 		dead(x, NULL, 550, "5.1.1", "no such user here");
 		return;
 	}
@@ -1035,7 +1052,8 @@ expand(struct site *site, const struct ipc_rcpt *rcpt, const struct address *add
 		}
 	}
 	set_reply(&x);
-	if (out->count != 1 || out->targets[0].kind != ENVELOPE_MAILDIR)
+	if (out->count != 1 || out->targets[0].kind != ENVELOPE_MAILDIR ||
+	    out->mailbox.form != MAILBOX_MAILDIR)
 		memset(&out->mailbox, 0, sizeof(out->mailbox));
 	table_map_free(x.seen);
 	for (uint32_t i = 0; i < x.node_count; i++)

@@ -59,6 +59,63 @@ set_mail_owner(struct site *site, struct ipc_mailbox *mailbox)
 	return true;
 }
 
+/* Files there are made by members of the group "mail" only, as Debian has it. */
+static bool
+is_in_mail_spool(const char *path)
+{
+	return strncmp(path, "/var/mail/", 10) == 0 || strncmp(path, "/var/spool/mail/", 16) == 0;
+}
+
+/* The action's command, in its wrapper; false when that doesn't fit. */
+static bool
+set_command(struct site *site, const struct action_config *action, char *command, size_t size)
+{
+	const struct wrapper_config *wrapper;
+	const char *at, *mda;
+
+	if (*action->wrapper == '\0')
+		return strlcpy(command, action->command, size) < size;
+	wrapper = config_find_wrapper(site->config, action->wrapper);
+	if (wrapper == NULL)
+		return false;
+	*command = '\0';
+	for (at = wrapper->command; (mda = strstr(at, "%{mda}")) != NULL; at = mda + 6) {
+		size_t length = strlen(command) + (size_t)(mda - at);
+
+		/* Cut where the command begins. */
+		if (strlcat(command, at, size) < length || length >= size)
+			return false;
+		command[length] = '\0';
+		if (strlcat(command, action->command, size) >= size)
+			return false;
+	}
+	return strlcat(command, at, size) < size;
+}
+
+static bool
+set_form(struct site *site, const struct action *action, struct ipc_mailbox *mailbox)
+{
+	mailbox->junk = action->config->junk;
+	switch (action->config->method) {
+	case ACTION_MBOX:
+		mailbox->form = MAILBOX_MBOX;
+		break;
+	case ACTION_MDA:
+		mailbox->form = MAILBOX_COMMAND;
+		return set_command(
+		    site, action->config, mailbox->command, sizeof(mailbox->command));
+	case ACTION_MAILDIR:
+	case ACTION_RELAY:
+	case ACTION_EXPAND_ONLY:
+	case ACTION_LMTP:
+	case ACTION_FORWARD_ONLY:
+	case ACTION_METHOD_COUNT:
+		mailbox->form = MAILBOX_MAILDIR;
+		break;
+	}
+	return true;
+}
+
 /* The path of the action's template, or `fallback`'s. */
 static void
 set_path(struct site *site, const struct action *action, const struct address *dest,
@@ -74,11 +131,36 @@ set_path(struct site *site, const struct action *action, const struct address *d
 	const char *format = *action->config->path != '\0' ? action->config->path : fallback;
 	const char *why;
 
-	mailbox->junk = action->config->junk;
+	if (!set_form(site, action, mailbox)) {
+		wrong_config(mailbox, dest->local, "its command's wrapper is gone or too long");
+		return;
+	}
 	if (path_expand(format, &values, mailbox->path, sizeof(mailbox->path), &why))
 		reply_set(&mailbox->reply, 250, "2.1.5", "ok");
 	else
 		wrong_config(mailbox, dest->local, why);
+	mailbox->mail_group =
+	    site->privileged && mailbox->form == MAILBOX_MBOX && is_in_mail_spool(mailbox->path);
+}
+
+/* Where mail for users of the system is by an action without a path. */
+static const char *
+path_of_users(const struct action *action)
+{
+	switch (action->config->method) {
+	case ACTION_MBOX:
+		return "/var/mail/%{user.username}";
+	case ACTION_MDA:
+		return "~";
+	case ACTION_MAILDIR:
+	case ACTION_RELAY:
+	case ACTION_EXPAND_ONLY:
+	case ACTION_LMTP:
+	case ACTION_FORWARD_ONLY:
+	case ACTION_METHOD_COUNT:
+		break;
+	}
+	return "~/Maildir";
 }
 
 static void
@@ -114,7 +196,8 @@ find_account(struct site *site, const struct action *action, const struct addres
 	        directory, sizeof(directory), &why))
 		wrong_config(mailbox, mailbox->user, why);
 	else
-		set_path(site, action, &address, directory, "~", mailbox);
+		set_path(site, action, &address, directory,
+		    action->config->method == ACTION_MBOX ? "~/mbox" : "~", mailbox);
 }
 
 /* A system user. False with the reply set when there is none. */
@@ -208,6 +291,27 @@ is_homeless(const struct ipc_mailbox *mailbox)
 	    (stat(mailbox->home, &st) == -1 ? errno == ENOENT : st.st_uid != mailbox->uid);
 }
 
+/* Whether its users' .forward counts: the home of a userbase table's user may be everybody's. */
+static bool
+may_forward(const struct action *action)
+{
+	if (action->userbase != NULL || *action->config->user != '\0')
+		return false;
+	switch (action->config->method) {
+	case ACTION_MAILDIR:
+	case ACTION_MBOX:
+	case ACTION_MDA:
+	case ACTION_FORWARD_ONLY:
+		return true;
+	case ACTION_RELAY:
+	case ACTION_EXPAND_ONLY:
+	case ACTION_LMTP:
+	case ACTION_METHOD_COUNT:
+		break;
+	}
+	return false;
+}
+
 void
 mailbox_find(struct site *site, const struct action *action, const struct address *dest,
     struct ipc_mailbox *mailbox)
@@ -237,11 +341,9 @@ mailbox_find(struct site *site, const struct action *action, const struct addres
 		found = find_system_user(action->config->user, mailbox);
 	if (!found)
 		return;
-	/* The home of a userbase table's user may be everybody's. */
-	mailbox->forwards = action->config->method == ACTION_MAILDIR && action->userbase == NULL &&
-	    *action->config->user == '\0';
+	mailbox->forwards = may_forward(action);
 	strlcpy(mailbox->user, dest->local, sizeof(mailbox->user));
-	set_path(site, action, dest, mailbox->home, "~/Maildir", mailbox);
+	set_path(site, action, dest, mailbox->home, path_of_users(action), mailbox);
 	if (site->privileged && reply_is_success(&mailbox->reply) && mailbox->forwards &&
 	    is_homeless(mailbox))
 		reply_set(&mailbox->reply, 550, "5.1.1",
@@ -324,7 +426,8 @@ mailbox_answer(
 		mailbox_find_postmaster(site, mailbox);
 	else if (action == NULL || action->broken)
 		wrong_config(mailbox, request->dest.local, "its action is no longer in smtpd.conf");
-	else if (request->kind == ENVELOPE_MAILDIR && action->config->method == ACTION_MAILDIR)
+	else if (request->kind == ENVELOPE_MAILDIR && action_is_local(action->config) &&
+	    action->config->method != ACTION_LMTP)
 		mailbox_find(site, action, &request->dest, mailbox);
 	else if (request->kind == ENVELOPE_USER_PIPE && action->config->method != ACTION_RELAY)
 		mailbox_find_user_pipe(site, action, &request->dest, mailbox);

@@ -11,27 +11,16 @@
 
 #include "common/address.h"
 #include "common/envelope.h"
+#include "common/template.h"
 #include "lookup/path.h"
 
-#define VALUE_MAX     (ADDRESS_TEXT_MAX + 1)
-#define SUBSTRING_MAX 1024
+#define VALUE_MAX (ADDRESS_TEXT_MAX + 1)
 
 struct output {
 	char *path;
 	size_t size;
 	size_t length;
 	bool failed;
-};
-
-struct token {
-	char name[32];
-	bool has_substring;
-	long first;
-	long last;
-	bool lowercase;
-	bool uppercase;
-	bool strip;
-	bool raw;
 };
 
 static void
@@ -67,88 +56,10 @@ append_value_byte(struct output *out, char byte, bool raw)
 	append_byte(out, byte);
 }
 
-/* A name of [a-z.], an optional [..], optional modifiers, up to "}". */
-static bool
-parse_number(const char **at, long *number)
-{
-	char *end;
-
-	if (!isdigit((unsigned char)**at) && **at != '-')
-		return false;
-	*number = strtol(*at, &end, 10);
-	if (end == *at || *number < -SUBSTRING_MAX || *number > SUBSTRING_MAX)
-		return false;
-	*at = end;
-	return true;
-}
-
-static bool
-parse_substring(const char **at, struct token *token)
-{
-	token->has_substring = true;
-	token->first = 0;
-	if (**at != ':' && !parse_number(at, &token->first))
-		return false;
-	token->last = token->first;
-	if (**at == ':') {
-		(*at)++;
-		token->last = SUBSTRING_MAX;
-		if (**at != ']' && !parse_number(at, &token->last))
-			return false;
-	}
-	return *(*at)++ == ']';
-}
-
-static bool
-parse_modifiers(const char **at, struct token *token)
-{
-	for (;;) {
-		size_t length = strcspn(*at, "|}");
-
-		if (length == 9 && strncmp(*at, "lowercase", length) == 0)
-			token->lowercase = true;
-		else if (length == 9 && strncmp(*at, "uppercase", length) == 0)
-			token->uppercase = true;
-		else if (length == 5 && strncmp(*at, "strip", length) == 0)
-			token->strip = true;
-		else if (length == 3 && strncmp(*at, "raw", length) == 0)
-			token->raw = true;
-		else
-			return false;
-		*at += length;
-		if (**at != '|')
-			return true;
-		(*at)++;
-	}
-}
-
-/* The text after "%{"; `*at` is moved behind the "}". */
-static bool
-parse_token(const char **at, struct token *token)
-{
-	size_t length = strspn(*at, "abcdefghijklmnopqrstuvwxyz.");
-
-	memset(token, 0, sizeof(*token));
-	if (length == 0 || length >= sizeof(token->name))
-		return false;
-	memcpy(token->name, *at, length);
-	*at += length;
-	if (**at == '[') {
-		(*at)++;
-		if (!parse_substring(at, token))
-			return false;
-	}
-	if (**at == ':') {
-		(*at)++;
-		if (!parse_modifiers(at, token))
-			return false;
-	}
-	return *(*at)++ == '}';
-}
-
 /* Of a recipient only where it goes is known when a mailbox is looked up, so rcpt is dest. */
 static bool
-find_value(const struct token *token, const struct path_values *values, char *text, size_t size)
+find_value(
+    const struct template_token *token, const struct path_values *values, char *text, size_t size)
 {
 	const char *name = token->name;
 
@@ -168,40 +79,9 @@ find_value(const struct token *token, const struct path_values *values, char *te
 	    strlcat(text, "@", size) < size && strlcat(text, values->dest_domain, size) < size;
 }
 
-static void
-strip_detail(char *text, const char *delimiters)
-{
-	char *domain = strrchr(text, '@');
-	char *cut = *text == '\0' || *delimiters == '\0' ? NULL : strpbrk(text + 1, delimiters);
-
-	if (cut == NULL)
-		return;
-	if (domain == NULL)
-		*cut = '\0';
-	else if (cut < domain)
-		memmove(cut, domain, strlen(domain) + 1);
-}
-
 static bool
-cut_substring(char *text, const struct token *token)
-{
-	long length = (long)strlen(text), first = token->first, last = token->last;
-
-	if (first < 0)
-		first += length;
-	if (last < 0)
-		last += length;
-	if (last >= length)
-		last = length - 1;
-	if (first < 0 || last < first)
-		return false;
-	memmove(text, text + first, (size_t)(last - first + 1));
-	text[last - first + 1] = '\0';
-	return true;
-}
-
-static bool
-append_token(struct output *out, const struct token *token, const struct path_values *values)
+append_token(
+    struct output *out, const struct template_token *token, const struct path_values *values)
 {
 	char text[VALUE_MAX];
 
@@ -212,19 +92,10 @@ append_token(struct output *out, const struct token *token, const struct path_va
 	}
 	if (!find_value(token, values, text, sizeof(text)))
 		return false;
-	if (token->strip)
-		strip_detail(text, values->delimiters);
-	if (token->has_substring && !cut_substring(text, token))
+	if (!template_apply(token, values->delimiters, text) || *text == '\0')
 		return false;
-	if (*text == '\0')
-		return false;
-	for (char *at = text; *at != '\0'; at++) {
-		if (token->lowercase)
-			*at = (char)(isascii((unsigned char)*at) ? tolower(*at) : *at);
-		if (token->uppercase)
-			*at = (char)(isascii((unsigned char)*at) ? toupper(*at) : *at);
+	for (const char *at = text; *at != '\0'; at++)
 		append_value_byte(out, *at, token->raw);
-	}
 	return true;
 }
 
@@ -246,13 +117,15 @@ path_expand(
     const char *format, const struct path_values *values, char *path, size_t size, const char **why)
 {
 	struct output out = { .path = path, .size = size };
-	struct token token;
+	struct template_token token;
 
 	if (*format == '~' && (format[1] == '/' || format[1] == '\0')) {
-		(void)append_token(&out, &(struct token){ .name = "user.directory" }, values);
+		(void)append_token(
+		    &out, &(struct template_token){ .name = "user.directory" }, values);
 		format++;
 	} else if (*format != '/' && strncmp(format, "%{user.directory", 16) != 0) {
-		(void)append_token(&out, &(struct token){ .name = "user.directory" }, values);
+		(void)append_token(
+		    &out, &(struct template_token){ .name = "user.directory" }, values);
 		append_byte(&out, '/');
 	}
 	while (*format != '\0' && !out.failed) {
@@ -261,7 +134,8 @@ path_expand(
 			format += 2;
 		} else if (format[0] == '%' && format[1] == '{') {
 			format += 2;
-			if (!parse_token(&format, &token) || !append_token(&out, &token, values)) {
+			if (!template_parse_token(&format, &token) ||
+			    !append_token(&out, &token, values)) {
 				*why = "a %{...} of the path is wrong or doesn't fit the name";
 				return false;
 			}

@@ -118,7 +118,7 @@ resolve_actions(struct site *site)
 		    (action->userbase != NULL && table_is_accounts(action->userbase)))
 			action->accounts = ACTION_ACCOUNTS_ALWAYS;
 		else if (action->virtuals == NULL && action->userbase == NULL &&
-		    action->config->method == ACTION_MAILDIR)
+		    action_is_local(action->config) && action->config->method != ACTION_LMTP)
 			action->accounts = ACTION_ACCOUNTS_BY_DOMAIN;
 	}
 }

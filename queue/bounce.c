@@ -331,6 +331,14 @@ success_kind(const struct entry *entry)
 	return entry->kind == ENVELOPE_RELAY ? DSN_RELAYED : DSN_DELIVERED;
 }
 
+/* A second delivery would find the first and change nothing. */
+static bool
+is_found_again(const struct entry *entry)
+{
+	return entry->kind == ENVELOPE_MAILDIR && entry->line->mailbox != NULL &&
+	    entry->line->mailbox->form == MAILBOX_MAILDIR;
+}
+
 bool
 bounce_succeeded(
     struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
@@ -342,7 +350,7 @@ bounce_succeeded(
 	bounce_owed(queue, entry, reply, host);
 	/* After a crash the report is still made, and the delivery not made again. */
 	mail_update(queue, entry, reply, host);
-	commit_states(queue, entry->kind == ENVELOPE_MAILDIR ? COMMIT_LATER : COMMIT_NOW);
+	commit_states(queue, is_found_again(entry) ? COMMIT_LATER : COMMIT_NOW);
 	return true;
 }
 

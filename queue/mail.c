@@ -567,6 +567,23 @@ mail_forget(struct queue *queue, struct entry *entry)
 	queue_count(queue);
 }
 
+static enum commit_when
+when_of_mailbox(const struct line *line)
+{
+	if (line->mailbox == NULL)
+		return COMMIT_NOW;
+	switch (line->mailbox->form) {
+	case MAILBOX_MAILDIR:
+		return COMMIT_LATER;
+	case MAILBOX_MBOX:
+		return COMMIT_SOON;
+	case MAILBOX_COMMAND:
+	case MAILBOX_FORM_COUNT:
+		break;
+	}
+	return COMMIT_NOW;
+}
+
 void
 mail_done(struct queue *queue, struct entry *entry, enum state_change change)
 {
@@ -574,12 +591,13 @@ mail_done(struct queue *queue, struct entry *entry, enum state_change change)
 	struct location location;
 	enum commit_when when = COMMIT_NOW;
 
-	/* A second delivery to a Maildir finds the first; anything else would be done twice. Of
-	 * what is relayed there is much at a time. Whoever removes waits for a commit of his own. */
+	/* A second delivery to a Maildir finds the first, one to an mbox file mostly; anything else
+	 * would be done twice. Of what is relayed there is much at a time. Whoever removes waits for
+	 * a commit of his own. */
 	if (change == STATE_REMOVED)
 		when = COMMIT_LATER;
 	else if (change == STATE_DELIVERED && !envelope_is_pipe(entry->kind))
-		when = entry->kind == ENVELOPE_MAILDIR ? COMMIT_LATER : COMMIT_SOON;
+		when = entry->kind == ENVELOPE_MAILDIR ? when_of_mailbox(entry->line) : COMMIT_SOON;
 
 	/* In this order: a large message's file is removed after the batch that has the record. */
 	journal_state(queue->journal, JOURNAL_FIRST, &state, &location);

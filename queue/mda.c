@@ -54,6 +54,7 @@ struct mda {
 	struct queue *queue;
 	uint32_t uid;
 	uint32_t gid;
+	bool mail_group;
 	enum mda_state state;
 	struct channel *channel;
 	struct ring ring;
@@ -106,20 +107,22 @@ mda_open(struct queue *queue)
 }
 
 static struct mda *
-find_mda(struct queue *queue, uint32_t uid, uint32_t gid)
+find_mda(struct queue *queue, const struct ipc_mailbox *mailbox)
 {
 	struct mda *mda;
 
 	for (mda = queue->mdas->mdas; mda != NULL; mda = mda->next) {
-		if (mda->uid == uid && mda->gid == gid)
+		if (mda->uid == mailbox->uid && mda->gid == mailbox->gid &&
+		    mda->mail_group == mailbox->mail_group)
 			return mda;
 	}
 	mda = calloc(1, sizeof(*mda));
 	if (mda == NULL)
 		fatalx("out of memory");
 	mda->queue = queue;
-	mda->uid = uid;
-	mda->gid = gid;
+	mda->uid = mailbox->uid;
+	mda->gid = mailbox->gid;
+	mda->mail_group = mailbox->mail_group;
 	mda->next = queue->mdas->mdas;
 	queue->mdas->mdas = mda;
 	return mda;
@@ -268,7 +271,7 @@ ask_mda(struct queue *queue, uint32_t id, const struct ipc_mailbox *mailbox, boo
 	usage->is_forward = is_forward;
 	usage->directory_id = id;
 	usage->deadline_ms = clock_monotonic_ms() + USAGE_MS;
-	usage->mda = find_mda(queue, mailbox->uid, mailbox->gid);
+	usage->mda = find_mda(queue, mailbox);
 	queue->mdas->usage_count++;
 	if (usage->mda->state == MDA_UP)
 		send_usages(queue, usage->mda);
@@ -481,7 +484,7 @@ mda_started(struct queue *queue, struct imsg *imsg)
 static void
 ask_supervisor(struct queue *queue, struct mda *mda)
 {
-	struct ipc_mda_start start = { mda->uid, mda->gid };
+	struct ipc_mda_start start = { mda->uid, mda->gid, mda->mail_group };
 
 	mda->start_request = new_request(queue->mdas, 0);
 	set_state(queue, mda, MDA_ASKED);
@@ -616,7 +619,7 @@ serve(struct queue *queue, struct mda *mda)
 			continue;
 		if (!mailbox_is_known(queue, line))
 			continue;
-		if (find_mda(queue, line->mailbox->uid, line->mailbox->gid) != mda) {
+		if (find_mda(queue, line->mailbox) != mda) {
 			mda_add_line(queue, line); /* the mailbox has another owner now */
 			continue;
 		}
@@ -635,7 +638,7 @@ void
 mda_add_line(struct queue *queue, struct line *line)
 {
 	if (line->ring == NULL)
-		ring_add(&find_mda(queue, line->mailbox->uid, line->mailbox->gid)->ring, line);
+		ring_add(&find_mda(queue, line->mailbox)->ring, line);
 }
 
 void

@@ -61,8 +61,8 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token TLS_REQUIRE "tls-require" VERIFY "verify" NO_TICKETS "no-tickets"
 %token AUTH_CLEARTEXT "auth-cleartext" AUTH_OPTIONAL "auth-optional" MASQUERADE "masquerade"
 %token RECEIVED_AUTH "received-auth" SENDERS "senders"
-%token JUNK "junk"
 %token HISTORY "history" METRICS "metrics"
+%token FORWARD_ONLY "forward-only" JUNK "junk" MBOX "mbox" WRAPPER "wrapper"
 %token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
 %token SRS "srs" KEY "key"
 %token RDNS "rdns" REGEX "regex"
@@ -330,6 +330,15 @@ action_method:
 		parse->draft.action.method = ACTION_MAILDIR;
 		parse->draft.action.path = $2;
 	}
+	| MBOX { parse->draft.action.method = ACTION_MBOX; }
+	| MBOX STRING {
+		parse->draft.action.method = ACTION_MBOX;
+		parse->draft.action.path = $2;
+	}
+	| MDA STRING {
+		parse->draft.action.method = ACTION_MDA;
+		parse->draft.action.command = $2;
+	}
 	| RELAY { parse->draft.action.method = ACTION_RELAY; }
 	| EXPAND_ONLY { parse->draft.action.method = ACTION_EXPAND_ONLY; }
 	| LMTP STRING { lmtp_destination(parse, @2, $2); }
@@ -337,6 +346,7 @@ action_method:
 		lmtp_destination(parse, @2, $2);
 		parse->draft.action.lmtp_rcpt_to = true;
 	}
+	| FORWARD_ONLY { parse->draft.action.method = ACTION_FORWARD_ONLY; }
 	;
 
 action_options:
@@ -389,6 +399,7 @@ action_option:
 	}
 	| SRS { option_flag(parse, @1, "srs", &parse->draft.action.relay_srs); }
 	| PIPES { option_flag(parse, @1, "pipes", &parse->draft.action.allow_pipes); }
+	| WRAPPER STRING { option_string(parse, @2, "wrapper", &parse->draft.action.wrapper, $2); }
 	| JUNK { option_flag(parse, @1, "junk", &parse->draft.action.junk); }
 	;
 
@@ -504,6 +515,7 @@ mda:
 		free($3);
 		setting_set(parse, @3, name, $4);
 	}
+	| MDA WRAPPER STRING STRING { wrapper_set(parse, @3, $3, $4); }
 	;
 
 mta:
@@ -562,7 +574,7 @@ static const struct keyword keywords[] = {
 	{ "expand-only", EXPAND_ONLY, 0 },
 	{ "filter", UNSUPPORTED, 0 },
 	{ "for", FOR, 0 },
-	{ "forward-only", UNSUPPORTED, 0 },
+	{ "forward-only", FORWARD_ONLY, 0 },
 	{ "free-space", FREE_SPACE, QUEUE },
 	{ "from", FROM, 0 },
 	{ "helo", HELO, 0 },
@@ -590,7 +602,7 @@ static const struct keyword keywords[] = {
 	{ "masquerade", MASQUERADE, 0 },
 	{ "match", MATCH, 0 },
 	{ "max-message-size", MAX_MESSAGE_SIZE, 0 },
-	{ "mbox", UNSUPPORTED, 0 },
+	{ "mbox", MBOX, 0 },
 	{ "mda", MDA, 0 },
 	{ "metrics", METRICS, NEWLINE },
 	{ "mta", MTA, 0 },
@@ -643,7 +655,7 @@ static const struct keyword keywords[] = {
 	{ "verify", VERIFY, 0 },
 	{ "virtual", VIRTUAL, 0 },
 	{ "warn-interval", WARN_INTERVAL, 0 },
-	{ "wrapper", UNSUPPORTED, 0 },
+	{ "wrapper", WRAPPER, 0 },
 };
 
 static int

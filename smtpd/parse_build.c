@@ -96,6 +96,8 @@ draft_clear(struct parse *parse)
 	free(draft->listener.senders_table);
 	free(draft->action.name);
 	free(draft->action.path);
+	free(draft->action.command);
+	free(draft->action.wrapper);
 	free(draft->action.alias_table);
 	free(draft->action.virtual_table);
 	free(draft->action.userbase_table);
@@ -536,7 +538,7 @@ static const char *
 misplaced_option(const struct draft *draft)
 {
 	const struct action_config *action = &draft->action;
-	bool has_owner = action->method == ACTION_MAILDIR || action->method == ACTION_LMTP;
+	bool is_local = action_is_local(action);
 	bool is_relay = action->method == ACTION_RELAY;
 
 	if (action->alias_table != NULL && is_relay)
@@ -545,69 +547,15 @@ misplaced_option(const struct draft *draft)
 		return "virtual";
 	if (action->userbase_table != NULL && is_relay)
 		return "userbase";
-	if (action->user != NULL && !has_owner)
+	if (action->user != NULL && !is_local)
 		return "user";
 	if (action->allow_pipes && is_relay)
 		return "pipes";
 	if (action->junk && action->method != ACTION_MAILDIR)
 		return "junk";
+	if (action->wrapper != NULL && action->method != ACTION_MDA)
+		return "wrapper";
 	return relay_misplaced(draft);
-}
-
-/* One of `words` (the last is NULL) at `*at`, which is moved behind it. */
-static bool
-take_word(const char **at, const char *const *words)
-{
-	size_t length = strcspn(*at, "[:|}");
-
-	for (; *words != NULL; words++) {
-		if (strlen(*words) == length && strncmp(*at, *words, length) == 0) {
-			*at += length;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* NAME, then [NUMBER] or [NUMBER:NUMBER], then :MODIFIER|MODIFIER, each but the name optional. */
-static bool
-take_replacement(const char **at)
-{
-	static const char *const names[] = { "dest", "dest.user", "dest.domain", "rcpt",
-		"rcpt.user", "rcpt.domain", "user.username", "user.directory", NULL };
-	static const char *const modifiers[] = { "lowercase", "uppercase", "strip", "raw", NULL };
-
-	if (!take_word(at, names))
-		return false;
-	if (**at == '[') {
-		*at += 1 + strspn(*at + 1, "-:0123456789");
-		if (*(*at)++ != ']')
-			return false;
-	}
-	if (**at == ':') {
-		do
-			(*at)++;
-		while (take_word(at, modifiers) && **at == '|');
-	}
-	return *(*at)++ == '}';
-}
-
-/*
- * Whether every %{...} of a path is one that the directory replaces. What the values make of it,
- * only delivery can know.
- */
-static bool
-template_fits(const char *path)
-{
-	while (*path != '\0') {
-		if (path[0] == '%' && path[1] == '{') {
-			path += 2;
-			if (!take_replacement(&path))
-				return false;
-		} else
-			path += path[0] == '%' && path[1] == '%' ? 2 : 1;
-	}
-	return true;
 }
 
 /* What is wrong with the action in the draft, reported. */
@@ -648,18 +596,8 @@ action_is_sound(struct parse *parse)
 	action->ttl = (uint32_t)ttl;
 	if (!relay_fits(parse))
 		return false;
-	if (action->path != NULL &&
-	    (*action->path == '\0' || strlen(action->path) > PATH_TEXT_MAX / 2)) {
-		problem_error(problems, draft->place,
-		    "\"maildir\" wants a path of at most %d bytes, not \"%.40s\"",
-		    PATH_TEXT_MAX / 2, action->path);
+	if (!action_templates_fit(parse))
 		return false;
-	}
-	if (action->path != NULL && !template_fits(action->path)) {
-		problem_error(problems, draft->place,
-		    "\"%.100s\" holds a %%{...} that smtpd.conf(5) doesn't have", action->path);
-		return false;
-	}
 	if (config_find_action(parse->config, action->name) != NULL) {
 		problem_error(
 		    problems, draft->place, "action \"%s\" is defined twice", action->name);

@@ -209,6 +209,10 @@ void lmtp_destination(struct parse *, struct place, char *destination);
 void relay_tls(struct parse *, struct place, enum relay_tls);
 void relay_backup(struct parse *, struct place, char *word, char *name);
 /* An option of the draft that is for relays and isn't in one, or NULL. */
+/* The %{...} of the draft's path and command. */
+bool action_templates_fit(struct parse *);
+void wrapper_set(struct parse *, struct place, char *name, char *command);
+void wrappers_check(struct parse *);
 const char *relay_misplaced(const struct draft *);
 bool relay_fits(struct parse *);
 void relay_check(struct parse *);

@@ -223,6 +223,20 @@ print_action(FILE *file, const struct config *config, const struct action_config
 		if (action->lmtp_rcpt_to)
 			fputs(" rcpt-to", file);
 		break;
+	case ACTION_MBOX:
+		fputs(" mbox", file);
+		if (*action->path != '\0') {
+			fputc(' ', file);
+			print_quoted(file, action->path);
+		}
+		break;
+	case ACTION_MDA:
+		fputs(" mda ", file);
+		print_quoted(file, action->command);
+		break;
+	case ACTION_FORWARD_ONLY:
+		fputs(" forward-only", file);
+		break;
 	case ACTION_METHOD_COUNT:
 		break;
 	}
@@ -230,6 +244,7 @@ print_action(FILE *file, const struct config *config, const struct action_config
 	print_table(file, config, "virtual", action->virtual_table);
 	print_table(file, config, "userbase", action->userbase_table);
 	print_option(file, "user", action->user);
+	print_option(file, "wrapper", action->wrapper);
 	if (action->method == ACTION_RELAY)
 		print_hosts(file, action->relay_hosts);
 	print_table(file, config, "domain", action->relay_domains);
@@ -353,6 +368,12 @@ parse_print_config(FILE *file, const struct config *config)
 	}
 	for (size_t i = 0; i < config->ca_count; i++)
 		print_file(file, "ca", config->cas[i].name, "cert", config->cas[i].certificates);
+	for (size_t i = 0; i < config->wrapper_count; i++) {
+		print_option(file, "mda wrapper", config->wrappers[i].name);
+		fputc(' ', file);
+		print_quoted(file, config->wrappers[i].command);
+		fputc('\n', file);
+	}
 	for (size_t i = 0; i < config->listener_count; i++)
 		print_listener(file, config, &config->listeners[i]);
 	for (size_t i = 0; i < config->action_count; i++)

@@ -189,9 +189,8 @@ rules_check(struct parse *parse)
 			problem_error(&parse->problems, parse->rule_places[i],
 			    "action \"%s\" is not defined", rule->action);
 		/* Its users would be looked for elsewhere; without a table, they aren't. */
-		if (action != NULL &&
-		    (action->method == ACTION_MAILDIR || action->method == ACTION_LMTP) &&
-		    !rule->for_negated && is_accounts(config, rule->for_table) &&
+		if (action != NULL && action_is_local(action) && !rule->for_negated &&
+		    is_accounts(config, rule->for_table) &&
 		    (*action->virtual_table != '\0' || *action->userbase_table != '\0') &&
 		    !is_accounts(config, action->virtual_table) &&
 		    !is_accounts(config, action->userbase_table))

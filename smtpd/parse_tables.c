@@ -486,6 +486,7 @@ parse_check(struct parse *parse)
 	tls_check(parse);
 	relay_check(parse);
 	metrics_check(parse);
+	wrappers_check(parse);
 	if (config->queue_retry_first > config->queue_retry_max) {
 		place = setting_place(parse, "queue retry-first");
 		if (place.line == 0)

@@ -206,3 +206,21 @@ accounts_groups(const struct accounts *accounts, uid_t uid, gid_t gid, gid_t *gr
 	}
 	return count;
 }
+
+gid_t
+accounts_mail_group(const struct accounts *accounts, char *why, size_t size)
+{
+	const struct group *group;
+
+	errno = 0;
+	group = getgrnam("mail");
+	if (group == NULL || group->gr_gid == 0 || group->gr_gid == (gid_t)-1) {
+		snprintf(why, size, "the group \"mail\", who may write to /var/mail, can't be had");
+		return 0;
+	}
+	if (!may_have_group(accounts, group->gr_gid)) {
+		snprintf(why, size, "the group \"mail\" is one of the mail server's own");
+		return 0;
+	}
+	return group->gr_gid;
+}

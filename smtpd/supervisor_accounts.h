@@ -32,6 +32,8 @@ struct accounts {
  */
 bool accounts_find(struct accounts *, const char *mail_user, char *why, size_t size)
     __attribute__((warn_unused_result));
+/* The group of who may make files in /var/mail; 0, with the reason, when there is none to be given. */
+gid_t accounts_mail_group(const struct accounts *, char *why, size_t size);
 /* Whether an mda may run as uid:gid; not as root, nor as a program of the suite. */
 bool accounts_may_deliver(const struct accounts *, uid_t, gid_t, char *why, size_t size)
     __attribute__((warn_unused_result));

@@ -120,13 +120,15 @@ begin(struct supervisor *supervisor, struct mda *mda)
 
 /* The queue's end of the new process's channel, or -1 with the reason. */
 static int
-spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, char *why, size_t size)
+spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, gid_t group, char *why,
+    size_t size)
 {
 	struct spawn request = { .directory = supervisor->programs,
 		.program = PROGRAM_MDA,
 		.has_user = supervisor->accounts.privileged,
 		.uid = start->uid,
 		.gid = start->gid,
+		.for_mbox = start->mail_group,
 		.descriptors = supervisor->config->mda_sessions * DESCRIPTORS_EACH + 256,
 		.verbose = supervisor->verbose,
 		.target = supervisor->log_target,
@@ -140,7 +142,9 @@ spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, char *wh
 		goto fail;
 	request.channel_fd = ours[1];
 	request.queue_fd = theirs[1];
-	if (request.has_user)
+	if (start->mail_group)
+		request.groups[request.group_count++] = group;
+	else if (request.has_user)
 		request.group_count = accounts_groups(&supervisor->accounts, start->uid, start->gid,
 		    request.groups, CHILD_GROUPS_MAX);
 	mda->pid = spawn_program(&request);
@@ -151,6 +155,7 @@ spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, char *wh
 	mda->supervisor = supervisor;
 	mda->uid = start->uid;
 	mda->gid = start->gid;
+	mda->mail_group = start->mail_group;
 	mda->channel = channel_new(supervisor->base, "mda", ours[0], on_receive, on_closed, mda);
 	TAILQ_INSERT_TAIL(&supervisor->mdas, mda, entry);
 	supervisor->mda_count++;
@@ -185,7 +190,8 @@ end_older(struct supervisor *supervisor, const struct ipc_mda_start *start)
 	TAILQ_FOREACH(mda, &supervisor->mdas, entry)
 	{
 		if (mda->uid == start->uid && mda->gid == start->gid &&
-		    !evtimer_pending(mda->timer, NULL) && event_add(mda->timer, &grace) != 0)
+		    mda->mail_group == start->mail_group && !evtimer_pending(mda->timer, NULL) &&
+		    event_add(mda->timer, &grace) != 0)
 			fatalx("no timer");
 	}
 }
@@ -204,9 +210,30 @@ log_started(const struct supervisor *supervisor, const struct ipc_mda_start *sta
 	}
 	log_number(&line, "uid", start->uid);
 	log_number(&line, "gid", start->gid);
+	if (start->mail_group)
+		log_text(&line, "group", "mail");
 	if (why != NULL)
 		log_text(&line, "reason", why);
 	log_end(&line);
+}
+
+/* Who is in that group can do much to others' mailboxes: it is given only where the configuration
+ * has a use for it, whatever the queue asks for. */
+static bool
+find_group(const struct supervisor *supervisor, gid_t *group, char *why, size_t size)
+{
+	const struct config *config = supervisor->config;
+
+	if (!supervisor->accounts.privileged)
+		return true;
+	for (size_t i = 0; i < config->action_count; i++) {
+		if (config->actions[i].method == ACTION_MBOX) {
+			*group = accounts_mail_group(&supervisor->accounts, why, size);
+			return *group != 0;
+		}
+	}
+	snprintf(why, size, "no action delivers to mbox files");
+	return false;
 }
 
 bool
@@ -216,6 +243,7 @@ mda_start(struct supervisor *supervisor, struct channel *queue, const struct ims
 	struct ipc_done done = { .success = false };
 	struct buf_reader reader;
 	struct buf payload;
+	gid_t group = 0;
 	int fd = -1;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
@@ -227,8 +255,9 @@ mda_start(struct supervisor *supervisor, struct channel *queue, const struct ims
 	else if (supervisor->mda_count >= supervisor->config->mda_processes + PROCESSES_SLACK)
 		snprintf(done.words, sizeof(done.words), "too many mda processes");
 	else if (accounts_may_deliver(
-	             &supervisor->accounts, start.uid, start.gid, done.words, sizeof(done.words)))
-		fd = spawn(supervisor, &start, done.words, sizeof(done.words));
+	             &supervisor->accounts, start.uid, start.gid, done.words, sizeof(done.words)) &&
+	    (!start.mail_group || find_group(supervisor, &group, done.words, sizeof(done.words))))
+		fd = spawn(supervisor, &start, group, done.words, sizeof(done.words));
 	done.success = fd != -1;
 	log_started(supervisor, &start, done.success ? NULL : done.words);
 	buf_init(&payload, IMSG_PAYLOAD_MAX);

@@ -17,7 +17,7 @@
 
 struct command {
 	char path[PATH_MAX];
-	char numbers[8][16];
+	char numbers[10][16];
 	size_t number_count;
 	char groups[CHILD_GROUPS_MAX * 11 + 1];
 	char *argv[ARGUMENTS_MAX];
@@ -81,6 +81,8 @@ make_command(struct command *command, const struct spawn *spawn)
 	}
 	if (spawn->queue_fd != -1)
 		add_number(command, "-q", (unsigned)spawn->queue_fd);
+	if (spawn->for_mbox)
+		add(command, "-M");
 }
 
 static bool

@@ -25,6 +25,7 @@ struct spawn {
 	int log_fd;
 	int channel_fd; /* the child's ends; the caller closes them */
 	int queue_fd;   /* mda, else -1 */
+	bool for_mbox;  /* an mda for mbox files alone */
 };
 
 /* The child's pid, or -1 with errno set. That the program can't be executed is seen as its exit. */

@@ -72,6 +72,7 @@ struct mda {
 	struct channel *channel; /* NULL once it has closed */
 	uid_t uid;
 	gid_t gid;
+	bool mail_group;
 	struct event *timer; /* until it must have ended */
 	bool is_told_to_stop;
 };

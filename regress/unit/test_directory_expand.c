@@ -518,6 +518,65 @@ action_user_owns_the_mailboxes_of_virtual_users(void **state)
 }
 
 static void
+forward_only_takes_who_has_an_alias(void **state)
+{
+	(void)state;
+	config = new_config();
+	add_static_table(config, "ours", "example.test", "", NULL);
+	add_static_table(config, "aliases", "games", "x@else.test", NULL);
+	set(&add_action(config, "forward", ACTION_FORWARD_ONLY)->alias_table, "aliases");
+	add_action(config, "out", ACTION_RELAY);
+	add_rule(config, MATCH_FROM_ANY, "ours", "forward");
+	add_rule(config, MATCH_FROM_LOCAL, "", "out");
+	ready();
+	assert_string_equal(ask(site, "games@example.test"), "250 relay:x@else.test");
+	assert_memory_equal(ask(site, "mail@example.test"), "550 5.1.1", 9);
+	finish();
+}
+
+/* Users of one home: an mbox file each, and a command for each. */
+static void
+mailboxes_are_what_the_action_makes_of_them(void **state)
+{
+	struct action_config *action;
+	struct ipc_mailbox mailbox;
+
+	(void)state;
+	config = new_config();
+	add_static_table(config, "ours", "example.test", "", NULL);
+	add_static_table(
+	    config, "vbase", "bob", "5000:5000:/home", "carol", "5000:5000:/home", NULL);
+	add_static_table(config, "vusers", "both@example.test", "bob, carol", "bob@example.test",
+	    "bob", "carol@example.test", "carol", NULL);
+	action = add_action(config, "in", ACTION_MBOX);
+	set(&action->userbase_table, "vbase");
+	action = add_action(config, "run", ACTION_MDA);
+	set(&action->userbase_table, "vbase");
+	set(&action->virtual_table, "vusers");
+	set(&action->command, "x %{dest.user}");
+	set(&action->wrapper, "w");
+	config->wrapper_count = 1;
+	config->wrappers = calloc(1, sizeof(*config->wrappers));
+	set(&config->wrappers[0].name, "w");
+	set(&config->wrappers[0].command, "a %{mda}; %{mda} b");
+	add_rule(config, MATCH_FROM_ANY, "ours", "run");
+	ready();
+	site->privileged = true;
+	mailbox = mailbox_of("in", "bob@example.test");
+	assert_int_equal(mailbox.form, MAILBOX_MBOX);
+	assert_string_equal(mailbox.path, "/var/mail/bob");
+	assert_true(mailbox.mail_group);
+	mailbox = mailbox_of("run", "bob@example.test");
+	assert_int_equal(mailbox.form, MAILBOX_COMMAND);
+	assert_string_equal(mailbox.path, "/home");
+	assert_string_equal(mailbox.command, "a x %{dest.user}; x %{dest.user} b");
+	assert_false(mailbox.mail_group);
+	assert_string_equal(ask(site, "both@example.test"),
+	    "250 maildir:bob@example.test maildir:carol@example.test");
+	finish();
+}
+
+static void
 start_accounts(void)
 {
 	config = new_config();
@@ -769,6 +828,8 @@ main(void)
 		TEST(lmtp_is_for_users_by_their_names),
 		TEST(srs_addresses_lead_to_senders),
 		TEST(expand_only_delivers_nothing_here),
+		TEST(forward_only_takes_who_has_an_alias),
+		TEST(mailboxes_are_what_the_action_makes_of_them),
 		TEST(action_user_owns_the_mailboxes_of_virtual_users),
 		TEST(accounts_have_users_details_aliases_and_a_catch_all),
 		TEST(accounts_are_the_default_of_an_action_without_tables),

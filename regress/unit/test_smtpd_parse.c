@@ -413,10 +413,37 @@ printed_config_parses_to_the_same(void **state)
 	free(second);
 }
 
+static void
+local_methods_are_read_and_printed(void **state)
+{
+	struct config *config =
+	    good("mda wrapper \"w\" \"/usr/bin/wrap %{mda} \\\"x\\\"\"\n"
+	         "action \"box\" mbox\n"
+	         "action \"file\" mbox \"~/mail/%{dest.user:lowercase}\"\n"
+	         "action \"lda\" mda \"lda -d %{user.username} -f '%{sender}'\" "
+	         "user nobody wrapper \"w\"\n"
+	         "action \"forward\" forward-only\n"
+	         "action \"sort\" maildir junk\n");
+
+	(void)state;
+	assert_int_equal(config->actions[0].method, ACTION_MBOX);
+	assert_string_equal(config->actions[0].path, "");
+	assert_string_equal(config->actions[1].path, "~/mail/%{dest.user:lowercase}");
+	assert_int_equal(config->actions[2].method, ACTION_MDA);
+	assert_string_equal(config->actions[2].command, "lda -d %{user.username} -f '%{sender}'");
+	assert_string_equal(config->actions[2].wrapper, "w");
+	assert_int_equal(config->actions[3].method, ACTION_FORWARD_ONLY);
+	assert_true(config->actions[4].junk);
+	assert_string_equal(
+	    config_find_wrapper(config, "w")->command, "/usr/bin/wrap %{mda} \"x\"");
+	config_free(config);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(local_methods_are_read_and_printed),
 		cmocka_unit_test(six_lines_serve_an_organization),
 		cmocka_unit_test(opensmtpd_config_of_the_benchmark_parses_unchanged),
 		cmocka_unit_test(a_rule_that_does_not_say_is_about_local_mail),

@@ -362,8 +362,6 @@ what_is_not_there_yet_is_not_supported(void **state)
 	bad("\n\nfilter f proc-exec \"x\"\n", 3, "\"filter\" is not supported");
 	bad("mta max-deferred 100\n", 1, "unknown limit \"mta max-deferred\"");
 	bad("listen on ::1 filter f\n", 1, "\"filter\" is not supported");
-	bad("action a mbox\n", 1, "\"mbox\" is not supported");
-	bad("action a mda \"x\"\n", 1, "\"mda\" is not supported");
 	bad("action a relay junk\n", 1, "\"junk\" is not an option");
 	bad("action a expand-only junk\n", 1, "\"junk\" is not an option");
 	bad("action a maildir junk junk\n", 1, "\"junk\"");
@@ -401,6 +399,26 @@ regular_expressions_are_checked(void **state)
 	    "\"((x{255}){7})\", \"((y{255}){7})\", \"((z{255}){7})\", \"((0{255}){7})\", "
 	    "\"((1{255}){7})\", \"((2{255}){7})\" } reject\n",
 	    1, "too large together");
+}
+
+static void
+commands_and_their_wrappers_are_checked(void **state)
+{
+	(void)state;
+	bad("action a mda\n", 1, "unexpected end of line");
+	bad("action a mda \"\"\n", 1, "wants a command");
+	bad("action a mda \"x %{nobody}\"\n", 1, "%{...}");
+	bad("action a mda \"x %{mda}\"\n", 1, "%{...}");
+	bad("action a mda \"x %{dest.user:shout}\"\n", 1, "%{...}");
+	bad("action a mbox \"/x/%{sender}\"\n", 1, "%{...}");
+	bad("action a mbox \"\"\n", 1, "\"mbox\" wants a path");
+	bad("action a mda \"x\" wrapper w\n", 1, "no mda wrapper \"w\"");
+	bad("action a maildir wrapper w\nmda wrapper w \"%{mda}\"\n", 1,
+	    "\"wrapper\" is not an option");
+	bad("mda wrapper w \"%{mda\"\n", 1, "%{...}");
+	bad("mda wrapper w \"x\"\nmda wrapper w \"y\"\n", 2, "defined twice");
+	bad("mda wrapper w\n", 1, "unexpected end of line");
+	bad("action a forward-only user x\n", 1, "\"user\" is not an option");
 }
 
 static void
@@ -482,6 +500,7 @@ main(void)
 		cmocka_unit_test(srs_wants_a_key),
 		cmocka_unit_test(what_is_not_there_yet_is_not_supported),
 		cmocka_unit_test(regular_expressions_are_checked),
+		cmocka_unit_test(commands_and_their_wrappers_are_checked),
 		cmocka_unit_test(slips_are_explained),
 		cmocka_unit_test(unused_and_unreachable_things_are_warned_of),
 		cmocka_unit_test(many_errors_are_cut_short),

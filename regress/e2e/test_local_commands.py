@@ -1,0 +1,211 @@
+"""Actions that give mail to a command: what it gets, what its end means, who it runs as, and that no
+address can make a shell do anything. With procmail, maildrop and Dovecot's LDA where they are."""
+
+import os
+import pathlib
+import pwd
+import shutil
+import subprocess
+
+import pytest
+
+from postern import is_root, wait_for
+
+UID = 54321 if is_root() else os.geteuid()
+GID = 54321 if is_root() else os.getegid()
+
+
+class User:
+    """A user of a userbase table with a home of his own, and an action with a command."""
+
+    def __init__(self, make_postern, command, extra="", options=""):
+        self.postern = make_postern(start=False)
+        self.home = self.postern.base / "walter"
+        self.home.mkdir(0o700)
+        os.chown(self.home, UID, GID)
+        self.postern.extra = extra
+        self.postern.rules = (f'table users {{ walter = "{UID}:{GID}:{self.home}", '
+            f'"wal-ter" = "{UID}:{GID}:{self.home}" }}\n'
+            f'action "in" mda "{command}" userbase <users> {options}\n'
+            'match from any for domain "box.test" action "in"\n')
+        self.postern.start()
+
+    def send(self, text="Subject: x\r\n\r\nhello\r\n", to="walter@box.test", **arguments):
+        self.postern.send(to, text, **arguments)
+
+    def file(self, name):
+        return wait_for(lambda: (self.home / name).exists() and (self.home / name).read_text(), 15)
+
+    def mails(self, folder="Maildir"):
+        return self.postern.mails(self.home / folder)
+
+
+@pytest.fixture
+def make_user(make_postern):
+    return lambda *arguments, **options: User(make_postern, *arguments, **options)
+
+
+def test_a_command_runs_as_its_user_and_is_told_of_the_mail(make_user):
+    user = make_user("cat >message; id -u >id; id -G >>id; pwd >>id; env >e; "
+        "echo %{sender} '%{rcpt.user}' \\\"%{rcpt.user:lowercase|strip}\\\" %{dest} "
+        "%{user.username} %{user.directory} %{mbox.from} >words; mv e env")
+    user.send(to="Walter+Box@box.test")
+    environment = dict(line.split("=", 1) for line in user.file("env").splitlines())
+    assert environment["USER"] == environment["LOGNAME"] == "walter"
+    assert environment["HOME"] == str(user.home) and environment["SHELL"] == "/bin/sh"
+    assert environment["SENDER"] == "sender@client.test"
+    assert environment["ORIGINAL_RECIPIENT"] == "Walter+Box@box.test"
+    assert environment["EXTENSION"] == "Box" and environment["DOMAIN"] == "box.test"
+    assert environment["RECIPIENT"] == "walter@box.test" and environment["LOCAL"] == "walter"
+    assert set(environment) <= {"USER", "LOGNAME", "HOME", "SHELL", "SENDER", "RECIPIENT",
+        "ORIGINAL_RECIPIENT", "EXTENSION", "DOMAIN", "LOCAL", "PATH", "PWD", "_", "SHLVL"}
+    assert user.file("id").split() == [str(UID), str(GID), str(user.home)]
+    assert user.file("words").split() == ["sender@client.test", "Walter+Box", "walter",
+        "walter@box.test", "walter", str(user.home), "sender@client.test"]
+    assert user.file("message").startswith("Return-Path: <sender@client.test>\n")
+    user.postern.wait_queue_empty()
+
+
+def test_no_address_reaches_a_shell_as_a_command(make_user):
+    user = make_user("echo %{sender.user:raw} '%{rcpt.user:raw}' \\\"%{sender}\\\" >>words; "
+        "sh -c 'echo inner %{sender}' >>words")
+    attacks = [";touch hit;", "$(touch hit)", "`touch hit`", "';touch hit;'", "|touch hit", ">hit"]
+    for attack in attacks:
+        user.send(sender=f'"{attack}"@client.test')
+        user.send(to=f'"walter+{attack}"@box.test')
+    user.postern.wait_queue_empty()
+    assert not (user.home / "hit").exists()
+    words = user.file("words")
+    for attack in attacks:
+        assert attack in words and "walter+" + attack in words
+    assert "inner :::touch:hit:::@client.test" in words
+    assert os.listdir(user.home) == ["words"]
+
+
+@pytest.mark.parametrize("end, enhanced, permanent", [
+    ("exit 67", "5.1.1", True), ("exit 77", "5.7.0", True), ("exit 255", "5.3.0", True),
+    ("exit 75", "4.3.0", False), ("kill -KILL $$", "signal 9", False),
+    ("exec no-such-program", "4.3.5", False),
+])
+def test_what_its_end_means(make_user, end, enhanced, permanent):
+    user = make_user(f"echo its words; {end}")
+    if permanent:
+        user.send()
+        line = user.postern.wait_log("delivery-failed")
+        assert f"550 {enhanced}" in str(line) and "its words" in str(line)
+    else:
+        user.send()
+        wait_for(lambda: [e for e in user.postern.queue() if enhanced in e["error"]], 15)
+
+
+def test_one_that_never_reads_writes_much_and_leaves_children(make_user):
+    user = make_user("head -c 1073741824 /dev/zero; sleep 600 & echo $! >child")
+    user.send("Subject: x\r\n\r\n" + ("x" * 998 + "\r\n") * 1000)
+    user.postern.wait_queue_empty()
+    child = int(user.file("child"))
+    wait_for(lambda: not os.path.exists(f"/proc/{child}"), 10)
+
+
+def test_a_home_that_is_gone_waits(make_user):
+    user = make_user("cat >message")
+    user.home.rename(user.home.with_suffix(".away"))
+    user.send()
+    wait_for(lambda: [e for e in user.postern.queue() if "home directory" in e["error"]], 15)
+    user.home.with_suffix(".away").rename(user.home)
+    user.postern.smtpctl("schedule", "all")
+    user.postern.wait_queue_empty()
+    assert user.file("message")
+
+
+def test_a_wrapper_stands_around_the_command(make_user):
+    user = make_user("sed s/^/inner:/ >%{user.username}", options='wrapper "tag"',
+        extra='mda wrapper "tag" "sed s/^/%{rcpt.user}:/ | %{mda}"')
+    user.send()
+    user.postern.wait_queue_empty()
+    assert "inner:walter:Subject: x\n" in user.file("walter")
+
+
+def test_users_who_share_a_home_each_get_theirs(make_user):
+    user = make_user("cat >/dev/null; echo %{user.username} >>who")
+    user.postern.send(["walter@box.test", "wal-ter@box.test"])
+    user.postern.wait_queue_empty()
+    assert sorted(user.file("who").split()) == ["wal-ter", "walter"]
+
+
+def test_users_of_the_accounts_database(make_postern):
+    postern = make_postern(rules='action "in" mda "cat >../%{user.username}"\n'
+        'match from any for domain <accounts> action "in"\n')
+    for name in ("alice", "bob"):
+        postern.maildir(f"{name}@example.test").mkdir(parents=True)
+        if is_root():
+            shutil.chown(postern.mail / "example.test", "_vmail", "_vmail")
+            shutil.chown(postern.maildir(f"{name}@example.test"), "_vmail", "_vmail")
+    postern.send("team@example.test")
+    postern.wait_queue_empty()
+    for name in ("alice", "bob"):
+        text = (postern.mail / f"example.test/{name}@example.test").read_text()
+        assert f"\nDelivered-To: {name}@example.test\n" in text
+
+
+@pytest.fixture
+def system_user(make_postern):
+    """A user of the system, which programs like these want; a function that starts an instance whose
+    action has that command for him."""
+    name = f"postern-{os.getpid()}"
+    if not is_root() or shutil.which("useradd") is None:
+        pytest.skip("needs root and useradd")
+    subprocess.run(["useradd", "-m", "-d", f"/tmp/{name}", "-s", "/bin/sh", name], check=True)
+    entry = pwd.getpwnam(name)
+    started = []
+
+    def start(command, file, text):
+        path = pathlib.Path(entry.pw_dir, file)
+        path.write_text(text)
+        path.chmod(0o600)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+        os.chmod(entry.pw_dir, 0o700)
+        postern = make_postern(rules=f'action "in" mda "{command}"\n'
+            'match from any for domain "box.test" action "in"\n')
+        started.append(postern)
+        postern.home, postern.user_address = pathlib.Path(entry.pw_dir), f"{name}@box.test"
+        return postern
+
+    yield start
+    for postern in started:
+        postern.stop()
+    subprocess.run(["userdel", "-r", name], check=True, stderr=subprocess.DEVNULL)
+
+
+def test_procmail_sorts_into_a_maildir(system_user, tool):
+    postern = system_user(tool("procmail") + " -a %{rcpt.user} -f %{sender}", ".procmailrc",
+        "DEFAULT=$HOME/Maildir/\nMAILDIR=$HOME\n:0\n* ^Subject: x\nsorted/\n")
+    postern.send(postern.user_address, "Subject: x\r\n\r\n")
+    postern.send(postern.user_address, "Subject: y\r\n\r\n")
+    postern.wait_queue_empty()
+    assert len(postern.mails(postern.home / "sorted")) == 1
+    assert len(postern.mails(postern.home / "Maildir")) == 1
+
+
+def test_maildrop_delivers_into_a_maildir(system_user, tool):
+    postern = system_user(tool("maildrop"), ".mailfilter",
+        "`test -d Maildir || /usr/bin/maildirmake.maildrop Maildir`\nto \"$HOME/Maildir\"\n")
+    postern.send(postern.user_address)
+    postern.wait_queue_empty()
+    assert len(postern.mails(postern.home / "Maildir")) == 1
+
+
+def test_dovecots_lda_delivers_to_a_folder(make_user, tmp_path):
+    program = "/usr/lib/dovecot/dovecot-lda"
+    if not os.path.exists(program):
+        pytest.skip("Dovecot isn't installed")
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:2]:
+        parent.chmod(0o755)
+    config = tmp_path / "dovecot.conf"
+    config.write_text(f"base_dir={tmp_path}/run\nmail_location=maildir:~/Maildir\nssl=no\n"
+        "first_valid_uid=1\nstats_writer_socket_path=\nlog_path=/dev/stderr\n"
+        "lda_mailbox_autocreate=yes\nnamespace inbox {\n inbox = yes\n}\n")
+    user = make_user(f"{program} -c {config} -e -f %{{sender}} -a %{{rcpt}} -m Lists")
+    user.send()
+    user.postern.wait_queue_empty()
+    assert len(user.mails("Maildir/.Lists")) == 1

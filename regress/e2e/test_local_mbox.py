@@ -1,0 +1,213 @@
+"""Delivery to mbox files, and the programs of Debian that read and lock them."""
+
+import contextlib
+import grp
+import mailbox
+import os
+import pathlib
+import pty
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from postern import is_root, wait_for
+
+UID = 54321 if is_root() else os.geteuid()
+GID = 54321 if is_root() else os.getegid()
+
+
+@contextlib.contextmanager
+def as_user():
+    """A reader is the mailbox's owner, and leaves files that are his."""
+    if not is_root():
+        yield
+        return
+    os.setegid(GID)
+    os.seteuid(UID)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+class Box:
+    """A user of a userbase table, with a home of his own, and his mbox."""
+
+    def __init__(self, make_postern, path=None, options=""):
+        self.name = f"walter-{os.getpid()}"
+        self.address = f"{self.name}@box.test"
+        self.postern = make_postern(start=False)
+        self.home = self.postern.base / "walter"
+        self.home.mkdir(0o700)
+        os.chown(self.home, UID, GID)
+        self.path = pathlib.Path("/var/mail") / self.name if path is None else self.home / path
+        where = "" if path is None else f'"{path}"'
+        self.postern.rules = (f'table users {{ "{self.name}" = "{UID}:{GID}:{self.home}" }}\n'
+            f'action "in" mbox {where} userbase <users> {options}\n'
+            'match from any for domain "box.test" action "in"\n')
+        self.postern.start()
+
+    def send(self, text="Subject: x\r\n\r\nhello\r\n", **arguments):
+        self.postern.send(self.address, text, **arguments)
+
+    def messages(self):
+        box = mailbox.mbox(self.path, create=False)
+        try:
+            return list(box)
+        finally:
+            box.close()
+
+
+@pytest.fixture
+def home_box(make_postern):
+    return Box(make_postern, "mail/in")
+
+
+@pytest.fixture
+def spool_box(make_postern):
+    box = Box(make_postern)
+    yield box
+    box.path.unlink(missing_ok=True)
+
+
+@pytest.mark.root
+def test_a_users_file_in_var_mail_is_his_alone(spool_box):
+    for number in range(5):
+        spool_box.send(f"Subject: {number}\r\n\r\nFrom here\r\n>From there\r\n.\r\n")
+    spool_box.postern.wait_queue_empty()
+    status = spool_box.path.stat()
+    assert (status.st_uid, status.st_mode & 0o7777) == (UID, 0o600)
+    assert status.st_gid == grp.getgrnam("mail").gr_gid
+    assert sorted(m["Subject"] for m in spool_box.messages()) == list("01234")
+    assert spool_box.messages()[0].get_payload() == ">From here\n>From there\n.\n"
+    assert not [name for name in os.listdir("/var/mail") if name.startswith(spool_box.path.name + ".")]
+    (line,) = [line for line in spool_box.postern.log_lines("child-started", program="mda")]
+    assert line["group"] == "mail"
+
+
+@pytest.mark.root
+def test_the_group_is_given_for_nothing_else(make_postern):
+    box = Box(make_postern, "mbox")
+    box.send()
+    box.postern.wait_queue_empty()
+    assert box.path.stat().st_gid == GID
+    assert "group" not in box.postern.log_lines("child-started", program="mda")[0]
+
+
+def test_pythons_mailbox_and_mutt_read_it(home_box):
+    home_box.send("Subject: one\r\n\r\nFrom a\r\nno line end")
+    home_box.send("Subject: two\r\n\r\n", sender="")
+    home_box.postern.wait_queue_empty()
+    one, two = sorted(home_box.messages(), key=lambda message: message["Subject"])
+    assert one.get_payload().startswith(">From a\nno line end")
+    assert one["Return-Path"] == "<sender@client.test>" and one["Delivered-To"] == home_box.address
+    assert two.get_from().startswith("MAILER-DAEMON ")
+    if shutil.which("s-nail") is not None:
+        headers = subprocess.run(["s-nail", "-H", "-f", home_box.path], capture_output=True,
+            text=True, check=True, stdin=subprocess.DEVNULL).stdout
+        assert len(headers.splitlines()) == 2 and "one" in headers and "two" in headers
+    if shutil.which("mutt") is None:
+        pytest.skip("mutt isn't installed")
+    copy = home_box.postern.base / "copy"
+    (home_box.postern.base / "Mail").mkdir()  # else mutt asks whether to make it
+    main, terminal = pty.openpty()
+    mutt = subprocess.Popen(["mutt", "-n", "-F", "/dev/null", "-R", "-f", str(home_box.path),
+        "-e", "set confirmcreate=no confirmappend=no mbox_type=mbox quit=yes",
+        "-e", f"push '<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>{copy}<enter><exit>'"],
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        env=dict(os.environ, TERM="xterm", HOME=str(home_box.postern.base)))
+    os.close(terminal)
+    try:
+        while mutt.poll() is None:
+            try:
+                os.read(main, 65536)
+            except OSError:
+                break
+        mutt.wait(10)
+    finally:
+        mutt.kill()
+        os.close(main)
+    assert sorted(m["Subject"] for m in mailbox.mbox(copy)) == ["one", "two"]
+
+
+def test_a_file_that_a_reader_has_locked_waits(home_box):
+    home_box.send()
+    home_box.postern.wait_queue_empty()
+    reader = mailbox.mbox(home_box.path)
+    reader.lock()
+    home_box.send()
+    (envelope,) = wait_for(lambda: [e for e in home_box.postern.queue() if "4.2.1" in e["error"]], 15)
+    assert "locked" in envelope["error"]
+    assert len(home_box.messages()) == 1
+    reader.unlock()
+    home_box.postern.smtpctl("schedule", "all")
+    home_box.postern.wait_queue_empty()
+    assert len(home_box.messages()) == 2
+
+
+def take_all(path):
+    """The subjects of what is there, which is removed."""
+    box = mailbox.mbox(path)
+    while True:
+        try:
+            box.lock()
+            break
+        except mailbox.ExternalClashError:
+            time.sleep(0.01)
+    taken = [message["Subject"] for message in box]
+    box.clear()
+    box.flush()
+    box.unlock()
+    box.close()
+    return taken
+
+
+def test_who_adds_and_removes_meanwhile_loses_nothing(home_box):
+    """A reader that removes what it has read, under its locks, while 60 messages come."""
+    taken = []
+    home_box.send("Subject: first\r\n\r\n")
+    wait_for(home_box.path.exists)
+    for number in range(59):
+        home_box.send(f"Subject: {number}\r\n\r\nbody\r\n")
+        if number % 5 == 0:
+            with as_user():
+                taken += take_all(home_box.path)
+    home_box.postern.smtpctl("schedule", "all")
+    home_box.postern.wait_queue_empty()
+    taken += [message["Subject"] for message in home_box.messages()]
+    assert len(taken) == 60 and len(set(taken)) == 60
+
+
+def test_a_link_in_its_place_is_not_followed(home_box):
+    (home_box.home / "mail").mkdir(0o700)
+    os.chown(home_box.home / "mail", UID, GID)
+    home_box.path.symlink_to("/etc/passwd")
+    home_box.send()
+    wait_for(lambda: [e for e in home_box.postern.queue() if "symbolic link" in e["error"]], 15)
+    home_box.path.unlink()
+    home_box.postern.smtpctl("schedule", "all")
+    home_box.postern.wait_queue_empty()
+    assert len(home_box.messages()) == 1
+
+
+def test_mail_that_was_appended_before_a_crash_is_not_appended_again(home_box):
+    """The queue dies before it has recorded the deliveries."""
+    for _ in range(10):
+        home_box.send()
+    home_box.postern.crash()
+    home_box.postern.start()
+    home_box.postern.wait_queue_empty()
+    assert len(home_box.messages()) == 10
+
+
+def test_users_of_the_accounts_database_have_theirs_in_their_directory(make_postern):
+    postern = make_postern(
+        rules='action "in" mbox\nmatch from any for domain <accounts> action "in"\n')
+    postern.send("team@example.test")
+    postern.wait_queue_empty()
+    for user in ("alice", "bob"):
+        (message,) = mailbox.mbox(postern.maildir(f"{user}@example.test") / "mbox")
+        assert message["Delivered-To"] == f"{user}@example.test"

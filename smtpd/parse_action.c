@@ -1,0 +1,163 @@
+/*
+ * What stands in an action beside tables: paths and commands with %{...} in them, and the wrappers
+ * around commands.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/envelope.h"
+#include "common/template.h"
+#include "smtpd/parse_build.h"
+
+enum template_use {
+	TEMPLATE_PATH,
+	TEMPLATE_COMMAND,
+	TEMPLATE_WRAPPER,
+};
+
+static bool
+name_is_one_of(const char *name, const char *const *names)
+{
+	for (; *names != NULL; names++) {
+		if (strcmp(name, *names) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What is after "%{", up to "}". */
+static bool
+take_replacement(const char **at, enum template_use use)
+{
+	static const char *const names[] = { "dest", "dest.user", "dest.domain", "rcpt",
+		"rcpt.user", "rcpt.domain", "user.username", "user.directory", NULL };
+	static const char *const message_names[] = { "sender", "sender.user", "sender.domain",
+		"mbox.from", NULL };
+	struct template_token token;
+
+	if (use == TEMPLATE_WRAPPER && strncmp(*at, "mda}", 4) == 0) {
+		*at += 4;
+		return true;
+	}
+	return template_parse_token(at, &token) &&
+	    (name_is_one_of(token.name, names) ||
+	        (use != TEMPLATE_PATH && name_is_one_of(token.name, message_names)));
+}
+
+/*
+ * Whether every %{...} is one that the directory, or in a command the mda, replaces. What the values
+ * make of it, only delivery can know.
+ */
+static bool
+template_fits(const char *path, enum template_use use)
+{
+	while (*path != '\0') {
+		if (path[0] == '%' && path[1] == '{') {
+			path += 2;
+			if (!take_replacement(&path, use))
+				return false;
+		} else
+			path += path[0] == '%' && path[1] == '%' ? 2 : 1;
+	}
+	return true;
+}
+
+static bool
+template_is_known(struct parse *parse, struct place place, const char *text, enum template_use use)
+{
+	if (template_fits(text, use))
+		return true;
+	problem_error(&parse->problems, place,
+	    "\"%.100s\" holds a %%{...} that smtpd.conf(5) doesn't have", text);
+	return false;
+}
+
+static bool
+command_fits(struct parse *parse, struct place place, const char *what, const char *command,
+    enum template_use use)
+{
+	if (*command == '\0' || strlen(command) > PATH_TEXT_MAX) {
+		problem_error(&parse->problems, place,
+		    "\"%s\" wants a command of at most %d bytes, not \"%.40s\"", what,
+		    PATH_TEXT_MAX, command);
+		return false;
+	}
+	return template_is_known(parse, place, command, use);
+}
+
+bool
+action_templates_fit(struct parse *parse)
+{
+	const struct action_config *action = &parse->draft.action;
+	struct place place = parse->draft.place;
+
+	if (action->path != NULL &&
+	    (*action->path == '\0' || strlen(action->path) > PATH_TEXT_MAX / 2)) {
+		problem_error(&parse->problems, place,
+		    "\"%s\" wants a path of at most %d bytes, not \"%.40s\"",
+		    action->method == ACTION_MBOX ? "mbox" : "maildir", PATH_TEXT_MAX / 2,
+		    action->path);
+		return false;
+	}
+	if (action->path != NULL && !template_is_known(parse, place, action->path, TEMPLATE_PATH))
+		return false;
+	return action->command == NULL ||
+	    command_fits(parse, place, "mda", action->command, TEMPLATE_COMMAND);
+}
+
+void
+wrapper_set(struct parse *parse, struct place place, char *name, char *command)
+{
+	struct config *config = parse->config;
+	struct wrapper_config *wrapper;
+
+	if (config_find_wrapper(config, name) != NULL)
+		problem_error(
+		    &parse->problems, place, "mda wrapper \"%.40s\" is defined twice", name);
+	else if (strlen(name) > ACTION_NAME_MAX || *name == '\0')
+		problem_error(&parse->problems, place,
+		    "the name of a wrapper has 1 to %d bytes, not \"%.40s\"", ACTION_NAME_MAX,
+		    name);
+	else if (command_fits(parse, place, "mda wrapper", command, TEMPLATE_WRAPPER)) {
+		config->wrappers =
+		    parse_grow(config->wrappers, config->wrapper_count, sizeof(*config->wrappers));
+		wrapper = &config->wrappers[config->wrapper_count++];
+		*wrapper = (struct wrapper_config){ name, command };
+		return;
+	}
+	free(name);
+	free(command);
+}
+
+/* How long a wrapper's text is with the command in it, each time. */
+static size_t
+wrapped_length(const char *wrapper, const char *command)
+{
+	size_t length = strlen(wrapper);
+
+	for (; (wrapper = strstr(wrapper, "%{mda}")) != NULL; wrapper += 6)
+		length += strlen(command);
+	return length;
+}
+
+void
+wrappers_check(struct parse *parse)
+{
+	const struct config *config = parse->config;
+
+	for (size_t i = 0; i < config->action_count; i++) {
+		const struct action_config *action = &config->actions[i];
+		const struct wrapper_config *wrapper;
+
+		if (*action->wrapper == '\0')
+			continue;
+		wrapper = config_find_wrapper(config, action->wrapper);
+		if (wrapper == NULL)
+			problem_error(&parse->problems, parse->action_places[i],
+			    "there is no mda wrapper \"%.40s\"", action->wrapper);
+		else if (wrapped_length(wrapper->command, action->command) > PATH_TEXT_MAX)
+			problem_error(&parse->problems, parse->action_places[i],
+			    "the command of action \"%s\" with its wrapper is longer than %d bytes",
+			    action->name, PATH_TEXT_MAX);
+	}
+}
