@@ -13,11 +13,18 @@ import time
 import pytest
 
 from postern import wait_for
-from traffic import Traffic
+from traffic import Traffic, mbox_mails
 
 KILLS = int(os.environ.get("CRASH_KILLS", "20"))
 SEED = os.environ.get("CRASH_SEED") or str(random.SystemRandom().getrandbits(32))
 USERS = [f"user{number}@example.test" for number in range(8)]
+BOXES = [f"user{number}@box.test" for number in range(2)]
+RULES = """
+action "in" maildir
+action "box" mbox
+match from any for domain "box.test" action "box"
+match from any for domain <accounts> action "in"
+"""
 # What dies: a process of the suite, the supervisor, or everything at once as at a power cut.
 TARGETS = (["listener", "queue", "mda"] * 4 + ["directory"] * 2 + ["resolver", "control"] +
     ["supervisor", "everything"])
@@ -61,13 +68,14 @@ def settle(postern):
 @pytest.mark.time_limit(120 + 10 * KILLS)
 def test_no_acknowledged_message_is_lost_torn_or_doubled(make_postern):
     generator = random.Random(SEED)
-    postern = make_postern()
-    for address in USERS:
+    postern = make_postern(rules=RULES)
+    postern.add_domain("box.test")
+    for address in USERS + BOXES:
         postern.add_user(address)
     # Where bounces would go: nothing here is undeliverable.
     postern.add_user("bounces@example.test")
     postern.allow(r"child-\w+.*program=mda")
-    traffic = Traffic(postern, USERS, "bounces@example.test", SEED)
+    traffic = Traffic(postern, USERS + BOXES, "bounces@example.test", SEED)
     traffic.start()
     done = {}
     starting = False
@@ -100,6 +108,7 @@ def test_no_acknowledged_message_is_lost_torn_or_doubled(make_postern):
     flowing = time.monotonic() - began
     settle(postern)
     mails = {address: postern.mails(address) for address in USERS}
+    mails |= {address: mbox_mails(postern.maildir(address) / "mbox") for address in BOXES}
     problems = traffic.account(mails)
     report = (f"seed {SEED}: {done}, {len(traffic.acknowledged)} acknowledged of "
         f"{len(traffic.begun)} in {flowing:.0f} s, replies {dict(traffic.replies)}, "

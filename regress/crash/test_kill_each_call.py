@@ -29,7 +29,7 @@ import pytest
 
 from postern import is_root, message_id, wait_for
 from test_crash import check_spool, is_settled
-from traffic import Message, Traffic
+from traffic import Message, Traffic, mbox_mails
 
 STEP = int(os.environ.get("KILL_STEP", "0"))
 POINTS = int(os.environ.get("KILL_POINTS", "2"))
@@ -140,7 +140,7 @@ new=$(mktemp '{self.out}/new.XXXXXX') && cat >"$new" && mv "$new" "$new.whole"
         postern.add_alias("gone@example.test", "|exit 67")
         postern.smtpctl("user", "quota", "full@example.test", "1G", "1")
         postern.send("full@example.test")
-        postern.wait_mail("full@example.test")
+        wait_for(lambda: self.arrived("full@example.test"), 20)
 
     def close(self):
         if self.client is not None:
@@ -245,11 +245,14 @@ new=$(mktemp '{self.out}/new.XXXXXX') && cat >"$new" && mv "$new" "$new.whole"
         self.wait(tried, "later@ was tried")
         (self.out / "later").unlink()
 
+    def arrived(self, address):
+        return self.postern.mails(address)
+
     def take_away(self):
         """Takes what has arrived into the books. What is wrong with it."""
-        mails = {address: self.postern.mails(address) for address in USERS}
+        mails = {address: self.arrived(address) for address in USERS}
         problems = self.traffic.account(mails, self.found)
-        bounces = self.postern.mails("bounces@example.test")
+        bounces = self.arrived("bounces@example.test")
         for mail in bounces:
             token = re.search(rb"^X-Token: (\S+)\r?$", mail.data, re.MULTILINE)
             if token:
@@ -290,6 +293,17 @@ new=$(mktemp '{self.out}/new.XXXXXX') && cat >"$new" && mv "$new" "$new.whole"
             problems += [f"{token} is {kind} {count} times" for token, count in got.items()
                 if count > 2]
         return problems
+
+
+class BoxRun(Run):
+    """The same with mbox files, whose quotas don't count messages."""
+
+    def prepare(self):
+        super().prepare()
+        self.postern.smtpctl("user", "quota", "full@example.test", "1")
+
+    def arrived(self, address):
+        return mbox_mails(self.postern.maildir(address) / "mbox")
 
 
 def learn(run, strace, program):
@@ -369,12 +383,20 @@ def points(program, calls, first):
 @pytest.mark.parametrize("program", ["queue", "mda", "listener", "directory", "resolver", "control",
     "smtpd"])
 def test_nothing_is_lost_wherever_a_program_dies(strace, make_postern, program):
-    postern = make_postern(rules=RULES)
+    kill_at_points(strace, make_postern(rules=RULES), program, Run)
+
+
+@pytest.mark.time_limit(3600 if STEP else 120)
+def test_nothing_is_lost_wherever_an_mda_with_mbox_files_dies(strace, make_postern):
+    kill_at_points(strace, make_postern(rules=RULES.replace("maildir", "mbox")), "mda", BoxRun)
+
+
+def kill_at_points(strace, postern, program, kind):
     postern.stage = strace.stage
     postern.restart()
     # What dies with it, and in smtpd's case what it is given to do.
     postern.allow(rf"child-\w+.*program=({program}|{'directory' if program == 'smtpd' else 'mda'})")
-    run = Run(postern, random.Random(SEED))
+    run = kind(postern, random.Random(SEED))
     run.prepare()
     run.may_cut = program in ("listener", "smtpd")
     postern.restart()

@@ -2,6 +2,7 @@
 goes on when the disk does."""
 
 import errno
+import mailbox
 import os
 import pathlib
 import subprocess
@@ -151,6 +152,47 @@ def test_a_full_mailbox_disk_keeps_mail_queued(make_postern, small_disk):
     assert not list((postern.maildir("alice@example.test") / "tmp").iterdir())
     filler.unlink()
     arrives(postern, [0, 1])
+
+
+BOX_RULES = 'action "in" mbox\nmatch from any for domain <accounts> action "in"\n'
+
+
+def box_subjects(postern):
+    path = postern.maildir("alice@example.test") / "mbox"
+    return sorted(int(mail["Subject"]) for mail in mailbox.mbox(path))
+
+
+def test_a_full_disk_leaves_an_mbox_file_as_it_was(make_postern, small_disk):
+    disk = small_disk("1m")
+    postern = make_postern(mail=disk / "mail", rules=BOX_RULES)
+    assert try_send(postern, 0)[0] == 250
+    postern.wait_queue_empty()
+    box = postern.maildir("alice@example.test") / "mbox"
+    before = box.read_bytes()
+    filler = fill(disk)
+    large = BODY + "x" * 900 + "\r\n"
+    for number in range(1, 4):
+        assert try_send(postern, number, text=large * 20)[0] == 250
+    wait_for(lambda: len([e for e in postern.queue() if "No space left" in e["error"]]) == 3, 20,
+        "the deliveries are deferred for want of space")
+    assert box.read_bytes() == before and not list(box.parent.glob("*.lock*"))
+    filler.unlink()
+    postern.smtpctl("schedule", "all")
+    postern.wait_queue_empty()
+    assert box_subjects(postern) == [0, 1, 2, 3]
+
+
+def test_failing_syncs_of_an_mbox_file_keep_mail_queued(make_postern, faults):
+    postern = make_postern(environment=faults.environment, rules=BOX_RULES)
+    assert try_send(postern, 0)[0] == 250
+    postern.wait_queue_empty()
+    with faults.set("mda", sync_error=errno.EIO):
+        assert try_send(postern, 1)[0] == 250
+        wait_for(lambda: [e for e in postern.queue() if "check the disk" in e["error"]], 20)
+        assert box_subjects(postern) == [0]
+    postern.smtpctl("schedule", "all")
+    postern.wait_queue_empty()
+    assert box_subjects(postern) == [0, 1]
 
 
 def test_failing_syncs_of_the_spool_are_answered_4xx(make_postern, faults):
