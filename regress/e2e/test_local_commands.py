@@ -209,3 +209,20 @@ def test_dovecots_lda_delivers_to_a_folder(make_user, tmp_path):
     user.send()
     user.postern.wait_queue_empty()
     assert len(user.mails("Maildir/.Lists")) == 1
+
+
+def test_explain_says_where_mail_would_go(make_postern):
+    postern = make_postern(rules='action "box" mbox\naction "run" mda "cat %{dest}"\n'
+        'action "forward" forward-only virtual <accounts>\n'
+        'match from any for rcpt-to "alice@example.test" action "box"\n'
+        'match from any for rcpt-to "bob@example.test" action "run"\n'
+        'match from any for domain <accounts> action "forward"\n')
+    postern.add_user("carol@example.test")
+    explain = lambda name: postern.smtpctl("explain", "--to", f"{name}@example.test", check=False).stdout
+    assert str(postern.maildir("alice@example.test") / "mbox") in explain("alice")
+    assert "cat %{dest}" in explain("bob")
+    with postern.smtp() as client:
+        client.ehlo()
+        client.mail("sender@client.test")
+        assert client.rcpt("team@example.test")[0] == 250
+        assert client.rcpt("carol@example.test")[0] == 550

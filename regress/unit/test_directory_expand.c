@@ -534,6 +534,31 @@ forward_only_takes_who_has_an_alias(void **state)
 	finish();
 }
 
+static void
+users_of_the_database_have_no_mailbox_where_mail_is_only_forwarded(void **state)
+{
+	static const enum action_method methods[] = { ACTION_FORWARD_ONLY, ACTION_EXPAND_ONLY };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		config = new_config();
+		add_table(config, "accounts", TABLE_ACCOUNTS, "");
+		set(&add_action(config, "in", methods[i])->virtual_table, "accounts");
+		add_action(config, "out", ACTION_RELAY);
+		add_rule(config, MATCH_FROM_ANY, "accounts", "in");
+		add_rule(config, MATCH_FROM_LOCAL, "", "out");
+		ready();
+		/* The second time they are there already. */
+		(void)run_verb(site, &result, ACCOUNT_DOMAIN_ADD, "example.org", NULL);
+		(void)run_verb(site, &result, ACCOUNT_USER_ADD, "bob@example.org", HASH, NULL);
+		(void)run_verb(
+		    site, &result, ACCOUNT_ALIAS_ADD, "info@example.org", "x@else.test", NULL);
+		assert_string_equal(ask(site, "info@example.org"), "250 relay:x@else.test");
+		assert_memory_equal(ask(site, "bob@example.org"), "550 5.1.1", 9);
+		finish();
+	}
+}
+
 /* Users of one home: an mbox file each, and a command for each. */
 static void
 mailboxes_are_what_the_action_makes_of_them(void **state)
@@ -829,6 +854,7 @@ main(void)
 		TEST(srs_addresses_lead_to_senders),
 		TEST(expand_only_delivers_nothing_here),
 		TEST(forward_only_takes_who_has_an_alias),
+		TEST(users_of_the_database_have_no_mailbox_where_mail_is_only_forwarded),
 		TEST(mailboxes_are_what_the_action_makes_of_them),
 		TEST(action_user_owns_the_mailboxes_of_virtual_users),
 		TEST(accounts_have_users_details_aliases_and_a_catch_all),
