@@ -378,6 +378,8 @@ parse_print_config(FILE *file, const struct config *config)
 		print_listener(file, config, &config->listeners[i]);
 	for (size_t i = 0; i < config->action_count; i++)
 		print_action(file, config, &config->actions[i]);
-	for (size_t i = 0; i < config->rule_count; i++)
+	for (size_t i = 0; i < config->rule_count; i++) {
+		parse_print_words(file, config, &config->rules[i], i + 1);
 		print_rule(file, config, &config->rules[i]);
+	}
 }

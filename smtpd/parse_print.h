@@ -14,4 +14,7 @@ void print_duration(FILE *, uint32_t);
 void settings_print(FILE *, const struct config *);
 void mta_limits_print(FILE *, const struct config *);
 
+/* parse_words.c: a rule, the so manieth, as a comment in plain English. */
+void parse_print_words(FILE *, const struct config *, const struct rule_config *, size_t number);
+
 #endif
