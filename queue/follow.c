@@ -23,7 +23,6 @@
 #include "queue/commit.h"
 #include "queue/delivery.h"
 #include "queue/follow.h"
-#include "queue/forward.h"
 #include "queue/history.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
@@ -254,25 +253,6 @@ link_large(struct queue *queue, const struct message *message, uint32_t message_
 	return fd;
 }
 
-/* As mail that an alias leads out is sent on: by `srs` of an action that some of it goes by. */
-static void
-choose_sender(struct queue *queue, const struct job *job, struct address *sender)
-{
-	struct envelope envelope = { .id = job->envelope_id };
-
-	for (size_t i = 0; i < job->redirects.count; i++) {
-		const struct ipc_target *target = &job->redirects.targets[i];
-
-		if (target->kind != ENVELOPE_RELAY)
-			continue;
-		strlcpy(envelope.action, target->action, sizeof(envelope.action));
-		forward_sender(queue->config, &job->transaction, &envelope, &job->envelope.rcpt,
-		    clock_wall(), sender);
-		if (!address_equal(sender, &job->transaction.sender))
-			return;
-	}
-}
-
 static void
 stage_redirects(struct queue *queue, struct job *job, struct message *message)
 {
@@ -284,7 +264,6 @@ stage_redirects(struct queue *queue, struct job *job, struct message *message)
 
 	if (text == NULL)
 		fatalx("out of memory");
-	choose_sender(queue, job, &transaction.sender);
 	transaction.message_id = intake_new_id(queue);
 	transaction.created_us = clock_wall_us();
 	/* Nobody asked for reports of it (RFC 3461 5.2.7). Where it came from says whether it is mail of
