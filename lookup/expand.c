@@ -877,7 +877,7 @@ expand_user(struct expansion *x, const struct action *action, const struct node 
 	}
 	if (result != TABLE_NONE)
 		return;
-	if (!action_is_local(action->config)) {
+	if (action->config->method == ACTION_EXPAND_ONLY) {
 		dead(x, NULL, 550, "5.1.1", "no such user here");
 		return;
 	}

@@ -2,14 +2,12 @@
 address can make a shell do anything. With procmail, maildrop and Dovecot's LDA where they are."""
 
 import os
-import pathlib
-import pwd
 import shutil
-import subprocess
 
 import pytest
 
 from postern import is_root, wait_for
+from system_users import Users
 
 UID = 54321 if is_root() else os.geteuid()
 GID = 54321 if is_root() else os.getegid()
@@ -151,29 +149,25 @@ def test_users_of_the_accounts_database(make_postern):
 def system_user(make_postern):
     """A user of the system, which programs like these want; a function that starts an instance whose
     action has that command for him."""
-    name = f"postern-{os.getpid()}"
-    if not is_root() or shutil.which("useradd") is None:
-        pytest.skip("needs root and useradd")
-    subprocess.run(["useradd", "-m", "-d", f"/tmp/{name}", "-s", "/bin/sh", name], check=True)
-    entry = pwd.getpwnam(name)
+    if not is_root():
+        pytest.skip("needs root")
     started = []
 
     def start(command, file, text):
-        path = pathlib.Path(entry.pw_dir, file)
-        path.write_text(text)
-        path.chmod(0o600)
-        os.chown(path, entry.pw_uid, entry.pw_gid)
-        os.chmod(entry.pw_dir, 0o700)
-        postern = make_postern(rules=f'action "in" mda "{command}"\n'
+        postern = make_postern(start=False, rules=f'action "in" mda "{command}"\n'
             'match from any for domain "box.test" action "in"\n')
+        postern.users = Users(postern.base)
         started.append(postern)
-        postern.home, postern.user_address = pathlib.Path(entry.pw_dir), f"{name}@box.test"
+        name = postern.users.add("c", shell="/bin/sh")
+        postern.users.write(name, text, file=file, mode=0o600)
+        postern.home, postern.user_address = postern.users.home(name), f"{name}@box.test"
+        postern.start()
         return postern
 
     yield start
     for postern in started:
         postern.stop()
-    subprocess.run(["userdel", "-r", name], check=True, stderr=subprocess.DEVNULL)
+        postern.users.clear()
 
 
 def test_procmail_sorts_into_a_maildir(system_user, tool):

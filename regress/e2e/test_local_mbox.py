@@ -13,6 +13,7 @@ import time
 import pytest
 
 from postern import is_root, wait_for
+from system_users import Users
 
 UID = 54321 if is_root() else os.geteuid()
 GID = 54321 if is_root() else os.getegid()
@@ -211,3 +212,37 @@ def test_users_of_the_accounts_database_have_theirs_in_their_directory(make_post
     for user in ("alice", "bob"):
         (message,) = mailbox.mbox(postern.maildir(f"{user}@example.test") / "mbox")
         assert message["Delivered-To"] == f"{user}@example.test"
+
+
+@pytest.mark.root
+def test_a_user_of_the_system_with_a_forward_keeps_a_copy_in_var_mail(make_postern):
+    postern = make_postern(rules='action "box" mbox\naction "out" relay host smtp+notls://127.0.0.1:1\n'
+        'action "forward" forward-only\nmatch from any for domain "box.test" action "box"\n'
+        'match from any for domain "forward.test" action "forward"\n'
+        'match from local for domain "far.test" action "out"\n')
+    users = Users(postern.base)
+    try:
+        one, two = users.add("a"), users.add("b")
+        users.write(one, f"\\{one}, x@far.test\n")
+        for number in range(3):
+            postern.send(f"{one}@box.test", f"Subject: {number}\r\n\r\n")
+        box = pathlib.Path("/var/mail") / one
+        wait_for(lambda: box.exists() and len(mailbox.mbox(box)) == 3)
+        assert len([e for e in postern.queue() if e["dest"] == "x@far.test"]) == 3
+        with postern.smtp() as client:
+            client.ehlo()
+            client.mail("sender@client.test")
+            assert client.rcpt(f"{one}@forward.test")[0] == 250
+            assert client.rcpt(f"{two}@forward.test")[0] == 550
+        # While it can't be used, nothing is delivered.
+        (users.home(one) / ".forward").chmod(0o666)
+        with postern.smtp() as client:
+            client.ehlo()
+            client.mail("sender@client.test")
+            assert client.rcpt(f"{one}@box.test")[0] == 451
+        assert len(mailbox.mbox(box)) == 3
+        postern.stop()
+    finally:
+        for name in users.made.values():
+            pathlib.Path("/var/mail", name).unlink(missing_ok=True)
+        users.clear()

@@ -169,6 +169,23 @@ without_a_forward_it_is_the_mailbox(void **state)
 }
 
 static void
+mail_that_is_only_forwarded_needs_one(void **state)
+{
+	(void)state;
+	config->actions[0].method = ACTION_FORWARD_ONLY;
+	assert_memory_equal(resolve(ONE "@localhost"), "550 5.1.1", 9);
+	forward(ONE, "x@far.test");
+	assert_string_equal(resolve(ONE "@localhost"), "250 relay:x");
+	/* There is no mailbox for the copy. */
+	forward(ONE, "\\" ONE ", x@far.test");
+	assert_string_equal(resolve(ONE "@localhost"), "250 relay:x");
+	forward(ONE, "! can be changed by others");
+	assert_int_equal(resolve(ONE "@localhost")[0], '4');
+	forward(ONE, "\\" ONE);
+	assert_int_equal(resolve(ONE "@localhost")[0], '4');
+}
+
+static void
 it_leads_on_and_keeps_a_copy_by_name_address_and_backslash(void **state)
 {
 	(void)state;
@@ -451,6 +468,7 @@ main(void)
 #define FORWARDS(name) cmocka_unit_test_setup_teardown(name, begin, end)
 	const struct CMUnitTest tests[] = {
 		FORWARDS(without_a_forward_it_is_the_mailbox),
+		FORWARDS(mail_that_is_only_forwarded_needs_one),
 		FORWARDS(it_leads_on_and_keeps_a_copy_by_name_address_and_backslash),
 		FORWARDS(what_names_its_own_alias_keeps_a_copy),
 		FORWARDS(loops_of_several_users_end),
