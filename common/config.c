@@ -245,6 +245,7 @@ static const struct field rule_fields[] = {
 	BOOL(rule_config, tls_negated),
 	STRING(rule_config, action),
 	U32(rule_config, line),
+	STRING(rule_config, file),
 };
 
 _Static_assert(sizeof(enum line_ends) == sizeof(uint32_t), "an enum is read as a uint32_t");

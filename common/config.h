@@ -241,6 +241,7 @@ struct rule_config {
 	bool tls_negated;
 	char *action;  /* "" : reject */
 	uint32_t line; /* in smtpd.conf, for the log and explain */
+	char *file;    /* or in this one, which it includes; "" */
 };
 
 struct limits_config { /* `smtp limit KEYWORD N`; each documented in smtpd.conf(5) with its default

@@ -64,6 +64,11 @@ ipc_explain_step_encode(struct buf *buf, const struct ipc_explain_step *step)
 	buf_add_string(buf, step->action);
 	buf_add_string(buf, step->to);
 	buf_add_string(buf, step->words);
+	buf_add_u64(buf, step->quota_bytes);
+	buf_add_u64(buf, step->quota_messages);
+	buf_add_u8(buf, step->is_known);
+	buf_add_u64(buf, step->used_bytes);
+	buf_add_u64(buf, step->used_messages);
 }
 
 bool
@@ -76,6 +81,11 @@ ipc_explain_step_decode(struct buf_reader *reader, struct ipc_explain_step *step
 	buf_get_string(reader, step->action, sizeof(step->action));
 	buf_get_string(reader, step->to, sizeof(step->to));
 	buf_get_string(reader, step->words, sizeof(step->words));
+	step->quota_bytes = buf_get_u64(reader);
+	step->quota_messages = buf_get_u64(reader);
+	step->is_known = buf_get_bool(reader);
+	step->used_bytes = buf_get_u64(reader);
+	step->used_messages = buf_get_u64(reader);
 	return !reader->failed;
 }
 

@@ -21,15 +21,20 @@
 
 /* The directory's part: from the recipient to where its mail ends. */
 enum explain_step {
-	EXPLAIN_RULE,     /* `address` is decided by `line` of smtpd.conf: `action`, "" rejects */
-	EXPLAIN_NO_RULE,  /* no line decides about it: it is refused */
-	EXPLAIN_LEADS_TO, /* an alias: `to` is looked at next */
+	/* `to` is the file of a line, "" the main one. */
+	EXPLAIN_RULE,      /* `address` is decided by `line`: `action`, "" rejects */
+	EXPLAIN_NO_RULE,   /* no line decides about it: it is refused */
+	EXPLAIN_TRIED,     /* `line` isn't for it, by its condition `words` */
+	EXPLAIN_UNDECIDED, /* whether `line` is for it can't be known now, by its condition `words` */
+	EXPLAIN_SENDER,    /* who has logged in may not send as `address`: `words` */
+	EXPLAIN_LEADS_TO,    /* an alias: `to` is looked at next */
 	EXPLAIN_LEADS_AGAIN, /* an alias: `to` was looked at already */
 	EXPLAIN_LEADS_BACK,  /* an alias: `to` is what it came from */
 	EXPLAIN_MAILBOX,     /* `to` is the Maildir, `words` its owner */
 	EXPLAIN_COMMAND,     /* `to` is run */
 	EXPLAIN_RELAY,       /* `to` is the domain */
 	EXPLAIN_LMTP,        /* `to` is host:port or a socket's path, `words` the name said there */
+	EXPLAIN_QUOTA,       /* how full the one mailbox is that it leads to */
 	EXPLAIN_DEAD,        /* nothing comes of it, or of its target `to`: `words` */
 	EXPLAIN_ERROR,       /* an alias that refuses: `words` */
 	EXPLAIN_POSTMASTER,  /* all that was refused is kept for the postmaster instead */
@@ -47,6 +52,12 @@ struct ipc_explain_step {
 	char action[ACTION_NAME_MAX + 1];
 	char to[PATH_TEXT_MAX + 1];
 	char words[IPC_EXPLAIN_WORDS_MAX + 1];
+	/* EXPLAIN_QUOTA: 0 is none. */
+	uint64_t quota_bytes;
+	uint64_t quota_messages;
+	bool is_known; /* what is used */
+	uint64_t used_bytes;
+	uint64_t used_messages;
 };
 void ipc_explain_step_encode(struct buf *, const struct ipc_explain_step *);
 bool ipc_explain_step_decode(struct buf_reader *, struct ipc_explain_step *);

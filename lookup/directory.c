@@ -115,10 +115,8 @@ directory_end_job(struct job *job)
 }
 
 static void
-finish_recipient(struct peer *peer, uint32_t id, struct expanded *expanded, bool fits)
+finish_recipient(struct peer *peer, uint32_t id, struct expanded *expanded)
 {
-	if (!fits)
-		reply_set(&expanded->reply, 452, "4.2.2", "the mailbox is full, try again later");
 	send_recipient(peer, id, expanded);
 	expanded_free(expanded);
 }
@@ -142,7 +140,13 @@ usage_decided(void *owner, bool fits, void *arg)
 	struct job *job = owner;
 
 	(void)arg;
-	finish_recipient(job->peer, job->id, &job->expanded, fits);
+	if (!fits)
+		reply_set(
+		    &job->expanded.reply, 452, "4.2.2", "the mailbox is full, try again later");
+	if (job->is_explanation)
+		directory_end_explanation(job);
+	else
+		finish_recipient(job->peer, job->id, &job->expanded);
 	directory_end_job(job);
 }
 
@@ -176,8 +180,8 @@ count_for_user(const struct ipc_rcpt *rcpt, struct expanded *expanded)
 
 /* Only a recipient that is one mailbox is refused for its quota: of a list's members, one that is
  * full shouldn't keep the mail from the others. */
-static void
-check_quota(struct job *job)
+void
+directory_check_quota(struct job *job)
 {
 	const struct ipc_mailbox *mailbox = &job->expanded.mailbox;
 
@@ -215,7 +219,7 @@ expand_job(struct job *job)
 	}
 	if (job->peer->program == PROGRAM_LISTENER)
 		count_for_user(&job->rcpt, &job->expanded);
-	check_quota(job);
+	directory_check_quota(job);
 }
 
 static bool

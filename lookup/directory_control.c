@@ -17,6 +17,7 @@
 #include "lookup/history.h"
 #include "lookup/login.h"
 #include "lookup/site.h"
+#include "lookup/usage.h"
 
 #define LISTINGS_MAX    16
 #define LISTING_PORTION 200
@@ -185,17 +186,43 @@ send_step(const struct ipc_explain_step *step, void *arg)
 void
 directory_explain(struct job *job)
 {
+	if (job->peer == NULL) {
+		directory_end_job(job);
+		return;
+	}
+	while (!explain_recipient(
+	    directory.site, &job->rcpt, job->forwards, send_step, job, &job->expanded)) {
+		expanded_free(&job->expanded);
+		if (!forward_set_gather(job->forwards))
+			return;
+	}
+	usage_doubt(directory.usage, &job->expanded.mailbox);
+	directory_check_quota(job);
+}
+
+void
+directory_end_explanation(struct job *job)
+{
+	const struct expanded *expanded = &job->expanded;
+	struct ipc_explain_step step = { .step = EXPLAIN_QUOTA };
 	struct ipc_result result;
 
-	if (job->peer != NULL) {
-		while (!explain_recipient(
-		    directory.site, &job->rcpt, job->forwards, send_step, job, &result)) {
-			if (!forward_set_gather(job->forwards))
-				return;
-		}
-		send_result(job->id, job->frame_peer, &result);
+	if (job->peer == NULL || job->peer->channel == NULL)
+		return;
+	/* One mailbox, which has one. */
+	if (expanded->count == 1 &&
+	    (expanded->mailbox.quota_bytes != 0 || expanded->mailbox.quota_messages != 0)) {
+		address_format(&expanded->targets[0].dest, step.address, sizeof(step.address));
+		step.quota_bytes = expanded->mailbox.quota_bytes;
+		step.quota_messages = expanded->mailbox.quota_messages;
+		step.is_known = usage_get(
+		    directory.usage, &expanded->mailbox, &step.used_bytes, &step.used_messages);
+		send_step(&step, job);
 	}
-	directory_end_job(job);
+	memset(&result, 0, sizeof(result));
+	reply_format(&expanded->reply, result.words, sizeof(result.words));
+	result.count = reply_is_success(&expanded->reply) ? expanded->count : 0;
+	send_result(job->id, job->frame_peer, &result);
 }
 
 /* Where mail would go, without any. */

@@ -92,6 +92,9 @@ void directory_forget(void);
 /* A new one of this peer's; NULL when it has too many. */
 struct job *directory_add_job(struct peer *, const struct imsg *, const struct ipc_rcpt *);
 void directory_end_job(struct job *);
+/* Ends the job of one that is expanded, once its mailbox has said whether it has room if it has a
+ * quota. */
+void directory_check_quota(struct job *);
 
 /* directory_control.c */
 
@@ -100,6 +103,7 @@ void directory_receive_explain(struct peer *, struct imsg *);
 void directory_receive_scripts(struct peer *, const struct imsg *);
 /* Goes on with an explanation, whose .forward files are known. */
 void directory_explain(struct job *);
+void directory_end_explanation(struct job *);
 void directory_receive_trace(struct peer *, struct imsg *);
 extern const struct history_calls directory_history_calls;
 /* Gives portions of the listings in turn while the channel takes them. */

@@ -925,6 +925,25 @@ expand_srs(struct expansion *x, const struct node *node)
 }
 
 static void
+tell_tried(const struct rule *rule, enum table_result result, const char *condition, void *arg)
+{
+	const struct expansion *x = arg;
+
+	if (result != TABLE_FOUND)
+		explain_tell(x->watch, result == TABLE_NONE ? EXPLAIN_TRIED : EXPLAIN_UNDECIDED,
+		    &x->nodes[x->at].address, rule->config->line, NULL, rule->config->file,
+		    condition);
+}
+
+/* Why no rule is for it; of what an alias leads to it would be too much. */
+static void
+tell_no_rule(struct expansion *x, const struct node *node, bool internal)
+{
+	if (x->watch != NULL && x->at == 0)
+		rules_tell(x->site, x->rcpt, &node->address, internal, tell_tried, x);
+}
+
+static void
 expand_address(struct expansion *x, const struct node *node)
 {
 	const struct rule *rule;
@@ -935,18 +954,20 @@ expand_address(struct expansion *x, const struct node *node)
 	case RULES_ACTION:
 		x->nodes[x->at].rule = rule->config->line;
 		explain_tell(x->watch, EXPLAIN_RULE, &node->address, rule->config->line,
-		    rule->config->action, NULL, NULL);
+		    rule->config->action, rule->config->file, NULL);
 		break;
 	case RULES_REJECT:
-		explain_tell(
-		    x->watch, EXPLAIN_RULE, &node->address, rule->config->line, NULL, NULL, NULL);
+		explain_tell(x->watch, EXPLAIN_RULE, &node->address, rule->config->line, NULL,
+		    rule->config->file, NULL);
 		dead(x, NULL, 550, "5.7.1", "this recipient is not accepted from you");
 		return;
 	case RULES_NONE:
 		explain_tell(x->watch, EXPLAIN_NO_RULE, &node->address, 0, NULL, NULL, NULL);
+		tell_no_rule(x, node, internal);
 		dead(x, NULL, 550, "5.7.1", "foreign domain: relaying denied");
 		return;
 	case RULES_BROKEN:
+		tell_no_rule(x, node, internal);
 		broken(x);
 		return;
 	}

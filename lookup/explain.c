@@ -3,11 +3,13 @@
  * from some number on: an answer is bounded whatever a table holds. Texts that don't fit are cut too.
  */
 #include <string.h>
+#include <strings.h>
 
 #include <bsd/string.h>
 
 #include "lookup/expand.h"
 #include "lookup/explain.h"
+#include "lookup/senders.h"
 
 static void
 set_text(char *to, const char *text, size_t size)
@@ -30,28 +32,46 @@ explain_tell(struct explain_watch *watch, enum explain_step what, const struct a
 	watch->step(&step, watch->arg);
 }
 
+/* The addresses that a user may send as are the listener's to say: that with the tag, or the first. */
+static void
+choose_senders(const struct config *config, struct ipc_rcpt *rcpt)
+{
+	for (size_t i = 0; i < config->listener_count; i++) {
+		const struct listener_config *listener = &config->listeners[i];
+
+		if (listener->auth == LISTEN_AUTH_NONE || listener_is_access(listener) ||
+		    (*rcpt->tag != '\0' && strcasecmp(rcpt->tag, listener->tag) != 0))
+			continue;
+		strlcpy(rcpt->senders_table, listener->senders_table, sizeof(rcpt->senders_table));
+		return;
+	}
+}
+
 bool
 explain_recipient(struct site *site, const struct ipc_rcpt *rcpt, struct forward_set *forwards,
-    void (*tell)(const struct ipc_explain_step *, void *arg), void *arg, struct ipc_result *result)
+    void (*tell)(const struct ipc_explain_step *, void *arg), void *arg, struct expanded *out)
 {
 	struct explain_watch watch = { tell, arg, 0 }, nobody = { NULL, NULL, 0 };
 	struct ipc_explain_step cut = { .step = EXPLAIN_CUT };
-	struct expanded expanded;
-	bool waits;
+	struct ipc_rcpt asked = *rcpt;
+	char words[IPC_EXPLAIN_WORDS_MAX + 1];
+	struct reply refusal;
 
-	memset(result, 0, sizeof(*result));
-	expand_watched(site, rcpt, forwards, &nobody, &expanded);
-	waits = expanded.waits;
-	expanded_free(&expanded);
-	if (waits)
+	expand_watched(site, rcpt, forwards, &nobody, out);
+	if (out->waits)
 		return false;
-	expand_watched(site, rcpt, forwards, &watch, &expanded);
+	expanded_free(out);
+	expand_watched(site, rcpt, forwards, &watch, out);
 	if (watch.count > EXPLAIN_STEPS_MAX) {
 		cut.line = watch.count - EXPLAIN_STEPS_MAX;
 		tell(&cut, arg);
 	}
-	reply_format(&expanded.reply, result->words, sizeof(result->words));
-	result->count = reply_is_success(&expanded.reply) ? expanded.count : 0;
-	expanded_free(&expanded);
+	choose_senders(site->config, &asked);
+	if (*asked.auth_user == '\0' || senders_allow(site, &asked, &refusal))
+		return true;
+	watch.count = 0;
+	reply_format(&refusal, words, sizeof(words));
+	explain_tell(&watch, EXPLAIN_SENDER, &asked.sender, 0, NULL, NULL, words);
+	out->reply = refusal;
 	return true;
 }

@@ -18,11 +18,12 @@ struct explain_watch {
 /* NULL watches nothing. `address` is what the step begins at; texts may be NULL. */
 void explain_tell(struct explain_watch *, enum explain_step, const struct address *, uint32_t line,
     const char *action, const char *to, const char *words);
-/* The answer to CONTROL_EXPLAIN: `step` is called for each, at most EXPLAIN_STEPS_MAX times and once
- * for those that are left out; the result's words are what a client would be answered. Nothing is
- * counted or logged. False, after no step, when a .forward must be known first that the set has
- * noted. */
+/* Who asks for whom: `step` is called for each step, at most EXPLAIN_STEPS_MAX times and once for those
+ * that are left out, and what comes of it is as by expand_recipient(), but that a user who may not
+ * send as the sender is refused. Nothing is counted or logged. False, after no step, when a .forward
+ * must be known first that the set has noted. */
+struct expanded;
 bool explain_recipient(struct site *, const struct ipc_rcpt *, struct forward_set *,
-    void (*step)(const struct ipc_explain_step *, void *arg), void *arg, struct ipc_result *);
+    void (*step)(const struct ipc_explain_step *, void *arg), void *arg, struct expanded *);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Each condition answers found, not found or broken. A broken one stops the search: what comes
- * after it might be more than this client is allowed, or less.
+ * Each condition answers found, not found or broken. A rule with a broken one, all others of which
+ * hold, stops the search: what comes after it might be more than this client is allowed, or less.
  */
 #include <sys/socket.h>
 #include <stdio.h>
@@ -180,70 +180,76 @@ match_for(const struct question *q, const struct rule *rule)
 	return TABLE_NONE;
 }
 
-/* Everything but "from" and "for", of which a rule usually has nothing. */
-static enum table_result
-match_rest(const struct question *q, const struct rule *rule, const char **condition)
-{
-	const struct rule_config *config = rule->config;
-	enum table_result result = TABLE_FOUND;
-	struct pattern pattern;
+/* What the conditions looked at so far say together, and the one that decided. */
+struct outcome {
+	enum table_result result;
+	const char *condition;
+};
 
-	if (rule->tag != NULL) {
-		*condition = "tag";
-		pattern = (struct pattern){ rule->tag, config->tag_regex };
-		result = q->internal || *q->rcpt->tag == '\0' ? TABLE_NONE
-		                                              : match_word(pattern, q->rcpt->tag);
-		result = negate(result, config->tag_negated);
-	}
-	if (result == TABLE_FOUND && config->auth) {
-		*condition = "auth";
-		pattern = (struct pattern){ rule->auth, config->auth_regex };
-		result = negate(match_user(q, pattern), config->auth_negated);
-	}
-	if (result == TABLE_FOUND && config->tls) {
-		*condition = "tls";
-		/* The queue's own mail has crossed no network. */
-		result = negate(found_if(q->rcpt->tls || q->rcpt->client_family == CLIENT_INTERNAL),
-		    config->tls_negated);
-	}
-	if (result == TABLE_FOUND && rule->helo != NULL) {
-		*condition = "helo";
-		pattern = (struct pattern){ rule->helo, config->helo_regex };
-		result = negate(
-		    match_domain(pattern, q->internal ? "" : q->rcpt->helo), config->helo_negated);
-	}
-	if (result == TABLE_FOUND && rule->mail_from != NULL) {
-		*condition = "mail-from";
-		pattern = (struct pattern){ rule->mail_from, config->mail_from_regex };
-		result =
-		    negate(match_address(q, pattern, &q->rcpt->sender), config->mail_from_negated);
-	}
-	if (result == TABLE_FOUND && rule->rcpt_to != NULL) {
-		*condition = "rcpt-to";
-		pattern = (struct pattern){ rule->rcpt_to, config->rcpt_to_regex };
-		result = negate(match_address(q, pattern, q->dest), config->rcpt_to_negated);
-	}
-	return result;
+/* One more; false when the rule isn't for it, whatever else. */
+static bool
+add(struct outcome *outcome, const char *condition, enum table_result result, bool negated)
+{
+	result = negate(result, negated);
+	if (result == TABLE_FOUND)
+		return true;
+	if (result == TABLE_NONE || outcome->result != TABLE_BROKEN)
+		*outcome = (struct outcome){ result, condition };
+	return result == TABLE_BROKEN;
 }
 
-/* `*condition` is the last one that was looked at: it decided. */
+/* Everything but "from" and "for", of which a rule usually has nothing. */
+static void
+match_rest(const struct question *q, const struct rule *rule, struct outcome *outcome)
+{
+	const struct rule_config *config = rule->config;
+	struct pattern pattern;
+
+	pattern = (struct pattern){ rule->tag, config->tag_regex };
+	if (rule->tag != NULL &&
+	    !add(outcome, "tag",
+	        q->internal || *q->rcpt->tag == '\0' ? TABLE_NONE
+	                                             : match_word(pattern, q->rcpt->tag),
+	        config->tag_negated))
+		return;
+	pattern = (struct pattern){ rule->auth, config->auth_regex };
+	if (config->auth && !add(outcome, "auth", match_user(q, pattern), config->auth_negated))
+		return;
+	/* The queue's own mail has crossed no network. */
+	if (config->tls &&
+	    !add(outcome, "tls",
+	        found_if(q->rcpt->tls || q->rcpt->client_family == CLIENT_INTERNAL),
+	        config->tls_negated))
+		return;
+	pattern = (struct pattern){ rule->helo, config->helo_regex };
+	if (rule->helo != NULL &&
+	    !add(outcome, "helo", match_domain(pattern, q->internal ? "" : q->rcpt->helo),
+	        config->helo_negated))
+		return;
+	pattern = (struct pattern){ rule->mail_from, config->mail_from_regex };
+	if (rule->mail_from != NULL &&
+	    !add(outcome, "mail-from", match_address(q, pattern, &q->rcpt->sender),
+	        config->mail_from_negated))
+		return;
+	pattern = (struct pattern){ rule->rcpt_to, config->rcpt_to_regex };
+	if (rule->rcpt_to != NULL)
+		(void)add(outcome, "rcpt-to", match_address(q, pattern, q->dest),
+		    config->rcpt_to_negated);
+}
+
+/* `*condition` is the one that decided. */
 static enum table_result
 match_rule(const struct question *q, const struct rule *rule, const char **condition)
 {
-	enum table_result result;
+	struct outcome outcome = { TABLE_FOUND, "" };
 
-	*condition = "table";
 	if (rule->broken)
-		return TABLE_BROKEN;
-	*condition = "from";
-	result = negate(match_from(q, rule), rule->config->from_negated);
-	if (result == TABLE_FOUND) {
-		*condition = "for";
-		result = negate(match_for(q, rule), rule->config->for_negated);
-	}
-	if (result == TABLE_FOUND)
-		result = match_rest(q, rule, condition);
-	return result;
+		outcome = (struct outcome){ TABLE_BROKEN, "table" };
+	else if (add(&outcome, "from", match_from(q, rule), rule->config->from_negated) &&
+	    add(&outcome, "for", match_for(q, rule), rule->config->for_negated))
+		match_rest(q, rule, &outcome);
+	*condition = outcome.condition;
+	return outcome.result;
 }
 
 /* One rule tried for a recipient; which of its conditions failed. */
@@ -330,6 +336,22 @@ rules_match(struct site *site, const struct ipc_rcpt *rcpt, const struct address
 	if (log_is_traced(LOG_TRACE_RULES))
 		trace_chosen(&question, *found, result);
 	return result;
+}
+
+void
+rules_tell(struct site *site, const struct ipc_rcpt *rcpt, const struct address *dest,
+    bool internal,
+    void (*tell)(const struct rule *, enum table_result, const char *condition, void *arg),
+    void *arg)
+{
+	struct question question = { site, rcpt, dest, internal };
+	enum table_result result = TABLE_NONE;
+	const char *condition;
+
+	for (size_t i = 0; i < site->config->rule_count && result == TABLE_NONE; i++) {
+		result = match_rule(&question, &site->rules[i], &condition);
+		tell(&site->rules[i], result, condition, arg);
+	}
 }
 
 bool

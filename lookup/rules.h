@@ -19,6 +19,11 @@ enum rules_result {
  */
 enum rules_result rules_match(struct site *, const struct ipc_rcpt *, const struct address *dest,
     bool internal, const struct rule **rule);
+/* Tells of each rule up to the one that decides, or whose table can't be read, what `condition` of it
+ * was looked at last. */
+void rules_tell(struct site *, const struct ipc_rcpt *, const struct address *dest, bool internal,
+    void (*tell)(const struct rule *, enum table_result, const char *condition, void *arg),
+    void *arg);
 /* True when some rule that delivers here names this domain as one of ours, whatever else it asks
  * for. */
 bool rules_serve_domain(struct site *, const char *domain);

@@ -172,6 +172,43 @@ add_waiter(struct entry *entry, uint64_t size, void *owner)
 	return true;
 }
 
+/* What was answered; NULL when nothing was. */
+static struct entry *
+find_known(struct usage *usage, const struct ipc_mailbox *mailbox)
+{
+	struct entry *entry;
+
+	LIST_FOREACH(entry, find_bucket(usage, mailbox), in_bucket)
+	{
+		if (entry->mailbox.uid == mailbox->uid && entry->known &&
+		    strcmp(entry->mailbox.path, mailbox->path) == 0)
+			return entry;
+	}
+	return NULL;
+}
+
+void
+usage_doubt(struct usage *usage, const struct ipc_mailbox *mailbox)
+{
+	struct entry *entry = find_known(usage, mailbox);
+
+	if (entry != NULL)
+		entry->known = false;
+}
+
+bool
+usage_get(
+    struct usage *usage, const struct ipc_mailbox *mailbox, uint64_t *bytes, uint64_t *messages)
+{
+	const struct entry *entry = find_known(usage, mailbox);
+
+	if (entry == NULL)
+		return false;
+	*bytes = entry->bytes;
+	*messages = entry->messages;
+	return true;
+}
+
 enum usage_result
 usage_check(struct usage *usage, const struct ipc_mailbox *mailbox, uint64_t size, void *owner)
 {

@@ -33,6 +33,10 @@ void usage_free(struct usage *); /* without deciding what waits */
 /* Whether `size` more bytes (and one message) fit the mailbox's quota. */
 enum usage_result usage_check(
     struct usage *, const struct ipc_mailbox *, uint64_t size, void *owner);
+/* The next check of the mailbox asks anew. */
+void usage_doubt(struct usage *, const struct ipc_mailbox *);
+/* What is known of the mailbox; false when nothing is. */
+bool usage_get(struct usage *, const struct ipc_mailbox *, uint64_t *bytes, uint64_t *messages);
 /* An answer; one that wasn't asked for is ignored. */
 void usage_answer(struct usage *, uint32_t id, const struct ipc_usage *);
 /* The queue is gone: all that waits is let through. */

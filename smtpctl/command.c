@@ -4,6 +4,7 @@
  * A command is one or two words. Each word given is compared with that word of the commands still
  * possible: one that is equal wins, otherwise the one that it begins, if there is only one such.
  */
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +76,9 @@ static const struct entry entries[] = {
 	{ { "resume", "mda" }, COMMAND_PAUSE, ARGUMENTS_NONE, "", RESUMED(true), 0, 0 },
 	{ { "resume", "mta" }, COMMAND_PAUSE, ARGUMENTS_FOR, "[for DOMAIN]", RESUMED(false), 0, 0 },
 	{ { "resume", "smtp" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_RESUME_SMTP, 0, 0 },
-	{ { "explain" }, COMMAND_EXPLAIN, ARGUMENTS_EXPLAIN, "--to ADDRESS [--from ADDRESS]", 0, 0, 0 },
+	{ { "explain" }, COMMAND_EXPLAIN, ARGUMENTS_EXPLAIN,
+		"--to ADDRESS [--from ADDRESS] [--ip ADDRESS [--name NAME]] [--helo NAME] [--auth USER] "
+		"[--tag TAG] [--tls]", 0, 0, 0 },
 	{ { "monitor" }, COMMAND_MONITOR, ARGUMENTS_COUNT, "[COUNT]", 0, 0, 0 },
 	{ { "log", "brief" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_BRIEF, 0, 0 },
 	{ { "log", "verbose" }, COMMAND_SUPERVISOR, ARGUMENTS_NONE, "", CONTROL_LOG_VERBOSE, 0, 0 },
@@ -485,33 +488,122 @@ parse_sieve(int argc, char *const argv[], char *error, size_t size)
 	return true;
 }
 
-/* "--to ADDRESS", "--from ADDRESS" ("<>": the null sender), each at most once. */
+/* An address of IPv4 or IPv6. */
+static bool
+parse_ip(struct ipc_rcpt *rcpt, const char *text)
+{
+	rcpt->client_family = CLIENT_INET4;
+	if (inet_pton(AF_INET, text, rcpt->client_address) == 1)
+		return true;
+	rcpt->client_family = CLIENT_INET6;
+	return inet_pton(AF_INET6, text, rcpt->client_address) == 1;
+}
+
+/* Words that a client or a configuration may hold, but for control characters. */
+static bool
+parse_name(char *to, size_t size, const char *text)
+{
+	for (const char *at = text; *at != '\0'; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f)
+			return false;
+	return *text != '\0' && snprintf(to, size, "%s", text) < (int)size;
+}
+
+static bool
+parse_address(struct address *address, const char *text)
+{
+	return address_parse(text, ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE_LOCAL, address) ==
+	    ADDRESS_OK;
+}
+
+enum explain_option {
+	EXPLAIN_TO,
+	EXPLAIN_FROM,
+	EXPLAIN_IP,
+	EXPLAIN_NAME,
+	EXPLAIN_HELO,
+	EXPLAIN_AUTH,
+	EXPLAIN_TAG,
+	EXPLAIN_TLS,
+	EXPLAIN_OPTION_COUNT,
+};
+
+static bool
+parse_explain_value(struct ipc_rcpt *rcpt, enum explain_option option, const char *value)
+{
+	switch (option) {
+	case EXPLAIN_TO:
+		return parse_address(&rcpt->rcpt, value);
+	case EXPLAIN_FROM: /* "<>": the null sender */
+		return strcmp(value, "<>") == 0 || parse_address(&rcpt->sender, value);
+	case EXPLAIN_IP:
+		return parse_ip(rcpt, value);
+	case EXPLAIN_NAME:
+		return strcmp(value, "none") == 0 ||
+		    parse_name(rcpt->client_name, sizeof(rcpt->client_name), value);
+	case EXPLAIN_HELO:
+		return parse_name(rcpt->helo, sizeof(rcpt->helo), value);
+	case EXPLAIN_AUTH:
+		return parse_name(rcpt->auth_user, sizeof(rcpt->auth_user), value);
+	case EXPLAIN_TAG:
+		return parse_name(rcpt->tag, sizeof(rcpt->tag), value);
+	case EXPLAIN_TLS:
+	case EXPLAIN_OPTION_COUNT:
+		break;
+	}
+	return false;
+}
+
+/* Each option at most once. */
 static bool
 parse_explain(struct command *command, int argc, char *const argv[], char *error, size_t size)
 {
+	static const struct {
+		const char *word;
+		const char *value;
+	} options[EXPLAIN_OPTION_COUNT] = {
+		[EXPLAIN_TO] = { "--to", "an address" },
+		[EXPLAIN_FROM] = { "--from", "an address" },
+		[EXPLAIN_IP] = { "--ip", "an IPv4 or IPv6 address" },
+		[EXPLAIN_NAME] = { "--name", "a host's name or none" },
+		[EXPLAIN_HELO] = { "--helo", "a name" },
+		[EXPLAIN_AUTH] = { "--auth", "a user" },
+		[EXPLAIN_TAG] = { "--tag", "a tag" },
+		[EXPLAIN_TLS] = { "--tls", NULL },
+	};
 	struct ipc_rcpt *rcpt = &command->explain;
-	bool has_to = false, has_from = false;
+	bool has[EXPLAIN_OPTION_COUNT] = { false };
 
 	rcpt->client_family = CLIENT_LOCAL;
-	for (int i = 0; i < argc; i += 2) {
-		bool is_to = strcmp(argv[i], "--to") == 0;
-		bool *has = is_to ? &has_to : &has_from;
-		struct address *address = is_to ? &rcpt->rcpt : &rcpt->sender;
+	for (int i = 0; i < argc; i++) {
+		int option = 0;
 
-		if (!is_to && strcmp(argv[i], "--from") != 0)
-			return fail(error, size, "no option: %s (--to, --from)", argv[i]);
-		if (i + 1 == argc)
-			return fail(error, size, "%s: an address is missing", argv[i]);
-		if (*has)
+		while (option < EXPLAIN_OPTION_COUNT && strcmp(argv[i], options[option].word) != 0)
+			option++;
+		if (option == EXPLAIN_OPTION_COUNT)
+			return fail(error, size,
+			    "no option: %s (--to, --from, --ip, --name, --helo, --auth, --tag, "
+			    "--tls)",
+			    argv[i]);
+		if (has[option])
 			return fail(error, size, "%s: given twice", argv[i]);
-		*has = true;
-		if (!is_to && strcmp(argv[i + 1], "<>") == 0)
+		has[option] = true;
+		if (option == EXPLAIN_TLS) {
+			rcpt->tls = true;
 			continue;
-		if (address_parse(argv[i + 1], ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE_LOCAL,
-		        address) != ADDRESS_OK)
-			return fail(error, size, "%s: not an address: %s", argv[i], argv[i + 1]);
+		}
+		if (++i == argc)
+			return fail(error, size, "%s: %s is missing", options[option].word,
+			    options[option].value);
+		if (!parse_explain_value(rcpt, (enum explain_option)option, argv[i]))
+			return fail(error, size, "%s: not %s: %s", options[option].word,
+			    options[option].value, argv[i]);
 	}
-	return has_to || fail(error, size, "for whom? --to ADDRESS");
+	/* It isn't looked up. */
+	rcpt->name_unknown = has[EXPLAIN_IP] && !has[EXPLAIN_NAME];
+	if (has[EXPLAIN_NAME] && !has[EXPLAIN_IP])
+		return fail(error, size, "--name: of whom? --ip ADDRESS");
+	return has[EXPLAIN_TO] || fail(error, size, "for whom? --to ADDRESS");
 }
 
 static bool

@@ -108,9 +108,14 @@ run_explain(const struct command *command, struct client *client, struct output 
 	struct show_explain show = { .output = output };
 	struct ipc_rcpt rcpt = command->explain;
 	char name[ADDRESS_TEXT_MAX + 1] = "a user";
-	int status = explain(&rcpt, client, &show);
+	int status;
 
-	if (status != 0 || !show.is_refused || *rcpt.auth_user != '\0')
+	show.is_user = *rcpt.auth_user != '\0';
+	status = explain(&rcpt, client, &show);
+
+	/* Who says how the mail comes in has asked about nothing else. */
+	if (status != 0 || !show.is_refused || *rcpt.auth_user != '\0' || *rcpt.helo != '\0' ||
+	    *rcpt.tag != '\0' || rcpt.client_family != CLIENT_LOCAL || rcpt.tls)
 		return status;
 	if (!address_is_null(&rcpt.sender))
 		address_format(&rcpt.sender, name, sizeof(name));

@@ -4,6 +4,7 @@
  *
  * The queue counts in portions; what it counts is told when the destination's part is over.
  */
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,29 +96,78 @@ show_explain_begin(struct show_explain *show, const struct ipc_rcpt *rcpt)
 	show->is_refused = false;
 }
 
+/* The client's address, "" on this machine. */
+static void
+format_client(char *text, size_t size, const struct ipc_rcpt *rcpt)
+{
+	int family = rcpt->client_family == CLIENT_INET4 ? AF_INET : AF_INET6;
+
+	*text = '\0';
+	if (rcpt->client_family == CLIENT_INET4 || rcpt->client_family == CLIENT_INET6)
+		(void)inet_ntop(family, rcpt->client_address, text, (socklen_t)size);
+}
+
+static void
+show_question_json(struct buf *buf, const struct ipc_rcpt *rcpt, const char *to, const char *from)
+{
+	char client[INET6_ADDRSTRLEN];
+
+	format_client(client, sizeof(client), rcpt);
+	begin_json(buf, "question");
+	member(buf, "to", to);
+	member(buf, "from", from);
+	member(buf, "client",
+	    *rcpt->auth_user != '\0' ? "user"
+	        : *client != '\0'    ? "remote"
+	                             : "local");
+	if (*client != '\0')
+		member(buf, "ip", client);
+	if (*rcpt->client_name != '\0')
+		member(buf, "name", rcpt->client_name);
+	if (*rcpt->helo != '\0')
+		member(buf, "helo", rcpt->helo);
+	if (*rcpt->auth_user != '\0')
+		member(buf, "user", rcpt->auth_user);
+	if (*rcpt->tag != '\0')
+		member(buf, "tag", rcpt->tag);
+	member_bool(buf, "tls", rcpt->tls);
+	buf_add_text(buf, "}\n");
+}
+
 static void
 show_question(struct show_explain *show)
 {
 	const struct ipc_rcpt *rcpt = show->asked;
 	struct buf *buf = &show->output->buf;
 	char to[ADDRESS_TEXT_MAX + 1], from[ADDRESS_TEXT_MAX + 1] = "<>";
-	bool has_logged_in = *rcpt->auth_user != '\0';
+	char client[INET6_ADDRSTRLEN];
 
 	show->asked = NULL;
 	address_format(&rcpt->rcpt, to, sizeof(to));
 	if (!address_is_null(&rcpt->sender))
 		address_format(&rcpt->sender, from, sizeof(from));
 	if (is_json(show)) {
-		begin_json(buf, "question");
-		member(buf, "to", to);
-		member(buf, "from", from);
-		member(buf, "client", has_logged_in ? "user" : "local");
-		buf_add_text(buf, "}\n");
-	} else
-		sentence(buf,
-		    has_logged_in ? "Mail from %s to %s, sent by a user who has logged in:"
-		                  : "Mail from %s to %s, sent on this machine:",
-		    from, to, NULL);
+		show_question_json(buf, rcpt, to, from);
+		return;
+	}
+	format_client(client, sizeof(client), rcpt);
+	phrase(buf, "Mail from %s to %s, sent ", from, to, NULL);
+	if (*client != '\0')
+		phrase(buf, "by the client %s", client, NULL, NULL);
+	else
+		buf_add_text(buf,
+		    *rcpt->auth_user != '\0' && !show->is_user ? "by a user" : "on this machine");
+	if (*rcpt->client_name != '\0')
+		phrase(buf, " called %s", rcpt->client_name, NULL, NULL);
+	if (*rcpt->auth_user != '\0' && show->is_user)
+		phrase(buf, " which has logged in as %s", rcpt->auth_user, NULL, NULL);
+	else if (*rcpt->auth_user != '\0')
+		buf_add_text(buf, " who has logged in");
+	if (*rcpt->helo != '\0')
+		phrase(buf, ", with HELO %s", rcpt->helo, NULL, NULL);
+	if (*rcpt->tag != '\0')
+		phrase(buf, ", to a listener tagged %s", rcpt->tag, NULL, NULL);
+	buf_add_text(buf, rcpt->tls ? ", by TLS:\n" : ":\n");
 }
 
 /* The directory's part */
@@ -141,6 +191,10 @@ static const struct {
 	[EXPLAIN_RELAY] = { "relay", "relay: mail for %s is sent to other hosts for %s", NULL },
 	[EXPLAIN_LMTP] = { "lmtp", "lmtp: mail for %s is delivered by LMTP to %s, for %s",
 	    "recipient" },
+	[EXPLAIN_TRIED] = { "rule-tried", NULL, "condition" },
+	[EXPLAIN_UNDECIDED] = { "rule-undecided", NULL, "condition" },
+	[EXPLAIN_SENDER] = { "sender", "refused: the user may not send as %s%s: %s", NULL },
+	[EXPLAIN_QUOTA] = { "quota", NULL, NULL },
 	[EXPLAIN_DEAD] = { "dead", NULL, NULL },
 	[EXPLAIN_ERROR] = { "error", NULL, NULL },
 	[EXPLAIN_POSTMASTER] = { "postmaster",
@@ -150,15 +204,65 @@ static const struct {
 	[EXPLAIN_CUT] = { "cut", NULL, NULL },
 };
 
+/* A rule is named by its line and file. */
+static bool
+is_about_rule(enum explain_step step)
+{
+	return step == EXPLAIN_RULE || step == EXPLAIN_TRIED || step == EXPLAIN_UNDECIDED;
+}
+
 static void
 show_rule(struct buf *buf, const struct ipc_explain_step *step)
 {
-	buf_printf(buf, "rule: line %" PRIu32 " of smtpd.conf ", step->line);
-	if (*step->action == '\0')
+	buf_printf(buf, "rule: line %" PRIu32 " of ", step->line);
+	phrase(buf, "%s ", *step->to == '\0' ? "smtpd.conf" : step->to, NULL, NULL);
+	if (step->step == EXPLAIN_TRIED)
+		sentence(buf, "is not for it: its \"%s\" doesn't fit", step->words, NULL, NULL);
+	else if (step->step == EXPLAIN_UNDECIDED)
+		sentence(buf, "can't be decided about: its \"%s\" can't be known now%s",
+		    step->words,
+		    strcmp(step->words, "from") == 0 ? ", nor what comes behind it (for \"from "
+		                                       "rdns\", --name says the client's name)"
+		                                     : ", nor what comes behind it",
+		    NULL);
+	else if (*step->action == '\0')
 		sentence(buf, "rejects mail for %s", step->address, NULL, NULL);
 	else
 		sentence(
 		    buf, "takes mail for %s by action \"%s\"", step->address, step->action, NULL);
+}
+
+static void
+show_quota(struct show_explain *show, const struct ipc_explain_step *step)
+{
+	struct buf *buf = &show->output->buf;
+	char used[32], of[32];
+
+	if (is_json(show)) {
+		begin_json(buf, "quota");
+		member(buf, "address", step->address);
+		member_number(buf, "quota_bytes", (int64_t)step->quota_bytes);
+		member_number(buf, "quota_messages", (int64_t)step->quota_messages);
+		if (step->is_known) {
+			member_number(buf, "used_bytes", (int64_t)step->used_bytes);
+			member_number(buf, "used_messages", (int64_t)step->used_messages);
+		}
+		buf_add_text(buf, "}\n");
+		return;
+	}
+	phrase(buf, "quota: the mailbox of %s may hold", step->address, NULL, NULL);
+	text_format_size(of, sizeof(of), step->quota_bytes);
+	if (step->quota_bytes != 0)
+		buf_printf(buf, " %s", of);
+	if (step->quota_messages != 0)
+		buf_printf(buf, "%s %" PRIu64 " messages", step->quota_bytes != 0 ? " and" : "",
+		    step->quota_messages);
+	text_format_size(used, sizeof(used), step->used_bytes);
+	if (step->is_known)
+		buf_printf(buf, ", and holds %s in %" PRIu64 " message%s\n", used,
+		    step->used_messages, step->used_messages == 1 ? "" : "s");
+	else
+		buf_add_text(buf, "; what it holds is not known now\n");
 }
 
 static void
@@ -169,22 +273,24 @@ show_step(struct show_explain *show, const struct ipc_explain_step *step)
 	/* For where aliases lead it makes no difference who asks. */
 	if (show->steps++ == 0)
 		show->is_refused = step->step == EXPLAIN_NO_RULE;
-	if (is_json(show)) {
+	if (step->step == EXPLAIN_QUOTA)
+		show_quota(show, step);
+	else if (is_json(show)) {
 		begin_json(buf, steps[step->step].fact);
 		member(buf, "address", step->address);
-		if (step->step == EXPLAIN_RULE || step->step == EXPLAIN_CUT)
+		if (is_about_rule(step->step) || step->step == EXPLAIN_CUT)
 			member_number(
-			    buf, step->step == EXPLAIN_RULE ? "line" : "steps", step->line);
+			    buf, step->step == EXPLAIN_CUT ? "steps" : "line", step->line);
 		if (*step->action != '\0')
 			member(buf, "action", step->action);
 		if (*step->to != '\0')
-			member(buf, "to", step->to);
+			member(buf, is_about_rule(step->step) ? "file" : "to", step->to);
 		if (*step->words != '\0')
 			member(buf,
 			    steps[step->step].words != NULL ? steps[step->step].words : "reason",
 			    step->words);
 		buf_add_text(buf, "}\n");
-	} else if (step->step == EXPLAIN_RULE)
+	} else if (is_about_rule(step->step))
 		show_rule(buf, step);
 	else if (step->step == EXPLAIN_CUT)
 		buf_printf(buf, "%" PRIu32 " more steps are not shown\n", step->line);

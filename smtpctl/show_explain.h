@@ -15,6 +15,7 @@
 struct show_explain {
 	struct output *output;
 	const struct ipc_rcpt *asked; /* to be shown before the first fact */
+	bool is_user;                 /* the question is about a user who was named */
 	uint32_t steps;               /* of the directory's so far */
 	bool is_refused;              /* no rule takes the recipient from that client */
 	bool has_queue;               /* a destination's part of the queue's isn't told yet: */

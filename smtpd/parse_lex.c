@@ -124,6 +124,12 @@ copy(const char *text)
 	return string;
 }
 
+const char *
+lexer_main_name(const struct lexer *lexer)
+{
+	return lexer->name_count == 0 ? "" : lexer->names[0];
+}
+
 struct lexer *
 lexer_new(struct problems *problems)
 {

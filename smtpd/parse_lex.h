@@ -45,6 +45,8 @@ enum lex_kind {
 struct lexer;
 struct lexer *lexer_new(struct problems *);
 void lexer_free(struct lexer *);
+/* The name of the file that includes the others; "" before it is open. */
+const char *lexer_main_name(const struct lexer *);
 
 /* Starts reading a file (checked: a regular one, not writable by everybody), or a text. False when
  * that can't be (reported). */

@@ -152,6 +152,10 @@ rule_finish(struct parse *parse, char *action)
 			rule->for_ = MATCH_FOR_LOCAL;
 		config_complete_rule(rule);
 		rule->line = place.line;
+		if (strcmp(place.file, lexer_main_name(parse->lexer)) != 0) {
+			free(rule->file);
+			rule->file = parse_copy(place.file);
+		}
 		parse->rule_places =
 		    parse_grow(parse->rule_places, config->rule_count, sizeof(place));
 		parse->rule_places[config->rule_count] = place;

@@ -340,7 +340,10 @@ def test_a_failed_host_is_shown_with_its_penalty(make, names):
 
 def test_what_cannot_be_explained_is_refused(postern):
     for words in [[], ["--to"], ["--to", "a b@x.test"], ["--to", "x@y.test\nRCPT"],
-            ["--to", "x@y.test", "--to", "x@y.test"], ["--to", "x@y.test", "--ip", "192.0.2.1"],
+            ["--to", "x@y.test", "--to", "x@y.test"], ["--to", "x@y.test", "--ip", "192.0.2.256"],
+            ["--to", "x@y.test", "--name", "a.test"], ["--to", "x@y.test", "--helo", "a\nb"],
+            ["--to", "x@y.test", "--tls", "--tls"], ["--to", "x@y.test", "--auth", ""],
+            ["--to", "x@y.test", "--tag", "t" * 100], ["--to", "x@y.test", "--sender", "x"],
             ["--to", "\x1b[31m@y.test"], ["--to", "x@" + "y" * 300], ["--to", "x@y.test", "--from"],
             ["--to", "x@y\udcff.test"], ["--to", "<>"], ["--to", "$(id)@far.test"],
             ["--to", "..//..@far.test"]]:

@@ -101,7 +101,7 @@ full_config(void)
 	config->rules[0] = (struct rule_config){ MATCH_FROM_SOURCE, true, true, copy("f"),
 		MATCH_FOR_RCPT, true, true, copy("t"), copy("tag"), true, true, copy("h"), true,
 		true, copy("m"), true, true, copy("r"), true, true, true, true, true, copy("users"),
-		true, true, copy("in"), 99 };
+		true, true, copy("in"), 99, copy("/rules") };
 	config->pki_count = 1;
 	config->pkis = calloc(1, sizeof(*config->pkis));
 	config->pkis[0] =

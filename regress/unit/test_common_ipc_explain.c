@@ -57,7 +57,12 @@ fill_step(struct buf *buf)
 		.address = "a@x.test",
 		.action = "out",
 		.to = "y.test",
-		.words = "why" };
+		.words = "why",
+		.quota_bytes = 1,
+		.quota_messages = 2,
+		.is_known = true,
+		.used_bytes = 3,
+		.used_messages = 4 };
 	ipc_explain_step_encode(buf, &value.step);
 }
 KIND(ipc_explain_step, step)

@@ -168,6 +168,7 @@ add_rule(struct config *config, enum match_from from, const char *for_table, con
 	set(&rule->rcpt_to_table, "");
 	set(&rule->auth_table, "");
 	set(&rule->action, action);
+	set(&rule->file, "");
 	rule->line = (uint32_t)config->rule_count;
 	return rule;
 }

@@ -114,6 +114,25 @@ test_explain_takes_its_addresses_in_any_order(void **state)
 	assert_refused("explain --to a@x.org --to b@x.org", "twice");
 	assert_refused("explain --to <>", "not an address");
 	assert_refused("explain a@x.org", "no option");
+	assert_true(
+	    parse("explain --tls --ip 2001:db8::1 --to a@x.org --name c.test --helo h --auth u "
+	          "--tag t",
+	        &command));
+	assert_int_equal(command.explain.client_family, CLIENT_INET6);
+	assert_true(command.explain.tls && !command.explain.name_unknown);
+	assert_string_equal(command.explain.client_name, "c.test");
+	assert_string_equal(command.explain.helo, "h");
+	assert_string_equal(command.explain.auth_user, "u");
+	assert_string_equal(command.explain.tag, "t");
+	assert_true(parse("explain --to a@x.org --ip 192.0.2.1", &command));
+	assert_true(command.explain.name_unknown);
+	assert_true(parse("explain --to a@x.org --name none --ip 192.0.2.1", &command));
+	assert_false(command.explain.name_unknown);
+	assert_string_equal(command.explain.client_name, "");
+	assert_refused("explain --to a@x.org --ip 192.0.2.256", "IPv4 or IPv6");
+	assert_refused("explain --to a@x.org --name x", "--ip");
+	assert_refused("explain --to a@x.org --tls --tls", "twice");
+	assert_refused("explain --to a@x.org --helo", "missing");
 }
 
 static void
