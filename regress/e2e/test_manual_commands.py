@@ -1,4 +1,4 @@
-"""The examples of smtpctl(8), smtpd(8), aliases(5) and table(5), run as they stand."""
+"""The manuals' examples but smtpd.conf(5)'s (test_manual_examples.py), run as they stand."""
 
 import os
 import re
@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from postern import TOP
+from postern import RULES, TOP, wait_for
+from system_users import Users
 
 
 def blocks(manual):
@@ -21,18 +22,20 @@ def commands(manual):
     """{block's number: its lines behind "# "}."""
     found = {}
     for number, block in enumerate(blocks(manual)):
-        lines = [line[2:] for line in block.splitlines() if line.startswith("# ")]
-        if lines and all(re.match(r"smtpd |smtpctl ", line) for line in lines):
+        lines = [line[2:] for line in block.replace("|\n\t", "| ").splitlines() if line[:2] in ("# ", "$ ")]
+        if lines and all(re.search(r"\b(smtpd|smtpctl|sendmail|makemap) ", line) for line in lines):
             found[number] = lines
     return found
 
 
 def environment(postern):
-    """Where smtpctl and smtpd are this instance's."""
+    """Where smtpd, smtpctl and its other names are this instance's."""
     folder = postern.base / "commands"
     folder.mkdir(exist_ok=True)
     for name, words in (("smtpctl", f"'{postern.stage}/usr/sbin/smtpctl' -s '{postern.socket}'"),
-            ("smtpd", f"'{postern.stage}/usr/sbin/smtpd' -f '{postern.config_file}'")):
+            ("smtpd", f"'{postern.stage}/usr/sbin/smtpd' -f '{postern.config_file}'"),
+            ("sendmail", f"'{postern.stage}/usr/sbin/sendmail' -O 'SmtpSocket={postern.run}/smtp.sock'"),
+            ("makemap", f"'{postern.stage}/usr/bin/makemap'")):
         (folder / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         (folder / name).chmod(0o755)
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
@@ -59,6 +62,70 @@ def test_example_of_smtpctl(make_postern, number):
         assert result.returncode == 0, (line, result.stdout)
         made += [name for name in re.findall(r"\b(rsa\d{6}\w*)\._domainkey", result.stdout)
             if name not in made]
+
+
+def test_example_of_sendmail(make_postern):
+    rules = RULES.replace("from any", "from local")
+    postern = make_postern(accounts=False, rules=rules)
+    postern.add_domain("example.org")
+    postern.add_user("bob@example.org")
+    ((line,),) = commands("smtpctl/sendmail.8").values()
+    result = run(postern, line)
+    assert result.returncode == 0, result.stdout
+    (mail,) = postern.wait_mail("bob@example.org")
+    assert re.search(rb"^Subject: hi\r?$", mail.data, re.MULTILINE)
+
+
+def test_example_of_makemap(make_postern):
+    def rules(postern):
+        write(postern.base / "aliases", blocks("lookup/aliases.5")[1])
+        made = run(postern, line.replace("/etc/aliases", str(postern.base / "aliases")))
+        assert made.returncode == 0, made.stdout
+        return f"""table aliases db:{postern.base}/aliases.db
+table users {{ bob = "{os.getuid() or 5000}:{os.getgid() or 5000}:{postern.mail}/bob" }}
+action "local" maildir userbase <users> alias <aliases>
+match for local action "local"
+"""
+    ((line,),) = commands("smtpctl/makemap.8").values()
+    postern = make_postern(accounts=False, rules=rules)
+    told = postern.smtpctl("explain", "--to", "root@mx.example.test").stdout
+    assert f"{postern.mail}/bob/Maildir" in told, told
+
+
+def test_example_of_sieve_sorts(make_postern):
+    _, script = blocks("deliver/sieve.5")
+    postern = make_postern()
+    postern.smtpctl("sieve", "put", "alice@example.test", "main", input=script)
+    postern.smtpctl("sieve", "activate", "alice@example.test", "main")
+    for header in ("List-Id: <announce.example.org>", "From: news@shop.example"):
+        postern.send("alice@example.test", f"{header}\r\nSubject: x\r\n\r\nhello\r\n")
+    root = postern.maildir("alice@example.test")
+
+    def files(folder, part):
+        return list((root / folder / part).glob("*"))
+    wait_for(lambda: files(".Lists.announce", "new"), what="the list's mail is in its folder")
+    (seen,) = wait_for(lambda: files(".Shop", "cur"), what="the shop's mail is in its folder")
+    assert seen.name.endswith(":2,S")
+
+
+@pytest.mark.root
+def test_example_of_forward_is_followed(make_postern):
+    (text,) = blocks("lookup/forward.5")
+    postern = make_postern(start=False, accounts=False,
+        rules='action "local" maildir\nmatch for local action "local"\n')
+    homes = postern.base / "homes"
+    homes.mkdir(mode=0o755)
+    users = Users(homes)
+    try:
+        name = users.add("b")
+        users.write(name, text.replace("bob\n", f"{name}\n", 1))
+        postern.start()
+        told = postern.smtpctl("explain", "--to", f"{name}@mx.example.test").stdout
+    finally:
+        postern.stop()
+        users.clear()
+    assert f"{homes}/{name}/Maildir" in told and "exec /usr/bin/procmail" in told, told
+    assert "bob@example.net" in told, told
 
 
 def test_examples_of_smtpd(make_postern):
