@@ -50,7 +50,7 @@ enum history_field {
 	HISTORY_TAG,
 	HISTORY_CHECKS, /* what was found out about it */
 	HISTORY_SIZE,   /* bytes */
-	HISTORY_METHOD, /* "maildir", "command", "relay" */
+	HISTORY_METHOD, /* "mailbox", "command", "relay" */
 	HISTORY_ACTION,
 	HISTORY_RULE, /* its line in smtpd.conf */
 	HISTORY_REPLY,

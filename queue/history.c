@@ -126,7 +126,7 @@ static const char *
 method(const struct envelope *envelope)
 {
 	static const char *const names[ENVELOPE_KIND_COUNT] = {
-		[ENVELOPE_MAILDIR] = "maildir",
+		[ENVELOPE_MAILDIR] = "mailbox",
 		[ENVELOPE_PIPE] = "command",
 		[ENVELOPE_RELAY] = "relay",
 		[ENVELOPE_USER_PIPE] = "command",

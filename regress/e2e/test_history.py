@@ -51,7 +51,7 @@ def test_a_mail_to_an_alias_is_told_from_the_client_to_the_files(postern):
     rule = [number for number, line in enumerate(postern.config_file.read_text().splitlines(), 1)
         if line.startswith("match")]
     assert all(event["rcpt"] == "team@example.test" and event["rule"] == rule[0] and
-        event["action"] == "in" and event["method"] == "maildir" for event in recipients)
+        event["action"] == "in" and event["method"] == "mailbox" for event in recipients)
     delivered = {event["to"]: event for event in events[3:]}
     for address in ("alice@example.test", "bob@example.test"):
         (mail,) = postern.mails(address)
@@ -72,7 +72,7 @@ def test_a_mail_to_an_alias_is_told_from_the_client_to_the_files(postern):
     assert re.search(r"received  from <sender@client.test>, client 127\.0\.0\.1 \(localhost\), helo",
         lines[1])
     assert re.search(r"recipient [0-9a-f]{16} <team@example.test> to <(alice|bob)@example.test>, "
-        rf"maildir by action in, rule in line {rule[0]}$", lines[2])
+        rf"mailbox by action in, rule in line {rule[0]}$", lines[2])
 
 
 def test_a_mail_deferred_twice_and_relayed_tells_the_other_sides_words(make_postern):
@@ -103,6 +103,19 @@ def test_a_failure_and_its_bounce_are_told(make_postern):
     bounce = wait_trace(postern, events[3]["by"], "delivered")
     assert bounce[0]["from"] == "" and bounce[0]["about"] == "bounce"
     assert bounce[-1]["mailbox"] == "alice@example.test"
+
+
+def test_what_a_script_sends_on_is_told_and_leads_to_its_own_life(postern):
+    script = 'redirect "bob@example.test";\n'
+    postern.smtpctl("sieve", "put", "alice@example.test", "on", input=script)
+    postern.smtpctl("sieve", "activate", "alice@example.test", "on")
+    message = postern.send("alice@example.test")
+    postern.wait_mail("bob@example.test")
+    events = wait_for(lambda: "sent-on" in kinds(trace(postern, message, False) or []) and
+        trace(postern, message))
+    (sent,) = [event for event in events if event["event"] == "sent-on"]
+    assert sent["to"] == "bob@example.test" and sent["about"] == "redirected"
+    assert wait_trace(postern, sent["by"], "delivered")[-1]["mailbox"] == "bob@example.test"
 
 
 def test_what_was_refused_and_why_is_told(postern):
