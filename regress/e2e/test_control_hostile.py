@@ -286,15 +286,17 @@ def test_stop_finishes_what_is_in_hand(suite):
 EXPLAIN, EXPLAIN_STEP, EXPLAIN_RELAY, EXPLAIN_ROUTE, EXPLAIN_HOST, EXPLAIN_QUEUE, HOST_LIST, HOST = \
     range(17, 25)
 PROGRAM_RELAY = 8
+RELAY_STEP = 10  # EXPLAIN_RELAY of enum explain_step
 
 
 def rcpt_payload(local="x", domain="far.test", family=0):
-    return (struct.pack("<B16s", family, b"") + text("") * 4 + text("") * 2 + text(local) +
+    return (struct.pack("<B16s", family, b"") + text("") + b"\0\0" + text("") * 3 + text("") * 2 + text(local) +
         text(domain) + struct.pack("<Q", 0) + text(""))
 
 
 def step_payload(step, to):
-    return struct.pack("<BI", step, 0) + text("x@far.test") + text("out") + text(to) + text("")
+    return struct.pack("<BI", step, 0) + text("x@far.test") + text("out") + text(to) + text("") + \
+        struct.pack("<QQBQQ", 0, 0, 0, 0, 0)
 
 
 def route_payload():
@@ -309,7 +311,7 @@ def explain_up_to_the_relay(suite):
     client.send(EXPLAIN, 1, rcpt_payload())
     asked = suite.directory.receive()
     assert asked.type == EXPLAIN and asked.payload == rcpt_payload()
-    suite.directory.send(EXPLAIN_STEP, asked.id, step_payload(7, "far.test"))
+    suite.directory.send(EXPLAIN_STEP, asked.id, step_payload(RELAY_STEP, "far.test"))
     suite.directory.send(DONE, asked.id, result(count=1, words="250 2.1.5 recipient ok"))
     assert client.receive().type == EXPLAIN_STEP
     assert client.receive().type == EXPLAIN_RELAY
@@ -333,7 +335,7 @@ def test_an_explanation_without_a_relay(suite):
     client = suite.connect()
     client.send(EXPLAIN, 1, rcpt_payload())
     asked = suite.directory.receive()
-    suite.directory.send(EXPLAIN_STEP, asked.id, step_payload(7, "far.test"))
+    suite.directory.send(EXPLAIN_STEP, asked.id, step_payload(RELAY_STEP, "far.test"))
     suite.directory.send(DONE, asked.id, result(count=1, words="250 2.1.5 recipient ok"))
     assert finish_explanation(suite, client) == [EXPLAIN_STEP, EXPLAIN_RELAY, LINE, EXPLAIN_QUEUE, DONE]
 
@@ -348,7 +350,7 @@ def test_a_relay_that_dies_leaves_its_part_out(suite):
 @pytest.mark.parametrize("frames", [
     [(EXPLAIN_ROUTE, b"junk")], [(EXPLAIN_HOST, b"")], [(HOST, b"")], [(LINE, text("words"))],
     [(EXPLAIN_ROUTE, route_payload())] * 2, [(EXPLAIN_ROUTE, route_payload() + b"x")],
-    [(QUEUE_LIST_MORE, struct.pack("<Q", 1))], [(EXPLAIN_STEP, step_payload(7, "evil.test"))],
+    [(QUEUE_LIST_MORE, struct.pack("<Q", 1))], [(EXPLAIN_STEP, step_payload(RELAY_STEP, "evil.test"))],
     [(ENVELOPE, mail(1))], [(DONE, b"junk")], [(99, b"")],
 ], ids=range(11))
 def test_a_hostile_relay_costs_its_own_channel(suite, frames):
