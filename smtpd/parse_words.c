@@ -186,6 +186,9 @@ put_verdict(FILE *file, const struct config *config, const struct rule_config *r
 		[ACTION_RELAY] = "is sent to other hosts",
 		[ACTION_EXPAND_ONLY] = "goes where its aliases lead",
 		[ACTION_LMTP] = "is delivered by LMTP",
+		[ACTION_MBOX] = "is delivered into mbox files",
+		[ACTION_MDA] = "is given to a command",
+		[ACTION_FORWARD_ONLY] = "goes where users forward it",
 	};
 	const struct action_config *action = config_find_action(config, rule->action);
 
