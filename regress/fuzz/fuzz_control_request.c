@@ -35,6 +35,7 @@ check_payload(const struct control_order *order)
 	struct ipc_rcpt rcpt;
 	struct ipc_relay_list list;
 	struct ipc_scripts scripts;
+	struct ipc_trace trace;
 
 	buf_reader_init(&reader, order->payload.data, order->payload.length);
 	switch (order->type) {
@@ -70,6 +71,9 @@ check_payload(const struct control_order *order)
 	case CONTROL_SCRIPTS:
 		check(ipc_scripts_decode(&reader, &scripts) && scripts.caller_uid == CALLER);
 		break;
+	case CONTROL_TRACE_MESSAGE:
+		check(ipc_trace_decode(&reader, &trace));
+		break;
 	case CONTROL_HOST_LIST:
 	case CONTROL_HOSTSTAT_LIST:
 		check(ipc_relay_list_decode(&reader, &list));
@@ -84,6 +88,7 @@ check_payload(const struct control_order *order)
 	case CONTROL_EXPLAIN_QUEUE:
 	case CONTROL_HOST:
 	case CONTROL_HOSTSTAT:
+	case CONTROL_HISTORY:
 	case CONTROL_ENVELOPE:
 	case CONTROL_DESTINATION:
 	case CONTROL_QUEUE_LIST_MORE:
