@@ -33,7 +33,7 @@
 #define STORE_LOG_BUFFER    (128 * 1024)
 #define STORE_CHECKPOINT_KB 256
 /* Of one that may be lost. */
-#define STORE_SMALL_CACHE         (4 * 1024 * 1024)
+#define STORE_SMALL_CACHE         (512 * 1024)
 #define STORE_LATER_CHECKPOINT_KB 8192
 #define STORE_VALUE_MAX           (16 * 1024 * 1024)
 #define STORE_TABLES_MAX          16

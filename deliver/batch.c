@@ -57,7 +57,7 @@ struct batch {
 	struct delivery **deliveries; /* a list of its own: those given, then the extras */
 	size_t count;
 	size_t given;
-	struct mailbox *mailboxes;
+	struct mailbox **mailboxes; /* each made when it is met: there are mostly few */
 	size_t mailbox_count;
 	struct sync_item *items;
 	struct maildir_wanted *wanted;
@@ -161,14 +161,25 @@ same_mailbox(struct batch *batch, const struct maildir *maildir)
 	size_t i;
 
 	for (i = 0; i < batch->mailbox_count; i++) {
-		const struct known_entry *identity = &batch->mailboxes[i].maildir.identity;
+		struct mailbox *mailbox = batch->mailboxes[i];
+		const struct known_entry *identity = &mailbox->maildir.identity;
 
-		if (batch->mailboxes[i].open && batch->mailboxes[i].inbox == &batch->mailboxes[i] &&
+		if (mailbox->open && mailbox->inbox == mailbox &&
 		    identity->device == maildir->identity.device &&
 		    identity->inode == maildir->identity.inode)
-			return &batch->mailboxes[i];
+			return mailbox;
 	}
 	return NULL;
+}
+
+static struct mailbox *
+mailbox_new(void)
+{
+	struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
+
+	if (mailbox == NULL)
+		fatal("a mailbox");
+	return mailbox;
 }
 
 static struct mailbox *
@@ -179,11 +190,11 @@ mailbox_of(struct batch *batch, const struct ipc_mailbox *request)
 	size_t i;
 
 	for (i = 0; i < batch->mailbox_count; i++) {
-		mailbox = &batch->mailboxes[i];
+		mailbox = batch->mailboxes[i];
 		if (mailbox->inbox == mailbox && strcmp(mailbox->path, request->path) == 0)
 			return mailbox;
 	}
-	mailbox = &batch->mailboxes[batch->mailbox_count];
+	mailbox = mailbox_new();
 	snprintf(mailbox->path, sizeof(mailbox->path), "%s", request->path);
 	mailbox->inbox = mailbox;
 	mailbox->open = maildir_open(&mailbox->maildir, request, batch->context->mail_directory,
@@ -192,7 +203,7 @@ mailbox_of(struct batch *batch, const struct ipc_mailbox *request)
 		same = same_mailbox(batch, &mailbox->maildir);
 		if (same != NULL) {
 			maildir_close(&mailbox->maildir);
-			memset(mailbox, 0, sizeof(*mailbox));
+			free(mailbox);
 			return same;
 		}
 		if (!maildir_lock(&mailbox->maildir, &mailbox->why)) {
@@ -200,7 +211,7 @@ mailbox_of(struct batch *batch, const struct ipc_mailbox *request)
 			mailbox->open = false;
 		}
 	}
-	batch->mailbox_count++;
+	batch->mailboxes[batch->mailbox_count++] = mailbox;
 	return mailbox;
 }
 
@@ -211,13 +222,13 @@ folder_of(struct batch *batch, struct mailbox *inbox, const struct maildir_into 
 	struct mailbox *folder;
 
 	for (size_t i = 0; i < batch->mailbox_count; i++) {
-		folder = &batch->mailboxes[i];
+		folder = batch->mailboxes[i];
 		/* One that was not to be made may have to be now. */
 		if (folder->inbox == inbox && folder != inbox &&
 		    strcmp(folder->folder, into->folder) == 0 && (!folder->absent || !into->create))
 			return folder;
 	}
-	folder = &batch->mailboxes[batch->mailbox_count++];
+	folder = batch->mailboxes[batch->mailbox_count++] = mailbox_new();
 	snprintf(folder->folder, sizeof(folder->folder), "%s", into->folder);
 	folder->inbox = inbox;
 	folder->open = maildir_open_folder(&folder->maildir, &inbox->maildir, into->folder,
@@ -474,7 +485,7 @@ step_find(struct batch *batch)
 	struct maildir_wanted *wanted = batch->wanted;
 
 	for (size_t i = 0; i < batch->mailbox_count; i++) {
-		struct mailbox *mailbox = &batch->mailboxes[i];
+		struct mailbox *mailbox = batch->mailboxes[i];
 		size_t count = 0;
 
 		for (size_t k = 0; k < batch->count; k++) {
@@ -593,7 +604,7 @@ step_sync_directories(struct batch *batch)
 	size_t i, parent, count = 0;
 
 	for (i = 0; i < batch->mailbox_count; i++) {
-		struct mailbox *mailbox = &batch->mailboxes[i];
+		struct mailbox *mailbox = batch->mailboxes[i];
 		struct maildir *maildir = &mailbox->maildir;
 
 		if (mailbox->new_touched)
@@ -607,7 +618,7 @@ step_sync_directories(struct batch *batch)
 	}
 	sync_all(&batch->context->sync, batch->items, count);
 	for (i = 0; i < batch->mailbox_count; i++) {
-		struct mailbox *mailbox = &batch->mailboxes[i];
+		struct mailbox *mailbox = batch->mailboxes[i];
 
 		if (mailbox->error != 0)
 			known_forget(&batch->context->known, &mailbox->maildir.identity);
@@ -722,7 +733,7 @@ step_finish(struct batch *batch)
 			ipc_delivered_free(&batch->deliveries[i]->result);
 	}
 	for (i = 0; i < batch->mailbox_count; i++) {
-		struct mailbox *mailbox = &batch->mailboxes[i];
+		struct mailbox *mailbox = batch->mailboxes[i];
 
 		if (mailbox->script_loaded)
 			memory_save(&mailbox->memory, mailbox->maildir.path);
@@ -759,7 +770,7 @@ static void
 tidy_up(struct batch *batch)
 {
 	for (size_t i = batch->mailbox_count; i-- > 0;) {
-		struct mailbox *mailbox = &batch->mailboxes[i];
+		struct mailbox *mailbox = batch->mailboxes[i];
 
 		if (!mailbox->open)
 			continue;
@@ -834,6 +845,8 @@ deliver_round(struct batch_context *context, struct delivery **deliveries, size_
 	if (!more)
 		answer(arg);
 	tidy_up(&batch);
+	for (size_t i = 0; i < batch.mailbox_count; i++)
+		free(batch.mailboxes[i]);
 	free(batch.mailboxes);
 	free(batch.items);
 	free(batch.wanted);
