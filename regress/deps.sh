@@ -17,7 +17,7 @@ demo="$build python3"
 test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace jq
 	dnsmasq-base python3-dkim opendkim-tools ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
 	libfstrm0 libprotobuf-c1 liblz4-1 libsodium23 libunwind8 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
-	git git-email libauthen-sasl-perl libmailtools-perl mutt s-nail isync offlineimap3 fetchmail getmail6 mpop sieve-connect python3-sievelib"
+	git git-email libauthen-sasl-perl libmailtools-perl mutt procmail s-nail isync offlineimap3 fetchmail getmail6 mpop sieve-connect python3-sievelib"
 
 bench="$test debootstrap"
 
