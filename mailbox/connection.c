@@ -227,7 +227,8 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	enter(connection);
 	if (what & EV_TIMEOUT) {
 		close_for(connection, "doesn't read what it asked for");
-	} else if (evbuffer_write(output, fd) == -1 && errno != EAGAIN && errno != EINTR) {
+	} else if (evbuffer_get_length(output) > 0 && evbuffer_write(output, fd) == -1 &&
+	    errno != EAGAIN && errno != EINTR) {
 		close_for(connection, strerror(errno));
 	} else if (evbuffer_get_length(output) > 0) {
 		add_event(connection, &connection->writable);

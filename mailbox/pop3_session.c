@@ -70,6 +70,7 @@ struct pop3_session {
 	bool lists_ids;
 	/* STATE_SENDING */
 	int fd;
+	uint64_t file_size; /* when it was opened */
 	uint64_t at;
 	bool in_header;
 	bool at_line;
@@ -249,9 +250,8 @@ command_uidl(struct pop3_session *session, const char *argument)
 static void
 send_message(struct pop3_session *session, struct entry *entry, uint64_t lines)
 {
-	uint64_t size;
-
-	if (folder_message_open(session->folder, entry->uid, &session->fd, &size) != MAIL_OK) {
+	if (folder_message_open(session->folder, entry->uid, &session->fd, &session->file_size) !=
+	    MAIL_OK) {
 		session->fd = -1;
 		refuse(session, "the message is gone, or can't be read now");
 		return;
@@ -518,9 +518,10 @@ continue_message(struct pop3_session *session)
 			connection_flush(session->connection);
 			return;
 		}
-	} else if (count == -1) {
+	} else if (count == -1 || session->at < session->file_size) {
 		/* Cut off, the client must not take it for the whole. */
-		log_error("a message of %s can't be read: %m", session->settings->user);
+		log_error("a message of %s can't be read: %s", session->settings->user,
+		    count == -1 ? strerror(errno) : "its file has become shorter");
 		pop3_session_stop(session, "a message can't be read");
 		return;
 	}

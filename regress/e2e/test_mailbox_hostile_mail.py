@@ -280,6 +280,24 @@ def test_a_file_that_changes_while_it_is_sent_is_sent_as_long_as_was_said(server
     client.select("INBOX")
 
 
+def test_a_file_that_becomes_shorter_while_pop3_sends_it_is_not_taken_for_whole(server):
+    cur = server.maildir(USER) / "cur"
+    opened(server).close()  # there is a Maildir
+    path = cur / "1700000000.1.x:2,S"
+    path.write_bytes(LARGE.replace(b"\r\n", b"\n"))
+    shutil.chown(path, cur.owner(), cur.group())
+    client = poplib.POP3("127.0.0.1", server.ports["pop3"], timeout=20)
+    client.user(USER)
+    client.pass_(PASSWORD)
+    (number,) = [line.split()[0] for line in client.list()[1] if int(line.split()[1]) == len(LARGE)]
+    client._putcmd(f"RETR {number.decode()}")
+    client.sock.recv(1000, socket.MSG_PEEK)  # it has begun
+    os.truncate(path, 1000)
+    with pytest.raises((poplib.error_proto, OSError)):
+        client._getlongresp()
+    server.wait_log("pop3-disconnected", reason="a message can't be read")
+
+
 def put_fifo(path, _server):
     os.mkfifo(path)
 
