@@ -14,7 +14,7 @@ build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-de
 demo="$build python3"
 # libicu72 libnsl2 libsasl2-modules: what Postfix uses; libfstrm0 libprotobuf-c1: nsd;
 # libgnutls-dane0 libidn12: Exim
-test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace jq
+test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace curl jq
 	dnsmasq-base python3-dkim opendkim-tools ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
 	libfstrm0 libprotobuf-c1 liblz4-1 libsodium23 libunwind8 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
 	git git-email libauthen-sasl-perl libmailtools-perl mutt procmail s-nail isync offlineimap3 fetchmail getmail6 mpop sieve-connect python3-sievelib"

@@ -76,7 +76,8 @@ def test_what_waits_together_is_delivered_in_few_batches(make_postern, faults):
         postern.smtpctl("resume", "mda")
         postern.wait_mail("alice@example.test", 60)
         postern.wait_queue_empty()
-        assert 0 < syncs() <= 60, "more syncs than messages"
+        # Where files are synced one by one (tmpfs), their directories come to that.
+        assert 0 < syncs() <= 60 + 2 * 4, "more syncs than messages and a few batches' directories"
 
 
 def breakages():

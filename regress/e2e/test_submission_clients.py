@@ -75,7 +75,7 @@ def by_smtplib(server, _tool, way, sender, subject):
 
 def by_swaks(server, tool, way, sender, subject):
     data = server.file("data", server.text(sender, subject))
-    return server.run(tool("swaks"), "--server", "localhost", "--port", server.ports[way],
+    return server.run(tool("swaks"), "-4", "--server", "localhost", "--port", server.ports[way],
         "--tls" if way == STARTTLS else "--tls-on-connect", "--tls-verify", "--tls-ca-path",
         server.pair.cert, "--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD,
         "--from", sender, "--to", f"{OTHER},{HIDDEN}", "--data", f"@{data}")
