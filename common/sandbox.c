@@ -96,7 +96,6 @@ static const uint32_t allowed[] = {
 	SYS_newfstatat,
 	SYS_statx,
 	SYS_lseek,
-	SYS_renameat,
 	SYS_renameat2,
 	SYS_unlinkat,
 	SYS_linkat,
@@ -209,8 +208,6 @@ static const uint32_t allowed[] = {
 	SYS_getpgid,
 	SYS_getsid,
 	SYS_prlimit64,
-	SYS_getrlimit,
-	SYS_setrlimit,
 	SYS_prctl,
 	SYS_uname,
 	SYS_sysinfo,
@@ -228,6 +225,11 @@ static const uint32_t allowed[] = {
 	SYS_pause,
 	SYS_getpgrp,
 	SYS_arch_prctl,
+#endif
+#ifdef SYS_renameat
+	SYS_renameat,
+	SYS_getrlimit,
+	SYS_setrlimit,
 #endif
 #ifdef SYS_rseq
 	SYS_rseq,
