@@ -160,7 +160,10 @@ def take_all(path):
             time.sleep(0.01)
     taken = [message["Subject"] for message in box]
     box.clear()
-    box.flush()
+    try:
+        box.flush()
+    except mailbox.ExternalClashError:
+        pass  # the file is replaced: a delivery locked the new one first, and Python doesn't wait
     box.unlock()
     box.close()
     return taken
