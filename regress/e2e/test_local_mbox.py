@@ -8,7 +8,6 @@ import pathlib
 import pty
 import shutil
 import subprocess
-import time
 
 import pytest
 
@@ -152,12 +151,14 @@ def test_a_file_that_a_reader_has_locked_waits(home_box):
 def take_all(path):
     """The subjects of what is there, which is removed."""
     box = mailbox.mbox(path)
-    while True:
+
+    def locked():
         try:
             box.lock()
-            break
+            return True
         except mailbox.ExternalClashError:
-            time.sleep(0.01)
+            return False
+    wait_for(locked, what="the reader has its lock")
     taken = [message["Subject"] for message in box]
     box.clear()
     try:

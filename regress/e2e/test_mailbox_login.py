@@ -15,6 +15,7 @@ import pytest
 
 from postern import free_port, wait_for
 from test_auth import PASSWORD, USER, Scram
+from test_smtp_limits import memory
 from test_tls import NAME, folder, rsa  # noqa: F401
 
 BOB = "bob@example.test"
@@ -114,6 +115,36 @@ def test_much_goes_both_ways(server):
             while not client.readline().startswith(b"x OK"):
                 pass
         client.logout()
+
+
+def test_a_large_message_is_never_held_whole(server):
+    """Neither while it comes nor while it goes, to a client that reads as slowly as it likes."""
+    size = 30 << 20
+    client = imap(server)
+    (pid,) = server.pids("mailbox")
+    (access,) = server.pids("mailaccess")
+    before = memory(pid) + memory(access)
+    line = b"x" * 998 + b"\r\n"
+    text = b"Subject: large\r\n\r\n" + line * (size // len(line))
+    most = [before]
+
+    def watch():
+        most[0] = max(most[0], memory(pid) + memory(access))
+    client.send(b"a APPEND INBOX {%d+}\r\n" % len(text))
+    for at in range(0, len(text), 1 << 20):
+        client.send(text[at:at + (1 << 20)])
+        watch()
+    client.send(b"\r\n")
+    assert client.readline().startswith(b"a OK")
+    client.select("INBOX")
+    client.send(b"b FETCH 1 BODY.PEEK[]\r\n")
+    assert client.readline().endswith(b"{%d}\r\n" % len(text))
+    got = hashlib.sha256()
+    for at in range(0, len(text), 1 << 20):
+        watch()
+        got.update(client.read(min(1 << 20, len(text) - at)))
+    assert got.digest() == hashlib.sha256(text).digest()
+    assert most[0] - before < 8 << 20
 
 
 def test_scram_by_imap(server):
