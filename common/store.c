@@ -536,14 +536,15 @@ store_each(struct store_table *table, const char *prefix, store_each_fn each, vo
 	return store_each_after(table, prefix, "", each, arg);
 }
 
-struct store_map *
-store_map_open(const char *path)
+static struct store_map *
+map_open(const char *path, DBTYPE type, uint32_t flags, int mode)
 {
 	struct store_map *map = calloc(1, sizeof(*map));
+	const char *what = (flags & DB_CREATE) != 0 ? "make" : "open";
 	int error;
 
 	if (map == NULL) {
-		log_error("cannot open %s: out of memory", path);
+		log_error("cannot %s %s: out of memory", what, path);
 		return NULL;
 	}
 	error = db_create(&map->db, NULL, 0);
@@ -551,10 +552,10 @@ store_map_open(const char *path)
 		map->db = NULL;
 	else {
 		map->db->set_errcall(map->db, log_library_error);
-		error = map->db->open(map->db, NULL, path, NULL, DB_UNKNOWN, DB_RDONLY, 0);
+		error = map->db->open(map->db, NULL, path, NULL, type, flags, mode);
 	}
 	if (error != 0) {
-		log_error("cannot open %s as a Berkeley DB file: %s", path, db_strerror(error));
+		log_error("cannot %s %s as a Berkeley DB file: %s", what, path, db_strerror(error));
 		store_map_close(map);
 		return NULL;
 	}
@@ -562,29 +563,15 @@ store_map_open(const char *path)
 }
 
 struct store_map *
+store_map_open(const char *path)
+{
+	return map_open(path, DB_UNKNOWN, DB_RDONLY, 0);
+}
+
+struct store_map *
 store_map_make(const char *path, bool hashed)
 {
-	struct store_map *map = calloc(1, sizeof(*map));
-	int error;
-
-	if (map == NULL) {
-		log_error("cannot make %s: out of memory", path);
-		return NULL;
-	}
-	error = db_create(&map->db, NULL, 0);
-	if (error != 0)
-		map->db = NULL;
-	else {
-		map->db->set_errcall(map->db, log_library_error);
-		error = map->db->open(map->db, NULL, path, NULL, hashed ? DB_HASH : DB_BTREE,
-		    DB_CREATE | DB_TRUNCATE, 0600);
-	}
-	if (error != 0) {
-		log_error("cannot make the Berkeley DB file %s: %s", path, db_strerror(error));
-		store_map_close(map);
-		return NULL;
-	}
-	return map;
+	return map_open(path, hashed ? DB_HASH : DB_BTREE, DB_CREATE | DB_TRUNCATE, 0600);
 }
 
 enum store_result

@@ -407,3 +407,15 @@ connection_end(struct connection *connection, const char *why)
 	connection->why = why;
 	connection_flush(connection);
 }
+
+void
+connection_log_end(const char *event, uint64_t session, const char *user, const char *why)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_INFO, event);
+	log_hex64(&line, "session", session);
+	log_text(&line, "user", user);
+	log_text(&line, "reason", why);
+	log_end(&line);
+}

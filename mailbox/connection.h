@@ -53,5 +53,7 @@ bool connection_compress(struct connection *);
 bool connection_is_compressed(const struct connection *);
 /* Sends what there is, then calls `closed`. Nothing is read any more. */
 void connection_end(struct connection *, const char *why);
+/* A session's last line in the log. */
+void connection_log_end(const char *event, uint64_t session, const char *user, const char *why);
 
 #endif

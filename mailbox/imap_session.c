@@ -527,13 +527,8 @@ static void
 on_closed(const char *why, void *arg)
 {
 	struct imap_session *session = arg;
-	struct log_line line;
 
-	log_begin(&line, LOG_LEVEL_INFO, "imap-disconnected");
-	log_hex64(&line, "session", session->id);
-	log_text(&line, "user", session->settings->user);
-	log_text(&line, "reason", why);
-	log_end(&line);
+	connection_log_end("imap-disconnected", session->id, session->settings->user, why);
 	session->ended(session->arg);
 }
 

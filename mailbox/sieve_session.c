@@ -421,13 +421,8 @@ static void
 on_closed(const char *why, void *arg)
 {
 	struct sieve_session *session = arg;
-	struct log_line line;
 
-	log_begin(&line, LOG_LEVEL_INFO, "sieve-disconnected");
-	log_hex64(&line, "session", session->id);
-	log_text(&line, "user", session->user);
-	log_text(&line, "reason", why);
-	log_end(&line);
+	connection_log_end("sieve-disconnected", session->id, session->user, why);
 	session->ended(session->arg);
 }
 

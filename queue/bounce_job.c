@@ -155,7 +155,6 @@ report_encode_head(
 {
 	const struct job *job = report->job;
 	struct transaction transaction;
-	struct envelope envelope;
 	struct state *effects = calloc(job->member_count, sizeof(*effects));
 	size_t effect_count = 0;
 
@@ -174,20 +173,8 @@ report_encode_head(
 	transaction.is_bounce = true;
 	transaction.size = text->length;
 	transaction.body_crc32c = crc32c(0, text->data, text->length);
-	message_encode_start(head, &transaction, false, (uint32_t)job->target_count);
-	for (size_t i = 0; i < job->target_count; i++) {
-		const struct ipc_target *target = &job->targets[i];
-
-		memset(&envelope, 0, sizeof(envelope));
-		envelope.id = envelope_id_make(job->dsn_id, (uint32_t)i + 1);
-		envelope.kind = target->kind;
-		envelope.rcpt = job->to;
-		envelope.dest = target->dest;
-		strlcpy(envelope.action, target->action, sizeof(envelope.action));
-		strlcpy(envelope.command, target->command, sizeof(envelope.command));
-		envelope.expires = clock_wall() + queue->config->queue_ttl;
-		message_encode_envelope(head, &envelope, 0);
-	}
+	mail_encode_targets(head, &transaction, false, job->targets, job->target_count, &job->to, 0,
+	    queue->config->queue_ttl);
 	for (size_t i = 0; i < job->member_count && !job_is_notice(job); i++) {
 		struct entry *entry = index_find_entry(queue->index, job->members[i].envelope_id);
 

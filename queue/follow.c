@@ -173,31 +173,6 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 		all_committed(queue, job);
 }
 
-static void
-encode_head(struct buf *head, const struct transaction *transaction, bool is_large,
-    const struct destinations *to, const struct address *rcpt, uint8_t notify, int64_t ttl)
-{
-	struct envelope envelope;
-
-	message_encode_start(head, transaction, is_large, (uint32_t)to->count);
-	for (size_t i = 0; i < to->count; i++) {
-		const struct ipc_target *target = &to->targets[i];
-
-		memset(&envelope, 0, sizeof(envelope));
-		envelope.id = envelope_id_make(transaction->message_id, (uint32_t)i + 1);
-		envelope.kind = target->kind;
-		envelope.rcpt = *rcpt;
-		envelope.dest = target->dest;
-		envelope.dsn_notify = notify;
-		strlcpy(envelope.action, target->action, sizeof(envelope.action));
-		strlcpy(envelope.command, target->command, sizeof(envelope.command));
-		envelope.expires = clock_wall() + ttl;
-		message_encode_envelope(head, &envelope, 0);
-	}
-	message_encode_effects(head, NULL, 0);
-	message_encode_finish(head);
-}
-
 /* Stages a message; `text` NULL: its bytes are in `file`. False with the job's failure set; then the
  * file is the caller's still. */
 static bool
@@ -272,9 +247,12 @@ stage_redirects(struct queue *queue, struct job *job, struct message *message)
 	transaction.dsn_envid[0] = '\0';
 	buf_init(&head, 1024 * 1024);
 	/* Led away from its recipient, as by an alias (forward.h). */
-	encode_head(&head, &transaction, message->is_large, &job->redirects, &job->envelope.rcpt,
+	mail_encode_targets(&head, &transaction, message->is_large, job->redirects.targets,
+	    job->redirects.count, &job->envelope.rcpt,
 	    (job->envelope.dsn_notify & DSN_NOTIFY_NEVER) != 0 ? DSN_NOTIFY_NEVER : 0,
 	    queue->config->queue_ttl);
+	message_encode_effects(&head, NULL, 0);
+	message_encode_finish(&head);
 	if (message->is_large)
 		file = link_large(queue, message, transaction.message_id);
 	if (message->is_large ? file == -1
@@ -313,8 +291,10 @@ stage_reply(struct queue *queue, struct job *job, const char *signature)
 	/* An address that isn't ASCII came with it, and stands in the header. */
 	transaction.smtputf8 = transaction.eight_bit && job->transaction.smtputf8;
 	/* RFC 3834 3.3: nobody is told when it can't be delivered. */
-	encode_head(&head, &transaction, false, &job->reply, &job->transaction.sender,
-	    DSN_NOTIFY_NEVER, REPLY_TTL);
+	mail_encode_targets(&head, &transaction, false, job->reply.targets, job->reply.count,
+	    &job->transaction.sender, DSN_NOTIFY_NEVER, REPLY_TTL);
+	message_encode_effects(&head, NULL, 0);
+	message_encode_finish(&head);
 	(void)stage(queue, job, &head, text.data, text.length, -1, 0, job->reply_id);
 	buf_free(&head);
 	buf_free(&text);

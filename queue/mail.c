@@ -642,3 +642,25 @@ mail_update(struct queue *queue, struct entry *entry, const struct reply *reply,
 	entry->update_length = (uint16_t)location.length;
 	commit_states(queue, COMMIT_LATER);
 }
+
+void
+mail_encode_targets(struct buf *head, const struct transaction *transaction, bool is_large,
+    const struct ipc_target *targets, size_t count, const struct address *rcpt, uint8_t notify,
+    int64_t ttl)
+{
+	struct envelope envelope;
+
+	message_encode_start(head, transaction, is_large, (uint32_t)count);
+	for (size_t i = 0; i < count; i++) {
+		memset(&envelope, 0, sizeof(envelope));
+		envelope.id = envelope_id_make(transaction->message_id, (uint32_t)i + 1);
+		envelope.kind = targets[i].kind;
+		envelope.rcpt = *rcpt;
+		envelope.dest = targets[i].dest;
+		envelope.dsn_notify = notify;
+		strlcpy(envelope.action, targets[i].action, sizeof(envelope.action));
+		strlcpy(envelope.command, targets[i].command, sizeof(envelope.command));
+		envelope.expires = clock_wall() + ttl;
+		message_encode_envelope(head, &envelope, 0);
+	}
+}

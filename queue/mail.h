@@ -69,4 +69,10 @@ void mail_ready(struct queue *, struct entry *);
 /* One that may be ready for long is looked at when it expires or a warning is due. */
 void mail_watch(struct queue *, struct entry *);
 
+/* Starts the payload of a mail of the queue's own in an empty buf, with an envelope for each target of
+ * one recipient; `ttl` in seconds, `notify` DSN_NOTIFY_*. Effects follow, then message_encode_finish(). */
+void mail_encode_targets(struct buf *, const struct transaction *, bool is_large,
+    const struct ipc_target *, size_t count, const struct address *rcpt, uint8_t notify,
+    int64_t ttl);
+
 #endif

@@ -16,6 +16,7 @@
 #include "common/memory_file.h"
 #include "queue/commit.h"
 #include "queue/intake.h"
+#include "queue/mail.h"
 #include "queue/report.h"
 #include "queue/sign.h"
 
@@ -102,25 +103,11 @@ encode_head(
 		.tls_optional = true, /* as its header says */
 		.size = text->length,
 		.body_crc32c = crc32c(0, text->data, text->length) };
-	struct envelope envelope;
 
 	strlcpy(transaction.client, "local", sizeof(transaction.client));
 	strlcpy(transaction.helo, queue->config->hostname, sizeof(transaction.helo));
-	message_encode_start(head, &transaction, false, (uint32_t)report->target_count);
-	for (size_t i = 0; i < report->target_count; i++) {
-		const struct ipc_target *target = &report->targets[i];
-
-		memset(&envelope, 0, sizeof(envelope));
-		envelope.id = envelope_id_make(report->message_id, (uint32_t)i + 1);
-		envelope.kind = target->kind;
-		envelope.rcpt = report->what.to;
-		envelope.dest = target->dest;
-		envelope.dsn_notify = DSN_NOTIFY_NEVER;
-		strlcpy(envelope.action, target->action, sizeof(envelope.action));
-		strlcpy(envelope.command, target->command, sizeof(envelope.command));
-		envelope.expires = clock_wall() + TTL;
-		message_encode_envelope(head, &envelope, 0);
-	}
+	mail_encode_targets(head, &transaction, false, report->targets, report->target_count,
+	    &report->what.to, DSN_NOTIFY_NEVER, TTL);
 	message_encode_effects(head, NULL, 0);
 	message_encode_finish(head);
 }
