@@ -147,6 +147,57 @@ def test_a_large_message_is_never_held_whole(server):
     assert most[0] - before < 8 << 20
 
 
+def test_pop3_extensions_are_what_capa_says(server):
+    server.send(USER, "Subject: one\r\n\r\n" + "line\r\n" * 3)
+    server.wait_mail(USER)
+    with server.wire(server.ports["pop3"]) as wire:
+        wire.line()
+        wire.send("CAPA\r\n")
+        assert wire.line().startswith(b"+OK")
+        capabilities = set()
+        while (line := wire.line().strip()) != b".":
+            capabilities.add(line.split()[0])
+        assert capabilities >= {b"TOP", b"UIDL", b"PIPELINING", b"RESP-CODES", b"AUTH-RESP-CODE", b"UTF8",
+            b"SASL", b"USER"}
+        # RFC 3206 4: that it was the password which was wrong.
+        wire.send(f"USER {USER}\r\nPASS wrong\r\n")
+        assert wire.line().startswith(b"+OK")
+        assert wire.line().startswith(b"-ERR [AUTH]")
+        # RFC 2449 6.6 and RFC 6856 2: many commands in one packet, answered in their order.
+        wire.send(f"UTF8\r\nUSER {USER}\r\nPASS {PASSWORD}\r\n")
+        for _ in range(3):
+            assert wire.line().startswith(b"+OK")
+        wire.send("STAT\r\nUIDL 1\r\nTOP 1 1\r\nDELE 1\r\nRSET\r\nQUIT\r\n")
+        assert re.match(rb"\+OK 1 \d+", wire.line())
+        assert re.match(rb"\+OK 1 \S+", wire.line())
+        assert wire.line().startswith(b"+OK")
+        text = []
+        while (line := wire.line().strip()) != b".":
+            text.append(line)
+        assert text[-1].strip() == b"line" and text[-2].strip() == b""
+        for _ in range(3):
+            assert wire.line().startswith(b"+OK")
+        assert wire.is_closed()
+    assert len(server.mails(USER)) == 1
+
+
+def test_guesses_by_imap_and_pop3_are_those_of_submission(server):
+    """All count together: the password after the tenth wrong one is looked at later."""
+    for number in range(10):
+        kind = ("imap", "pop3")[number % 2]
+        with server.wire(server.ports[kind]) as wire:
+            wire.line()
+            if kind == "imap":
+                wire.send(f"a LOGIN {USER} wrong\r\n")
+                assert wire.line().startswith(b"a NO [AUTHENTICATIONFAILED]")
+            else:
+                wire.send(f"USER {USER}\r\nPASS wrong\r\n")
+                assert wire.line().startswith(b"+OK")
+                assert wire.line().startswith(b"-ERR [AUTH]")
+    shown = server.smtpctl("show", "banned").stdout
+    assert USER in shown or "127.0.0" in shown, shown
+
+
 def test_scram_by_imap(server):
     with server.wire(server.ports["imap"]) as wire:
         wire.line()
