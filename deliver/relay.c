@@ -24,6 +24,7 @@
 #include "common/ipc_supervisor.h"
 #include "common/keeper_client.h"
 #include "common/keeper_provider.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/memory_file.h"
 #include "common/sandbox.h"
@@ -599,6 +600,7 @@ main(int argc, char **argv)
 	struct task *task;
 
 	child_start(&relay.child, "relay", argc, argv);
+	(void)landlock_confine(LANDLOCK_TCP, -1);
 	sandbox_enter(SANDBOX_SOCKETS);
 	TAILQ_INIT(&relay.tasks);
 	relay.base = child_event_base();

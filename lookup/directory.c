@@ -8,10 +8,12 @@
  * them the channel, and the supervisor is told.
  */
 #include <sys/queue.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 
@@ -24,6 +26,7 @@
 #include "common/ipc_directory.h"
 #include "common/ipc_mailbox.h"
 #include "common/ipc_supervisor.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "lookup/accounts.h"
@@ -602,6 +605,18 @@ connect_peer(const struct ipc_peer *named, int fd)
 
 /* The supervisor */
 
+/* Before the first thread is started. All that it writes is in one directory. */
+static void
+confine(const char *state_directory)
+{
+	int fd = open(state_directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd == -1)
+		fatal("%s", state_directory);
+	(void)landlock_confine(LANDLOCK_READ | LANDLOCK_TCP, fd);
+	(void)close(fd);
+}
+
 static void
 set_config(struct config *config)
 {
@@ -610,6 +625,7 @@ set_config(struct config *config)
 	if (directory.accounts == NULL) {
 		char *path;
 
+		confine(config->state_directory);
 		if (asprintf(&path, "%s/accounts", config->state_directory) == -1)
 			fatal("out of memory");
 		directory.accounts = accounts_new(path);

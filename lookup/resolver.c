@@ -23,6 +23,7 @@
 #include "common/ipc_listener_resolver.h"
 #include "common/ipc_relay_resolver.h"
 #include "common/ipc_supervisor.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "lookup/resolver_anchor.h"
@@ -368,6 +369,7 @@ int
 main(int argc, char **argv)
 {
 	child_start(&resolver.child, "resolver", argc, argv);
+	(void)landlock_confine(LANDLOCK_TCP, -1);
 	sandbox_enter(SANDBOX_SOCKETS);
 	resolver.hosts = hosts_new("");
 	resolver.base = child_event_base();

@@ -20,6 +20,7 @@
 #include "common/ipc_mailbox.h"
 #include "common/keeper_client.h"
 #include "common/keeper_provider.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "mailbox/access.h"
@@ -324,6 +325,7 @@ main(int argc, char **argv)
 	struct access *access = &mailaccess.access;
 
 	child_start(&mailaccess.child, "mailaccess", argc, argv);
+	(void)landlock_confine(0, -1);
 	sandbox_enter(0);
 	access->base = child_event_base();
 	LIST_INIT(&access->sessions);

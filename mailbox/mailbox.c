@@ -25,10 +25,10 @@
 #include "common/imsg.h"
 #include "common/ipc_mailbox.h"
 #include "common/ipc_supervisor.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "mailbox/imap_session.h"
-#include "mailbox/landlock.h"
 #include "mailbox/maildir.h"
 #include "mailbox/open.h"
 #include "mailbox/pop3_session.h"
@@ -269,8 +269,7 @@ take_maildir(const struct imsg *imsg)
 	if (setlocale(LC_CTYPE, "C.UTF-8") == NULL)
 		log_warning("there is no locale C.UTF-8: searching is less exact");
 	root = open_root();
-	if (!landlock_confine(root))
-		log_debug("the kernel has no Landlock for this process");
+	(void)landlock_confine(LANDLOCK_CHARSETS, root);
 	sandbox_enter(0);
 	mailbox.hostname = strdup(mailbox.config->hostname);
 	if (mailbox.hostname == NULL)

@@ -19,6 +19,7 @@
 #include "common/child_supervisor.h"
 #include "common/clock.h"
 #include "common/ipc_directory.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "common/stats.h"
@@ -322,6 +323,7 @@ open_spool(struct queue *queue)
 
 	switch (spool_open(&queue->spool, path)) {
 	case SPOOL_OK:
+		(void)landlock_confine(0, queue->spool.fd);
 		break;
 	case SPOOL_BUSY:
 		log_error("another queue runs on the spool %s: stop it, or give this one a "

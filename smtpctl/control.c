@@ -11,6 +11,7 @@
 
 #include "common/child.h"
 #include "common/child_supervisor.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "smtpctl/control_client.h"
@@ -142,6 +143,7 @@ int
 main(int argc, char **argv)
 {
 	child_start(&control.child, "control", argc, argv);
+	(void)landlock_confine(0, -1);
 	sandbox_enter(0);
 	control.listen_fd = -1;
 	control.base = child_event_base();

@@ -16,6 +16,7 @@
 
 #include "common/child.h"
 #include "common/child_supervisor.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/memory_file.h"
 #include "common/sandbox.h"
@@ -242,6 +243,7 @@ main(int argc, char **argv)
 	size_t i;
 
 	child_start(&keeper.child, "keeper", argc, argv);
+	(void)landlock_confine(0, -1);
 	sandbox_enter(0);
 	/* Nobody of the same user looks into its memory, where there is no user of its own. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)

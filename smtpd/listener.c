@@ -22,6 +22,7 @@
 #include "common/child_supervisor.h"
 #include "common/keeper_client.h"
 #include "common/keeper_provider.h"
+#include "common/landlock.h"
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "common/stats.h"
@@ -449,6 +450,7 @@ int
 main(int argc, char **argv)
 {
 	child_start(&listener.child, "listener", argc, argv);
+	(void)landlock_confine(0, -1);
 	sandbox_enter(0);
 	listener.base = child_event_base();
 	listener.crowd_fd = listener.spare_fd = -1;

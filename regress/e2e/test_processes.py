@@ -5,10 +5,12 @@ import imaplib
 import os
 import pathlib
 import pwd
+import re
 import signal
 
 import pytest
 
+import postern as harness
 from postern import BUILD, wait_for
 from test_auth import PASSWORD
 
@@ -59,6 +61,22 @@ def test_all_that_run_no_commands_have_a_filter_on_system_calls(postern_with_ima
             for pid, name in all_children(postern_with_imap).items()}
     assert seen.pop("mda") == "0"
     assert "mailbox" in seen and set(seen.values()) == {"2"}, seen
+
+
+@pytest.mark.parametrize("user", [pytest.param(None, marks=pytest.mark.root), "nobody"])
+def test_all_that_run_no_commands_are_confined_by_landlock(make_postern, user):
+    port = harness.free_port()
+    postern = make_postern(user=user, verbose=True,
+        extra=f"listen on 127.0.0.1 port {port} imap auth-cleartext")
+    with imaplib.IMAP4("127.0.0.1", port) as client:
+        client.login("alice@example.test", PASSWORD)
+        names = set(all_children(postern).values())
+        assert "mailbox" in names
+    text = postern.log_file.read_text()
+    if "not confined by Landlock" in text:
+        pytest.skip("this kernel has no Landlock")
+    confined = set(re.findall(r" (\w+)\[\d+\]: confined by Landlock", text))
+    assert confined == names - {"mda"}
 
 
 @pytest.mark.root

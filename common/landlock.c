@@ -14,18 +14,20 @@
 #include <linux/landlock.h>
 
 #include "common/log.h"
-#include "mailbox/landlock.h"
+#include "common/landlock.h"
 
 #define VERSION_NEEDED 2 /* with it, rename() between directories can be allowed */
 #define RIGHT_REFER    (1ULL << 13)
 #define RIGHT_TRUNCATE (1ULL << 14) /* version 3 */
 #define RIGHTS_BEFORE  (RIGHT_REFER - 1)
-#define NET_RIGHTS     3ULL /* version 4: bind and connect by TCP */
+#define RIGHTS_TCP     3ULL /* version 4: bind and connect */
+#define SCOPES         3ULL /* version 6: abstract Unix sockets, signals */
 
-/* As version 4 has it; older headers know only its beginning. */
+/* As version 6 has it; older headers know only its beginning. */
 struct ruleset {
 	uint64_t handled_access_fs;
 	uint64_t handled_access_net;
+	uint64_t scoped;
 };
 
 static bool
@@ -66,27 +68,61 @@ allow_charsets(int rules)
 	return done;
 }
 
-bool
-landlock_confine(int root)
+static bool
+allow_reading(int rules)
 {
-	struct ruleset ruleset = { .handled_access_fs = RIGHTS_BEFORE | RIGHT_REFER };
+	int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	bool done;
+
+	if (fd == -1)
+		return false;
+	done = allow(rules, fd, LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR);
+	(void)close(fd);
+	return done;
+}
+
+/* All that this version knows, but what is needed; the size is how much of it the kernel takes. */
+static size_t
+take_away(struct ruleset *ruleset, long version, unsigned needs)
+{
+	*ruleset = (struct ruleset){ .handled_access_fs = RIGHTS_BEFORE | RIGHT_REFER };
+	if (version >= 3)
+		ruleset->handled_access_fs |= RIGHT_TRUNCATE;
+	if (version < 4)
+		return offsetof(struct ruleset, handled_access_net);
+	if ((needs & LANDLOCK_TCP) == 0)
+		ruleset->handled_access_net = RIGHTS_TCP;
+	if (version < 6)
+		return offsetof(struct ruleset, scoped);
+	ruleset->scoped = SCOPES;
+	return sizeof(*ruleset);
+}
+
+bool
+landlock_confine(unsigned needs, int below)
+{
+	struct ruleset ruleset;
 	long version =
 	    syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	size_t size = version >= 4 ? sizeof(ruleset) : sizeof(ruleset.handled_access_fs);
+	size_t size;
 	int rules;
 
-	if (version < VERSION_NEEDED)
+	if (version < VERSION_NEEDED) {
+		log_debug("not confined by Landlock: the kernel has it not, or an old one");
 		return false;
-	if (version >= 3)
-		ruleset.handled_access_fs |= RIGHT_TRUNCATE;
-	if (version >= 4)
-		ruleset.handled_access_net = NET_RIGHTS;
+	}
+	size = take_away(&ruleset, version, needs);
 	rules = (int)syscall(SYS_landlock_create_ruleset, &ruleset, size, 0);
 	if (rules == -1)
 		fatal("landlock");
-	if (!allow(rules, root, ruleset.handled_access_fs & ~LANDLOCK_ACCESS_FS_EXECUTE) ||
-	    !allow_charsets(rules) || syscall(SYS_landlock_restrict_self, rules, 0) != 0)
+	if (below != -1 &&
+	    !allow(rules, below, ruleset.handled_access_fs & ~LANDLOCK_ACCESS_FS_EXECUTE))
+		fatal("landlock");
+	if (((needs & LANDLOCK_CHARSETS) && !allow_charsets(rules)) ||
+	    ((needs & LANDLOCK_READ) && !allow_reading(rules)) ||
+	    syscall(SYS_landlock_restrict_self, rules, 0) != 0)
 		fatal("landlock");
 	(void)close(rules);
+	log_debug("confined by Landlock");
 	return true;
 }
