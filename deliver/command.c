@@ -26,7 +26,9 @@
 #include <bsd/unistd.h>
 
 #include "common/clock.h"
+#include "common/write.h"
 #include "deliver/command.h"
+#include "deliver/mbox_text.h"
 #include "deliver/template.h"
 #include "deliver/text.h"
 
@@ -205,6 +207,25 @@ open_nameless(void)
 	return fd != -1 ? fd : memfd_create("message", MFD_CLOEXEC);
 }
 
+/* Before the trace fields, as programs that a line "|command" runs have been given it by every
+ * mailer since sendmail. */
+static bool
+write_from_line(const struct ipc_deliver *request, int fd)
+{
+	struct buf line;
+	bool good;
+
+	if (!envelope_is_pipe(request->kind))
+		return true;
+	buf_init(&line, TEXT_CHUNK);
+	mbox_from_line(request, &line);
+	good = buf_ok(&line);
+	errno = ENOMEM;
+	good = good && write_all(fd, line.data, line.length);
+	buf_free(&line);
+	return good;
+}
+
 /* The command's standard input; -1 with errno. */
 static int
 make_input(const struct ipc_deliver *request, int message)
@@ -217,7 +238,8 @@ make_input(const struct ipc_deliver *request, int message)
 	address_format(&request->dest, delivered_to, sizeof(delivered_to));
 	text_begin(&text, message, request->size);
 	if (fd != -1 &&
-	    (!text_write(&text, fd, &request->sender, delivered_to, chunk) ||
+	    (!write_from_line(request, fd) ||
+	        !text_write(&text, fd, &request->sender, delivered_to, chunk) ||
 	        lseek(fd, 0, SEEK_SET) == -1)) {
 		error = errno;
 		close(fd);
@@ -333,6 +355,25 @@ attend(struct run *run)
 		listen_to(run);
 }
 
+/* Those that the command started and didn't wait for, as vacation(1) does with sendmail, may end. */
+static void
+wait_for_what_is_left(struct run *run)
+{
+	int64_t until = clock_monotonic_ms() + COMMAND_LINGER_MS, now;
+
+	while ((now = clock_monotonic_ms()) < until) {
+		struct pollfd fds[2] = { { .fd = run->output, .events = POLLIN },
+			{ .fd = run->signals, .events = POLLIN } };
+
+		reap(run);
+		if (waitpid(-1, NULL, WNOHANG) == -1)
+			return;
+		(void)poll(fds, 2, (int)(until - now));
+		if (fds[0].fd != -1 && fds[0].revents != 0)
+			listen_to(run);
+	}
+}
+
 /* Sends SIGKILL to each child of this process; false when they can't be listed. */
 static bool
 kill_children(void)
@@ -387,6 +428,8 @@ command_run(const struct ipc_deliver *request, int message, char **arguments, ch
 	run.terminate_ms = clock_monotonic_ms() + (int64_t)seconds * 1000;
 	run.kill_ms = run.terminate_ms + KILL_AFTER_MS;
 	attend(&run);
+	if (!result->timed_out)
+		wait_for_what_is_left(&run);
 	kill_what_is_left(&run);
 }
 

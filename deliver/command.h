@@ -17,6 +17,7 @@
 
 #define COMMAND_SECONDS    300
 #define COMMAND_OUTPUT_MAX 8192
+#define COMMAND_LINGER_MS  10000
 
 struct command_result {
 	bool started;
@@ -39,8 +40,8 @@ const char *command_words(const struct ipc_deliver *);
 
 /*
  * Runs the shell with these arguments and waits for it, at most `seconds`. For a process that does nothing else
- * and may be killed at any time: it becomes the reaper of all that the command leaves behind, and
- * kills it. `message` holds the text.
+ * and may be killed at any time: it becomes the reaper of all that the command leaves behind, which has
+ * COMMAND_LINGER_MS to end and is killed then. `message` holds the text.
  */
 void command_run(const struct ipc_deliver *, int message, char **arguments, char **environment,
     unsigned seconds, struct command_result *);

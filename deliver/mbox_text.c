@@ -29,8 +29,8 @@ mbox_mark(const struct ipc_deliver *request, char mark[MBOX_MARK_SIZE])
 }
 
 /* As asctime() writes it, of the local time: mbox has no zone. */
-static void
-add_from_line(struct buf *buf, const struct ipc_deliver *request)
+void
+mbox_from_line(const struct ipc_deliver *request, struct buf *buf)
 {
 	char sender[ADDRESS_TEXT_MAX + 1], date[64];
 	time_t created = (time_t)(request->created_us / 1000000);
@@ -59,7 +59,7 @@ mbox_head(const struct ipc_deliver *request, struct buf *buf)
 	char delivered_to[ADDRESS_TEXT_MAX + 1], mark[MBOX_MARK_SIZE];
 
 	address_format(&request->dest, delivered_to, sizeof(delivered_to));
-	add_from_line(buf, request);
+	mbox_from_line(request, buf);
 	text_fields(
 	    buf, &request->sender, *delivered_to != '\0' ? delivered_to : request->mailbox.user);
 	mbox_mark(request, mark);

@@ -21,6 +21,8 @@
 /* False ends the text; errno says why. */
 typedef bool (*mbox_sink_fn)(const void *data, size_t length, void *arg);
 
+/* "From SENDER DATE" and a line end, the date being that of the transaction, in local time. */
+void mbox_from_line(const struct ipc_deliver *, struct buf *);
 void mbox_mark(const struct ipc_deliver *, char mark[MBOX_MARK_SIZE]);
 /* What is before the text. */
 void mbox_head(const struct ipc_deliver *, struct buf *);

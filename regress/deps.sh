@@ -112,6 +112,7 @@ test | bench)
 	unpack dovecot-imapd
 	unpack dovecot-lmtpd
 	unpack postsrsd postsrsd
+	unpack vacation vacation
 	dovecot_starter
 	;;
 *)

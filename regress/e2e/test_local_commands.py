@@ -1,8 +1,9 @@
 """Actions that give mail to a command: what it gets, what its end means, who it runs as, and that no
-address can make a shell do anything. With procmail, maildrop and Dovecot's LDA where they are."""
+address can make a shell do anything. With procmail, maildrop, vacation and Dovecot's LDA where they are."""
 
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -186,6 +187,44 @@ def test_maildrop_delivers_into_a_maildir(system_user, tool):
     postern.send(postern.user_address)
     postern.wait_queue_empty()
     assert len(postern.mails(postern.home / "Maildir")) == 1
+
+
+SENDMAIL = """#!/bin/sh
+exec '{stage}/usr/sbin/sendmail' -O 'SmtpSocket={run}/smtp.sock' "$@"
+"""
+
+
+@pytest.mark.root
+def test_vacation_answers_once_from_a_forward_file(make_postern, tool):
+    """Debian's vacation(1), as its manual says: a copy is kept, the answer goes by sendmail."""
+    postern = make_postern(start=False, rules='action "in" maildir\n'
+        'match from any for domain "box.test" action "in"\n')
+    programs = postern.base / "sbin"
+    programs.mkdir()
+    (programs / "sendmail").write_text(SENDMAIL.format(stage=postern.stage, run=postern.run))
+    (programs / "sendmail").chmod(0o755)
+    postern.base.chmod(0o755)
+    postern.wrapper = ["unshare", "--mount", "sh", "-c",
+        f"mount -t overlay overlay -o lowerdir={programs}:/usr/sbin /usr/sbin && exec \"$@\"", "sh"]
+    users = Users(postern.base)
+    name, alice = users.add("v", shell="/bin/sh"), users.add("a")
+    try:
+        users.write(name, f'\\{name}, "|{tool("vacation")} -a {name}@box.test {name}"\n')
+        users.write(name, "Subject: I am away\n\nuntil Monday\n", file=".vacation.msg")
+        subprocess.run([tool("vacation"), "-i"], check=True, user=name,
+            cwd=users.home(name), env={"HOME": str(users.home(name)), "PATH": os.environ["PATH"]})
+        postern.start()
+        for subject in ("first", "second"):
+            postern.send(f"{name}@box.test",
+                f"From: {alice}@box.test\r\nTo: {name}@box.test\r\nSubject: {subject}\r\n\r\nx\r\n",
+                sender=f"{alice}@box.test")
+            postern.wait_queue_empty()
+        (answer,) = wait_for(lambda: postern.mails(users.box(alice)))
+        assert answer.message["Subject"] == "I am away"
+        assert len(postern.mails(users.box(name))) == 2
+    finally:
+        postern.stop()
+        users.clear()
 
 
 def test_dovecots_lda_delivers_to_a_folder(make_user, tmp_path):

@@ -235,7 +235,9 @@ def test_a_command_of_a_forward_runs_as_its_user_who_may_log_in(system):
     send(system, name, "Subject: piped\r\n\r\nbody\r\n")
     who = users.home(name) / "who"
     wait_text(system, who, name)
-    assert b"Subject: piped" in (users.home(name) / "message").read_bytes()
+    lines = (users.home(name) / "message").read_text().splitlines()
+    assert lines[0].startswith("From ") and lines[1].startswith("Return-Path: <")
+    assert "Subject: piped" in lines
     assert who.stat().st_uid == pwd.getpwnam(name).pw_uid
     locked = users.add("b", shell="/usr/sbin/nologin")
     users.write(locked, "|touch $HOME/never")
