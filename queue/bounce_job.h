@@ -1,5 +1,5 @@
 /*
- * A job of bounce.c, one DSN in the making, and the DSN made of it: its text, and the head of its
+ * A job of bounce_jobs.h, one DSN in the making, and the DSN made of it: its text, and the head of its
  * record.
  */
 #ifndef QUEUE_BOUNCE_JOB_H
