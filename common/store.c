@@ -24,6 +24,7 @@
 #include <bsd/string.h>
 #include <db.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/store.h"
 
@@ -39,6 +40,7 @@
 #define STORE_TABLES_MAX          16
 #define STORE_FREE_LEAST          (2 * 1024 * 1024)
 #define STORE_MESSAGES_MAX        10
+#define STORE_FULL_MS             60000 /* between two words about it */
 
 struct store_table {
 	struct store *store;
@@ -52,7 +54,11 @@ struct store {
 	struct store_table *tables[STORE_TABLES_MAX];
 	size_t table_count;
 	bool is_expendable;
+	bool is_open;
 	bool is_damaged;
+	bool needs_recovery;
+	bool was_full; /* said at `full_ms` */
+	int64_t full_ms;
 };
 
 struct store_transaction {
@@ -83,7 +89,10 @@ note_damage(struct store *store, int error)
 	                     error != DB_LOCK_DEADLOCK && error != DB_LOCK_NOTGRANTED) ||
 	    error == EINVAL || error == ENOENT;
 
-	store->is_damaged = store->is_damaged || is_damage;
+	if (error == DB_RUNRECOVERY && store->is_open)
+		store->needs_recovery = true;
+	else
+		store->is_damaged = store->is_damaged || is_damage;
 	return is_damage;
 }
 
@@ -222,6 +231,7 @@ open_store(const char *directory, bool is_expendable, bool anew)
 		store_close(store);
 		return NULL;
 	}
+	store->is_open = true;
 	return store;
 }
 
@@ -241,6 +251,12 @@ bool
 store_is_damaged(const struct store *store)
 {
 	return store->is_damaged;
+}
+
+bool
+store_needs_recovery(const struct store *store)
+{
+	return store->needs_recovery;
 }
 
 void
@@ -300,8 +316,9 @@ store_table_open(struct store *store, const char *name)
 /* On a full disk the library gives its environment up, and with it all reading. So what it needs
  * for a change is looked for first. */
 static bool
-has_room(const struct store *store)
+has_room(struct store *store)
 {
+	int64_t now_ms = clock_monotonic_ms();
 	struct statvfs disk;
 
 	if (fstatvfs(store->lock_fd, &disk) == -1) {
@@ -309,9 +326,15 @@ has_room(const struct store *store)
 		    "cannot see how much of the database's disk is free: %s", strerror(errno));
 		return false;
 	}
-	if (disk.f_bavail >= STORE_FREE_LEAST / disk.f_frsize + 1)
+	if (disk.f_bavail >= STORE_FREE_LEAST / disk.f_frsize + 1) {
+		store->was_full = false;
 		return true;
-	log_error("the database's disk is full: nothing is changed");
+	}
+	if (!store->was_full || now_ms - store->full_ms >= STORE_FULL_MS) {
+		log_error("the database's disk is full: nothing is changed");
+		store->full_ms = now_ms;
+	}
+	store->was_full = true;
 	return false;
 }
 
@@ -332,6 +355,7 @@ store_begin(struct store *store)
 	error = store->env->txn_begin(store->env, NULL, &transaction->txn, 0);
 	if (error != 0) {
 		log_error("cannot begin a change of the database: %s", db_strerror(error));
+		(void)note_damage(store, error);
 		free(transaction);
 		return NULL;
 	}
@@ -376,8 +400,10 @@ store_abort(struct store_transaction *transaction)
 {
 	int error = transaction->txn->abort(transaction->txn);
 
-	if (error != 0)
+	if (error != 0) {
 		log_error("a change of the database could not be undone: %s", db_strerror(error));
+		(void)note_damage(transaction->store, error);
+	}
 	free(transaction);
 }
 

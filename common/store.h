@@ -33,8 +33,11 @@ void store_close(struct store *);
  * begins empty (logged). `anew`: it does so in any case.
  */
 struct store *store_open_expendable(const char *directory, bool anew);
-/* What was read was damaged: only store_close() is of use, and opening it again. */
+/* What was read was damaged: only store_close() is of use, and opening it anew. */
 bool store_is_damaged(const struct store *);
+/* It has given itself up, for damage or for a disk that didn't take what it wrote: only store_close() is
+ * of use, and opening it again, which puts it right or finds it damaged. */
+bool store_needs_recovery(const struct store *);
 /* Opens or creates a table; owned by the store. NULL after logging why. */
 struct store_table *store_table_open(struct store *, const char *name);
 

@@ -25,9 +25,11 @@
 #include "lookup/history.h"
 #include "lookup/history_store.h"
 
-#define GATHER_MS      100
-#define GATHER_BYTES   (HISTORY_BATCH_MAX - IMSG_PAYLOAD_MAX)
-#define WAITING_MAX    64 /* batches that the thread hasn't taken */
+#define GATHER_MS    100
+#define GATHER_BYTES (HISTORY_BATCH_MAX - IMSG_PAYLOAD_MAX)
+/* Of what the thread hasn't taken: some minutes of a quiet host, a search's time of a busy one. */
+#define WAITING_MAX    2000
+#define WAITING_BYTES  (16 * 1024 * 1024)
 #define QUESTIONS_MAX  8
 #define EXPIRE_SECONDS 60
 #define QUIET_MS       60000 /* between two warnings */
@@ -42,8 +44,9 @@ struct question {
 	uint32_t id;
 	unsigned generation; /* of who asked */
 	struct ipc_trace trace;
-	bool found; /* false: nothing could be read */
-	bool more;
+	uint64_t behind; /* it is to tell of so many batches */
+	bool found;      /* false: nothing could be read */
+	enum history_rest rest;
 	size_t count;
 	struct buf events;
 };
@@ -70,6 +73,9 @@ struct history {
 	pthread_cond_t more;
 	TAILQ_HEAD(, waiting_batch) batches;
 	size_t batch_count;
+	size_t batch_bytes;
+	uint64_t given; /* batches, ever */
+	uint64_t taken; /* of them, by the thread */
 	struct questions asked;
 	struct questions done;
 	int64_t keep_us;
@@ -86,7 +92,7 @@ answer(struct history *history, struct question *question)
 	const uint64_t one = 1;
 
 	question->found = history_store_find(history->store, question->trace.what,
-	    &question->events, &question->count, &question->more);
+	    &question->events, &question->count, &question->rest);
 	(void)pthread_mutex_lock(&history->mutex);
 	TAILQ_INSERT_TAIL(&history->done, question, next);
 	(void)pthread_mutex_unlock(&history->mutex);
@@ -122,7 +128,7 @@ wait_for_work(struct history *history, bool has_more)
 		return true;
 	if (history->ending)
 		return false;
-	if (clock_gettime(CLOCK_REALTIME, &until) != 0)
+	if (clock_gettime(CLOCK_MONOTONIC, &until) != 0)
 		return true;
 	until.tv_sec += EXPIRE_SECONDS;
 	(void)pthread_cond_timedwait(&history->more, &history->mutex, &until);
@@ -144,9 +150,11 @@ work(void *arg)
 		if (waiting != NULL) {
 			TAILQ_REMOVE(&history->batches, waiting, next);
 			history->batch_count--;
+			history->batch_bytes -= waiting->batch.events.length;
+			history->taken++;
 		}
-		/* It is to tell of all that came before it. */
-		if (waiting != NULL && !TAILQ_EMPTY(&history->batches))
+		/* It tells of all that came before it, and waits for nothing that came later. */
+		if (question != NULL && question->behind > history->taken)
 			question = NULL;
 		if (question != NULL)
 			TAILQ_REMOVE(&history->asked, question, next);
@@ -209,7 +217,7 @@ hand_over(struct history *history)
 	if (history->gathered.event_count == 0)
 		return;
 	(void)pthread_mutex_lock(&history->mutex);
-	is_full = history->batch_count >= WAITING_MAX;
+	is_full = history->batch_count >= WAITING_MAX || history->batch_bytes >= WAITING_BYTES;
 	(void)pthread_mutex_unlock(&history->mutex);
 	if (!is_full && history->has_thread)
 		waiting = calloc(1, sizeof(*waiting));
@@ -225,6 +233,8 @@ hand_over(struct history *history)
 	(void)pthread_mutex_lock(&history->mutex);
 	TAILQ_INSERT_TAIL(&history->batches, waiting, next);
 	history->batch_count++;
+	history->batch_bytes += waiting->batch.events.length;
+	history->given++;
 	(void)pthread_cond_signal(&history->more);
 	(void)pthread_mutex_unlock(&history->mutex);
 }
@@ -245,6 +255,20 @@ free_question(struct history *history, struct question *question)
 	history->question_count--;
 }
 
+static const char *
+rest_words(enum history_rest rest)
+{
+	static const char *const words[HISTORY_REST_COUNT] = {
+		[HISTORY_REST_NONE] = "",
+		[HISTORY_REST_OLDER] = "there are older ones, too: the newest are shown",
+		[HISTORY_REST_LONG] = "there is more of it than an answer has room for",
+		[HISTORY_REST_LATE] =
+		    "not all of the history could be looked through in time: the newest of it was",
+	};
+
+	return words[rest];
+}
+
 static void
 finish(struct history *history, const struct question *question)
 {
@@ -256,10 +280,9 @@ finish(struct history *history, const struct question *question)
 		result.exit_code = EX_TEMPFAIL;
 		(void)snprintf(result.words, sizeof(result.words),
 		    "the history of messages can't be read now; the log says why");
-	} else if (question->more)
-		(void)snprintf(result.words, sizeof(result.words),
-		    "there is more: the newest %d messages are shown, as far as an answer goes",
-		    HISTORY_MESSAGES_MAX);
+	} else
+		(void)snprintf(
+		    result.words, sizeof(result.words), "%s", rest_words(question->rest));
 	history->calls.done(question->id, &result);
 }
 
@@ -317,6 +340,7 @@ struct history *
 history_new(struct event_base *base, const struct history_calls *calls)
 {
 	struct history *history = calloc(1, sizeof(*history));
+	pthread_condattr_t attributes;
 
 	if (history == NULL)
 		fatal("out of memory");
@@ -334,9 +358,13 @@ history_new(struct event_base *base, const struct history_calls *calls)
 	if (history->answered == NULL || history->gather == NULL ||
 	    event_add(history->answered, NULL) == -1)
 		fatalx("cannot watch an eventfd");
+	/* Whatever becomes of the clock on the wall, what is too old is looked for each minute. */
 	if (pthread_mutex_init(&history->mutex, NULL) != 0 ||
-	    pthread_cond_init(&history->more, NULL) != 0)
+	    pthread_condattr_init(&attributes) != 0 ||
+	    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) != 0 ||
+	    pthread_cond_init(&history->more, &attributes) != 0)
 		fatalx("cannot make a mutex");
+	(void)pthread_condattr_destroy(&attributes);
 	return history;
 }
 
@@ -420,7 +448,9 @@ history_ask(struct history *history, uint32_t id, const struct ipc_trace *trace)
 	struct question *question;
 
 	if (!history->has_thread) {
-		refuse(history, id, "no history of messages is kept (\"history off\")");
+		refuse(history, id,
+		    history->is_on ? "no history of messages can be kept: the log says why"
+		                   : "no history of messages is kept (\"history off\")");
 		return;
 	}
 	question = history->question_count < QUESTIONS_MAX ? calloc(1, sizeof(*question)) : NULL;
@@ -435,6 +465,7 @@ history_ask(struct history *history, uint32_t id, const struct ipc_trace *trace)
 	buf_init(&question->events, HISTORY_ANSWER_SIZE);
 	hand_over(history); /* what has just happened is told, too */
 	(void)pthread_mutex_lock(&history->mutex);
+	question->behind = history->given;
 	TAILQ_INSERT_TAIL(&history->asked, question, next);
 	(void)pthread_cond_signal(&history->more);
 	(void)pthread_mutex_unlock(&history->mutex);

@@ -10,8 +10,8 @@
 #include "common/clock.h"
 #include "lookup/history_state.h"
 
-#define FIND_MS      20000
-#define REFUSALS_MAX 100 /* of those that never had an id, in an answer */
+#define FIND_MS      10000 /* of each of the two ways */
+#define REFUSALS_MAX 100   /* of those that never had an id, in an answer */
 
 struct search {
 	struct history_store *history;
@@ -25,7 +25,8 @@ struct search {
 	size_t refusals; /* without an id */
 	int64_t refused_since_us;
 	int64_t since_us; /* what is older counts as gone */
-	bool more;
+	size_t from;      /* the oldest block that may have something */
+	enum history_rest rest;
 	bool is_failed;
 	int64_t until_ms;
 	struct buf value;
@@ -57,6 +58,20 @@ has_key(const struct search *search, const uint8_t *list, size_t count)
 	return false;
 }
 
+/* A value that is there, unless the tables are damaged. */
+static bool
+get(struct search *search, struct store_table *table, const char *key)
+{
+	enum store_result result = store_get(table, NULL, key, &search->value);
+
+	if (result == STORE_OK && search->value.length >= HISTORY_LIST_HEAD)
+		return true;
+	search->is_failed = true;
+	if (result != STORE_ERROR)
+		search->history->is_damaged = true;
+	return false;
+}
+
 /* The events of a block, in search->value; false when none of them is wanted. */
 static bool
 read_block(struct search *search, const struct block *block)
@@ -70,19 +85,12 @@ read_block(struct search *search, const struct block *block)
 		return buf_ok(&search->value);
 	}
 	history_store_key(key, block->number, 0);
-	if (store_get(history->keys, NULL, key, &search->value) != STORE_OK ||
-	    search->value.length < HISTORY_LIST_HEAD) {
-		search->is_failed = true;
+	if (!get(search, history->keys, key))
 		return false;
-	}
 	if (!has_key(search, search->value.data + HISTORY_LIST_HEAD,
 	        (search->value.length - HISTORY_LIST_HEAD) / sizeof(uint32_t)))
 		return false;
-	if (store_get(history->events, NULL, key, &search->value) != STORE_OK) {
-		search->is_failed = true;
-		return false;
-	}
-	return true;
+	return get(search, history->events, key);
 }
 
 static bool
@@ -117,7 +125,7 @@ is_wanted_message(const struct search *search, uint32_t id)
 
 /* Notes the messages of a block that are meant. */
 static void
-note_messages(struct search *search)
+note_messages(struct search *search, size_t block)
 {
 	struct history_event event;
 	struct buf_reader reader;
@@ -126,6 +134,7 @@ note_messages(struct search *search)
 	while (reader.left > 0 && history_event_decode(&reader, &event, &search->scratch)) {
 		if (event.time_us < search->since_us || !matches_text(search, &event))
 			continue;
+		search->from = block;
 		if (event.message_id == 0) {
 			if (search->refusals++ == 0 || event.time_us < search->refused_since_us)
 				search->refused_since_us = event.time_us;
@@ -134,7 +143,7 @@ note_messages(struct search *search)
 		else if (search->message_count < HISTORY_MESSAGES_MAX)
 			search->messages[search->message_count++] = event.message_id;
 		else
-			search->more = true;
+			search->rest = HISTORY_REST_OLDER;
 	}
 }
 
@@ -157,7 +166,7 @@ take_events(struct search *search)
 			continue;
 		if (*search->count >= HISTORY_ANSWER_MAX ||
 		    search->events->length > HISTORY_ANSWER_SIZE - HISTORY_EVENT_MAX) {
-			search->more = true;
+			search->rest = HISTORY_REST_LONG;
 			return;
 		}
 		history_event_encode(search->events, &event);
@@ -170,11 +179,12 @@ has_time(struct search *search)
 {
 	if (clock_monotonic_ms() < search->until_ms)
 		return true;
-	search->more = true;
+	search->rest = HISTORY_REST_LATE;
 	return false;
 }
 
-/* From the newest block on: which messages are meant? */
+/* From the newest block on: which messages are meant? Nothing is told of a message before the event
+ * that brings it in, which has its addresses and its Message-ID. */
 static void
 find_messages(struct search *search)
 {
@@ -183,14 +193,17 @@ find_messages(struct search *search)
 	search->keys[0] = history_key_header_id(search->what);
 	search->keys[1] = history_key_address(search->what);
 	search->key_count = 2;
+	search->from = history->block_count;
 	for (size_t i = history->block_count; i-- > history->first && !search->is_failed;) {
 		if (search->message_count == HISTORY_MESSAGES_MAX ||
-		    search->refusals >= REFUSALS_MAX || !has_time(search)) {
-			search->more = true;
+		    search->refusals >= REFUSALS_MAX) {
+			search->rest = HISTORY_REST_OLDER;
 			break;
 		}
+		if (!has_time(search))
+			break;
 		if (read_block(search, &history->blocks[i]))
-			note_messages(search);
+			note_messages(search, i);
 	}
 	if (search->refusals == 0)
 		search->key_count = 0; /* then ids alone are looked for */
@@ -212,30 +225,33 @@ parse_id(struct search *search)
 }
 
 bool
-history_store_find(
-    struct history_store *history, const char *what, struct buf *events, size_t *count, bool *more)
+history_store_find(struct history_store *history, const char *what, struct buf *events,
+    size_t *count, enum history_rest *rest)
 {
 	static struct search search;
 
 	*count = 0;
-	*more = false;
+	*rest = HISTORY_REST_NONE;
 	if (!history_store_is_open(history))
 		return false;
 	memset(&search, 0, offsetof(struct search, scratch));
 	search.history = history;
 	search.what = what;
-	search.until_ms = clock_monotonic_ms() + FIND_MS;
+	search.from = history->first;
 	search.events = events;
 	search.count = count;
 	search.refused_since_us = INT64_MAX;
 	search.since_us = clock_wall_us() - history->keep_us;
 	buf_init(&search.value, HISTORY_LIST_MAX);
 	parse_id(&search);
+	search.until_ms = clock_monotonic_ms() + FIND_MS;
 	if (search.id == 0)
 		find_messages(&search);
+	/* What was found is told, however long that took. */
+	search.until_ms = clock_monotonic_ms() + FIND_MS;
 	for (size_t i = 0; i < search.message_count; i++)
 		search.keys[search.key_count++] = history_key_id(search.messages[i]);
-	for (size_t i = history->first;
+	for (size_t i = search.from;
 	     i < history->block_count && search.key_count > 0 && !search.is_failed; i++) {
 		if (!has_time(&search))
 			break;
@@ -243,7 +259,7 @@ history_store_find(
 			take_events(&search);
 	}
 	buf_free(&search.value);
-	*more = search.more;
+	*rest = search.rest;
 	if (search.is_failed)
 		history_store_give_up(history);
 	return !search.is_failed && buf_ok(events);

@@ -22,7 +22,9 @@ struct history_store {
 	struct store_table *events;
 	struct store_table *keys;
 	int64_t retry_at_ms;
-	bool is_damaged; /* to be begun anew */
+	bool is_damaged;   /* to be begun anew */
+	bool is_recovered; /* it had to be, at `recovered_ms` */
+	int64_t recovered_ms;
 	int64_t keep_us;
 	uint64_t max_size;
 	struct block *blocks; /* oldest first; the last one may be in pieces */
@@ -35,7 +37,8 @@ struct history_store {
 
 /* It can be used, perhaps after it has been opened. */
 bool history_store_is_open(struct history_store *);
-/* Closes it: begun anew at once when it is damaged, else tried again later. Logged. */
+/* Closes it, which is logged. It is opened again at once when that may mend it, begun anew when it is
+ * damaged, else tried again later. */
 void history_store_give_up(struct history_store *);
 /* A block's key, or that of one of its pieces (from 1). */
 void history_store_key(char key[HISTORY_KEY_MAX + 1], uint32_t number, uint32_t piece);

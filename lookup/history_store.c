@@ -16,11 +16,13 @@
 #include "common/log.h"
 #include "lookup/history_state.h"
 
-#define BLOCK_SIZE  HISTORY_BATCH_MAX
-#define BLOCK_US    (INT64_C(86400) * 1000000) /* that one may span, so that time can be kept */
-#define PIECES_MAX  1000
-#define RETRY_MS    60000
-#define EXPIRED_MAX 8 /* blocks in one step */
+#define BLOCK_SIZE HISTORY_BATCH_MAX
+#define BLOCK_US   (INT64_C(86400) * 1000000) /* that one may span, so that time can be kept */
+#define PIECES_MAX 1000
+#define RETRY_MS   60000
+/* Having to be recovered again within that is damage. */
+#define RECOVERED_MS (INT64_C(86400) * 1000)
+#define EXPIRED_MAX  8 /* blocks in one step */
 
 /* Opening */
 
@@ -60,11 +62,25 @@ history_store_free(struct history_store *history)
 void
 history_store_give_up(struct history_store *history)
 {
-	history->is_damaged = history->store != NULL && store_is_damaged(history->store);
-	history->retry_at_ms = history->is_damaged ? 0 : clock_monotonic_ms() + RETRY_MS;
+	int64_t now_ms = clock_monotonic_ms();
+	bool at_once = false;
+
+	if (history->store != NULL && store_is_damaged(history->store))
+		history->is_damaged = true;
+	else if (history->store != NULL && store_needs_recovery(history->store)) {
+		/* What opening doesn't mend is soon found again. */
+		if (history->is_recovered && now_ms - history->recovered_ms < RECOVERED_MS)
+			history->is_damaged = true;
+		else
+			at_once = true;
+		history->is_recovered = at_once;
+		history->recovered_ms = now_ms;
+	}
+	at_once = at_once || history->is_damaged;
+	history->retry_at_ms = at_once ? 0 : now_ms + RETRY_MS;
 	close_store(history);
 	log_error("the history of messages in %s can't be used%s", history->directory,
-	    history->is_damaged ? "" : ": it is tried again in a minute");
+	    at_once ? ": it is opened again" : ": it is tried again in a minute");
 }
 
 static struct block *
@@ -157,6 +173,14 @@ load_piece(const char *key, const void *value, size_t length, void *arg)
 	return !loading->is_bad;
 }
 
+/* What was written before is older, whatever a clock that was ahead has said of it. */
+static void
+lower_times(struct history_store *history, size_t count, int64_t last_us)
+{
+	for (size_t i = count; i-- > history->first && history->blocks[i].last_us > last_us;)
+		history->blocks[i].last_us = last_us;
+}
+
 /* What was written of the last block, to go on with. */
 static bool
 load_open(struct history_store *history)
@@ -187,6 +211,8 @@ open_store(struct history_store *history)
 	if (history->events == NULL || history->keys == NULL ||
 	    store_each(history->keys, "", load_list, &loading) != STORE_OK)
 		return false;
+	for (size_t i = history->block_count; i-- > 0;)
+		lower_times(history, i, history->blocks[i].last_us);
 	if (!loading.is_bad && load_open(history))
 		return true;
 	log_error("the history of messages in %s can't be understood: it begins anew",
@@ -207,14 +233,18 @@ history_store_is_open(struct history_store *history)
 	for (unsigned i = 0; i < 2; i++) {
 		if (open_store(history))
 			return true;
-		if (history->store != NULL && store_is_damaged(history->store)) {
+		if (history->store != NULL &&
+		    (store_is_damaged(history->store) || store_needs_recovery(history->store))) {
 			close_store(history);
 			history->is_damaged = true;
 		}
 		if (!history->is_damaged)
 			break;
 	}
-	history_store_give_up(history);
+	close_store(history);
+	history->retry_at_ms = clock_monotonic_ms() + RETRY_MS;
+	log_error("the history of messages in %s can't be opened: it is tried again in a minute",
+	    history->directory);
 	return false;
 }
 
@@ -338,6 +368,7 @@ write_batch(struct history_store *history, struct store_transaction *transaction
 			return false;
 		block = open_block(history);
 	}
+	lower_times(history, history->block_count, batch->last_us);
 	buf_add(&history->open.events, batch->events.data, batch->events.length);
 	if (!buf_ok(&history->open.events) ||
 	    !history_batch_reserve(&history->open, batch->key_count))

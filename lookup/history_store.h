@@ -32,9 +32,17 @@ uint64_t history_store_size(const struct history_store *);
 #define HISTORY_MESSAGES_MAX 50   /* the newest ones that an answer is about */
 #define HISTORY_ANSWER_MAX   5000 /* events */
 #define HISTORY_ANSWER_SIZE  (4 * 1024 * 1024)
+/* What an answer leaves out. */
+enum history_rest {
+	HISTORY_REST_NONE,
+	HISTORY_REST_OLDER, /* messages, or refusals */
+	HISTORY_REST_LONG,  /* events: an answer is full */
+	HISTORY_REST_LATE,  /* what wasn't looked at when its time was up */
+	HISTORY_REST_COUNT
+};
 /* Appends the events of the messages that `what` names (struct ipc_trace), in the order in which they
- * came. `more`: there were more messages, or more of them. False when nothing can be read. */
-bool history_store_find(
-    struct history_store *, const char *what, struct buf *events, size_t *count, bool *more);
+ * came. It takes no longer than some 20 seconds. False when nothing can be read. */
+bool history_store_find(struct history_store *, const char *what, struct buf *events, size_t *count,
+    enum history_rest *rest);
 
 #endif

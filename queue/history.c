@@ -2,7 +2,8 @@
  * Events gather in one frame for a tenth of a second, or until it is full.
  *
  * Recipients that listeners refuse come from anybody who can connect, so that a flood of them would
- * push all else out of the history: of those a bounded number is told.
+ * push all else out of the history: of those a bounded number is told, and of one network's fewer, so
+ * that it doesn't hide those of others.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,17 +20,25 @@
 #include "queue/record.h"
 #include "queue/retry.h"
 
-#define GATHER_MS         100
-#define QUEUED_MAX        (1024 * 1024) /* bytes that the directory hasn't read */
+#define GATHER_MS  100
+#define QUEUED_MAX (1024 * 1024) /* bytes that the directory hasn't read */
+/* Refusals: so many at once, and then one in so many milliseconds. */
 #define REFUSALS_BURST    200
-#define REFUSALS_A_SECOND 5
+#define REFUSALS_MS       200
+#define NETWORKS          256 /* by hash */
+#define NETWORK_BURST     20
+#define NETWORK_MS        10000
+#define NETWORK_V4_DOTS   3 /* of an address, that belong to its network */
+#define NETWORK_V6_COLONS 3
 
 static struct {
 	struct buf frame;
 	size_t count; /* of its events */
 	struct event *gather;
 	bool is_waiting;
-	int64_t refusals_ms; /* when the next one is due, counted from then */
+	/* When the next refusal is due, of all and of a network, counted from then. */
+	int64_t refusals_ms;
+	int64_t network_ms[NETWORKS];
 } history;
 
 static void
@@ -43,6 +52,7 @@ on_gather(evutil_socket_t fd, short what, void *arg)
 void
 history_open(struct queue *queue)
 {
+	memset(&history, 0, sizeof(history));
 	buf_init(&history.frame, IMSG_PAYLOAD_MAX);
 	history.gather = evtimer_new(queue->base, on_gather, queue);
 	if (history.gather == NULL || event_priority_set(history.gather, 0) == -1)
@@ -204,18 +214,40 @@ history_received(struct queue *queue, const uint8_t *data, size_t length, const 
 	}
 }
 
-/* So many at once, and then so many a second. */
-static bool
-may_tell_refusal(void)
+/* The bucket of a client's network: 192.0.2, 2001:db8:1. */
+static size_t
+network_of(const char *client)
 {
-	int64_t now = clock_monotonic_ms(), each = 1000 / REFUSALS_A_SECOND;
+	size_t ends = strchr(client, ':') != NULL ? NETWORK_V6_COLONS : NETWORK_V4_DOTS;
+	uint32_t hash = 2166136261U;
 
-	if (history.refusals_ms < now)
-		history.refusals_ms = now;
-	if (history.refusals_ms > now + REFUSALS_BURST * each)
+	for (; *client != '\0' && ends > 0; client++) {
+		hash = (hash ^ (unsigned char)*client) * 16777619U;
+		if (*client == '.' || *client == ':')
+			ends--;
+	}
+	return hash % NETWORKS;
+}
+
+static bool
+has_turn(int64_t *due_ms, int64_t now, int64_t each_ms, int64_t burst)
+{
+	if (*due_ms < now)
+		*due_ms = now;
+	if (*due_ms > now + burst * each_ms)
 		return false;
-	history.refusals_ms += each;
+	*due_ms += each_ms;
 	return true;
+}
+
+static bool
+may_tell_refusal(const char *client)
+{
+	int64_t now = clock_monotonic_ms();
+
+	return has_turn(&history.network_ms[network_of(client == NULL ? "" : client)], now,
+	           NETWORK_MS, NETWORK_BURST) &&
+	    has_turn(&history.refusals_ms, now, REFUSALS_MS, REFUSALS_BURST);
 }
 
 bool
@@ -232,7 +264,7 @@ history_refused(struct queue *queue, const void *payload, size_t length)
 	if (!history_is_on(queue))
 		return true;
 	event.time_us = clock_wall_us();
-	if (may_tell_refusal())
+	if (may_tell_refusal(event.fields[HISTORY_CLIENT]))
 		tell(queue, &event);
 	else
 		stats_add(STATS_HISTORY_DROPPED, 1);

@@ -68,6 +68,15 @@ is_control(uint32_t character)
 	return character < 0x20 || (character >= 0x7f && character < 0xa0);
 }
 
+/* Characters that change the direction of what follows could make a line lie. */
+static bool
+is_direction(uint32_t character)
+{
+	return character == 0x061c || character == 0x200e || character == 0x200f ||
+	    (character >= 0x202a && character <= 0x202e) ||
+	    (character >= 0x2066 && character <= 0x2069);
+}
+
 void
 text_add_field(struct buf *buf, const char *text)
 {
@@ -75,7 +84,8 @@ text_add_field(struct buf *buf, const char *text)
 		uint32_t character;
 		size_t length = text_next(text, &character);
 
-		if (length == 0 || is_control(character) || character == '|') {
+		if (length == 0 || is_control(character) || is_direction(character) ||
+		    character == '|') {
 			size_t bytes = length == 0 ? 1 : length;
 
 			for (size_t i = 0; i < bytes; i++)
@@ -106,22 +116,14 @@ text_add_json(struct buf *buf, const char *text)
 		if (character == '"' || character == '\\') {
 			buf_add_text(buf, "\\");
 			buf_add(buf, text, 1);
-		} else if (is_control(character) || character == 0x2028 || character == 0x2029)
+		} else if (is_control(character) || is_direction(character) ||
+		    character == 0x2028 || character == 0x2029)
 			buf_printf(buf, "\\u%04x", (unsigned)character);
 		else
 			buf_add(buf, text, length);
 		text += length;
 	}
 	buf_add_text(buf, "\"");
-}
-
-/* Characters that change the direction of what follows could make a line lie. */
-static bool
-is_direction(uint32_t character)
-{
-	return character == 0x061c || character == 0x200e || character == 0x200f ||
-	    (character >= 0x202a && character <= 0x202e) ||
-	    (character >= 0x2066 && character <= 0x2069);
 }
 
 /* The columns that a character takes, or -1 when it must not be shown. */

@@ -17,10 +17,11 @@ void text_use_utf8(void);
 /* The length in bytes of the character at `text` and the character, or 0 when it is not valid
  * UTF-8 (or the end). */
 size_t text_next(const char *text, uint32_t *character);
-/* A field of a "|"-separated line: control bytes, DEL, "|" and what is not UTF-8 as \ooo, and "\"
- * doubled, as vis(3) does: unvis(1) gives the text back. */
+/* A field of a "|"-separated line: control characters, those that change a line's direction, "|" and
+ * what is not UTF-8 as \ooo, and "\" doubled, as vis(3) does: unvis(1) gives the text back. */
 void text_add_field(struct buf *, const char *text);
-/* A JSON string, quotes included; what is not UTF-8 becomes U+FFFD. */
+/* A JSON string, quotes included; what is not UTF-8 becomes U+FFFD, and no character is there that a
+ * terminal would obey. */
 void text_add_json(struct buf *, const char *text);
 /* At least (padded with blanks) and at most `width` columns of the text; a longer one is cut and
  * ends in "..". What a terminal would not print, or would obey, becomes "?". */

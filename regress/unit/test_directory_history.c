@@ -1,9 +1,11 @@
 /* The history of messages: kept within bounds, found again, and begun anew when it is damaged. */
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +28,7 @@ static char directory[64];
 static char heard[64]; /* what is logged */
 static struct history_store *history;
 static int64_t now_us;
+static enum history_rest rest; /* of the last answer */
 
 static void
 reopen(void)
@@ -149,10 +152,9 @@ found(const char *what)
 {
 	struct buf events;
 	size_t count;
-	bool more;
 
 	buf_init(&events, HISTORY_ANSWER_SIZE);
-	if (!history_store_find(history, what, &events, &count, &more))
+	if (!history_store_find(history, what, &events, &count, &rest))
 		count = 0;
 	buf_free(&events);
 	return count;
@@ -433,6 +435,135 @@ test_another_process_has_it_and_nothing_is_removed(void **state)
 }
 
 static void
+test_a_table_that_lacks_what_the_other_names_is_removed(void **state)
+{
+	struct store_transaction *transaction;
+	struct store *store;
+	struct store_table *table;
+	char key[16];
+
+	(void)state;
+	for (uint32_t id = 1; id <= 500; id++)
+		assert_true(keep_message(id, "a@a.test", "b@b.test", "<x@a.test>", 300, now_us));
+	history_store_free(history);
+	history = NULL;
+	store = store_open_expendable(directory, false);
+	assert_non_null(store);
+	table = store_table_open(store, "events");
+	assert_non_null(table);
+	transaction = store_begin(store);
+	assert_non_null(transaction);
+	(void)snprintf(key, sizeof(key), "%08x", 1);
+	assert_int_equal(store_delete(table, transaction, key), STORE_OK);
+	assert_true(store_commit_later(transaction));
+	store_close(store);
+	reopen();
+	assert_int_equal(found_id(1), 0);
+	assert_true(keep_message(1, "a@a.test", "b@b.test", "<1@a.test>", 10, now_us));
+	assert_int_equal(found("b@b.test"), 3);
+	assert_true(was_logged("begins empty"));
+}
+
+static void
+test_a_clock_that_was_ahead_keeps_nothing_longer(void **state)
+{
+	(void)state;
+	assert_true(
+	    keep_message(1, "a@a.test", "b@b.test", "<1@a.test>", 10, now_us + 300 * DAY_US));
+	assert_true(
+	    keep_message(2, "a@a.test", "b@b.test", "<2@a.test>", 10, now_us + 302 * DAY_US));
+	assert_true(keep_message(3, "a@a.test", "b@b.test", "<3@a.test>", 10, now_us));
+	assert_int_equal(found("b@b.test"), 9);
+	for (int i = 0; i < 2; i++) {
+		while (history_store_expire(history, now_us + 13 * DAY_US))
+			;
+		assert_int_equal(found("b@b.test"), 9);
+		reopen();
+	}
+	while (history_store_expire(history, now_us + 15 * DAY_US))
+		;
+	assert_int_equal(found("b@b.test"), 0);
+	assert_int_equal(history_store_size(history), 0);
+}
+
+/* No file may grow beyond what it is. */
+static void
+set_largest_file(rlim_t size)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = size == RLIM_INFINITY ? limit.rlim_max : size;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void
+test_a_disk_that_takes_no_more_costs_only_what_comes_then(void **state)
+{
+	uint32_t id = 1;
+
+	(void)state;
+	for (; id <= 500; id++)
+		assert_true(keep_message(id, "a@a.test", "b@b.test", "<x@a.test>", 300, now_us));
+	assert_int_not_equal(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+	set_largest_file(256 * 1024);
+	while (id < 5000 && keep_message(id, "a@a.test", "b@b.test", "<x@a.test>", 300, now_us))
+		id++;
+	assert_in_range(id, 501, 4999);
+	set_largest_file(RLIM_INFINITY);
+	assert_false(was_logged("begins empty"));
+	reopen();
+	assert_true(keep_message(6000, "a@a.test", "new@b.test", "<new@a.test>", 10, now_us));
+	assert_int_equal(found("new@b.test"), 3);
+	assert_int_equal(found_id(1), 3);
+	assert_int_equal(found_id(500), 3);
+	assert_false(was_logged("begins empty"));
+}
+
+/* What a page was spoilt for is read when it is asked for; the rest is worth a second look. */
+static void
+test_what_still_can_be_read_is_kept_until_it_breaks_twice(void **state)
+{
+	char path[128];
+	int fd;
+
+	(void)state;
+	for (uint32_t id = 1; id <= 3000; id++)
+		assert_true(keep_message(id, "a@a.test", "b@b.test", "<x@a.test>", 300, now_us));
+	reopen();
+	assert_int_equal(found_id(3000), 3);
+	(void)snprintf(path, sizeof(path), "%s/events.db", directory);
+	fd = open(path, O_WRONLY);
+	assert_int_not_equal(fd, -1);
+	for (off_t at = 5 * 4096 + 100; at < 12 * 4096; at += 4096)
+		assert_int_equal(pwrite(fd, "\xa5\xa5\xa5\xa5", 4, at), 4);
+	close(fd);
+	assert_int_equal(found_id(1), 0);
+	assert_int_equal(found_id(3000), 3);
+	assert_false(was_logged("begins empty"));
+	assert_int_equal(found_id(1), 0);
+	assert_true(keep_message(3001, "a@a.test", "b@b.test", "<x@a.test>", 300, now_us));
+	assert_int_equal(found_id(3001), 3);
+	assert_true(was_logged("begins empty"));
+}
+
+static void
+test_an_answer_says_what_it_leaves_out(void **state)
+{
+	char header_id[32];
+
+	(void)state;
+	for (uint32_t id = 1; id <= 400; id++) {
+		(void)snprintf(header_id, sizeof(header_id), "<%u@a.test>", id);
+		assert_true(keep_message(id, "a@a.test", "b@b.test", header_id, 900, now_us));
+	}
+	assert_int_equal(found("7@a.test"), 3);
+	assert_int_equal(rest, HISTORY_REST_NONE);
+	assert_int_equal(found("a@a.test"), 3 * HISTORY_MESSAGES_MAX);
+	assert_int_equal(rest, HISTORY_REST_OLDER);
+}
+
+static void
 test_what_is_no_event_is_refused(void **state)
 {
 	struct history_batch batch;
@@ -462,6 +593,11 @@ main(void)
 		WITH(test_spoilt_pages_are_noticed_when_they_are_read),
 		WITH(test_a_table_of_something_else_is_removed),
 		WITH(test_another_process_has_it_and_nothing_is_removed),
+		WITH(test_a_table_that_lacks_what_the_other_names_is_removed),
+		WITH(test_a_clock_that_was_ahead_keeps_nothing_longer),
+		WITH(test_a_disk_that_takes_no_more_costs_only_what_comes_then),
+		WITH(test_what_still_can_be_read_is_kept_until_it_breaks_twice),
+		WITH(test_an_answer_says_what_it_leaves_out),
 		WITH(test_what_is_no_event_is_refused),
 	};
 

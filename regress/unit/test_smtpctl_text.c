@@ -49,6 +49,7 @@ test_a_field_keeps_its_line_and_its_column(void **state)
 	assert_adds(text_add_field, "jos\xc3\xa9@example.org", "jos\xc3\xa9@example.org");
 	assert_adds(text_add_field, "\xff\xc0\xaf", "\\377\\300\\257");
 	assert_adds(text_add_field, "\xc2\x9b", "\\302\\233"); /* CSI, a control in UTF-8 */
+	assert_adds(text_add_field, "\xe2\x80\xae", "\\342\\200\\256"); /* right to left */
 }
 
 static void
@@ -61,6 +62,7 @@ test_json_is_valid_whatever_the_text(void **state)
 	assert_adds(text_add_json, "\xc3\xa9", "\"\xc3\xa9\"");
 	assert_adds(text_add_json, "\xc3", "\"\\ufffd\"");
 	assert_adds(text_add_json, "\xe2\x80\xa8", "\"\\u2028\"");
+	assert_adds(text_add_json, "\xc2\x9b\xe2\x80\xae", "\"\\u009b\\u202e\"");
 	assert_adds(text_add_json, "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\""); /* a surrogate */
 }
 
