@@ -93,6 +93,18 @@ ipc_mailbox_request_decode(struct buf_reader *reader, struct ipc_mailbox_request
 	return !reader->failed;
 }
 
+bool
+ipc_forward_detail_is_sound(const char *detail)
+{
+	if (strlen(detail) < 2)
+		return false;
+	for (; *detail != '\0'; detail++) {
+		if ((unsigned char)*detail <= ' ' || *detail == '/' || *detail == 0x7f)
+			return false;
+	}
+	return true;
+}
+
 void
 ipc_mailbox_encode(struct buf *buf, const struct ipc_mailbox *mailbox)
 {
@@ -109,6 +121,7 @@ ipc_mailbox_encode(struct buf *buf, const struct ipc_mailbox *mailbox)
 	buf_add_u64(buf, mailbox->quota_bytes);
 	buf_add_u64(buf, mailbox->quota_messages);
 	buf_add_u8(buf, mailbox->forwards);
+	buf_add_string(buf, mailbox->detail);
 }
 
 bool
@@ -132,6 +145,10 @@ ipc_mailbox_decode(struct buf_reader *reader, struct ipc_mailbox *mailbox)
 	mailbox->quota_bytes = buf_get_u64(reader);
 	mailbox->quota_messages = buf_get_u64(reader);
 	mailbox->forwards = buf_get_bool(reader);
+	buf_get_string(reader, mailbox->detail, sizeof(mailbox->detail));
+	if (*mailbox->detail != '\0' &&
+	    (!mailbox->forwards || !ipc_forward_detail_is_sound(mailbox->detail)))
+		reader->failed = true;
 	return !reader->failed;
 }
 
@@ -157,6 +174,7 @@ void
 ipc_forward_encode(struct buf *buf, const struct ipc_forward *forward)
 {
 	buf_add_u8(buf, forward->state);
+	buf_add_u8(buf, forward->is_detailed);
 	buf_add_string(buf, forward->text);
 }
 
@@ -165,6 +183,7 @@ ipc_forward_decode(struct buf_reader *reader, struct ipc_forward *forward)
 {
 	memset(forward, 0, sizeof(*forward));
 	forward->state = buf_get_enum(reader, FORWARD_STATE_COUNT);
+	forward->is_detailed = buf_get_bool(reader);
 	buf_get_string(reader, forward->text, sizeof(forward->text));
 	return !reader->failed;
 }

@@ -110,6 +110,10 @@ enum mailbox_form {
 	MAILBOX_FORM_COUNT,
 };
 
+#define FORWARD_NAME       ".forward"
+#define FORWARD_TEXT_MAX   12288
+#define FORWARD_DETAIL_MAX ADDRESS_LOCAL_MAX
+
 struct ipc_mailbox {
 	struct reply reply; /* code 250, or why it can't be delivered (4xx, 5xx) */
 	uint32_t uid;
@@ -128,7 +132,11 @@ struct ipc_mailbox {
 	uint64_t quota_messages; /* 0: none */
 	bool forwards; /* the .forward in its home counts: while that can't be used, nothing is
 	                * delivered */
+	/* With `forwards`: "+list", of the .forward+list that counts before it; "" none. */
+	char detail[FORWARD_DETAIL_MAX + 1];
 };
+/* What of an address stands behind its user's name may be part of a file's name. */
+bool ipc_forward_detail_is_sound(const char *detail);
 void ipc_mailbox_encode(struct buf *, const struct ipc_mailbox *);
 bool ipc_mailbox_decode(struct buf_reader *, struct ipc_mailbox *);
 
@@ -140,11 +148,8 @@ struct ipc_usage {
 void ipc_usage_encode(struct buf *, const struct ipc_usage *);
 bool ipc_usage_decode(struct buf_reader *, struct ipc_usage *);
 
-#define FORWARD_NAME     ".forward"
-#define FORWARD_TEXT_MAX 12288
-
 enum ipc_forward_state {
-	FORWARD_NONE,   /* there is no such file */
+	FORWARD_NONE,   /* there is no such file, nor one for the detail */
 	FORWARD_FOUND,  /* `text` is what it says */
 	FORWARD_FAILED, /* it can't be used now; `text` says why, for the log */
 	FORWARD_STATE_COUNT,
@@ -152,6 +157,7 @@ enum ipc_forward_state {
 /* Comes from a process of the user's: hostile text to all but himself. */
 struct ipc_forward {
 	enum ipc_forward_state state;
+	bool is_detailed; /* it is that of the detail */
 	char text[FORWARD_TEXT_MAX + 1];
 };
 void ipc_forward_encode(struct buf *, const struct ipc_forward *);

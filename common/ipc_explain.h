@@ -38,7 +38,7 @@ enum explain_step {
 	EXPLAIN_DEAD,        /* nothing comes of it, or of its target `to`: `words` */
 	EXPLAIN_ERROR,       /* an alias that refuses: `words` */
 	EXPLAIN_POSTMASTER,  /* all that was refused is kept for the postmaster instead */
-	EXPLAIN_FORWARD,     /* the .forward in `to` is followed */
+	EXPLAIN_FORWARD,     /* the .forward `to` is followed */
 	EXPLAIN_INCLUDE,     /* the list in `to` is followed */
 	EXPLAIN_CUT,         /* `line` more steps aren't told */
 	EXPLAIN_STEP_COUNT,

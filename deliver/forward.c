@@ -57,11 +57,11 @@ open_home(const char *home, struct ipc_forward *forward)
 }
 
 static bool
-is_regular(const struct stat *st, struct ipc_forward *forward)
+is_regular(const struct stat *st, const char *name, struct ipc_forward *forward)
 {
 	if (S_ISREG(st->st_mode))
 		return true;
-	fail(forward, FORWARD_NAME " is %s instead of a file",
+	fail(forward, "%s is %s instead of a file", name,
 	    S_ISLNK(st->st_mode)        ? "a symbolic link"
 	        : S_ISDIR(st->st_mode)  ? "a directory"
 	        : S_ISFIFO(st->st_mode) ? "a pipe"
@@ -71,25 +71,25 @@ is_regular(const struct stat *st, struct ipc_forward *forward)
 
 /* -1 when there is none (the state stays) or it can't be used. */
 static int
-open_file(int home, struct ipc_forward *forward)
+open_file(int home, const char *name, struct ipc_forward *forward)
 {
 	struct stat st;
 	int fd;
 
-	if (fstatat(home, FORWARD_NAME, &st, AT_SYMLINK_NOFOLLOW) == -1) {
+	if (fstatat(home, name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
 		if (errno != ENOENT)
-			fail(forward, FORWARD_NAME ": %s", strerror(errno));
+			fail(forward, "%s: %s", name, strerror(errno));
 		return -1;
 	}
-	if (!is_regular(&st, forward))
+	if (!is_regular(&st, name, forward))
 		return -1;
-	fd = openat(home, FORWARD_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	fd = openat(home, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd == -1 || fstat(fd, &st) == -1)
-		fail(forward, FORWARD_NAME ": %s", strerror(errno));
-	else if (is_regular(&st, forward) && is_own(&st, FORWARD_NAME, forward)) {
+		fail(forward, "%s: %s", name, strerror(errno));
+	else if (is_regular(&st, name, forward) && is_own(&st, name, forward)) {
 		if (st.st_size <= FORWARD_TEXT_MAX)
 			return fd;
-		fail(forward, FORWARD_NAME " is larger than %d bytes", FORWARD_TEXT_MAX);
+		fail(forward, "%s is larger than %d bytes", name, FORWARD_TEXT_MAX);
 	}
 	if (fd != -1)
 		close(fd);
@@ -98,7 +98,7 @@ open_file(int home, struct ipc_forward *forward)
 
 /* It may grow meanwhile. */
 static void
-read_text(int fd, struct ipc_forward *forward)
+read_text(int fd, const char *name, struct ipc_forward *forward)
 {
 	size_t length = 0;
 	ssize_t got;
@@ -106,43 +106,57 @@ read_text(int fd, struct ipc_forward *forward)
 	while ((got = read(fd, forward->text + length, sizeof(forward->text) - length)) > 0) {
 		length += (size_t)got;
 		if (length == sizeof(forward->text)) {
-			fail(forward, FORWARD_NAME " is larger than %d bytes", FORWARD_TEXT_MAX);
+			fail(forward, "%s is larger than %d bytes", name, FORWARD_TEXT_MAX);
 			return;
 		}
 	}
 	forward->text[length] = '\0';
 	if (got == -1)
-		fail(forward, FORWARD_NAME ": %s", strerror(errno));
+		fail(forward, "%s: %s", name, strerror(errno));
 	else if (strlen(forward->text) != length)
-		fail(forward, FORWARD_NAME " is not a text");
+		fail(forward, "%s is not a text", name);
 	else
 		forward->state = FORWARD_FOUND;
 }
 
-void
-forward_read(const char *home, struct ipc_forward *forward)
+static void
+read_file(int home, const char *name, struct ipc_forward *forward)
 {
-	int directory, fd;
+	int fd = open_file(home, name, forward);
+
+	if (fd != -1) {
+		read_text(fd, name, forward);
+		close(fd);
+	}
+}
+
+void
+forward_read(const char *home, const char *detail, struct ipc_forward *forward)
+{
+	char name[sizeof(FORWARD_NAME) + FORWARD_DETAIL_MAX];
+	int directory;
 
 	memset(forward, 0, sizeof(*forward));
 	forward->state = FORWARD_NONE;
 	directory = open_home(home, forward);
 	if (directory == -1)
 		return;
-	fd = open_file(directory, forward);
-	if (fd != -1) {
-		read_text(fd, forward);
-		close(fd);
+	if (ipc_forward_detail_is_sound(detail)) {
+		snprintf(name, sizeof(name), "%s%s", FORWARD_NAME, detail);
+		read_file(directory, name, forward);
+		forward->is_detailed = forward->state != FORWARD_NONE;
 	}
+	if (forward->state == FORWARD_NONE)
+		read_file(directory, FORWARD_NAME, forward);
 	close(directory);
 }
 
 bool
-forward_is_usable(const char *home, struct reply *why)
+forward_is_usable(const char *home, const char *detail, struct reply *why)
 {
 	static struct ipc_forward forward;
 
-	forward_read(home, &forward);
+	forward_read(home, detail, &forward);
 	if (forward.state != FORWARD_FAILED)
 		return true;
 	reply_set(why, 451, "4.2.0", "%.300s", forward.text);

@@ -265,7 +265,7 @@ may_deliver(const struct ipc_deliver *request, struct reply *why)
 	const struct ipc_mailbox *mailbox = &request->mailbox;
 
 	if (!envelope_is_pipe(request->kind) && mailbox->form == MAILBOX_COMMAND &&
-	    mailbox->forwards && !forward_is_usable(mailbox->home, why))
+	    mailbox->forwards && !forward_is_usable(mailbox->home, mailbox->detail, why))
 		return false;
 	if (!mda.child.for_mbox ||
 	    (!envelope_is_pipe(request->kind) && mailbox->form == MAILBOX_MBOX))
@@ -379,7 +379,7 @@ receive_forward(struct channel *channel, struct imsg *imsg)
 		return;
 	}
 	if (is_for_this_owner(&mailbox, &why))
-		forward_read(mailbox.home, &forward);
+		forward_read(mailbox.home, mailbox.detail, &forward);
 	else {
 		memset(&forward, 0, sizeof(forward));
 		forward.state = FORWARD_FAILED;

@@ -77,7 +77,7 @@ place_walk(const struct ipc_mailbox *mailbox, const char *path, const char *mail
 
 	/* Where his mail is to go instead of a mailbox can't be known: it waits. */
 	if ((is_at_home && !check_home(home, why)) ||
-	    (create && mailbox->forwards && !forward_is_usable(home, why))) {
+	    (create && mailbox->forwards && !forward_is_usable(home, mailbox->detail, why))) {
 		errno = EPERM;
 		return false;
 	}

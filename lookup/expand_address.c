@@ -27,7 +27,7 @@ expand_virtual(struct expansion *x, const struct action *action, const struct ad
 	bool bare = strchr(address->local, '@') == NULL;
 
 	snprintf(keys[count++], TABLE_KEY_MAX, "%s@%s", address->local, address->domain);
-	if (expand_without_detail(x->site, address, &plain))
+	if (site_without_detail(x->site, address, &plain))
 		snprintf(keys[count++], TABLE_KEY_MAX, "%s@%s", plain.local, plain.domain);
 	if (bare)
 		strlcpy(keys[count++], address->local, TABLE_KEY_MAX);

@@ -172,14 +172,3 @@ expand_add_node(struct expansion *x, enum node_kind kind, const struct action *a
 	} else
 		tell_node(x, EXPLAIN_LEADS_AGAIN, "leads-again-to", &node);
 }
-
-bool
-expand_without_detail(const struct site *site, const struct address *address, struct address *plain)
-{
-	char detail[ADDRESS_LOCAL_MAX + 1];
-	size_t length = strlen(address->local);
-
-	*plain = *address;
-	address_split_detail(plain, site->config->subaddress_delimiters, detail, sizeof(detail));
-	return strlen(plain->local) != length;
-}

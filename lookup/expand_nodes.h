@@ -20,7 +20,5 @@ bool expand_append_node(struct expansion *, struct node *);
  * added: he keeps a copy. */
 void expand_add_node(struct expansion *, enum node_kind, const struct action *, const char *local,
     const char *domain, bool direct);
-/* The address without its "+detail"; false, and the same, when it has none. */
-bool expand_without_detail(const struct site *, const struct address *, struct address *plain);
 
 #endif

@@ -38,6 +38,7 @@ static bool
 follow_forward(struct expansion *x, const struct action *action, const struct address *dest,
     const struct ipc_mailbox *mailbox, bool *failing)
 {
+	char path[PATH_TEXT_MAX + sizeof(FORWARD_NAME) + FORWARD_DETAIL_MAX + 1];
 	struct forward forward;
 	size_t count;
 	char *text;
@@ -63,9 +64,10 @@ follow_forward(struct expansion *x, const struct action *action, const struct ad
 		expand_broken(x);
 		return true;
 	}
-	expand_trace(x, "forward", mailbox->home, NULL);
-	explain_tell(
-	    x->watch, EXPLAIN_FORWARD, &x->nodes[x->at].address, 0, NULL, mailbox->home, NULL);
+	snprintf(path, sizeof(path), "%s/%s%s", mailbox->home, FORWARD_NAME,
+	    forward.is_detailed ? mailbox->detail : "");
+	expand_trace(x, "forward", path, NULL);
+	explain_tell(x->watch, EXPLAIN_FORWARD, &x->nodes[x->at].address, 0, NULL, path, NULL);
 	x->in_forward = true;
 	x->forward_user = *dest;
 	x->keeps_copy = false;
@@ -75,11 +77,11 @@ follow_forward(struct expansion *x, const struct action *action, const struct ad
 	return count > 0 && !x->keeps_copy;
 }
 
-/* The mailbox of `dest`, or where its owner's .forward leads; false when there is none, with the
- * reason, and nothing is said about it. */
+/* The mailbox of `dest`, which is `named` without its "+detail" or the same, or where its owner's
+ * .forward leads; false when there is none, with the reason, and nothing is said about it. */
 static bool
-add_mailbox(
-    struct expansion *x, const struct action *action, const struct address *dest, struct reply *why)
+add_mailbox(struct expansion *x, const struct action *action, const struct address *dest,
+    const struct address *named, struct reply *why)
 {
 	struct ipc_mailbox mailbox;
 	struct ipc_target *target;
@@ -95,6 +97,7 @@ add_mailbox(
 		*why = mailbox.reply;
 		return false;
 	}
+	mailbox_set_detail(&mailbox, named->local + strlen(dest->local));
 	x->keeps_copy = false;
 	if (x->forwards != NULL && mailbox.forwards && !x->nodes[x->at].direct &&
 	    follow_forward(x, action, dest, &mailbox, &failing))
@@ -115,7 +118,8 @@ add_mailbox(
 	else
 		snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
 	if (expand_is_new(x, key)) {
-		target = expand_add_target(x, ENVELOPE_MAILDIR, action, dest, "");
+		/* What waits for a .forward is for the detail for which it counts. */
+		target = expand_add_target(x, ENVELOPE_MAILDIR, action, failing ? named : dest, "");
 		x->failing += failing;
 		if (target != NULL) {
 			target->mailbox = expand_mailbox_number(&mailbox);
@@ -139,7 +143,7 @@ expand_user(struct expansion *x, const struct action *action, const struct node 
 	bool detailed;
 
 	text_lower(address.local);
-	detailed = expand_without_detail(x->site, &address, &plain);
+	detailed = site_without_detail(x->site, &address, &plain);
 	if (!node->final && action->aliases != NULL) {
 		result = expand_follow_key(x, action, action->aliases, address.local);
 		if (result == TABLE_NONE && detailed)
@@ -151,8 +155,8 @@ expand_user(struct expansion *x, const struct action *action, const struct node 
 		expand_dead(x, NULL, 550, "5.1.1", "no such user here");
 		return;
 	}
-	if (!add_mailbox(x, action, &address, &why) &&
-	    !(detailed && add_mailbox(x, action, &plain, &why)))
+	if (!add_mailbox(x, action, &address, &address, &why) &&
+	    !(detailed && add_mailbox(x, action, &plain, &address, &why)))
 		expand_dead(x, NULL, why.code, why.enhanced, why.text);
 }
 
@@ -196,7 +200,7 @@ try_account(
 	if (aliases &&
 	    follow_account_alias(x, action, address->domain, address->local) != ACCOUNT_NONE)
 		return true;
-	return add_mailbox(x, action, address, &why);
+	return add_mailbox(x, action, address, address, &why);
 }
 
 void
@@ -210,7 +214,7 @@ expand_account(struct expansion *x, const struct action *action, const struct no
 		text_lower(address.local);
 		if (try_account(x, action, &address, aliases))
 			return;
-		if (expand_without_detail(x->site, &address, &plain) &&
+		if (site_without_detail(x->site, &address, &plain) &&
 		    try_account(x, action, &plain, aliases))
 			return;
 		if (aliases && follow_account_alias(x, action, address.domain, "") != ACCOUNT_NONE)

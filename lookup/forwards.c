@@ -3,8 +3,9 @@
  * another user's): their number is bounded, and what a later round would note counts as one that
  * can't be used.
  *
- * While a file is asked for, more that want it wait with the first: however much mail there is for a
- * user whose home hangs, it takes one of the queue's places.
+ * While a file is asked for, more that want it wait with the first; and of one user's files for details,
+ * few are asked for at once. So however much mail there is for a user whose home hangs, and for
+ * whatever details, it takes few of the queue's places.
  */
 #include <sys/queue.h>
 #include <stdlib.h>
@@ -17,12 +18,21 @@
 
 #define ROUNDS_MAX  20
 #define ASKED_MAX   64 /* at once, of a set */
+#define OF_ONE_MAX  4  /* at once, of a user */
 #define TOO_DEEP    "it is reached through too many others"
 #define OUT_OF_TIME "too many of them must be read"
 
 struct answer {
 	enum ipc_forward_state state;
+	bool is_detailed;
 	char *text;
+};
+
+/* Whose .forward, and for which detail. */
+struct file {
+	uint32_t uid;
+	char *home;
+	char *detail;
 };
 
 enum item_state {
@@ -33,9 +43,10 @@ enum item_state {
 
 /* One that was asked for and isn't answered yet. */
 struct question {
-	LIST_ENTRY(question) next;
-	uint32_t uid;
-	char *home;
+	TAILQ_ENTRY(question) next;
+	struct file file;
+	uint32_t id;
+	struct ipc_mailbox *mailbox; /* until it is sent: others of the same user are before it */
 	TAILQ_HEAD(, item) waiting;
 };
 
@@ -45,8 +56,7 @@ struct item {
 	enum item_state state;
 	struct question *question;   /* ITEM_ASKED */
 	struct ipc_mailbox *mailbox; /* until it is asked for */
-	uint32_t uid;
-	char *home;
+	struct file file;
 	struct answer answer;
 };
 
@@ -68,7 +78,7 @@ struct forwards {
 	forwards_ask_fn ask;
 	forwards_ready_fn ready;
 	void *arg;
-	LIST_HEAD(, question) questions;
+	TAILQ_HEAD(, question) questions; /* oldest first */
 };
 
 static void failed(void *owner, uint32_t id, const char *why, void *arg);
@@ -94,14 +104,37 @@ forwards_new(struct event_base *base, forwards_ask_fn ask, forwards_ready_fn rea
 	forwards->ask = ask;
 	forwards->ready = ready;
 	forwards->arg = arg;
+	TAILQ_INIT(&forwards->questions);
 	return forwards;
 }
 
 static void
+file_set(struct file *file, uint32_t uid, const char *home, const char *detail)
+{
+	file->uid = uid;
+	file->home = copy(home);
+	file->detail = copy(detail);
+}
+
+static void
+file_clear(struct file *file)
+{
+	free(file->home);
+	free(file->detail);
+}
+
+static bool
+is_of_user(const struct file *file, uint32_t uid, const char *home)
+{
+	return file->uid == uid && strcmp(file->home, home) == 0;
+}
+
+/* It isn't in the list any more. */
+static void
 question_free(struct question *question)
 {
-	LIST_REMOVE(question, next);
-	free(question->home);
+	file_clear(&question->file);
+	free(question->mailbox);
 	free(question);
 }
 
@@ -113,8 +146,10 @@ forwards_free(struct forwards *forwards)
 	if (forwards == NULL)
 		return;
 	pending_free(forwards->pending);
-	while ((question = LIST_FIRST(&forwards->questions)) != NULL)
+	while ((question = TAILQ_FIRST(&forwards->questions)) != NULL) {
+		TAILQ_REMOVE(&forwards->questions, question, next);
 		question_free(question);
+	}
 	free(forwards);
 }
 
@@ -144,7 +179,7 @@ forward_set_free(struct forward_set *set)
 		if (item->state == ITEM_ASKED)
 			TAILQ_REMOVE(&item->question->waiting, item, waits);
 		free(item->mailbox);
-		free(item->home);
+		file_clear(&item->file);
 		free(item->answer.text);
 		free(item);
 	}
@@ -168,8 +203,7 @@ note(struct forward_set *set, const struct ipc_mailbox *mailbox)
 		fatal("out of memory");
 	item->set = set;
 	*item->mailbox = *mailbox;
-	item->uid = mailbox->uid;
-	item->home = copy(mailbox->home);
+	file_set(&item->file, mailbox->uid, mailbox->home, mailbox->detail);
 	set->items[set->count++] = item;
 }
 
@@ -180,15 +214,17 @@ forward_set_find(
 	for (size_t i = 0; i < set->count; i++) {
 		const struct item *item = set->items[i];
 
-		if (item->uid != mailbox->uid || strcmp(item->home, mailbox->home) != 0)
+		if (!is_of_user(&item->file, mailbox->uid, mailbox->home) ||
+		    strcmp(item->file.detail, mailbox->detail) != 0)
 			continue;
 		if (item->state != ITEM_KNOWN)
 			return false;
-		*forward = (struct forward){ item->answer.state, item->answer.text };
+		*forward = (struct forward){ item->answer.state, item->answer.is_detailed,
+			item->answer.text };
 		return true;
 	}
 	if (set->rounds >= ROUNDS_MAX) {
-		*forward = (struct forward){ FORWARD_FAILED, TOO_DEEP };
+		*forward = (struct forward){ FORWARD_FAILED, false, TOO_DEEP };
 		return true;
 	}
 	note(set, mailbox);
@@ -196,37 +232,61 @@ forward_set_find(
 }
 
 static void
-set_answer(struct item *item, enum ipc_forward_state state, const char *text)
+set_answer(struct item *item, enum ipc_forward_state state, bool is_detailed, const char *text)
 {
 	item->state = ITEM_KNOWN;
-	item->answer = (struct answer){ state, copy(text) };
+	item->answer = (struct answer){ state, is_detailed, copy(text) };
 	free(item->mailbox);
 	item->mailbox = NULL;
 }
 
-/* NULL when there is nobody to ask. */
+/* Sends it, unless others of the same user's must be answered first; false when there is nobody to
+ * ask. */
+static bool
+send_question(struct forwards *forwards, struct question *question)
+{
+	const struct question *other;
+	size_t sent = 0;
+	bool there;
+
+	TAILQ_FOREACH(other, &forwards->questions, next)
+	{
+		sent += other->mailbox == NULL &&
+		    is_of_user(&other->file, question->file.uid, question->file.home);
+	}
+	if (sent >= OF_ONE_MAX)
+		return true;
+	there = forwards->ask(question->id, question->mailbox, forwards->arg);
+	free(question->mailbox);
+	question->mailbox = NULL;
+	return there;
+}
+
+/* The one that stands for this item, which is then asked; NULL when there is nobody to ask. */
 static struct question *
-find_question(struct forwards *forwards, const struct item *item)
+find_question(struct forwards *forwards, struct item *item)
 {
 	struct question *question;
-	uint32_t id;
 
-	LIST_FOREACH(question, &forwards->questions, next)
+	TAILQ_FOREACH(question, &forwards->questions, next)
 	{
-		if (question->uid == item->uid && strcmp(question->home, item->home) == 0)
+		if (is_of_user(&question->file, item->file.uid, item->file.home) &&
+		    strcmp(question->file.detail, item->file.detail) == 0)
 			return question;
 	}
 	question = calloc(1, sizeof(*question));
 	if (question == NULL)
 		fatal("out of memory");
-	question->uid = item->uid;
-	question->home = copy(item->home);
+	file_set(&question->file, item->file.uid, item->file.home, item->file.detail);
+	question->mailbox = item->mailbox;
+	item->mailbox = NULL;
 	TAILQ_INIT(&question->waiting);
-	LIST_INSERT_HEAD(&forwards->questions, question, next);
-	id = pending_add(forwards->pending, question, FORWARD_DEADLINE_MS);
-	if (forwards->ask(id, item->mailbox, forwards->arg))
+	TAILQ_INSERT_TAIL(&forwards->questions, question, next);
+	question->id = pending_add(forwards->pending, question, FORWARD_DEADLINE_MS);
+	if (send_question(forwards, question))
 		return question;
-	pending_cancel(forwards->pending, id);
+	pending_cancel(forwards->pending, question->id);
+	TAILQ_REMOVE(&forwards->questions, question, next);
 	question_free(question);
 	return NULL;
 }
@@ -237,12 +297,12 @@ ask(struct item *item)
 	struct forward_set *set = item->set;
 
 	if (clock_monotonic_ms() - set->since_ms > FORWARD_TOTAL_MS) {
-		set_answer(item, FORWARD_FAILED, OUT_OF_TIME);
+		set_answer(item, FORWARD_FAILED, false, OUT_OF_TIME);
 		return;
 	}
 	item->question = find_question(set->forwards, item);
 	if (item->question == NULL) {
-		set_answer(item, FORWARD_FAILED, "there is no queue to ask for it");
+		set_answer(item, FORWARD_FAILED, false, "there is no queue to ask for it");
 		return;
 	}
 	item->state = ITEM_ASKED;
@@ -270,10 +330,26 @@ forward_set_gather(struct forward_set *set)
 	return all;
 }
 
+/* The next of that user's that waits to be sent. When the queue is gone, all are failed anyhow. */
+static void
+send_next(struct forwards *forwards, const struct file *file)
+{
+	struct question *question;
+
+	TAILQ_FOREACH(question, &forwards->questions, next)
+	{
+		if (question->mailbox != NULL &&
+		    is_of_user(&question->file, file->uid, file->home)) {
+			(void)send_question(forwards, question);
+			return;
+		}
+	}
+}
+
 /* Who hears of it may ask again, and is gone afterwards. */
 static void
 answered(struct forwards *forwards, struct question *question, enum ipc_forward_state state,
-    const char *text)
+    bool is_detailed, const char *text)
 {
 	TAILQ_HEAD(, item) waiting = TAILQ_HEAD_INITIALIZER(waiting);
 	struct item *item;
@@ -281,9 +357,11 @@ answered(struct forwards *forwards, struct question *question, enum ipc_forward_
 	TAILQ_FOREACH(item, &question->waiting, waits)
 	{
 		item->set->asked--;
-		set_answer(item, state, text);
+		set_answer(item, state, is_detailed, text);
 	}
 	TAILQ_CONCAT(&waiting, &question->waiting, waits);
+	TAILQ_REMOVE(&forwards->questions, question, next);
+	send_next(forwards, &question->file);
 	question_free(question);
 	while ((item = TAILQ_FIRST(&waiting)) != NULL) {
 		struct forward_set *set = item->set;
@@ -300,14 +378,14 @@ forwards_answer(struct forwards *forwards, uint32_t id, const struct ipc_forward
 	struct question *question = pending_take(forwards->pending, id);
 
 	if (question != NULL)
-		answered(forwards, question, answer->state, answer->text);
+		answered(forwards, question, answer->state, answer->is_detailed, answer->text);
 }
 
 static void
 failed(void *owner, uint32_t id, const char *why, void *arg)
 {
 	(void)id;
-	answered(arg, owner, FORWARD_FAILED, why);
+	answered(arg, owner, FORWARD_FAILED, false, why);
 }
 
 void

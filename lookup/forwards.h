@@ -26,6 +26,7 @@ struct forward_set;
 /* What is known of one; `text` as in struct ipc_forward. */
 struct forward {
 	enum ipc_forward_state state;
+	bool is_detailed; /* it is that of the mailbox's detail */
 	const char *text;
 };
 
@@ -46,7 +47,7 @@ void forwards_fail_all(struct forwards *, const char *why);
 struct forward_set *forward_set_new(struct forwards *, void *owner);
 /* What it waits for is given up. */
 void forward_set_free(struct forward_set *);
-/* That of the mailbox's owner; false when it isn't known yet and was noted. */
+/* That of the mailbox's owner, for its detail; false when it isn't known yet and was noted. */
 bool forward_set_find(struct forward_set *, const struct ipc_mailbox *, struct forward *);
 /* Asks for what was noted. True when nobody was there to ask, and so all of it is known; else `ready`
  * will be called. */

@@ -351,6 +351,31 @@ mailbox_find(struct site *site, const struct action *action, const struct addres
 		    mailbox->user);
 }
 
+void
+mailbox_set_detail(struct ipc_mailbox *mailbox, const char *detail)
+{
+	if (mailbox->forwards && ipc_forward_detail_is_sound(detail))
+		strlcpy(mailbox->detail, detail, sizeof(mailbox->detail));
+}
+
+/* One with its "+detail" is that of a user of the system whose .forward for it couldn't be used. */
+static void
+find_again(struct site *site, const struct action *action, const struct address *dest,
+    struct ipc_mailbox *mailbox)
+{
+	struct ipc_mailbox other;
+	struct address plain;
+
+	mailbox_find(site, action, dest, mailbox);
+	if (!reply_is_permanent(&mailbox->reply) || !site_without_detail(site, dest, &plain))
+		return;
+	mailbox_find(site, action, &plain, &other);
+	if (!other.forwards && !reply_is_temporary(&other.reply))
+		return;
+	*mailbox = other;
+	mailbox_set_detail(mailbox, dest->local + strlen(plain.local));
+}
+
 /* As login programs do: it is one of /etc/shells. */
 static bool
 has_login_shell(uid_t uid)
@@ -428,7 +453,7 @@ mailbox_answer(
 		wrong_config(mailbox, request->dest.local, "its action is no longer in smtpd.conf");
 	else if (request->kind == ENVELOPE_MAILDIR && action_is_local(action->config) &&
 	    action->config->method != ACTION_LMTP)
-		mailbox_find(site, action, &request->dest, mailbox);
+		find_again(site, action, &request->dest, mailbox);
 	else if (request->kind == ENVELOPE_USER_PIPE && action->config->method != ACTION_RELAY)
 		mailbox_find_user_pipe(site, action, &request->dest, mailbox);
 	else if (request->kind == ENVELOPE_PIPE && action->config->allow_pipes)

@@ -17,7 +17,10 @@
  */
 void mailbox_find(
     struct site *, const struct action *, const struct address *dest, struct ipc_mailbox *);
-/* The same, for a command of that user's own, from his .forward or a list that he owns. 550 when he
+/* Its owner's .forward for this detail ("+list", as it stands in the address) counts first, where he may
+ * have one and it can be part of a file's name. */
+void mailbox_set_detail(struct ipc_mailbox *, const char *detail);
+/* As mailbox_find(), for a command of that user's own, from his .forward or a list that he owns. 550 when he
  * has no login shell: who may not log in may not run commands by mail either. */
 void mailbox_find_user_pipe(
     struct site *, const struct action *, const struct address *dest, struct ipc_mailbox *);

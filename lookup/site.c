@@ -258,6 +258,16 @@ domain_equal(const char *a, const char *b)
 }
 
 bool
+site_without_detail(const struct site *site, const struct address *address, struct address *plain)
+{
+	char detail[ADDRESS_LOCAL_MAX + 1];
+
+	*plain = *address;
+	address_split_detail(plain, site->config->subaddress_delimiters, detail, sizeof(detail));
+	return strlen(plain->local) != strlen(address->local);
+}
+
+bool
 site_is_own_host(const struct site *site, const char *domain)
 {
 	struct netaddr netaddr;

@@ -68,6 +68,8 @@ bool site_refresh(struct site *);
 const struct action *site_find_action(const struct site *, const char *name);
 /* Whether mail for this domain goes to the accounts database by this action. */
 enum account_result site_uses_accounts(struct site *, const struct action *, const char *domain);
+/* The address without its "+detail"; false, and the same, when it has none. */
+bool site_without_detail(const struct site *, const struct address *, struct address *plain);
 /* The host itself: "localhost", its host names, and address literals of its addresses. */
 bool site_is_own_host(const struct site *, const char *domain);
 /* A client on this machine: by socket, by loopback or from one of its addresses. */

@@ -34,7 +34,7 @@ static const struct {
 	[EXPLAIN_ERROR] = { "error", NULL, NULL },
 	[EXPLAIN_POSTMASTER] = { "postmaster",
 	    "postmaster: %s is taken all the same, for the postmaster (RFC 5321 4.5.1)", NULL },
-	[EXPLAIN_FORWARD] = { "forward", "forward: %s's .forward in %s is followed", NULL },
+	[EXPLAIN_FORWARD] = { "forward", "forward: %s's file %s is followed", NULL },
 	[EXPLAIN_INCLUDE] = { "include", "alias: %s leads to the list %s", NULL },
 	[EXPLAIN_CUT] = { "cut", NULL, NULL },
 };

@@ -134,6 +134,32 @@ def test_a_forward_leads_elsewhere_and_keeps_a_copy_when_it_says_so(system):
     only_mail(system, three)
 
 
+def test_a_forward_for_the_detail_comes_before_the_one_for_all(system):
+    users = system.users
+    one, two, three = (users.add(short) for short in "abc")
+    users.write(one, two)
+    users.write(one, three, file=".forward+list")
+    send(system, f"{one}+List")
+    only_mail(system, three)
+    send(system, f"{one}+other")
+    only_mail(system, two)
+    explained = system.smtpctl("explain", "--to", f"{one}+list@example.test").stdout
+    assert f"file {users.home(one)}/.forward+list is followed" in explained
+    # The same is asked of both; and what waits for the one isn't delivered by the other.
+    system.set_aliases(f"all: {three}, {one}+list\n")
+    wait_for(lambda: rcpt(system, "all").startswith("250"))
+    path = users.write(one, two, file=".forward+list", mode=0o666)
+    assert rcpt(system, f"{one}+list").startswith("451 4.2.0")
+    assert rcpt(system, f"{one}+other").startswith("250")
+    send(system, "all")
+    system.wait_mail(users.box(three), 2)
+    wait_for(lambda: [envelope for envelope in system.queue() if envelope["tries"] > 0])
+    assert not users.box(one).exists() and len(system.mails(users.box(two))) == 1
+    path.unlink()
+    system.smtpctl("schedule", "all")
+    system.wait_mail(users.box(one))
+
+
 def test_a_forward_to_another_host_is_relayed(system):
     name = system.users.add("a")
     system.users.write(name, "someone@far.test\n")

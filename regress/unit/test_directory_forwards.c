@@ -29,11 +29,13 @@ static struct action_config *action;
 static struct {
 	uint32_t id;
 	char user[USER_NAME_MAX + 1];
+	char detail[FORWARD_DETAIL_MAX + 1];
 } asked[2000];
 static size_t asked_count;
 static bool nobody_there;
 static unsigned ready_count;
-static const char *texts[8][2]; /* by user; a text that starts with "!" is a failure */
+/* By user, and detail if it isn't for all; a text that starts with "!" is a failure. */
+static const char *texts[8][2];
 
 static bool
 on_ask(uint32_t id, const struct ipc_mailbox *mailbox, void *arg)
@@ -43,7 +45,8 @@ on_ask(uint32_t id, const struct ipc_mailbox *mailbox, void *arg)
 		return false;
 	assert_true(asked_count < sizeof(asked) / sizeof(asked[0]));
 	asked[asked_count].id = id;
-	snprintf(asked[asked_count++].user, sizeof(asked[0].user), "%s", mailbox->user);
+	snprintf(asked[asked_count].user, sizeof(asked[0].user), "%s", mailbox->user);
+	snprintf(asked[asked_count++].detail, sizeof(asked[0].detail), "%s", mailbox->detail);
 	return true;
 }
 
@@ -64,7 +67,7 @@ begin(void **state)
 	forwards = forwards_new(base, on_ask, on_ready, NULL);
 	config = new_config();
 	add_static_table(config, "aliases", "all", ONE ", " TWO, "copy", "\\" ONE, "loop",
-	    "loop2, " ONE, "loop2", "loop", NULL);
+	    "loop2, " ONE, "loop2", "loop", "detail", TWO ", " ONE "+x", NULL);
 	action = add_action(config, "local", ACTION_MAILDIR);
 	set(&action->alias_table, "aliases");
 	add_action(config, "out", ACTION_RELAY);
@@ -106,12 +109,18 @@ answer(size_t number)
 {
 	static struct ipc_forward given;
 	const char *text = NULL;
+	char name[sizeof(asked[0].user) + sizeof(asked[0].detail)];
 
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && texts[i][0] != NULL; i++) {
-		if (strcmp(texts[i][0], asked[number].user) == 0)
-			text = texts[i][1];
-	}
 	memset(&given, 0, sizeof(given));
+	snprintf(name, sizeof(name), "%s%s", asked[number].user, asked[number].detail);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && texts[i][0] != NULL; i++) {
+		bool whole = strcmp(texts[i][0], name) == 0;
+
+		if (!given.is_detailed && (whole || strcmp(texts[i][0], asked[number].user) == 0)) {
+			text = texts[i][1];
+			given.is_detailed = whole && *asked[number].detail != '\0';
+		}
+	}
 	given.state = text == NULL ? FORWARD_NONE : *text == '!' ? FORWARD_FAILED : FORWARD_FOUND;
 	snprintf(given.text, sizeof(given.text), "%s", text == NULL ? "" : text);
 	forwards_answer(forwards, asked[number].id, &given);
@@ -206,6 +215,54 @@ it_leads_on_and_keeps_a_copy_by_name_address_and_backslash(void **state)
 	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" TWO);
 	assert_string_equal(resolve("copy@localhost"), "250 maildir:" ONE);
 	assert_string_equal(resolve("all@localhost"), "250 maildir:" TWO " relay:y");
+}
+
+static void
+one_for_the_detail_leads_on(void **state)
+{
+	(void)state;
+	forward(ONE "+x", "y@else.test");
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE);
+	assert_string_equal(resolve(ONE "+X@localhost"), "250 relay:y");
+	assert_string_equal(asked[asked_count - 1].detail, "+x");
+	assert_string_equal(resolve(ONE "+z@localhost"), "250 maildir:" ONE);
+	forward(ONE, TWO);
+	assert_string_equal(resolve(ONE "+z@localhost"), "250 maildir:" TWO);
+	assert_string_equal(resolve(ONE "+x@localhost"), "250 relay:y");
+	/* With the detail it is the mailbox; without, his .forward. */
+	forward(ONE "+x", ONE "+x, y@else.test");
+	assert_string_equal(resolve(ONE "+x@localhost"), "250 maildir:" ONE " relay:y");
+	forward(ONE "+x", ONE);
+	assert_string_equal(resolve(ONE "+x@localhost"), "250 maildir:" TWO);
+	forward(ONE, ONE "+x");
+	assert_string_equal(resolve(ONE "@localhost"), "550 5.4.6 the alias leads back to itself");
+	forward(ONE "+x", "\\" ONE);
+	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" ONE);
+	/* The mailbox that waits for it is named with the detail, by which the mda looks at it again. */
+	forward(ONE "+x", "!a FIFO");
+	assert_memory_equal(resolve(ONE "+x@localhost"), "451 4.2.0", 9);
+	assert_string_equal(resolve("detail@localhost"), "250 maildir:" TWO " maildir:" ONE "+x");
+}
+
+static void
+what_waits_for_a_details_forward_is_found_by_it(void **state)
+{
+	struct ipc_mailbox_request request = { .action = "local",
+		.dest = { ONE "+x", "localhost" } };
+	struct ipc_mailbox mailbox;
+
+	(void)state;
+	mailbox_answer(site, &request, &mailbox);
+	assert_int_equal(mailbox.reply.code, 250);
+	assert_string_equal(mailbox.user, ONE);
+	assert_string_equal(mailbox.detail, "+x");
+	strcpy(request.dest.local, ONE "+a/b");
+	mailbox_answer(site, &request, &mailbox);
+	assert_int_equal(mailbox.reply.code, 250);
+	assert_string_equal(mailbox.detail, "");
+	strcpy(request.dest.local, "nobody-here+x");
+	mailbox_answer(site, &request, &mailbox);
+	assert_int_equal(mailbox.reply.code, 550);
 }
 
 /* The alias that led there names whose mail it is, too. */
@@ -345,6 +402,38 @@ those_who_want_the_same_wait_together(void **state)
 	}
 }
 
+/* Whatever details a client thinks of, a user whose home hangs takes few of the queue's places. */
+static void
+few_of_a_users_are_asked_for_at_once(void **state)
+{
+	static const struct ipc_forward none;
+	struct forward_set *sets[20];
+	struct expanded expanded;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		char text[100];
+		struct ipc_rcpt rcpt;
+
+		snprintf(text, sizeof(text), "%s+%u@localhost", ONE, i);
+		rcpt = make_rcpt("192.0.2.1", text);
+		sets[i] = forward_set_new(forwards, NULL);
+		expand_recipient(site, &rcpt, sets[i], &expanded);
+		expanded_free(&expanded);
+		assert_false(forward_set_gather(sets[i]));
+	}
+	assert_int_equal(asked_count, 4);
+	for (unsigned i = 0; i < 19; i++) {
+		forwards_answer(forwards, asked[i].id, &none);
+		assert_int_equal(ready_count, i + 1);
+		assert_int_equal(asked_count, i + 5 < 20 ? i + 5 : 20);
+	}
+	forwards_fail_all(forwards, "gone");
+	assert_int_equal(ready_count, 20);
+	for (unsigned i = 0; i < 20; i++)
+		forward_set_free(sets[i]);
+}
+
 static void
 time_passes(evutil_socket_t fd, short what, void *arg)
 {
@@ -470,6 +559,9 @@ main(void)
 		FORWARDS(without_a_forward_it_is_the_mailbox),
 		FORWARDS(mail_that_is_only_forwarded_needs_one),
 		FORWARDS(it_leads_on_and_keeps_a_copy_by_name_address_and_backslash),
+		FORWARDS(one_for_the_detail_leads_on),
+		FORWARDS(what_waits_for_a_details_forward_is_found_by_it),
+		FORWARDS(few_of_a_users_are_asked_for_at_once),
 		FORWARDS(what_names_its_own_alias_keeps_a_copy),
 		FORWARDS(loops_of_several_users_end),
 		FORWARDS(one_that_cant_be_used_delays_its_user_alone),

@@ -16,7 +16,7 @@ look(struct fixture *fixture)
 	struct reply why;
 
 	memset(&why, 0, sizeof(why));
-	forward_read(fixture->home, &forward);
+	forward_read(fixture->home, "", &forward);
 	assert_int_equal(forward.state == FORWARD_FAILED,
 	    *forward.text != '\0' && forward.state != FORWARD_FOUND);
 	return forward.state;
@@ -30,7 +30,7 @@ assert_unusable(struct fixture *fixture, const char *words)
 	assert_int_equal(look(fixture), FORWARD_FAILED);
 	if (strstr(forward.text, words) == NULL)
 		fail_msg("no \"%s\" in \"%s\"", words, forward.text);
-	assert_false(forward_is_usable(fixture->home, &why));
+	assert_false(forward_is_usable(fixture->home, "", &why));
 	assert_int_equal(why.code, 451);
 	assert_non_null(strstr(why.text, words));
 }
@@ -45,7 +45,7 @@ a_file_is_read_whole(void **state)
 	fixture_write(*state, "home/.forward", "bob\n|cmd\n");
 	assert_int_equal(look(*state), FORWARD_FOUND);
 	assert_string_equal(forward.text, "bob\n|cmd\n");
-	assert_true(forward_is_usable(((struct fixture *)*state)->home, &why));
+	assert_true(forward_is_usable(((struct fixture *)*state)->home, "", &why));
 	fixture_write(*state, "home/.forward", "");
 	assert_int_equal(look(*state), FORWARD_FOUND);
 	memset(text, 'a', FORWARD_TEXT_MAX);
@@ -126,6 +126,52 @@ a_home_that_is_missing_is_unusable(void **state)
 	assert_unusable(fixture, "Not a directory");
 }
 
+static void
+one_for_the_detail_comes_before_it(void **state)
+{
+	struct fixture *fixture = *state;
+	struct reply why;
+
+	fixture_write(fixture, "home/.forward", "bob");
+	forward_read(fixture->home, "+list", &forward);
+	assert_int_equal(forward.state, FORWARD_FOUND);
+	assert_false(forward.is_detailed);
+	assert_string_equal(forward.text, "bob");
+	fixture_write(fixture, "home/.forward+list", "");
+	forward_read(fixture->home, "+list", &forward);
+	assert_int_equal(forward.state, FORWARD_FOUND);
+	assert_true(forward.is_detailed);
+	assert_string_equal(forward.text, "");
+	/* The same checks hold for it, and .forward isn't what it leaves over. */
+	assert_int_equal(chmod(fixture_path(fixture, "home/.forward+list"), 0662), 0);
+	forward_read(fixture->home, "+list", &forward);
+	assert_int_equal(forward.state, FORWARD_FAILED);
+	assert_string_equal(forward.text, ".forward+list can be written by others (mode 0662)");
+	assert_false(forward_is_usable(fixture->home, "+list", &why));
+	assert_true(forward_is_usable(fixture->home, "+other", &why));
+	assert_int_equal(unlink(fixture_path(fixture, "home/.forward")), 0);
+	forward_read(fixture->home, "+other", &forward);
+	assert_int_equal(forward.state, FORWARD_NONE);
+}
+
+/* What a client says is never a path. */
+static void
+a_detail_leads_to_no_other_directory(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(mkdir(fixture_path(fixture, "home/.forward+"), 0700), 0);
+	fixture_write(fixture, "home/.forward+/x", "evil");
+	fixture_write(fixture, "home/.forward", "bob");
+	for (const char *const *detail =
+	         (const char *const[]){ "+/x", "+", "", "+a/../../x", NULL };
+	     *detail != NULL; detail++) {
+		forward_read(fixture->home, *detail, &forward);
+		assert_int_equal(forward.state, FORWARD_FOUND);
+		assert_string_equal(forward.text, "bob");
+	}
+}
+
 /* What is to become of it can't be known: it isn't put where its owner may not want it. */
 static void
 nothing_is_delivered_while_it_is_unusable(void **state)
@@ -140,7 +186,17 @@ nothing_is_delivered_while_it_is_unusable(void **state)
 	assert_non_null(strstr(delivery->result.reply.text, "a symbolic link"));
 	assert_int_equal(fixture_count(fixture, "home/Maildir"), -1);
 	delivery_free(delivery);
+	/* Nor while that is so of the one for its detail. */
+	assert_int_equal(unlink(fixture_path(fixture, "home/.forward")), 0);
+	assert_int_equal(symlink("/etc/shadow", fixture_path(fixture, "home/.forward+x")), 0);
 	delivery = fixture_delivery(fixture, 1, "S: x\n\n");
+	delivery->request.mailbox.forwards = true;
+	strcpy(delivery->request.mailbox.detail, "+x");
+	fixture_deliver(fixture, delivery);
+	assert_int_equal(delivery->result.reply.code, 451);
+	delivery_free(delivery);
+	delivery = fixture_delivery(fixture, 1, "S: x\n\n");
+	delivery->request.mailbox.forwards = true;
 	fixture_deliver(fixture, delivery);
 	assert_int_equal(delivery->result.reply.code, 250);
 	delivery_free(delivery);
@@ -156,6 +212,8 @@ main(void)
 		TEST(what_is_no_file_isnt_opened),
 		TEST(what_is_no_text_is_unusable),
 		TEST(a_home_that_is_missing_is_unusable),
+		TEST(one_for_the_detail_comes_before_it),
+		TEST(a_detail_leads_to_no_other_directory),
 		TEST(nothing_is_delivered_while_it_is_unusable),
 	};
 
