@@ -21,8 +21,10 @@ login_find_mailbox(struct site *site, const char *user, struct ipc_mailbox *mail
 	memset(mailbox, 0, sizeof(*mailbox));
 	memset(&address, 0, sizeof(address));
 	if (strchr(user, '@') == NULL) {
-		if (strlcpy(address.local, user, sizeof(address.local)) >= sizeof(address.local))
+		if (strlcpy(address.local, user, sizeof(address.local)) >= sizeof(address.local)) {
+			reply_set(&mailbox->reply, 550, "5.1.1", "the user's name is too long");
 			return false;
+		}
 		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
 	} else if (address_parse(user, ADDRESS_ALLOW_UTF8, &address) != ADDRESS_OK) {
 		reply_set(&mailbox->reply, 550, "5.1.1", "the user's name is no address");

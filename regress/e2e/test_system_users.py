@@ -2,6 +2,7 @@
 test and removed after it."""
 
 import grp
+import imaplib
 import os
 import pwd
 import re
@@ -9,7 +10,7 @@ import signal
 
 import pytest
 
-from postern import wait_for
+from postern import free_port, wait_for
 from system_users import Users
 
 pytestmark = pytest.mark.root
@@ -92,6 +93,43 @@ def test_a_user_added_later_gets_mail_as_himself_with_his_groups(system):
     groups = {int(group) for group in path.read_text().splitlines()[0].split()}
     assert groups == {entry.pw_gid, grp.getgrnam(shared).gr_gid}
     system.wait_queue_empty()
+
+
+def test_a_maildir_that_only_a_group_can_reach_is_delivered_to_and_read(make_postern):
+    port = free_port()
+    postern = make_postern(start=False, rules="""
+action "local" maildir "@BASE@/shared/%{user.username}"
+match from any for domain "example.test" action "local"
+""", extra="table users file:@BASE@/users\n"
+        f"listen on 127.0.0.1 port {port} imap auth <users> auth-cleartext\n")
+    (postern.base / "homes").mkdir(mode=0o755)
+    users = Users(postern.base / "homes")
+    try:
+        name = users.add("a")
+        group = grp.getgrnam(users.group("g", name))
+        entry = pwd.getpwnam(name)
+        box = postern.base / "shared" / name
+        box.mkdir(mode=0o700, parents=True)
+        os.chown(box, entry.pw_uid, entry.pw_gid)
+        os.chown(box.parent, 0, group.gr_gid)
+        box.parent.chmod(0o710)
+        passwords = postern.base / "users"
+        passwords.write_text(f"{name}@example.test:{{PLAIN}}secret:1:1::/\n")
+        passwords.chmod(0o644)
+        postern.start()
+        send(postern, name)
+        postern.wait_mail(box)
+        client = imaplib.IMAP4("127.0.0.1", port, timeout=20)
+        client.login(f"{name}@example.test", "secret")
+        assert client.select()[1] == [b"1"]
+        client.logout()
+        pid = int(postern.wait_log("child-started", program="mailbox", uid=entry.pw_uid)["pid"])
+        with open(f"/proc/{pid}/status") as status:
+            (groups,) = [line.split()[1:] for line in status if line.startswith("Groups:")]
+        assert groups == [str(group.gr_gid)]
+        postern.stop()
+    finally:
+        users.clear()
 
 
 def test_nothing_is_delivered_as_root_or_without_a_home(system):
