@@ -19,6 +19,7 @@ struct parser {
 	const char *name;
 	unsigned use;
 	unsigned errors;
+	unsigned warnings;
 	table_entry_fn each;
 	void *arg;
 };
@@ -64,6 +65,23 @@ report(struct parser *parser, size_t line, const char *why)
 		log_error("%s:%zu: %s", parser->name, line, why);
 }
 
+/* What will be dead when mail comes for it is told beforehand. */
+static void
+check_targets(struct parser *parser, size_t line, const char *key, const char *list)
+{
+	struct target target;
+
+	while (target_next(&list, &target)) {
+		if (target.kind != TARGET_INVALID && target.kind != TARGET_FILE)
+			continue;
+		if (parser->warnings++ < ERRORS_LOGGED_MAX)
+			log_warning("%s:%zu: \"%s\" of \"%s\" %s: no mail goes there", parser->name,
+			    line, target.text, key,
+			    target.kind == TARGET_FILE ? "is a file"
+			                               : "is not a target");
+	}
+}
+
 static void
 add_entry(struct parser *parser, size_t line, const char *key, const char *value)
 {
@@ -77,6 +95,8 @@ add_entry(struct parser *parser, size_t line, const char *key, const char *value
 		report(parser, line, "no value behind the key");
 		return;
 	}
+	if ((parser->use & TABLE_USE_TARGETS) != 0)
+		check_targets(parser, line, key, value);
 	parser->each(parser->arg, line, key, value);
 }
 
@@ -100,26 +120,57 @@ load_entry(void *arg, size_t line, const char *key, const char *value)
 	}
 }
 
-/* Joins the lines that continue this one: those that start with a blank after a line that ends in
- * a comma. Returns the start of the next line. */
+/*
+ * The line that continues the one from `line` to `newline`, or NULL. It starts with a blank, and what
+ * comes before it ends in a comma; among targets, that may be a key's colon, or the comma may stand in
+ * front of what continues, as sendmail's aliases have it. Comments between the two don't count.
+ * `*lines` is how many lines it is away.
+ */
 static char *
-take_line(char *at, char *end, size_t *lines)
+find_continuation(char *line, char *newline, char *end, unsigned use, size_t *lines)
 {
-	for (*lines = 1;; (*lines)++) {
-		char *newline = memchr(at, '\n', (size_t)(end - at)), *last;
+	bool targets = (use & TABLE_USE_TARGETS) != 0, goes_on;
+	char *last = newline, *next = newline + 1, *first;
 
-		if (newline == NULL)
-			return end;
-		for (last = newline; last > at && strchr(" \t\r", last[-1]) != NULL; last--)
-			;
-		if (last == at || last[-1] != ',' || newline + 1 == end ||
-		    (newline[1] != ' ' && newline[1] != '\t')) {
+	line += strspn(line, " \t\r");
+	while (last > line && strchr(" \t\r", last[-1]) != NULL)
+		last--;
+	if (last <= line || *line == '#')
+		return NULL;
+	goes_on = last[-1] == ',' || (targets && last[-1] == ':');
+	if (!goes_on && !targets)
+		return NULL;
+	for (*lines = 1; *(first = next + strspn(next, " \t")) == '#'; (*lines)++) {
+		next = memchr(first, '\n', (size_t)(end - first));
+		if (next == NULL)
+			return NULL;
+		next++;
+	}
+	if (next == end || first == next || strchr("\r\n", *first) != NULL)
+		return NULL;
+	return goes_on || (targets && *first == ',') ? next : NULL;
+}
+
+/* Joins the lines that continue this one; what is between them becomes blanks. Returns the start of the
+ * next line. */
+static char *
+take_line(char *at, char *end, unsigned use, size_t *lines)
+{
+	char *newline, *next;
+	size_t away;
+
+	for (*lines = 1; (newline = memchr(at, '\n', (size_t)(end - at))) != NULL; *lines += away) {
+		next = find_continuation(at, newline, end, use, &away);
+		if (next == NULL) {
 			*newline = '\0';
 			return newline + 1;
 		}
-		memset(last, ' ', (size_t)(newline + 1 - last));
-		at = newline + 1;
+		if (newline > at && newline[-1] == '\r')
+			newline--;
+		memset(newline, ' ', (size_t)(next - newline));
+		at = next;
 	}
+	return end;
 }
 
 bool
@@ -136,7 +187,7 @@ table_text_each(
 		return false;
 	}
 	for (; at < end; line += lines) {
-		char *next = take_line(at, end, &lines);
+		char *next = take_line(at, end, use, &lines);
 
 		if ((size_t)(next - at) > TABLE_LINE_MAX)
 			report(&parser, line, "the line is longer than 8 MiB");
@@ -154,6 +205,9 @@ table_text_each(
 		}
 		at = next;
 	}
+	if (parser.warnings > ERRORS_LOGGED_MAX)
+		log_warning("%s: %u more targets to which no mail goes", name,
+		    parser.warnings - ERRORS_LOGGED_MAX);
 	if (parser.errors > 0)
 		log_error("%s: not used, because of %u mistake%s", name, parser.errors,
 		    parser.errors == 1 ? "" : "s");

@@ -336,12 +336,14 @@ is_quoted_whole(char *text)
 void
 target_parse(char *text, struct target *target)
 {
+	bool quoted = is_quoted_whole(text);
+
 	memset(target, 0, sizeof(*target));
 	target->kind = TARGET_INVALID;
 	strlcpy(target->text, text, sizeof(target->text));
 	if (has_control(text))
 		return;
-	if (is_quoted_whole(text))
+	if (quoted)
 		unquote(text);
 	if (*text == '|') {
 		text = skip_blanks(text + 1);
@@ -371,6 +373,8 @@ target_parse(char *text, struct target *target)
 		if (address_parse(text, ADDRESS_ALLOW_UTF8, &target->address) == ADDRESS_OK)
 			target->kind = TARGET_ADDRESS;
 		return;
+	} else if (!quoted && text[strcspn(text, " \t")] != '\0') {
+		return; /* a comma that is missing, or words behind it */
 	} else {
 		target->direct = *text == '\\';
 		text += target->direct;

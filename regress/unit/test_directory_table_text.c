@@ -3,6 +3,7 @@
  */
 #include "regress/unit/test_directory_fixture.h"
 
+#include "lookup/table_file.h"
 #include "lookup/table_text.h"
 
 static void
@@ -71,6 +72,62 @@ comments_and_empty_lines_are_nothing(void **state)
 	assert_int_equal(line_kind(" \t\r"), TABLE_LINE_EMPTY);
 	assert_int_equal(line_kind("# bob: x"), TABLE_LINE_EMPTY);
 	assert_int_equal(line_kind("   # bob: x"), TABLE_LINE_EMPTY);
+}
+
+static char entries[2000];
+
+/* "1 key=value;" with the blanks of a value as one. */
+static void
+add_text(void *arg, size_t line, const char *key, const char *value)
+{
+	size_t length = strlen(entries);
+
+	(void)arg;
+	length +=
+	    (size_t)snprintf(entries + length, sizeof(entries) - length, "%zu %s=", line, key);
+	for (; *value != '\0' && length + 3 < sizeof(entries); value++) {
+		if (strchr(" \t\r", *value) == NULL)
+			entries[length++] = *value;
+		else if (entries[length - 1] != ' ')
+			entries[length++] = ' ';
+	}
+	strcpy(entries + length, ";");
+}
+
+static const char *
+entries_of(const char *text, unsigned use)
+{
+	char copy[1000];
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	*entries = '\0';
+	return table_text_each("t", copy, strlen(copy), use, add_text, NULL) ? entries : "bad";
+}
+
+/* As in files that were written for sendmail and Postfix. */
+static void
+lines_go_on_behind_commas_and_colons(void **state)
+{
+	static const char team[] =
+	    "team: alice,\n# dave has left\n\t# long ago\n  bob,\r\n\tcarol\n"
+	    "next: x,\n# a comment\nlast: y,\n";
+	static const char joined[] = "1 team=alice, bob, carol;6 next=x,;8 last=y,;";
+
+	(void)state;
+	assert_string_equal(entries_of(team, TABLE_USE_TARGETS), joined);
+	assert_string_equal(entries_of(team, 0), joined);
+	assert_string_equal(
+	    entries_of("a:\n  x,\n  y\nb: x\n\t, y\n , z\nc: x\n", TABLE_USE_TARGETS),
+	    "1 a=x, y;4 b=x , y , z;7 c=x;");
+	/* Elsewhere a key may stand alone, and a key behind blanks is one. */
+	assert_string_equal(entries_of("a:\n  b\nc\n", 0), "1 a=;2 b=;3 c=;");
+	/* An empty line ends it; what is left over is a mistake. */
+	assert_string_equal(entries_of("a: x,\n\n  y\n", TABLE_USE_TARGETS), "bad");
+	assert_string_equal(entries_of("a: x\n  y\n", TABLE_USE_TARGETS), "bad");
+	assert_string_equal(entries_of("a:\n", TABLE_USE_TARGETS), "bad");
+	assert_string_equal(entries_of("# c,\n  b: x\n", TABLE_USE_TARGETS), "2 b=x;");
+	assert_string_equal(entries_of("a: x,\n#", TABLE_USE_TARGETS), "1 a=x,;");
+	assert_string_equal(entries_of("a: x,\n  ", TABLE_USE_TARGETS), "1 a=x,;");
 }
 
 static void
@@ -171,6 +228,10 @@ what_is_no_target_is_invalid(void **state)
 	assert_string_equal(targets("@"), "invalid @");
 	assert_string_equal(targets("@-x"), "invalid @-x");
 	assert_string_equal(targets("|"), "invalid |");
+	/* A comma that was forgotten, or a comment; a name with blanks stands in quotes. */
+	assert_string_equal(targets("alice bob"), "invalid alice bob");
+	assert_string_equal(targets("alice # who is that"), "invalid alice # who is that");
+	assert_string_equal(targets("\"First Last\""), "user first last");
 	assert_string_equal(targets("a\x01"
 	                            "b"),
 	    "invalid a\x01"
@@ -268,6 +329,7 @@ main(void)
 		cmocka_unit_test(lines_of_all_tables_are_read),
 		cmocka_unit_test(quoted_keys_may_hold_blanks_colons_and_percents),
 		cmocka_unit_test(comments_and_empty_lines_are_nothing),
+		cmocka_unit_test(lines_go_on_behind_commas_and_colons),
 		cmocka_unit_test(malformed_lines_are_told),
 		cmocka_unit_test(keys_have_one_form),
 		cmocka_unit_test(targets_are_told_apart),
