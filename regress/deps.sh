@@ -13,11 +13,13 @@ build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-de
 	libidn2-dev libunbound-dev zlib1g-dev"
 demo="$build python3"
 # libicu72 libnsl2 libsasl2-modules: what Postfix uses; libfstrm0 libprotobuf-c1: nsd;
-# libgnutls-dane0 libidn12: Exim
+# libgnutls-dane0 libidn12: Exim; libical3 libjansson4 libkrb5-3 libldap-2.5-0 libpcre3 libpq5
+# libsqlite3-0 libwrap0 libxapian30 libxml2: Cyrus
 test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace curl jq
 	dnsmasq-base python3-dkim opendkim-tools ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
 	libfstrm0 libprotobuf-c1 liblz4-1 libsodium23 libunwind8 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
-	git git-email libauthen-sasl-perl libmailtools-perl mutt procmail s-nail isync offlineimap3 fetchmail getmail6 mpop sieve-connect python3-sievelib"
+	libical3 libjansson4 libkrb5-3 libldap-2.5-0 libpcre3 libpq5 libsqlite3-0 libwrap0 libxapian30 libxml2
+	git git-email libauthen-sasl-perl libmailtools-perl mutt procmail maildrop s-nail isync offlineimap3 fetchmail getmail6 mpop sieve-connect python3-sievelib"
 
 bench="$test debootstrap"
 
@@ -111,6 +113,8 @@ test | bench)
 	unpack dovecot-core
 	unpack dovecot-imapd
 	unpack dovecot-lmtpd
+	unpack cyrus-common
+	unpack cyrus-imapd
 	unpack postsrsd postsrsd
 	unpack vacation vacation
 	dovecot_starter
