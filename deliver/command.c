@@ -6,7 +6,8 @@
  *
  * The command leads a session of its own and is killed as a group. What left the group is found as
  * orphans: this process is made the reaper of its descendants (PR_SET_CHILD_SUBREAPER), so each
- * process whose parent has died becomes its child, is listed under /proc and killed in turn.
+ * process whose parent has died becomes its child, is listed under /proc and killed in turn. That is
+ * done as well when this process is told to end: what it left might deliver once more beside the next try.
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -41,8 +42,9 @@
 struct run {
 	pid_t pid;
 	int output;  /* from its standard output and error; -1 at its end */
-	int signals; /* a signalfd for SIGCHLD */
+	int signals; /* a signalfd for SIGCHLD and SIGTERM */
 	bool exited;
+	bool stopped; /* by SIGTERM */
 	int64_t terminate_ms;
 	int64_t kill_ms;
 	struct command_result *result;
@@ -171,27 +173,37 @@ go_home(const struct ipc_deliver *request)
 		_exit(EX_OSERR);
 }
 
+/* Where the limit is lower already it stays so: it can't be raised. */
+static bool
+set_limit(__rlimit_resource_t resource, rlim_t soft, rlim_t hard)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) == -1)
+		return false;
+	if (hard < limit.rlim_max)
+		limit.rlim_max = hard;
+	limit.rlim_cur = soft < limit.rlim_max ? soft : limit.rlim_max;
+	return setrlimit(resource, &limit) == 0;
+}
+
 /* In the command's process, up to the exec. */
 _Noreturn static void
 become_command(const struct ipc_deliver *request, char **arguments, char **environment,
-    unsigned seconds, int input, int output)
+    unsigned seconds, int input, int output, pid_t parent)
 {
-	const struct rlimit cpu = { .rlim_cur = seconds, .rlim_max = seconds + 5 };
-	const struct rlimit core = { .rlim_cur = 0, .rlim_max = 0 };
-	const struct rlimit descriptors = { .rlim_cur = DESCRIPTORS_MAX,
-		.rlim_max = DESCRIPTORS_MAX };
 	sigset_t none;
 
 	sigemptyset(&none);
-	if (setsid() == -1 || prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
+	if (setsid() == -1 || prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent ||
 	    signal(SIGPIPE, SIG_DFL) == SIG_ERR || signal(SIGHUP, SIG_DFL) == SIG_ERR ||
 	    signal(SIGINT, SIG_DFL) == SIG_ERR || signal(SIGXFSZ, SIG_DFL) == SIG_ERR ||
 	    sigprocmask(SIG_SETMASK, &none, NULL) == -1 || dup2(input, 0) == -1 ||
 	    dup2(output, 1) == -1 || dup2(output, 2) == -1)
 		_exit(EX_OSERR);
 	closefrom(3);
-	if (setrlimit(RLIMIT_CPU, &cpu) == -1 || setrlimit(RLIMIT_CORE, &core) == -1 ||
-	    setrlimit(RLIMIT_NOFILE, &descriptors) == -1)
+	if (!set_limit(RLIMIT_CPU, seconds, seconds + 5) || !set_limit(RLIMIT_CORE, 0, 0) ||
+	    !set_limit(RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX))
 		_exit(EX_OSERR);
 	go_home(request);
 	execve("/bin/sh", arguments, environment);
@@ -255,20 +267,22 @@ start(struct run *run, const struct ipc_deliver *request, char **arguments, char
     unsigned seconds, int input)
 {
 	int output[2];
-	sigset_t child;
+	pid_t self = getpid();
+	sigset_t heeded;
 
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
+	sigemptyset(&heeded);
+	sigaddset(&heeded, SIGCHLD);
+	sigaddset(&heeded, SIGTERM);
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || prctl(PR_SET_CHILD_SUBREAPER, 1) == -1 ||
-	    sigprocmask(SIG_BLOCK, &child, NULL) == -1)
+	    sigprocmask(SIG_BLOCK, &heeded, NULL) == -1)
 		return false;
-	run->signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+	run->signals = signalfd(-1, &heeded, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (run->signals == -1 || pipe2(output, O_CLOEXEC) == -1 ||
 	    fcntl(output[0], F_SETFL, O_NONBLOCK) == -1)
 		return false;
 	run->pid = fork();
 	if (run->pid == 0)
-		become_command(request, arguments, environment, seconds, input, output[1]);
+		become_command(request, arguments, environment, seconds, input, output[1], self);
 	close(output[1]);
 	run->output = output[0];
 	return run->pid != -1;
@@ -301,16 +315,16 @@ listen_to(struct run *run)
 	}
 }
 
-/* Buries whoever died; notices the command itself. */
+/* Buries whoever died; notices the command itself, and that this process is to end. */
 static void
 reap(struct run *run)
 {
-	struct signalfd_siginfo signals[8];
+	struct signalfd_siginfo signal;
 	pid_t pid;
 	int status;
 
-	while (read(run->signals, signals, sizeof(signals)) > 0)
-		;
+	while (read(run->signals, &signal, sizeof(signal)) == sizeof(signal))
+		run->stopped = run->stopped || signal.ssi_signo == SIGTERM;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == run->pid) {
 			run->exited = true;
@@ -335,7 +349,7 @@ watch_time(struct run *run)
 static void
 attend(struct run *run)
 {
-	while (!run->exited) {
+	while (!run->exited && !run->stopped) {
 		struct pollfd fds[2] = { { .fd = run->output, .events = POLLIN },
 			{ .fd = run->signals, .events = POLLIN } };
 		int64_t now = clock_monotonic_ms(), next;
@@ -361,7 +375,7 @@ wait_for_what_is_left(struct run *run)
 {
 	int64_t until = clock_monotonic_ms() + COMMAND_LINGER_MS, now;
 
-	while ((now = clock_monotonic_ms()) < until) {
+	while (!run->stopped && (now = clock_monotonic_ms()) < until) {
 		struct pollfd fds[2] = { { .fd = run->output, .events = POLLIN },
 			{ .fd = run->signals, .events = POLLIN } };
 
@@ -431,6 +445,8 @@ command_run(const struct ipc_deliver *request, int message, char **arguments, ch
 	if (!result->timed_out)
 		wait_for_what_is_left(&run);
 	kill_what_is_left(&run);
+	if (run.stopped && !run.exited)
+		_exit(EX_TEMPFAIL);
 }
 
 struct exit_meaning {
@@ -460,17 +476,17 @@ static const struct exit_meaning meanings[] = {
 	{ 127, 451, "4.3.5", "it was not found" },
 };
 
-/* The output's first line, for a reply. */
+/* The output's first line that isn't empty, for a reply. */
 static void
 first_line(const struct command_result *result, char *line, size_t size)
 {
-	size_t length = 0;
+	size_t at = 0, length = 0;
 
-	while (length < result->output_length && length < size - 1 &&
-	    result->output[length] != '\n' && result->output[length] != '\0') {
-		line[length] = result->output[length];
-		length++;
-	}
+	while (at < result->output_length && memchr("\r\n", result->output[at], 2) != NULL)
+		at++;
+	while (at < result->output_length && length < size - 1 && result->output[at] != '\n' &&
+	    result->output[at] != '\0')
+		line[length++] = result->output[at++];
 	line[length] = '\0';
 }
 
@@ -509,6 +525,13 @@ command_reply(const struct command_result *result, const char *command, struct r
 			    meanings[i].words, status, line[0] != '\0' ? ": " : "", line);
 			return;
 		}
+	}
+	/* So a shell says that what it ran was killed: for want of memory, say. */
+	if (status > 128 && status <= 128 + SIGRTMAX) {
+		reply_set(reply, 451, "4.3.0",
+		    "command \"%.100s\" failed, a process of it was ended by signal %d%s%s",
+		    command, status - 128, line[0] != '\0' ? ": " : "", line);
+		return;
 	}
 	reply_set(reply, 550, "5.3.0", "command \"%.100s\" failed (exit status %d)%s%s", command,
 	    status, line[0] != '\0' ? ": " : "", line);

@@ -41,7 +41,8 @@ const char *command_words(const struct ipc_deliver *);
 /*
  * Runs the shell with these arguments and waits for it, at most `seconds`. For a process that does nothing else
  * and may be killed at any time: it becomes the reaper of all that the command leaves behind, which has
- * COMMAND_LINGER_MS to end and is killed then. `message` holds the text.
+ * COMMAND_LINGER_MS to end and is killed then; at once on SIGTERM, which ends this process. `message`
+ * holds the text.
  */
 void command_run(const struct ipc_deliver *, int message, char **arguments, char **environment,
     unsigned seconds, struct command_result *);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bsd/unistd.h>
@@ -23,13 +24,14 @@
 #include "deliver/runner.h"
 
 #define RUNNING_MAX   16
-#define GRACE_SECONDS 30 /* for a job beyond its command's limit */
+#define GRACE_SECONDS 30   /* for a job beyond its command's limit */
+#define END_MS        1000 /* for jobs to kill what they run */
 
 struct job {
 	TAILQ_ENTRY(job) entry;
 	struct runner *runner;
 	struct delivery *delivery;
-	pid_t pid; /* 0 while waiting */
+	pid_t pid; /* 0 while waiting, -1 ended */
 	int64_t since_ms;
 	int report;
 	struct event *event;
@@ -94,6 +96,33 @@ job_free(struct job *job)
 	free(job);
 }
 
+/* Each kills what it runs. Those that are gone then have the pid -1. */
+static void
+end_jobs(struct runner *runner)
+{
+	const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
+	int64_t until = clock_monotonic_ms() + END_MS;
+	struct job *job;
+	bool any;
+
+	TAILQ_FOREACH(job, &runner->jobs, entry)
+	{
+		if (job->pid > 0)
+			(void)kill(job->pid, SIGTERM);
+	}
+	do {
+		any = false;
+		TAILQ_FOREACH(job, &runner->jobs, entry)
+		{
+			if (job->pid > 0 && waitpid(job->pid, NULL, WNOHANG) == job->pid)
+				job->pid = -1;
+			any = any || job->pid > 0;
+		}
+		if (any)
+			nanosleep(&pause, NULL);
+	} while (any && clock_monotonic_ms() < until);
+}
+
 void
 runner_free(struct runner *runner)
 {
@@ -101,9 +130,10 @@ runner_free(struct runner *runner)
 
 	if (runner == NULL)
 		return;
+	end_jobs(runner);
 	while ((job = TAILQ_FIRST(&runner->jobs)) != NULL) {
 		/* Its command dies with it. */
-		if (job->pid != 0 && kill(job->pid, SIGKILL) == 0)
+		if (job->pid > 0 && kill(job->pid, SIGKILL) == 0)
 			(void)waitpid(job->pid, NULL, 0);
 		delivery_free(job->delivery);
 		job_free(job);
@@ -120,7 +150,8 @@ run_job(const struct job *job, char **arguments, char **environment, int report,
 	size_t left = sizeof(result);
 	int message;
 
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
+	/* It ends its command first, see command_run(). */
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) == -1 || getppid() != parent)
 		_exit(1);
 	message = fcntl(job->delivery->message, F_DUPFD_CLOEXEC, 16);
 	report = fcntl(report, F_DUPFD_CLOEXEC, 16);

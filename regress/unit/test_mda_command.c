@@ -4,7 +4,9 @@
  */
 #include "test_mda_fixture.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <signal.h>
 #include <sysexits.h>
 
 #include <event2/event.h>
@@ -170,6 +172,34 @@ end_by_a_signal_is_temporary(void **state)
 	assert_reply(run(*state, "kill -SEGV $$"), 451, "4.3.0", "ended by signal 11");
 }
 
+/* The shell ends by itself and says so by its status, as when memory is out for what it ran. */
+static void
+death_of_what_the_shell_ran_is_temporary(void **state)
+{
+	assert_reply(
+	    run(*state, "sh -c 'kill -KILL $$' && :"), 451, "4.3.0", "was ended by signal 9");
+	assert_reply(run(*state, "exit 128"), 550, "5.3.0", "(exit status 128)");
+	assert_reply(run(*state, "exit 193"), 550, "5.3.0", "(exit status 193)");
+}
+
+static void
+limits_that_are_lower_already_stay(void **state)
+{
+	const struct rlimit low = { .rlim_cur = 100, .rlim_max = 100 };
+	pid_t pid = fork();
+	int status;
+
+	assert_int_not_equal(pid, -1);
+	if (pid == 0) {
+		if (setrlimit(RLIMIT_NOFILE, &low) == -1 || setrlimit(RLIMIT_CPU, &low) == -1)
+			_exit(2);
+		_exit(run_delivery(make_pipe(*state, "test $(ulimit -n) = 100", TEXT), 300)->code !=
+		    250);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void
 first_line_of_output_explains_the_failure(void **state)
 {
@@ -178,6 +208,7 @@ first_line_of_output_explains_the_failure(void **state)
 
 	assert_reply(reply, 550, "5.1.1", ": no? such?list");
 	assert_string_equal(strrchr(reply->text, ':'), ": no? such?list");
+	assert_reply(run(*state, "printf '\\r\\n\\nwords\\n'; exit 67"), 550, "5.1.1", ": words");
 }
 
 static void
@@ -357,25 +388,46 @@ commands_die_with_the_runner(void **state)
 	static struct outcome outcome;
 	struct fixture *fixture = *state;
 	struct runner *runner;
-	pid_t pid;
+	pid_t pids[3];
 
 	memset(&outcome, 0, sizeof(outcome));
 	outcome.base = event_base_new();
 	runner = runner_new(outcome.base, 20, done, &outcome);
-	runner_start(runner, make_pipe(fixture, "echo $$ >pid; exec sleep 1000", TEXT));
-	while (access(fixture_path(fixture, "home/pid"), F_OK) == -1 ||
-	    atoi(fixture_read(fixture, "home/pid")) == 0)
+	runner_start(runner,
+	    make_pipe(fixture,
+	        "sleep 1000 & setsid sleep 1000 & echo $$ $! $(pgrep -P $$ -o) >pids; mv pids all; "
+	        "sleep 1000; :",
+	        TEXT));
+	while (access(fixture_path(fixture, "home/all"), F_OK) == -1)
 		usleep(1000);
-	pid = atoi(fixture_read(fixture, "home/pid"));
-	assert_true(is_alive(pid));
+	assert_int_equal(
+	    sscanf(fixture_read(fixture, "home/all"), "%d %d %d", &pids[0], &pids[1], &pids[2]), 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_true(is_alive(pids[i]));
 	runner_free(runner);
-	while (is_alive(pid))
-		usleep(1000);
+	for (size_t i = 0; i < 3; i++)
+		assert_false(is_alive(pids[i]));
 	assert_int_equal(outcome.count, 0);
 	event_base_free(outcome.base);
 }
 
-/* Something that it left behind may read on when the mda and the command itself are dead. */
+/* Of this process, the only one. */
+static pid_t
+child(void)
+{
+	char path[64];
+	FILE *list;
+	int pid = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	list = fopen(path, "re");
+	assert_non_null(list);
+	assert_int_equal(fscanf(list, "%d", &pid), 1);
+	fclose(list);
+	return pid;
+}
+
+/* Something that it left behind may read on when the job and the command itself are dead. */
 static void
 what_a_command_reads_is_whole_whoever_dies(void **state)
 {
@@ -397,6 +449,7 @@ what_a_command_reads_is_whole_whoever_dies(void **state)
 	        text));
 	while (access(fixture_path(fixture, "home/begun"), F_OK) == -1)
 		usleep(1000);
+	assert_int_equal(kill(child(), SIGKILL), 0);
 	runner_free(runner);
 	assert_int_not_equal(open(fixture_path(fixture, "home/go"), O_CREAT | O_CLOEXEC, 0644), -1);
 	while (stat(fixture_path(fixture, "home/whole"), &info) == -1)
@@ -417,6 +470,8 @@ main(void)
 		TEST(exit_status_becomes_an_enhanced_code),
 		TEST(missing_command_waits_for_the_administrator),
 		TEST(end_by_a_signal_is_temporary),
+		TEST(death_of_what_the_shell_ran_is_temporary),
+		TEST(limits_that_are_lower_already_stay),
 		TEST(first_line_of_output_explains_the_failure),
 		TEST(command_that_never_reads_has_its_own_status_count),
 		TEST(large_message_is_read_whole),
