@@ -20,7 +20,7 @@ struct lane {
 	struct lane *next; /* in the line's circle */
 	struct lane *previous;
 	struct line *line;
-	struct sender *sender;
+	struct sender *sender; /* NULL: the line's `again` */
 	struct entry *first;
 	struct entry *last;
 };
@@ -418,6 +418,8 @@ take_lane(struct scheduler *scheduler, struct line *line, struct sender *sender)
 	}
 	lane->hash_next = *bucket;
 	*bucket = lane;
+	if (sender == NULL)
+		line->again = lane;
 	/* Last in the circle: before the next to be served. */
 	if (line->lanes == NULL)
 		line->lanes = lane->next = lane->previous = lane;
@@ -439,6 +441,8 @@ drop_lane(struct scheduler *scheduler, struct lane *lane)
 		at = &(*at)->hash_next;
 	*at = lane->hash_next;
 	scheduler->lane_count--;
+	if (lane->line->again == lane)
+		lane->line->again = NULL;
 	if (lane->next == lane)
 		lane->line->lanes = NULL;
 	else {
@@ -455,6 +459,13 @@ drop_lane(struct scheduler *scheduler, struct lane *lane)
 		free(lane);
 }
 
+/* Half of it may be in the mailbox: it goes there before anything is put behind that. */
+static bool
+goes_first(const struct entry *entry)
+{
+	return entry->maybe_delivered && entry->line->kind == ENVELOPE_MAILDIR;
+}
+
 void
 scheduler_ready(struct scheduler *scheduler, struct entry *entry)
 {
@@ -462,7 +473,8 @@ scheduler_ready(struct scheduler *scheduler, struct entry *entry)
 	struct log_line text;
 
 	scheduler_unset(scheduler, entry);
-	lane = take_lane(scheduler, entry->line, entry_message(entry)->sender);
+	lane = take_lane(
+	    scheduler, entry->line, goes_first(entry) ? NULL : entry_message(entry)->sender);
 	entry->state = ENTRY_READY;
 	entry->lane = lane;
 	entry->next = NULL;
@@ -522,21 +534,29 @@ line_may_run(const struct line *line)
 	return line->waiting > 0 && line->in_flight < line->window;
 }
 
+static struct lane *
+next_lane(const struct line *line)
+{
+	return line->again != NULL ? line->again : line->lanes;
+}
+
 struct entry *
 scheduler_first(const struct line *line)
 {
-	return line->lanes == NULL ? NULL : line->lanes->first;
+	return line->lanes == NULL ? NULL : next_lane(line)->first;
 }
 
 struct entry *
 scheduler_take_any(struct scheduler *scheduler, struct line *line)
 {
+	struct lane *lane = next_lane(line);
 	struct entry *entry;
 
-	if (line->lanes == NULL)
+	if (lane == NULL)
 		return NULL;
-	entry = line->lanes->first;
-	line->lanes = line->lanes->next;
+	entry = lane->first;
+	if (lane == line->lanes)
+		line->lanes = lane->next;
 	scheduler_unset(scheduler, entry);
 	return entry;
 }

@@ -4,7 +4,8 @@
  * A line is a destination: a mailbox, a pipe, another host's domain, or the hosts that an action
  * relays by. It has a window, the number of deliveries (to other hosts: messages) that may be under
  * way to it at once, which grows by one for each success and is halved by each temporary failure.
- * What is due waits in its line, a lane for each sender, and leaves it sender by sender. Lines that
+ * What is due waits in its line, a lane for each sender, and leaves it sender by sender; only what an
+ * earlier try may have put into a mailbox, or half of it, goes there before all others. Lines that
  * have work stand in a ring (of the mda that serves them, or the relay's) and are served in turn.
  * So neither a list of a million nor a dead destination holds up anybody else.
  *
@@ -51,6 +52,7 @@ struct line {
 	struct line *ring_next;
 	struct line *ring_previous;
 	struct lane *lanes; /* a circle; the next to be served */
+	struct lane *again; /* of it, the one that comes before all others, or NULL */
 	uint32_t waiting;   /* envelopes ready in it */
 	uint32_t in_flight;
 	uint32_t window;
@@ -86,7 +88,7 @@ void scheduler_detach(struct scheduler *, struct entry *);
 
 /* The envelope is looked at again at `due` (ENTRY_WAITING). */
 void scheduler_wait(struct scheduler *, struct entry *, uint32_t due);
-/* It is due: it goes to the end of its sender's lane (ENTRY_READY). */
+/* It is due: it goes to the end of its sender's lane, or before all senders' (ENTRY_READY). */
 void scheduler_ready(struct scheduler *, struct entry *);
 /* One that is ready is looked at at `due`, should it still be. */
 void scheduler_watch(struct scheduler *, struct entry *, uint32_t due);

@@ -208,6 +208,22 @@ def test_mail_that_was_appended_before_a_crash_is_not_appended_again(home_box):
     assert len(home_box.messages()) == 10
 
 
+def test_what_a_killed_process_left_is_cut_off_before_other_mail_comes(home_box):
+    """More waits than goes to it at once: what is tried again comes before what is new."""
+    postern = home_box.postern
+    postern.smtpctl("pause", "mda")
+    line = "x" * 998 + "\r\n"
+    for number in range(40):
+        home_box.send(f"Subject: {number}\r\n\r\n" + line * 300, sender=f"s{number % 3}@client.test")
+    postern.smtpctl("resume", "mda")
+    wait_for(lambda: home_box.path.exists() and home_box.path.stat().st_size > 1_000_000)
+    postern.kill("mda")
+    postern.wait_queue_empty()
+    messages = home_box.messages()
+    assert sorted(int(message["Subject"]) for message in messages) == list(range(40))
+    assert {len(message.get_payload()) for message in messages} == {300 * 999}
+
+
 def test_users_of_the_accounts_database_have_theirs_in_their_directory(make_postern):
     postern = make_postern(
         rules='action "in" mbox\nmatch from any for domain <accounts> action "in"\n')

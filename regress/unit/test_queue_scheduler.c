@@ -180,6 +180,45 @@ senders_take_turns_in_a_line(void **state)
 }
 
 static void
+what_may_be_half_delivered_comes_before_all_others(void **state)
+{
+	struct entry *fresh[2], *again[2], *far;
+	struct line *line;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		fresh[i] = add("friend@client.test", "alice@example.test");
+		scheduler_ready(scheduler, fresh[i]);
+	}
+	line = fresh[0]->line;
+	again[0] = add("list@bulk.test", "alice@example.test");
+	again[1] = add("third@client.test", "alice@example.test");
+	for (unsigned i = 0; i < 2; i++) {
+		again[i]->maybe_delivered = true;
+		scheduler_ready(scheduler, again[i]);
+	}
+	assert_ptr_equal(scheduler_first(line), again[0]);
+	assert_ptr_equal(scheduler_take(scheduler, line), again[0]);
+	assert_ptr_equal(scheduler_take(scheduler, line), again[1]);
+	assert_ptr_equal(scheduler_take(scheduler, line), fresh[0]);
+	scheduler_ready(scheduler, again[1]);
+	scheduler_unset(scheduler, again[1]);
+	assert_ptr_equal(scheduler_take(scheduler, line), fresh[1]);
+	assert_null(scheduler_first(line));
+	/* To another host there is nothing to be first for. */
+	far = add("a@client.test", "bob@far.test");
+	fresh[0] = add("b@client.test", "bob@far.test");
+	far->line->kind = ENVELOPE_RELAY;
+	scheduler_ready(scheduler, fresh[0]);
+	far->maybe_delivered = true;
+	scheduler_ready(scheduler, far);
+	assert_ptr_equal(scheduler_first(far->line), fresh[0]);
+	scheduler_unset(scheduler, far);
+	scheduler_unset(scheduler, fresh[0]);
+	far->line->kind = ENVELOPE_MAILDIR;
+}
+
+static void
 destinations_take_turns_in_a_ring(void **state)
 {
 	struct ring ring = { NULL };
@@ -341,6 +380,7 @@ main(void)
 		TEST(warnings_come_at_each_interval),
 		TEST(what_is_due_comes_in_order_of_time),
 		TEST(senders_take_turns_in_a_line),
+		TEST(what_may_be_half_delivered_comes_before_all_others),
 		TEST(destinations_take_turns_in_a_ring),
 		TEST(a_window_grows_with_success_and_shrinks_with_failure),
 		TEST(lines_without_mail_are_forgotten),
