@@ -466,7 +466,8 @@ static const struct exit_meaning meanings[] = {
 	{ EX_SOFTWARE, 550, "5.3.0", "internal error" },
 	{ EX_OSERR, 451, "4.3.0", "system error" },
 	{ EX_OSFILE, 451, "4.3.5", "a system file is missing" },
-	{ EX_CANTCREAT, 550, "5.2.0", "can't make a file" },
+	/* procmail's, when the disk is full */
+	{ EX_CANTCREAT, 451, "4.2.0", "can't make a file" },
 	{ EX_IOERR, 451, "4.3.0", "input or output error" },
 	{ EX_TEMPFAIL, 451, "4.3.0", "temporary failure" },
 	{ EX_PROTOCOL, 550, "5.5.0", "protocol error" },

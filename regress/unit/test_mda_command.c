@@ -141,7 +141,7 @@ exit_status_becomes_an_enhanced_code(void **state)
 		{ EX_NOUSER, 550, "5.1.1" },
 		{ EX_UNAVAILABLE, 550, "5.3.0" },
 		{ EX_OSERR, 451, "4.3.0" },
-		{ EX_CANTCREAT, 550, "5.2.0" },
+		{ EX_CANTCREAT, 451, "4.2.0" },
 		{ EX_IOERR, 451, "4.3.0" },
 		{ EX_TEMPFAIL, 451, "4.3.0" },
 		{ EX_NOPERM, 550, "5.7.0" },
