@@ -163,7 +163,7 @@ memory_add(struct script_memory *memory, const char *kind, const char *handle, c
 	memory->is_changed = true;
 }
 
-void
+bool
 memory_save(struct script_memory *memory, const char *path)
 {
 	struct buf text;
@@ -171,7 +171,7 @@ memory_save(struct script_memory *memory, const char *path)
 	int fd;
 
 	if (!memory->is_changed)
-		return;
+		return true;
 	memory->is_changed = false;
 	buf_init(&text, MEMORY_MAX * (LINE_SIZE_MAX + 1));
 	for (size_t i = 0; i < memory->count; i++)
@@ -183,9 +183,12 @@ memory_save(struct script_memory *memory, const char *path)
 	/* Not synced: with the power some of it may go, which costs a second reply. */
 	good = fd != -1 && buf_ok(&text) && write_all(fd, text.data, text.length) &&
 	    renameat(memory->root, FILE_NEW, memory->root, FILE_NAME) == 0;
-	if (!good)
+	if (!good) {
 		log_warning("%s/%s can't be written: %m", path, FILE_NAME);
+		(void)unlinkat(memory->root, FILE_NEW, 0);
+	}
 	if (fd != -1)
 		close(fd);
 	buf_free(&text);
+	return good;
 }

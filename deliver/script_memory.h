@@ -2,7 +2,7 @@
  * What a mailbox's script must not do twice: reply to the same sender (RFC 5230 4.2), redirect the same
  * message again (a loop), take a duplicate for new (RFC 7352). Kept in the Maildir's file
  * sieve/remembered, the last MEMORY_MAX of them, under the Maildir's lock. That the file can't be read
- * or written costs no mail: then nothing is remembered.
+ * or written costs no mail: then nothing is remembered, and nobody gets a reply who couldn't be.
  */
 #ifndef DELIVER_SCRIPT_MEMORY_H
 #define DELIVER_SCRIPT_MEMORY_H
@@ -37,7 +37,8 @@ bool memory_has(struct script_memory *, const char *kind, const char *handle, co
 /* Remembers it, in place of an older one. */
 void memory_add(struct script_memory *, const char *kind, const char *handle, const char *id,
     int64_t now, int64_t until, uint64_t envelope);
-/* Writes the file when something was added (what fails is logged). */
-void memory_save(struct script_memory *, const char *path);
+/* Writes the file when something was added. False (what failed is logged): nothing of that will be
+ * remembered. */
+bool memory_save(struct script_memory *, const char *path);
 
 #endif

@@ -308,6 +308,24 @@ replies_and_redirections_are_remembered(void **state)
 }
 
 static void
+who_cannot_be_remembered_gets_no_reply(void **state)
+{
+	struct fixture *fixture = *state;
+
+	set_script(fixture, "require \"vacation\"; redirect \"a@b.test\"; vacation \"x\";");
+	/* Nothing can be renamed over it. */
+	assert_int_equal(mkdir(fixture_path(fixture, "home/Maildir/sieve/remembered"), 0700), 0);
+	effects_of(fixture, 1, "1", "ann@a.test", 1, false);
+	assert_int_equal(
+	    access(fixture_path(fixture, "home/Maildir/sieve/remembered.new"), F_OK), -1);
+	set_script(fixture, "require \"vacation\"; vacation \"x\";");
+	effects_of(fixture, 2, "2", "ann@a.test", 0, false);
+	assert_int_equal(rmdir(fixture_path(fixture, "home/Maildir/sieve/remembered")), 0);
+	effects_of(fixture, 3, "3", "ann@a.test", 0, true);
+	effects_of(fixture, 4, "4", "ann@a.test", 0, false);
+}
+
+static void
 own_address_is_no_redirection(void **state)
 {
 	struct fixture *fixture = *state;
@@ -387,6 +405,7 @@ main(void)
 		TEST(run_that_fails_keeps),
 		TEST(bodies_and_long_headers_are_read),
 		TEST(replies_and_redirections_are_remembered),
+		TEST(who_cannot_be_remembered_gets_no_reply),
 		TEST(own_address_is_no_redirection),
 		TEST(what_failed_sends_nothing),
 		TEST(memory_is_bounded_and_forgets_the_oldest),
