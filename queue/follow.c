@@ -7,6 +7,7 @@
  *
  * A job and its entry find each other by id, and the entry is in flight as long as the job is there.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stddef.h>
@@ -255,8 +256,10 @@ stage_redirects(struct queue *queue, struct job *job, struct message *message)
 	message_encode_finish(&head);
 	if (message->is_large)
 		file = link_large(queue, message, transaction.message_id);
-	if (message->is_large ? file == -1
-	                      : mail_read(queue, message, text, length) != (ssize_t)length) {
+	if (message->is_large && file == -1 && errno == ENOSPC) {
+		commit_refusal(JOURNAL_FULL, &job->failure);
+	} else if (message->is_large ? file == -1
+	                             : mail_read(queue, message, text, length) != (ssize_t)length) {
 		reply_set(&job->failure, 451, "4.3.0", "The message can't be read to send it on");
 	} else if (!stage(queue, job, &head, text, length, file, transaction.size,
 	               transaction.message_id) &&

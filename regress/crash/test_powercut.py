@@ -2,94 +2,23 @@
 was read, and mounted again. Spool and mailboxes on one file system and on two, ext4 and XFS. And a
 short form of regress/powercut: cuts inside each phase of the work."""
 
-import fcntl
 import os
-import pathlib
 import random
-import shutil
-import struct
 import subprocess
 import sys
 
 import pytest
 
-from postern import TOP, wait_for
+from disks import image  # noqa: F401
+from postern import TOP
 from test_crash import check_spool, settle
 from traffic import Traffic
 
-SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
-WITHOUT_THE_LOG = 2
 USERS = [f"user{number}@example.test" for number in range(4)]
 
 
-class Image:
-    """A file system in a file, mounted at `path`."""
-
-    def __init__(self, kind, number):
-        self.kind = kind
-        self.path = pathlib.Path(f"/tmp/postern-cut-{os.getpid()}-{number}")
-        self.file = self.path.with_suffix(".img")
-        self.mounted = False
-        self.path.mkdir()
-        with open(self.file, "wb") as image:
-            image.truncate(512 << 20)
-        for words in ((f"mkfs.{kind}", "-q", self.file), self.mounting()):
-            if shutil.which(words[0]) is None:
-                pytest.skip(f"{words[0]} isn't installed")
-            result = self.run(*words)
-            if result.returncode != 0:
-                pytest.skip(f"{words[0]}: {result.stderr.strip()}")
-        self.mounted = True
-
-    def mounting(self):
-        return "mount", "-o", "loop", self.file, self.path
-
-    @staticmethod
-    def run(*words):
-        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            check=False)
-
-    def cut(self):
-        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.ioctl(directory, SHUTDOWN, struct.pack("<I", WITHOUT_THE_LOG))
-        finally:
-            os.close(directory)
-
-    def remount(self):
-        def unmount():
-            return subprocess.run(["umount", self.path], capture_output=True,
-                check=False).returncode == 0
-        wait_for(unmount, 10, "nobody uses the file system any more")
-        self.mounted = False
-        result = self.run(*self.mounting())
-        assert result.returncode == 0, f"mount after the cut: {result.stderr.strip()}"
-        self.mounted = True
-
-    def remove(self):
-        if self.mounted:
-            subprocess.run(["umount", "-l", self.path], check=True)
-        self.path.rmdir()
-        self.file.unlink()
-
-
 @pytest.fixture
-def image():
-    """A function that makes an Image; all are removed after the test."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    made = []
-
-    def make(kind):
-        made.append(Image(kind, len(made)))
-        return made[-1]
-    yield make
-    for one in made:
-        one.remove()
-
-
-@pytest.fixture
-def make_postern_on(image, make_postern):  # the images must outlive the instance
+def make_postern_on(image, make_postern):  # noqa: F811; the images must outlive the instance
     def make(spool, mail):
         spool_disk = image(spool)
         mail_disk = image(mail) if mail else spool_disk

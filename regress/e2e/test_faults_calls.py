@@ -2,6 +2,7 @@
 waits, nothing acknowledged is lost, nothing comes twice, and service goes on when the calls do."""
 
 import errno
+import os
 
 import pytest
 
@@ -87,6 +88,27 @@ def test_a_call_that_fails_in_an_mda_keeps_mail_queued(make_postern, faults, kin
         assert faults[f"{kind}_failed"] > 0
     sender.goes_on()
     assert not list((postern.maildir("alice@example.test") / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("kind, error", [("write", errno.ENOSPC), ("write", errno.EIO)])
+def test_a_message_that_cannot_be_kept_for_a_command_waits(make_postern, faults, kind, error):
+    """It is written to a file whole, before the command begins."""
+    postern = make_postern(environment=faults.environment,
+        rules='action "in" maildir pipes\nmatch from any for domain <accounts> action "in"\n')
+    out = postern.base / "out"
+    out.mkdir(0o777)
+    out.chmod(0o777)
+    postern.add_alias("pipe@example.test", f"|cat >{out}/$$; echo >>{out}/runs")
+    with faults.set("mda", **{f"{kind}_error": error}):
+        assert try_send(postern, 1, "pipe@example.test", LARGE)[0] == 250
+        (envelope,) = wait_for(lambda: [e for e in postern.queue() if e["error"]], 20)
+        assert "was not run" in envelope["error"] and os.strerror(error) in envelope["error"]
+        assert not list(out.iterdir())
+    postern.smtpctl("schedule", "all")
+    postern.wait_queue_empty()
+    (taken,) = [path for path in out.iterdir() if path.name != "runs"]
+    assert taken.read_text().endswith(LARGE.partition("\r\n\r\n")[2].replace("\r", ""))
+    assert (out / "runs").read_text() == "\n"
 
 
 @pytest.mark.parametrize("program", ["queue", "mda"])

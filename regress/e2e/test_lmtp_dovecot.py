@@ -1,6 +1,7 @@
 """Mail that Dovecot's LMTP server, with its own master, keeps in its mailboxes: over a Unix socket and TCP,
 for users by name and by address, and what is asked of it when it isn't there or is killed."""
 
+import contextlib
 import os
 import pathlib
 import pwd
@@ -11,6 +12,7 @@ import tempfile
 
 import pytest
 
+from disks import image  # noqa: F401
 from postern import TOP, Mail, free_port, wait_for
 
 pytestmark = pytest.mark.root
@@ -57,16 +59,17 @@ service lmtp {{
 
 
 class Dovecot:
-    """Debian's, laid over /usr in a mount namespace of its own."""
+    """Debian's, laid over /usr in a mount namespace of its own; mailboxes in `mail`, or in its folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, mail=None):
         self.folder, self.port = pathlib.Path(folder), free_port()
+        self.mail = mail or self.folder / "mail"
         self.owner = pwd.getpwnam("_vmail")
         (self.folder / "dovecot.conf").write_text(CONFIG.format(folder=folder, port=self.port))
-        (self.folder / "mail").mkdir()
-        os.chown(self.folder / "mail", self.owner.pw_uid, self.owner.pw_gid)
+        self.mail.mkdir()
+        os.chown(self.mail, self.owner.pw_uid, self.owner.pw_gid)
         (self.folder / "users").write_text("".join(f"{name}::{self.owner.pw_uid}:{self.owner.pw_gid}::"
-            f"{self.folder}/mail/{name}\n" for name in ("bob", "ann", "bob@users.test")))
+            f"{self.mail}/{name}\n" for name in ("bob", "ann", "bob@users.test")))
         self.process = None
 
     def start(self):
@@ -98,7 +101,7 @@ class Dovecot:
             (self.folder / name).unlink(missing_ok=True)
 
     def mails(self, user, folder=""):
-        return [Mail(path) for path in sorted((self.folder / "mail" / user / folder).glob("new/*"))]
+        return [Mail(path) for path in sorted((self.mail / user / folder).glob("new/*"))]
 
     def wait_mail(self, user, count=1, folder=""):
         wait_for(lambda: len(self.mails(user, folder)) >= count,
@@ -106,16 +109,22 @@ class Dovecot:
         return self.mails(user, folder)
 
 
-@pytest.fixture
-def dovecot():
+@contextlib.contextmanager
+def dovecot_with(mail=None):
     if not (TOP / "build/tools/dovecot-lmtpd/complete").exists():
         pytest.skip("Dovecot's LMTP server isn't there (make test-deps)")
     with tempfile.TemporaryDirectory(prefix="lmtp-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
-        server = Dovecot(folder)
+        server = Dovecot(folder, mail)
         server.start()
         yield server
         server.kill()
+
+
+@pytest.fixture
+def dovecot():
+    with dovecot_with() as server:
+        yield server
 
 
 def make(make_postern, *actions):
@@ -193,3 +202,28 @@ def test_mail_outlasts_dovecots_death(make_postern, dovecot):
     numbers = [int(mail.body) for mail in dovecot.mails("bob")]
     assert set(numbers) == set(range(60))
     assert len(numbers) <= 60 + 10  # a connection each, at most
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_mail_waits_while_dovecots_disk_is_full(image, make_postern, kind):  # noqa: F811
+    disk = image(kind, 64 << 20)
+    with dovecot_with(disk.path / "mail") as dovecot:
+        postern = make(make_postern, f'"{dovecot.folder}/lmtp" {USERBASE}')
+        send(postern, "bob@users.test", "ann@users.test", body="0\r\n")
+        dovecot.wait_mail("bob")
+        disk.fill()
+        line = "x" * 998 + "\r\n"
+        for number in range(1, 6):
+            send(postern, "bob@users.test", "ann@users.test", body=f"{number}\r\n" + line * 300)
+        for user in ("bob", "ann"):
+            postern.wait_log("delivery-deferred", to=f"{user}@users.test", count=5)
+        assert all(len(dovecot.mails(user)) == 1 for user in ("bob", "ann"))
+        assert all(e["error"].startswith("4") for e in postern.queue())
+        disk.empty()
+        postern.smtpctl("schedule", "all")
+        postern.wait_queue_empty()
+        for user in ("bob", "ann"):
+            mails = dovecot.mails(user)
+            assert sorted(mail.body.split(b"\n")[0] for mail in mails) == [b"%d" % n for n in range(6)]
+            assert {len(mail.body) for mail in mails} == {2, 2 + 300 * 999}
+        assert not postern.mails("alice@example.test"), "nothing came back"

@@ -6,6 +6,7 @@ import mailbox
 import os
 import pathlib
 import pty
+import re
 import shutil
 import subprocess
 
@@ -232,6 +233,27 @@ def test_users_of_the_accounts_database_have_theirs_in_their_directory(make_post
     for user in ("alice", "bob"):
         (message,) = mailbox.mbox(postern.maildir(f"{user}@example.test") / "mbox")
         assert message["Delivered-To"] == f"{user}@example.test"
+
+
+def test_mail_that_a_quota_has_no_room_for_waits(make_postern):
+    postern = make_postern(
+        rules='action "in" mbox\nmatch from any for domain <accounts> action "in"\n')
+    postern.smtpctl("user", "quota", "alice@example.test", "4000")
+    path = postern.maildir("alice@example.test") / "mbox"
+    for number in range(3):
+        postern.send("alice@example.test", f"Subject: {number}\r\n\r\n" + ("x" * 70 + "\r\n") * 20)
+    wait_for(lambda: [e for e in postern.queue() if "452 4.2.2" in e["error"]])
+    postern.send("alice@example.test", "Subject: 3\r\n\r\n" + ("x" * 70 + "\r\n") * 200)
+    postern.wait_log("delivery-failed", reply=re.compile("552 5.2.3"))
+    assert [message["Subject"] for message in mailbox.mbox(path)] == ["0", "1"]
+    before = path.read_bytes()
+    postern.smtpctl("schedule", "all")
+    wait_for(lambda: [e for e in postern.queue() if "alice" in e["dest"] and e["tries"] == 2])
+    assert path.read_bytes() == before
+    path.write_bytes(b"")
+    postern.smtpctl("schedule", "all")
+    postern.wait_queue_empty()
+    assert [message["Subject"] for message in mailbox.mbox(path)] == ["2"]
 
 
 @pytest.mark.root
