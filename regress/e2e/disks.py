@@ -10,8 +10,10 @@
 	    disk.empty()
 """
 
+import ctypes
 import errno
 import fcntl
+import functools
 import os
 import pathlib
 import shutil
@@ -25,6 +27,18 @@ from postern import wait_for
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 WITHOUT_THE_LOG = 2
 XFS_LEAST = 320 << 20
+CLONE_NEWNS = 0x00020000
+
+
+@functools.cache
+def hide_mounts():
+    """What this process and its children mount from now on no other process sees, and so none can
+    keep it mounted by having a copy of it in a mount namespace of its own. OSError where that isn't
+    allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
 class Image:
@@ -110,6 +124,10 @@ def image():
     the test."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
+    try:
+        hide_mounts()
+    except OSError as why:
+        pytest.skip(str(why))
     made = []
 
     def make(kind, size=512 << 20):

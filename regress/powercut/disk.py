@@ -12,7 +12,6 @@ argue why two pictures taken one after the other would go together.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import pathlib
@@ -22,14 +21,12 @@ import subprocess
 import tempfile
 import time
 
+from disks import SHUTDOWN, WITHOUT_THE_LOG
+
 MIB = 1 << 20
 PARTITION = 512 * MIB  # XFS wants 300 at least
 FICLONE = 0x40049409
-SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
-WITHOUT_THE_LOG = 2
 SECTOR = 512
-CLONE_NEWNS = 0x00020000
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 class NoDisk(Exception):
@@ -42,14 +39,6 @@ def run(*words):
     if result.returncode != 0:
         raise OSError(f"{' '.join(map(str, words))}: {result.stderr.strip()}")
     return result.stdout.strip()
-
-
-def hide_mounts():
-    """What this process and its children mount from now on no other process sees, and so none can
-    keep it mounted by having a copy of it in a mount namespace of its own."""
-    if libc.unshare(CLONE_NEWNS) != 0:
-        raise NoDisk(f"unshare: {os.strerror(ctypes.get_errno())}")
-    run("mount", "--make-rprivate", "/")
 
 
 def unmount(path):

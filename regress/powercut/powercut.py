@@ -38,7 +38,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 
 import cutmail  # noqa: E402
 import postern as harness  # noqa: E402
-from disk import Disk, Host, NoDisk, hide_mounts, tear  # noqa: E402
+from disk import Disk, Host, NoDisk, tear  # noqa: E402
+from disks import hide_mounts  # noqa: E402
 
 CELLS = {"ext4": ("ext4", 1), "ext4x2": ("ext4", 2), "xfs": ("xfs", 1), "xfsx2": ("xfs", 2)}
 RECYCLING, COPYING, LARGE = "segment recycling", "generation copying", "large message"
@@ -393,7 +394,7 @@ def main():
         options.stage = stage
         try:
             cells = run(options)
-        except NoDisk as why:
+        except (NoDisk, PermissionError) as why:
             print(f"powercut: can't be run here: {why}", file=sys.stderr)
             return os.EX_UNAVAILABLE
     report(cells)
