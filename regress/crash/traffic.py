@@ -18,7 +18,7 @@ LARGE = 1_500_000  # more than goes to the queue in memory
 
 
 class Message:
-    def __init__(self, token, recipients, generator, is_large=None):
+    def __init__(self, token, recipients, generator, is_large=None, fields=""):
         lines = 1 + int(generator.expovariate(1 / 30))
         if is_large or (is_large is None and generator.random() < 0.01):
             lines = LARGE // 66
@@ -29,7 +29,8 @@ class Message:
         self.token = token
         self.recipients = recipients
         self.sum = hashlib.sha256(stored).hexdigest()
-        self.text = f"X-Token: {token}\r\nX-Sum: {self.sum}\r\nSubject: x\r\n\r\n{body}".encode()
+        self.text = (f"X-Token: {token}\r\nX-Sum: {self.sum}\r\nSubject: x\r\n"
+            f"Message-ID: <{token}@client.test>\r\n{fields}\r\n{body}").encode()
 
 
 class BoxMail:
@@ -62,7 +63,8 @@ class Sender(threading.Thread):
             count += 1
             recipients = self.generator.sample(self.traffic.addresses,
                 min(self.generator.choice((1, 1, 1, 2, 3)), len(self.traffic.addresses)))
-            message = Message(f"{self.number}-{count}", recipients, self.generator)
+            message = Message(f"{self.number}-{count}", recipients, self.generator,
+                fields=self.traffic.fields)
             try:
                 accepted = self.send(message)
             except (OSError, smtplib.SMTPException) as why:
@@ -110,10 +112,13 @@ class Sender(threading.Thread):
 
 
 class Traffic:
-    def __init__(self, postern, addresses, sender, seed, senders=6):
+    """`fields` are more lines of the header."""
+
+    def __init__(self, postern, addresses, sender, seed, senders=6, fields=""):
         self.port = postern.port
         self.addresses = addresses
         self.sender = sender
+        self.fields = fields
         self.stopping = threading.Event()
         self.changed = threading.Condition()
         self.acknowledged = {}
