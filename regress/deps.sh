@@ -4,8 +4,9 @@
 #
 # smtp-source and smtp-sink come with Postfix, which must not be installed for that (it would
 # become this machine's mail server, and so would nsd its name server; fail2ban would change its
-# firewall): such packages are unpacked under build/tools, and build/tools/bin holds a small starter
-# for each program that the tests use. The other mail servers of regress/e2e/hosts.py are run there.
+# firewall, cron run its jobs): such packages are unpacked under build/tools, and build/tools/bin
+# holds a small starter for each program that the tests use. The other mail servers of
+# regress/e2e/hosts.py are run there.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,12 +15,13 @@ build="gcc make bison libc6-dev libcrypt-dev libevent-dev libbsd-dev libdb5.3-de
 demo="$build python3"
 # libicu72 libnsl2 libsasl2-modules: what Postfix uses; libfstrm0 libprotobuf-c1: nsd;
 # libgnutls-dane0 libidn12: Exim; libical3 libjansson4 libkrb5-3 libldap-2.5-0 libpcre3 libpq5
-# libsqlite3-0 libwrap0 libxapian30 libxml2: Cyrus
+# libsqlite3-0 libwrap0 libxapian30 libxml2: Cyrus; libargon2-1 libxml2: PHP; liblockfile1: bsd-mailx
 test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace curl jq
 	dnsmasq-base python3-dkim opendkim-tools ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
 	libfstrm0 libprotobuf-c1 liblz4-1 libsodium23 libunwind8 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
-	libical3 libjansson4 libkrb5-3 libldap-2.5-0 libpcre3 libpq5 libsqlite3-0 libwrap0 libxapian30 libxml2
-	git git-email libauthen-sasl-perl libmailtools-perl mutt procmail maildrop s-nail isync offlineimap3 fetchmail getmail6 mpop sieve-connect python3-sievelib"
+	libical3 libjansson4 libkrb5-3 libldap-2.5-0 libpcre3 libpq5 libsqlite3-0 libwrap0 libxapian30 libxml2 libargon2-1 liblockfile1
+	git git-email libauthen-sasl-perl libmailtools-perl libmime-lite-perl mutt procmail maildrop s-nail isync offlineimap3 fetchmail
+	getmail6 mpop sieve-connect python3-sievelib"
 
 bench="$test debootstrap"
 
@@ -117,6 +119,11 @@ test | bench)
 	unpack cyrus-imapd
 	unpack postsrsd postsrsd
 	unpack vacation vacation
+	unpack cron
+	unpack at
+	unpack anacron
+	unpack bsd-mailx
+	unpack php8.2-cli php8.2
 	dovecot_starter
 	;;
 *)
