@@ -182,6 +182,21 @@ success(struct delivery *delivery)
 	delivery->state = DELIVERY_DONE;
 }
 
+/* Whom a reply can't be remembered for would get one for each of his messages: rather none. */
+static void
+drop_replies(struct batch *batch, const struct mailbox *inbox)
+{
+	for (size_t i = 0; i < batch->given; i++) {
+		struct delivery *delivery = batch->deliveries[i];
+
+		if (delivery->result.effects == NULL || delivery->mailbox->inbox != inbox)
+			continue;
+		delivery->result.effects->has_reply = false;
+		if (delivery->result.effects->redirect_count == 0)
+			ipc_delivered_free(&delivery->result);
+	}
+}
+
 void
 batch_finish(struct batch *batch)
 {
@@ -205,8 +220,8 @@ batch_finish(struct batch *batch)
 	for (i = 0; i < batch->mailbox_count; i++) {
 		struct mailbox *mailbox = batch->mailboxes[i];
 
-		if (mailbox->script_loaded)
-			memory_save(&mailbox->memory, mailbox->maildir.path);
+		if (mailbox->script_loaded && !memory_save(&mailbox->memory, mailbox->maildir.path))
+			drop_replies(batch, mailbox);
 		if (mailbox->quota_loaded && mailbox->done_messages > 0)
 			quota_append(
 			    mailbox->maildir.root, mailbox->done_bytes, mailbox->done_messages);
