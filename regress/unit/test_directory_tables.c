@@ -94,6 +94,19 @@ a_file_is_read_and_keys_found_in_any_case(void **state)
 }
 
 static void
+an_entry_goes_on_behind_comments_and_empty_lines(void **state)
+{
+	(void)state;
+	open_file("team: a,\n# b,\n\n\tc\n  , d\n# old: x,\n  y\nlist\n  key\nlast: x,");
+	assert_string_equal(get("team"), "a,       \tc   , d");
+	assert_string_equal(get("y"), "-");
+	assert_string_equal(get("list"), "");
+	assert_string_equal(get("key"), "");
+	assert_string_equal(get("last"), "x,");
+	close_table();
+}
+
+static void
 domains_match_with_wildcards(void **state)
 {
 	(void)state;
@@ -343,6 +356,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_file_is_read_and_keys_found_in_any_case),
+		TEST(an_entry_goes_on_behind_comments_and_empty_lines),
 		TEST(domains_match_with_wildcards),
 		TEST(mailboxes_match_by_address_domain_or_user),
 		TEST(networks_hold_their_addresses),
