@@ -70,6 +70,23 @@ add_entry(void *arg, size_t line, const char *key, const char *value)
 	}
 }
 
+/* Who may read the text, which may hold passwords, may read what is made of it. */
+static bool
+let_the_same_read(int fd, const char *source)
+{
+	struct stat text, made;
+	mode_t mode;
+
+	if (stat(source, &text) != 0 || fstat(fd, &made) != 0)
+		return false;
+	mode = S_IRUSR | S_IWUSR | (text.st_mode & (S_IRGRP | S_IROTH));
+	/* Only root may give it away; another keeps it from a group that isn't the text's. */
+	if ((text.st_uid != made.st_uid && fchown(fd, text.st_uid, text.st_gid) != 0) ||
+	    (text.st_gid != made.st_gid && fchown(fd, (uid_t)-1, text.st_gid) != 0))
+		mode &= ~(mode_t)S_IRGRP;
+	return fchmod(fd, mode) == 0;
+}
+
 /* On stable storage under its name. False with errno set. */
 static bool
 put_in_place(const struct order *order)
@@ -79,7 +96,7 @@ put_in_place(const struct order *order)
 	bool good;
 	int fd = open(order->fresh, O_RDONLY | O_CLOEXEC);
 
-	good = fd != -1 && fchmod(fd, 0644) == 0 && fsync(fd) == 0;
+	good = fd != -1 && let_the_same_read(fd, order->source) && fsync(fd) == 0;
 	if (fd != -1)
 		close(fd);
 	if (!good || rename(order->fresh, order->target) != 0)

@@ -1,11 +1,13 @@
 """makemap and newaliases, by the names that other programs call them."""
 
 import os
+import pwd
 import subprocess
+import textwrap
 
 import pytest
 
-from test_sendmail import program, sendmail
+from test_sendmail import NOBODY, as_user, program, sendmail
 
 RULES = """
 table names "db:@BASE@/aliases.db"
@@ -73,6 +75,73 @@ def test_what_is_made_is_what_was_written(stopped, kind):
     run(stopped, "makemap", "-t", "set", "-o", "set.db", source)
     assert "b\t<set>" in run(stopped, "makemap", "-U", "set.db")
     assert (stopped.base / "map.db").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o666, 0o700])
+def test_who_may_read_the_text_may_read_what_is_made_of_it(stopped, mode):
+    source, made = stopped.base / "map", stopped.base / "map.db"
+    source.write_text("label user:password\n")
+    if os.getuid() == 0:
+        os.chown(source, 1, 2)
+    source.chmod(mode)
+    run(stopped, "makemap", source)
+    info, text = made.stat(), source.stat()
+    assert (info.st_uid, info.st_gid) == (text.st_uid, text.st_gid)
+    assert info.st_mode & 0o777 == 0o600 | mode & 0o044
+
+
+@pytest.mark.root
+def test_a_group_that_the_caller_is_not_in_is_given_nothing(stopped):
+    source = stopped.base / "map"
+    source.write_text("label user:password\n")
+    os.chown(source, pwd.getpwnam(NOBODY).pw_uid, 2)
+    source.chmod(0o640)
+    stopped.base.chmod(0o777)
+    subprocess.run([*as_user(NOBODY), program(stopped, "makemap", "bin"), source], check=True,
+        timeout=30)
+    assert (stopped.base / "map.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_aliases_as_people_write_them(stopped):
+    """Postfix's postalias makes the same of it, but for the keys with a domain."""
+    source = stopped.base / "aliases"
+    source.write_text(textwrap.dedent("""\
+        # /etc/aliases
+        Postmaster:\troot
+        nobody:root
+        www-data : root
+        list:   "|/usr/lib/mailman3/bin/mailman post list", alice
+        list2: "|/usr/bin/procmail -t \\"x\\" || exit 75"
+        inc: :include:/etc/lists/inc
+        dev: /dev/null
+        loop: \\loop, alice@example.org
+        "quoted name": alice
+        team: alice,
+        # bob,
+        \tcarol,
+
+          # nobody,
+          dave
+        other: alice
+            , bob
+        # last: x,
+            y
+        user@domain: alice
+        """))
+    assert run(stopped, "makemap", "-t", "aliases", "aliases") == "aliases.db: 12 entries\n"
+    lines = run(stopped, "makemap", "-U", "aliases.db").splitlines()
+    entries = {key: [word.strip() for word in value.split(",")]
+        for key, value in (line.split("\t", 1) for line in lines)}
+    assert entries == {"postmaster": ["root"], "nobody": ["root"], "www-data": ["root"],
+        "list": ['"|/usr/lib/mailman3/bin/mailman post list"', "alice"],
+        "list2": [r'"|/usr/bin/procmail -t \"x\" || exit 75"'],
+        "inc": [":include:/etc/lists/inc"], "dev": ["/dev/null"],
+        "loop": [r"\loop", "alice@example.org"], "quoted name": ["alice"],
+        "team": ["alice", "carol", "dave"], "other": ["alice", "bob"], "user@domain": ["alice"]}
+    lines = source.read_text() + "broken\n"
+    source.write_text(lines)
+    assert f"aliases:{lines.count(chr(10))}: no value" in run(stopped, "makemap", "-t", "aliases",
+        "aliases", status=os.EX_DATAERR)
 
 
 def test_a_failure_leaves_the_old_file(stopped):
