@@ -36,6 +36,18 @@ begins_field(const char *line, size_t length)
 	return name > 0 && blank < length && line[blank] == ':';
 }
 
+/* A mailbox's line, in front of what was taken from one, quoted by ">" perhaps. */
+static bool
+begins_mailbox(const char *line, size_t length)
+{
+	size_t quotes = 0;
+
+	while (quotes < length && line[quotes] == '>')
+		quotes++;
+	return length - quotes > 5 && memcmp(line + quotes, "From ", 5) == 0 &&
+	    !begins_field(line, length);
+}
+
 static void
 add_line(struct buf *header, const char *line, size_t length)
 {
@@ -62,9 +74,7 @@ take_lines(struct buf *header, const char *text, size_t length, bool is_all, boo
 			bytes--;
 		if (bytes == 0)
 			return next;
-		/* A mailbox's line, in front of what was taken from one. */
-		if (at == 0 && bytes > 5 && memcmp(line, "From ", 5) == 0 &&
-		    !begins_field(line, bytes)) {
+		if (at == 0 && begins_mailbox(line, bytes)) {
 			at = next;
 			continue;
 		}
@@ -197,6 +207,23 @@ add_value(struct buf *out, const struct field *field, const char *host)
 	buf_add(out, field->value + done, field->value_length - done);
 }
 
+/* In words of whole characters, as many as each has room for. */
+static void
+add_encoded(struct buf *out, const char *name, size_t length)
+{
+	char word[BASE64_LENGTH(ENCODED_WORD_BYTES) + 1];
+	size_t part;
+
+	for (; length > 0; name += part, length -= part) {
+		part = length;
+		if (part > ENCODED_WORD_BYTES)
+			for (part = ENCODED_WORD_BYTES; (name[part] & 0xc0) == 0x80;)
+				part--;
+		base64_encode(name, part, word);
+		buf_printf(out, "=?utf-8?B?%s?=%s", word, part < length ? "\n " : "");
+	}
+}
+
 static void
 add_name(struct buf *out, const char *name)
 {
@@ -220,15 +247,7 @@ add_name(struct buf *out, const char *name)
 		}
 		buf_add_u8(out, '"');
 	} else {
-		char word[BASE64_LENGTH(ENCODED_WORD_BYTES) + 1];
-
-		/* Whole characters, as many as a word has room for. */
-		if (length > ENCODED_WORD_BYTES)
-			for (length = ENCODED_WORD_BYTES;
-			     length > 0 && (name[length] & 0xc0) == 0x80;)
-				length--;
-		base64_encode(name, length, word);
-		buf_printf(out, "=?utf-8?B?%s?=", word);
+		add_encoded(out, name, length);
 	}
 	buf_add_u8(out, ' ');
 }

@@ -41,12 +41,19 @@ enum mode {
 	MODE_OTHER,
 };
 
+/* -q */
+enum queue {
+	QUEUE_NOTHING,
+	QUEUE_NOW,
+	QUEUE_EVERY, /* so many minutes */
+};
+
 struct order {
 	enum mode mode;
 	bool dot_ends;
 	bool extract; /* -t */
 	bool verbose;
-	bool queue_run;     /* -q */
+	enum queue queue;
 	const char *sender; /* NULL: the caller */
 	const char *name;
 	const char *socket_path;
@@ -84,12 +91,32 @@ take_mode(struct order *order, const char *word, enum sendmail_other *other)
 	return true;
 }
 
+/* The value of an option that is on or off, as Sendmail reads one: "" is on. */
+static bool
+is_on(const char *value)
+{
+	return *value == '\0' || strchr("fFnN0", *value) == NULL;
+}
+
+/* -oX and its value, which may follow at once: "-oi", "-oiTrue". */
+static void
+take_letter_option(struct order *order, const char *word)
+{
+	if (*word == 'i')
+		order->dot_ends = !is_on(word + 1);
+}
+
 /* -O name=value: two of our own; the others are a daemon's. */
 static void
 take_long_option(struct order *order, const char *word)
 {
 	static const char socket_word[] = "SmtpSocket=", offline_word[] = "OfflineDirectory=";
+	static const char dots_word[] = "IgnoreDots=";
 
+	if (strncasecmp(word, dots_word, sizeof(dots_word) - 1) == 0)
+		order->dot_ends = !is_on(word + sizeof(dots_word) - 1);
+	else if (strcasecmp(word, "IgnoreDots") == 0)
+		order->dot_ends = false;
 	if (strncasecmp(word, socket_word, sizeof(socket_word) - 1) == 0)
 		order->socket_path = word + sizeof(socket_word) - 1;
 	else if (strncasecmp(word, offline_word, sizeof(offline_word) - 1) == 0)
@@ -129,18 +156,20 @@ take_option(struct order *order, int option, enum sendmail_other *other)
 		order->verbose = true;
 		break;
 	case 'q':
-		order->queue_run = true;
+		order->queue =
+		    optarg == NULL || !isdigit((unsigned char)*optarg) ? QUEUE_NOW : QUEUE_EVERY;
 		break;
 	case 'o':
-		if (strcmp(optarg, "i") == 0)
-			order->dot_ends = false;
+		take_letter_option(order, optarg);
 		break;
 	case 'O':
 		take_long_option(order, optarg);
 		break;
 	case 'b':
 		if (!take_mode(order, optarg, other))
-			what = "-b takes a, m, p, s or i; the server is smtpd(8)";
+			what =
+			    "-b takes a, m, p, s or i; the server is smtpd(8), and what becomes of "
+			    "an address \"smtpctl explain\" tells";
 		break;
 	case 'I':
 		(void)take_mode(order, "i", other);
@@ -377,19 +406,22 @@ sendmail(int argc, char **argv, const char *name, enum sendmail_other *other)
 	*other = SENDMAIL_NOTHING;
 	/* "+": options end at the first recipient. */
 	while (status == EX_OK &&
-	    (option = getopt(
-	         argc, argv, "+A:B:b:C:cD:d::e:F:f:Gh:IiL:M:mN:nO:o:p:q::R:r:sTtUV:vX:x")) != -1)
+	    (option = getopt(argc, argv,
+	         "+A:B:b:C:cD:d::E::e:F:f:Gh:IiJ::L:M:mN:nO:o:p:q::R:r:sTtUV:vX:x")) != -1)
 		if (!take_option(&order, option, other))
 			status = EX_USAGE;
+	if (status == EX_OK && *other == SENDMAIL_NOTHING && order.mode == MODE_MAIL &&
+	    order.queue != QUEUE_NOTHING && optind == argc && !order.extract) {
+		if (order.queue == QUEUE_EVERY)
+			return EX_OK; /* smtpd(8) does so by itself */
+		*other = SENDMAIL_SCHEDULE;
+	}
 	if (status != EX_OK || *other != SENDMAIL_NOTHING)
 		return status;
 	privilege_drop();
 	(void)signal(SIGXFSZ, SIG_IGN);
 	if (order.mode == MODE_SMTP)
 		return pass_dialogue(&order);
-	/* smtpd(8) runs its queue by itself. */
-	if (order.queue_run && optind == argc && !order.extract)
-		return EX_OK;
 	status = send_mail(&order, argc - optind, argv + optind);
 	buf_free(&order.reports);
 	post_free(&order.post);

@@ -9,6 +9,7 @@ enum sendmail_other {
 	SENDMAIL_NOTHING,
 	SENDMAIL_MAILQ,      /* -bp */
 	SENDMAIL_NEWALIASES, /* -bi */
+	SENDMAIL_SCHEDULE,   /* -q: "smtpctl schedule all" */
 };
 
 /* After privilege_start(), which it goes on from; `name` is $NAME as it was. An EX_* status. */

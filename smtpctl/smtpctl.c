@@ -137,9 +137,11 @@ main(int argc, char **argv)
 {
 	static char show[] = "show", queue[] = "queue";
 	static char mailq_name[] = "mailq", newaliases_name[] = "newaliases";
+	static char smtpctl_name[] = "smtpctl", schedule[] = "schedule", all[] = "all";
 	char *mailq[] = { show, queue };
 	char *mailq_called[] = { mailq_name, NULL };
 	char *newaliases_called[] = { newaliases_name, NULL };
+	char *schedule_called[] = { smtpctl_name, schedule, all, NULL };
 	const char *socket_path = DEFAULT_SOCKET;
 	char error[512], name[POST_NAME_MAX + 1] = "";
 	enum sendmail_other other;
@@ -158,9 +160,11 @@ main(int argc, char **argv)
 		status = sendmail(argc, argv, name, &other);
 		if (status != EX_OK || other == SENDMAIL_NOTHING)
 			return status;
-		/* The same as by the other's own name, without arguments. */
-		argv = other == SENDMAIL_MAILQ ? mailq_called : newaliases_called;
-		argc = 1;
+		/* The same as by the other's own name. */
+		argv = other == SENDMAIL_SCHEDULE ? schedule_called
+		    : other == SENDMAIL_MAILQ     ? mailq_called
+		                                  : newaliases_called;
+		argc = other == SENDMAIL_SCHEDULE ? 3 : 1;
 		optind = 1;
 	}
 	if (strcmp(called_as(argv[0]), "newaliases") == 0)

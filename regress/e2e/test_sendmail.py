@@ -3,6 +3,9 @@
 The machine's name is example.test, so that alice is alice@example.test.
 """
 
+import email
+import email.header
+import email.utils
 import os
 import pathlib
 import pwd
@@ -109,6 +112,7 @@ def test_recipients_come_from_the_header_and_blind_ones_are_not_shown(server):
         From: Carol <carol@client.test>
         To: Friends: "Alice, A." <alice> (the first),
         \t<bob@example.test>;
+        Cc: undisclosed-recipients:;, , Dr. B. (nobody <carol@x>) <bob>,
         Bcc: team@example.test
         Subject: to all
 
@@ -120,6 +124,17 @@ def test_recipients_come_from_the_header_and_blind_ones_are_not_shown(server):
         assert mail.message["Bcc"] is None
         assert mail.data.count(b'"Alice, A." <alice@example.test> (the first),') == 1
         assert mail.message["From"].addresses[0].addr_spec == "carol@client.test"
+
+
+@pytest.mark.parametrize("name", ["Jörg Käse", "ä" * 50, "€" * 33, "A" * 99, 'He said "hi" \\ <x@y>',
+    "A (b)", "a.b"])
+def test_a_full_name_is_shown_whole(server, name):
+    sendmail(server, "-F", name, "alice")
+    # Of the words in MIME one after another Python's own parser makes several words.
+    field = email.message_from_bytes(only(server).data)["From"]
+    shown, address = email.utils.parseaddr(str(email.header.make_header(
+        email.header.decode_header(field))))
+    assert shown == name and address.endswith("@example.test")
 
 
 def test_a_message_sent_again_goes_to_those_it_is_sent_to_again(server):
@@ -139,10 +154,11 @@ def test_all_or_none_get_it_and_the_refused_are_named(server):
     assert server.mails("alice@example.test") == []
 
 
-@pytest.mark.parametrize("dots", [True, False])
-def test_a_lone_dot_ends_the_message_unless_it_is_said_not_to(server, dots):
-    sendmail(server, *([] if dots else ["-oi"]), "alice",
-        text=b"Subject: x\n\n..\n.one\n.\nafter\n")
+@pytest.mark.parametrize("words, dots", [("", True), ("-oi", False), ("-o i", False),
+    ("-i", False), ("-vi", False), ("-oitrue", False), ("-oiTrue -om", False), ("-oifalse", True),
+    ("-OIgnoreDots", False), ("-O ignoredots=yes", False), ("-i -OIgnoreDots=No", True)])
+def test_a_lone_dot_ends_the_message_unless_it_is_said_not_to(server, words, dots):
+    sendmail(server, *words.split(), "alice", text=b"Subject: x\n\n..\n.one\n.\nafter\n")
     assert only(server).body == (b"..\n.one\n" if dots else b"..\n.one\n.\nafter\n")
 
 
@@ -165,7 +181,11 @@ def test_the_dot_ends_it_while_the_input_stays_open(server):
     ("Subject: x\n\nKäse\n".encode(), "Käse\r\n".encode()),
     (b"Subject: x\n\n" + b"y" * 200000 + b"\n", b"y" * 200000 + b"\r\n"),
     (b"From root Mon Nov 30 10:00:00 2026\nSubject: x\n\nhello\n", b"hello\r\n"),
-], ids=["crlf", "no-end", "lone-cr", "no-header", "empty", "8-bit", "long", "mailbox"])
+    (b">From root Mon Nov 30 10:00:00 2026\nSubject: x\n\n>From\n", b">From\r\n"),
+    (b"Subject: x\n\nnul \0 and latin1 \xe4\n", b"nul \0 and latin1 \xe4\r\n"),
+    (b"Subject: " + b"x" * 1500 + b"\n\nhello\n", b"hello\r\n"),
+], ids=["crlf", "no-end", "lone-cr", "no-header", "empty", "8-bit", "long", "mailbox",
+    "quoted-mailbox", "nul", "long-field"])
 def test_line_ends_and_odd_texts(server, text, body):
     sendmail(server, "alice", text=text)
     assert only(server).data.replace(b"\r\n", b"\n").partition(b"\n\n")[2] == \
@@ -204,7 +224,8 @@ def test_usage_errors_and_what_is_not_for_this(server):
     sendmail(server, "-N", "perhaps", "alice", status=os.EX_USAGE)
     assert "header has more than" in sendmail(server, "alice", status=os.EX_DATAERR,
         text=b"X: " + b"y" * (1 << 21) + b"\n\n")
-    assert sendmail(server, "-q") == sendmail(server, "-q15m") == ""
+    assert "smtpctl explain" in sendmail(server, "-bv", "alice", status=os.EX_USAGE)
+    assert sendmail(server, "-q15m") == ""
     assert not server.log_lines("smtp-connected")
 
 

@@ -3,6 +3,7 @@ instance's is /usr/sbin/sendmail. And the command lines of those that would be t
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -10,7 +11,6 @@ import tempfile
 import pytest
 
 import postern as harness
-from postern import wait_for
 from test_sendmail import NOBODY, as_user, only, options, program, sendmail, server, shared
 
 pytestmark = pytest.mark.root
@@ -19,7 +19,7 @@ TOOLS = harness.TOP / "build/tools"
 # /run and /var/spool are empty, so that no daemon of the machine's is met.
 SETUP = """
 mount --bind "$SBIN" /usr/sbin
-mount -t tmpfs none /run
+mount -t tmpfs -o mode=755 none /run
 mount -t tmpfs -o mode=755 none /var/spool
 [ ! -d "$CRON" ] || mount --bind "$CRON" /etc/cron.d
 """
@@ -37,23 +37,23 @@ class Machine:
         script.write_text(f"#!/bin/sh\necho \"$@\" >>{self.calls}\n"
             f"exec {program(server)} {' '.join(options(server))} \"$@\"\n")
         script.chmod(0o755)
+        self.environment = os.environ | {"SBIN": str(folder / "sbin"), "CRON": str(folder / "cron"),
+            "HOME": str(folder), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
     def words(self, *words, setup="", user=None):
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
             f'{SETUP}{setup}\nexec "$@"', "sh", *as_user(user), *map(str, words)]
 
-    def _environment(self):
-        return os.environ | {"SBIN": str(self.folder / "sbin"), "CRON": str(self.folder / "cron"),
-            "HOME": str(self.folder), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
-
-    def run(self, *words, text="", environment=None, **more):
-        return subprocess.run(self.words(*words, **more), input=text.encode(), check=True,
+    def run(self, *words, text="", status=0, **more):
+        result = subprocess.run(self.words(*words, **more), input=text.encode(),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, cwd="/",
-            env=self._environment() | (environment or {})).stdout.decode()
+            env=self.environment)
+        assert result.returncode == status, result
+        return result.stdout.decode()
 
     def start(self, *words, **more):
         return subprocess.Popen(self.words(*words, **more), stdin=subprocess.DEVNULL, cwd="/",
-            env=self._environment(), start_new_session=True)
+            env=self.environment, start_new_session=True)
 
     def call(self):
         return self.calls.read_text()
@@ -200,3 +200,25 @@ def test_as_others_call_it(server, name):
         assert mail.body == b"hello\n" and mail.message["Bcc"] is None
         assert (mail.message["Return-Path"] == "<carol@client.test>") == ("carol" in words)
         assert mail.message["From"].addresses[0].domain in ("example.test", "client.test")
+
+
+def test_the_queue_is_shown_and_tried_again_by_sendmails_options(server, machine):
+    path = pathlib.Path(re.search(rb"/[\w/.-]+/smtpd\.sock",
+        program(server).read_bytes()).group().decode())
+    there = next(folder for folder in path.parents if folder.exists())
+    setup = f"""
+        mount -t tmpfs none {there}
+        mkdir -p {path.parent}
+        mount --bind {server.run} {path.parent}
+        """
+    server.smtpctl("pause", "mda")
+    sendmail(server, "alice")
+    shown = machine.run(program(server, "mailq", "bin"), setup=setup)
+    assert "|alice@example.test|" in shown
+    assert machine.run("sendmail", "-bp", setup=setup).split("|")[0] == shown.split("|")[0]
+    assert machine.run("sendmail", "-q15m", setup=setup) == ""
+    assert machine.run("sendmail", "-q", setup=setup) == "1 envelope scheduled\n"
+    assert "need root" in machine.run("sendmail", "-q", setup=setup, user=NOBODY,
+        status=os.EX_NOPERM)
+    server.smtpctl("resume", "mda")
+    assert only(server).body == b"hello\n"
