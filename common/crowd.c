@@ -126,7 +126,9 @@ find_slots(const struct crowd *crowd, enum kind kind, enum client_family family,
 	uint64_t high, low, hash;
 	size_t length;
 
-	if (family == CLIENT_INET4)
+	if (family == CLIENT_LOCAL)
+		length = 4;
+	else if (family == CLIENT_INET4)
 		length = kind == KIND_ADDRESS ? 4 : 3;
 	else
 		length = kind == KIND_ADDRESS ? 8 : 6; /* a /64 is one customer's */
@@ -200,6 +202,9 @@ crowd_enter(struct crowd *crowd, const struct limits_config *limits, enum client
 			return CROWD_NETWORK_FULL;
 		}
 	}
+	if (family == CLIENT_LOCAL &&
+	    !enter_kind(crowd, KIND_ADDRESS, limits->sessions_per_address, family, address))
+		return CROWD_USER_FULL;
 	atomic_fetch_add(&crowd->own->sessions, 1);
 	for (i = 0; i < crowd->processes; i++)
 		sessions += atomic_load(&crowd->table->columns[i].sessions);
@@ -216,7 +221,8 @@ crowd_leave(struct crowd *crowd, enum client_family family, const uint8_t addres
 	if (family == CLIENT_INET4 || family == CLIENT_INET6) {
 		leave_kind(crowd, KIND_ADDRESS, family, address);
 		leave_kind(crowd, KIND_NETWORK, family, address);
-	}
+	} else if (family == CLIENT_LOCAL)
+		leave_kind(crowd, KIND_ADDRESS, family, address);
 }
 
 const char *
@@ -231,6 +237,8 @@ crowd_words(enum crowd_answer answer)
 		return "too many sessions from your address";
 	case CROWD_NETWORK_FULL:
 		return "too many sessions from your network";
+	case CROWD_USER_FULL:
+		return "too many sessions of yours";
 	}
 	return "";
 }

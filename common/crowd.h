@@ -21,6 +21,7 @@ enum crowd_answer {
 	CROWD_FULL, /* sessions in all */
 	CROWD_ADDRESS_FULL,
 	CROWD_NETWORK_FULL,
+	CROWD_USER_FULL, /* of this machine */
 };
 
 /*
@@ -32,7 +33,8 @@ struct crowd *crowd_new(int fd, unsigned instance, unsigned processes);
 void crowd_free(struct crowd *);
 void crowd_set_processes(struct crowd *, unsigned processes);
 
-/* Counts a session in, unless a limit is met. CLIENT_LOCAL has no address. */
+/* Counts a session in, unless a limit is met. The address of CLIENT_LOCAL is the user's id in its
+ * first four bytes: each user has as many sessions as an address may have. */
 enum crowd_answer crowd_enter(
     struct crowd *, const struct limits_config *, enum client_family, const uint8_t address[16]);
 /* And out again. */

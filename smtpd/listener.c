@@ -161,6 +161,7 @@ client_find_user(int fd, struct client *client)
 	client->has_uid = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
 	    length == sizeof(peer) && peer.uid != (uid_t)-1;
 	client->uid = client->has_uid ? peer.uid : 0;
+	memcpy(client->address, &client->uid, sizeof(client->uid)); /* who counts in the crowd */
 }
 
 static void

@@ -65,8 +65,8 @@ void service_free(struct service *);
 
 struct client {
 	enum client_family family;
-	uint8_t address[16];
-	bool has_uid; /* CLIENT_LOCAL: who connected */
+	uint8_t address[16]; /* CLIENT_LOCAL: the uid in its first bytes, or zeros */
+	bool has_uid;        /* CLIENT_LOCAL: who connected */
 	uint32_t uid;
 };
 

@@ -142,7 +142,7 @@ session_take_proxy_header(struct session *s, const char *data, size_t length)
 static void
 turn_away(struct service *service, const struct session *s, const char *code, const char *words)
 {
-	char text[512];
+	char text[512], user[32];
 	int length;
 
 	length = snprintf(text, sizeof(text), "%s %s %s\r\n", code, session_hostname(s), words);
@@ -150,7 +150,9 @@ turn_away(struct service *service, const struct session *s, const char *code, co
 	if (s->listener->tls != LISTEN_TLS_IMPLICIT && length > 0 && (size_t)length < sizeof(text))
 		(void)send(s->fd, text, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)close(s->fd); /* it was told, or is gone */
-	service_log_refusal(service, s->client_text, words);
+	if (s->client.has_uid)
+		snprintf(user, sizeof(user), "local, uid %u", s->client.uid);
+	service_log_refusal(service, s->client.has_uid ? user : s->client_text, words);
 }
 
 /* A proxy has as many connections as all of its clients, and each counts as its own until the

@@ -3,6 +3,7 @@
 The machine's name is example.test, so that alice is alice@example.test.
 """
 
+import contextlib
 import email
 import email.header
 import email.utils
@@ -291,6 +292,22 @@ def test_match_from_socket_and_the_sockets_options(make_postern):
         wire.hello()
         wire.command("MAIL FROM:<a@client.test>", 250)
         wire.command("RCPT TO:<alice@example.test>", 550)
+
+
+@pytest.mark.root
+def test_a_user_who_takes_all_sessions_he_may_leaves_others_theirs(make_postern):
+    server = make_postern(extra=NAMED + "\nsmtp limit sessions-per-address 3\n")
+    path = str(server.run / "smtp.sock")
+    with contextlib.ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(server.wire(path=path)).expect(220)
+        with server.wire(path=path) as wire:
+            wire.expect(421, "too many sessions of yours")
+        server.wait_log("smtp-refused", address="local, uid 0")
+        sendmail(server, "alice", user=NOBODY)
+        only(server)
+    sendmail(server, "bob")
+    only(server, "bob")
 
 
 def test_the_socket_stays_through_a_reload_and_goes_with_the_server(make_postern):

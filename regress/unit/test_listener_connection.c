@@ -225,6 +225,27 @@ an_ipv6_customer_is_a_64(void **state)
 }
 
 static void
+a_user_of_this_machine_is_counted_by_himself(void **state)
+{
+	struct crowd *crowd = crowd_new(-1, 0, 1);
+	uint32_t one = 1000, other = 1001;
+	uint8_t address[16] = { 0 };
+	unsigned i;
+
+	(void)state;
+	memcpy(address, &one, sizeof(one));
+	for (i = 0; i < few.sessions_per_address; i++)
+		assert_int_equal(crowd_enter(crowd, &few, CLIENT_LOCAL, address), CROWD_ENTERED);
+	assert_int_equal(crowd_enter(crowd, &few, CLIENT_LOCAL, address), CROWD_USER_FULL);
+	memcpy(address, &other, sizeof(other));
+	assert_int_equal(crowd_enter(crowd, &few, CLIENT_LOCAL, address), CROWD_ENTERED);
+	memcpy(address, &one, sizeof(one));
+	crowd_leave(crowd, CLIENT_LOCAL, address);
+	assert_int_equal(crowd_enter(crowd, &few, CLIENT_LOCAL, address), CROWD_ENTERED);
+	crowd_free(crowd);
+}
+
+static void
 the_total_holds_and_is_given_back(void **state)
 {
 	struct crowd *crowd = crowd_new(-1, 0, 1);
@@ -240,7 +261,7 @@ the_total_holds_and_is_given_back(void **state)
 		}
 		address[1] = 99;
 		assert_int_equal(crowd_enter(crowd, &few, CLIENT_INET4, address), CROWD_FULL);
-		assert_int_equal(crowd_enter(crowd, &few, CLIENT_LOCAL, NULL), CROWD_FULL);
+		assert_int_equal(crowd_enter(crowd, &few, CLIENT_LOCAL, address), CROWD_FULL);
 		for (i = 0; i < few.sessions; i++) {
 			address[1] = (uint8_t)i;
 			crowd_leave(crowd, CLIENT_INET4, address);
@@ -384,6 +405,7 @@ main(void)
 		cmocka_unit_test(only_trusted_addresses_are_proxies),
 		cmocka_unit_test(an_address_and_a_network_get_their_share_and_no_more),
 		cmocka_unit_test(an_ipv6_customer_is_a_64),
+		cmocka_unit_test(a_user_of_this_machine_is_counted_by_himself),
 		cmocka_unit_test(the_total_holds_and_is_given_back),
 		cmocka_unit_test(listeners_count_together_and_a_dead_ones_count_goes),
 		cmocka_unit_test(received_says_who_by_whom_how_and_for_whom),
