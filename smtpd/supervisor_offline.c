@@ -41,7 +41,7 @@
 #define DELAY_SECONDS  60
 #define NAMES_MAX      10000 /* looked at in one go; the others are found by the next */
 #define JOBS_MAX       4
-#define JOB_SECONDS    900                   /* a user may stop his process, and others wait */
+#define JOB_SECONDS    900                   /* a user may slow his process down, and others wait */
 #define BYTES_MAX      (257LL * 1024 * 1024) /* more than sendmail keeps */
 #define UNFINISHED_AGE 3600 /* seconds after which what sendmail began to write is given up */
 #define UNFINISHED     ".new-"
@@ -483,15 +483,28 @@ put_off(struct offline *offline, const char *name)
 		put_aside(offline, name, "it could not be sent for as long as mail may wait");
 }
 
+static struct job *
+find_job(struct offline *offline, pid_t pid)
+{
+	for (size_t i = 0; offline != NULL && i < JOBS_MAX; i++)
+		if (offline->jobs[i].pid == pid)
+			return &offline->jobs[i];
+	return NULL;
+}
+
+void
+offline_stopped(struct offline *offline, pid_t pid)
+{
+	if (find_job(offline, pid) != NULL)
+		(void)kill(pid, SIGKILL);
+}
+
 bool
 offline_reaped(struct offline *offline, pid_t pid, int status)
 {
+	struct job *job = find_job(offline, pid);
 	struct log_line line;
-	struct job *job = NULL;
 
-	for (size_t i = 0; offline != NULL && i < JOBS_MAX; i++)
-		if (offline->jobs[i].pid == pid)
-			job = &offline->jobs[i];
 	if (job == NULL)
 		return false;
 	job->pid = 0;

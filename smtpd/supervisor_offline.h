@@ -28,5 +28,7 @@ struct offline *offline_begin(struct supervisor *);
 void offline_end(struct offline *);
 /* One of its processes has ended. False when it isn't one. */
 bool offline_reaped(struct offline *, pid_t, int status);
+/* A process was stopped by a signal: one of these is ended, so that its user holds up nobody. */
+void offline_stopped(struct offline *, pid_t);
 
 #endif

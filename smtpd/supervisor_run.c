@@ -201,8 +201,10 @@ on_child(evutil_socket_t number, short what, void *arg)
 
 	(void)number;
 	(void)what;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (!children_reaped(supervisor, pid, status) &&
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0)
+		if (WIFSTOPPED(status))
+			offline_stopped(supervisor->offline, pid);
+		else if (!children_reaped(supervisor, pid, status) &&
 		    !offline_reaped(supervisor->offline, pid, status) &&
 		    !mailbox_reaped(supervisor, pid, status))
 			(void)mda_reaped(supervisor, pid, status);

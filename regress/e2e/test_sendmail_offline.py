@@ -317,8 +317,10 @@ def test_a_user_who_stops_his_process_holds_up_nobody(stopped):
             except OSError:
                 continue
         return None
-    pid = wait_for(stop_one, 15)
+    stopped.allow("offline-not-sent")
+    wait_for(stop_one, 15)
     only(stopped, "bob")
-    assert kept(stopped)
-    os.kill(pid, signal.SIGCONT)
-    stopped.wait_mail("alice@example.test", 8)
+    # Ended at once, and tried again.
+    wait_logged(stopped, f"offline-not-sent file=[^ ]+ uid={user} signal=9")
+    assert {mail.message["Subject"] for mail in stopped.wait_mail("alice@example.test", 8,
+        timeout=45)} == {"his"}
