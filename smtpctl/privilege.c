@@ -48,6 +48,7 @@ privilege_start(void)
 	umask(077);
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)signal(SIGALRM, SIG_DFL);
+	(void)signal(SIGCHLD, SIG_DFL); /* ignored, no program's end would be seen */
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
