@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "common/config_fields.h"
@@ -211,7 +212,7 @@ const struct pki_config *
 config_find_pki(const struct config *config, const char *name)
 {
 	for (size_t i = 0; i < config->pki_count; i++) {
-		if (strcmp(config->pkis[i].name, name) == 0)
+		if (strcasecmp(config->pkis[i].name, name) == 0)
 			return &config->pkis[i];
 	}
 	return NULL;

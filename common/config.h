@@ -72,6 +72,7 @@ struct listener_config {
 	bool proxy_v2;       /* a PROXY v2 header comes first, from addresses in proxy_trusted */
 	char *proxy_trusted; /* table of addresses allowed to send it; "" those of loopback */
 	char *hostname;      /* banner and Received; "" the config's */
+	char *hostnames; /* table of own addresses and what stands for hostname there; "" none */
 	char *tag;
 	bool no_dsn;
 	bool mask_source; /* "mask-src": no client address in Received */
@@ -361,8 +362,8 @@ void config_encode(struct buf *, const struct config *);
 struct config *config_decode(const void *, size_t);
 /* A sealed memfd holding the encoded config, or -1; and back (does not close `fd`), or NULL. */
 int config_to_fd(const struct config *);
-/* The same without the values of tables, which may be passwords, "" each; and without those of SRS,
- * unless `with_srs`. */
+/* The same without the values of tables, which may be passwords, "" each, but for those of
+ * `hostnames`; and without those of SRS, unless `with_srs`. */
 int config_to_fd_without_values(const struct config *, bool with_srs);
 struct config *config_from_fd(int fd);
 

@@ -12,8 +12,19 @@
 #include "common/memory_file.h"
 
 /* Changes with every change of the encoding: a child of another version must not guess. */
-#define CONFIG_FORMAT     0x50430003
+#define CONFIG_FORMAT     0x50430004
 #define CONFIG_ENCODE_MAX (64 * 1024 * 1024)
+
+/* Whether a table holds names of hosts for their addresses, which are no secrets. */
+static bool
+is_of_hostnames(const struct config *config, const struct table_config *table)
+{
+	for (size_t i = 0; i < config->listener_count; i++) {
+		if (strcmp(config->listeners[i].hostnames, table->name) == 0)
+			return true;
+	}
+	return false;
+}
 
 static void
 encode(struct buf *buf, const struct config *config, bool with_values)
@@ -29,13 +40,14 @@ encode(struct buf *buf, const struct config *config, bool with_values)
 	buf_add_u32(buf, (uint32_t)config->table_count);
 	for (size_t i = 0; i < config->table_count; i++) {
 		const struct table_config *table = &config->tables[i];
+		bool with_these = with_values || is_of_hostnames(config, table);
 
 		fields_encode(buf, table, &table_fields);
 		buf_add_u32(buf, (uint32_t)table->entry_count);
 		for (size_t j = 0; j < table->entry_count; j++) {
 			struct table_entry entry = table->entries[j];
 
-			if (!with_values)
+			if (!with_these)
 				entry.value = NULL;
 			fields_encode(buf, &entry, &entry_fields);
 		}

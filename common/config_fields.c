@@ -108,6 +108,7 @@ static const struct field listener_list[] = {
 	BOOL(listener_config, proxy_v2),
 	STRING(listener_config, proxy_trusted),
 	STRING(listener_config, hostname),
+	STRING(listener_config, hostnames),
 	STRING(listener_config, tag),
 	BOOL(listener_config, no_dsn),
 	BOOL(listener_config, mask_source),

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -420,7 +421,7 @@ gather(const struct tls_contexts *contexts, const struct listener_config *listen
 		snprintf(name, sizeof(name), "%.*s", (int)(end - rank), names + rank);
 		for (i = 0; i < config->pki_count; i++)
 			if (contexts->chains[i].leaf != NULL && server->count < config->pki_count &&
-			    strcmp(name, config->pkis[i].name) == 0)
+			    strcasecmp(name, config->pkis[i].name) == 0)
 				server->chains[server->count++] = &contexts->chains[i];
 	}
 }

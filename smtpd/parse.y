@@ -64,9 +64,9 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token HISTORY "history" METRICS "metrics"
 %token FORWARD_ONLY "forward-only" JUNK "junk" MBOX "mbox" WRAPPER "wrapper"
 %token BACKUP "backup" HELO_SRC "helo-src" MTA "mta" NO_VERIFY "no-verify" TRUST_ANCHOR "trust-anchor"
-%token SRS "srs" KEY "key"
+%token SRS "srs" KEY "key" HOSTNAMES "hostnames"
 %token RDNS "rdns" REGEX "regex"
-%token UNSUPPORTED "a keyword"
+%token ARROW "'=>'" UNSUPPORTED "a keyword"
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
 
@@ -103,7 +103,7 @@ statement:
 	| mta
 	| mail
 	| directory
-	| PKI STRING STRING STRING { pki_set(parse, @3, $2, $3, $4); }
+	| pki
 	| CA STRING STRING STRING { ca_set(parse, @3, $2, $3, $4); }
 	| RESOLVER NAMESERVER STRING { setting_set(parse, @3, "resolver nameserver", $3); }
 	| RESOLVER TRUST_ANCHOR STRING { setting_set(parse, @3, "resolver trust-anchor", $3); }
@@ -111,6 +111,11 @@ statement:
 	| SRS KEY STRING { setting_set(parse, @3, "srs key", $3); }
 	| SRS KEY BACKUP STRING { setting_set(parse, @4, "srs key backup", $4); }
 	| SRS TTL STRING { setting_set(parse, @3, "srs ttl", $3); }
+	;
+
+pki:
+	  PKI STRING STRING STRING { pki_set(parse, @3, $2, $3, $4); }
+	| pki STRING STRING { pki_set(parse, @2, NULL, $2, $3); }
 	;
 
 /* The line's end isn't looked at before this action runs: the file begins after it. */
@@ -166,7 +171,12 @@ entries:
 
 entry:
 	  STRING { table_add(parse, @1, $1, NULL); }
-	| STRING '=' STRING { table_add(parse, @1, $1, $3); }
+	| STRING assign STRING { table_add(parse, @1, $1, $3); }
+	;
+
+assign:
+	  '='
+	| ARROW
 	;
 
 separator:
@@ -230,11 +240,16 @@ listen_option:
 	| PORT POP3 { option_string(parse, @2, "port", &parse->draft.port, parse_copy("pop3")); }
 	| PORT POP3S { option_string(parse, @2, "port", &parse->draft.port, parse_copy("pop3s")); }
 	| PORT SIEVE { option_string(parse, @2, "port", &parse->draft.port, parse_copy("sieve")); }
+	| PORT SMTPS { option_string(parse, @2, "port", &parse->draft.port, parse_copy("smtps")); }
 	| PORT SMTP { option_string(parse, @2, "port", &parse->draft.port, parse_copy("smtp")); }
 	| INET4 { option_string(parse, @1, "inet4", &parse->draft.family, parse_copy("inet4")); }
 	| INET6 { option_string(parse, @1, "inet6", &parse->draft.family, parse_copy("inet6")); }
 	| HOSTNAME STRING {
 		option_string(parse, @2, "hostname", &parse->draft.listener.hostname, $2);
+	}
+	| HOSTNAMES table_use {
+		table_refer(parse, @2, $2, TABLE_USE_HOSTNAMES);
+		option_string(parse, @1, "hostnames", &parse->draft.listener.hostnames, $2);
 	}
 	| TAG STRING { option_string(parse, @2, "tag", &parse->draft.listener.tag, $2); }
 	| NO_DSN { option_flag(parse, @1, "no-dsn", &parse->draft.listener.no_dsn); }
@@ -260,7 +275,10 @@ listen_option:
 		listen_tls(parse, @1, LISTEN_TLS_IMPLICIT, false);
 	}
 	| PKI STRING { listen_pki(parse, @2, $2); }
-	| CA STRING { option_string(parse, @2, "ca", &parse->draft.listener.ca, $2); }
+	| CA STRING {
+		parse_lowercase($2);
+		option_string(parse, @2, "ca", &parse->draft.listener.ca, $2);
+	}
 	| CIPHERS STRING { listen_ciphers(parse, @2, $2); }
 	| PROTOCOLS STRING { listen_protocols(parse, @2, $2); }
 	| NO_TICKETS {
@@ -370,6 +388,7 @@ action_option:
 	| USER STRING { option_string(parse, @2, "user", &parse->draft.action.user, $2); }
 	| TTL STRING { option_string(parse, @2, "ttl", &parse->draft.ttl, $2); }
 	| HOST STRING { relay_host(parse, @2, $2); }
+	| HOST '<' STRING '>' { relay_host_table(parse, @3, $3); }
 	| HOST '{' optional_newlines relay_hosts end_of_entries '}'
 	| DOMAIN table_use {
 		table_refer(parse, @2, $2, TABLE_USE_RELAY_HOSTS);
@@ -480,11 +499,13 @@ smtp:
 	| SMTP CIPHERS STRING { smtp_ciphers(parse, @3, $3); }
 	| SMTP SUB_ADDR_DELIM STRING { setting_set(parse, @3, "smtp sub-addr-delim", $3); }
 	| SMTP LINE_ENDS STRING { setting_set(parse, @3, "smtp line-ends", $3); }
-	| SMTP LIMIT STRING STRING { setting_set_limit(parse, @3, $3, $4); }
-	| SMTP LIMIT STRING STRING STRING {
-		setting_set_limit_option(parse, @5, $3, $5);
-		setting_set_limit(parse, @3, $3, $4);
-	}
+	| SMTP LIMIT { draft_begin(parse, @2); } limit_words { limits_finish(parse); }
+	;
+
+/* Names and values, in pairs, with "hold" behind the one that has it. */
+limit_words:
+	  STRING { limits_add(parse, @1, $1); }
+	| limit_words STRING { limits_add(parse, @2, $2); }
 	;
 
 bounce:
@@ -492,13 +513,24 @@ bounce:
 	;
 
 intervals:
+	  comma_intervals
+	| '{' optional_newlines interval_list end_of_entries '}'
+	;
+
+comma_intervals:
 	  STRING {
-		if (strcmp($1, "none") == 0)
+		parse->draft.bounce_none = strcmp($1, "none") == 0;
+		if (parse->draft.bounce_none)
 			free($1);
 		else
 			bounce_add(parse, @1, $1);
 	}
-	| '{' optional_newlines interval_list end_of_entries '}'
+	| comma_intervals ',' STRING {
+		if (parse->draft.bounce_none)
+			problem_error(
+			    &parse->problems, @3, "\"none\" stands alone, without \"%.40s\"", $3);
+		bounce_add(parse, @3, $3);
+	}
 	;
 
 interval_list:
@@ -582,7 +614,7 @@ static const struct keyword keywords[] = {
 	{ "history", HISTORY, NEWLINE },
 	{ "host", HOST, 0 },
 	{ "hostname", HOSTNAME, 0 },
-	{ "hostnames", UNSUPPORTED, 0 },
+	{ "hostnames", HOSTNAMES, 0 },
 	{ "imap", IMAP, 0 },
 	{ "imaps", IMAPS, 0 },
 	{ "include", INCLUDE, 0 },
@@ -709,6 +741,8 @@ read_token(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
 	strlcpy(parse->previous, parse->word, sizeof(parse->previous));
 	if (text != NULL)
 		strlcpy(parse->word, text, sizeof(parse->word));
+	else if (kind == LEX_ARROW)
+		strlcpy(parse->word, "=>", sizeof(parse->word));
 	else
 		snprintf(parse->word, sizeof(parse->word), "%c", mark);
 	switch (kind) {
@@ -716,6 +750,8 @@ read_token(YYSTYPE *value, YYLTYPE *place, struct parse *parse)
 		return CONFEOF;
 	case LEX_NEWLINE:
 		return NEWLINE;
+	case LEX_ARROW:
+		return ARROW;
 	case LEX_MARK:
 		if (mark == '{')
 			parse->brace_depth++;

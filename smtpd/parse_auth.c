@@ -53,6 +53,7 @@ find_foreign(const struct draft *draft)
 	return draft->is_socket                      ? "socket"
 	    : listener->no_dsn                       ? "no-dsn"
 	    : listener->mask_source                  ? "mask-src"
+	    : listener->hostnames                    ? "hostnames"
 	    : listener->senders_table                ? "senders"
 	    : listener->received_auth                ? "received-auth"
 	    : listener->proxy_v2                     ? "proxy-v2"

@@ -7,9 +7,7 @@
 #include <sys/un.h>
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <ifaddrs.h>
 #include <netdb.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +29,13 @@ parse_copy(const char *text)
 	if (string == NULL)
 		fatal("parse: strdup");
 	return string;
+}
+
+void
+parse_lowercase(char *text)
+{
+	for (; *text != '\0'; text++)
+		*text = (char)tolower((unsigned char)*text);
 }
 
 void *
@@ -69,6 +74,9 @@ parse_free(struct parse *parse)
 	for (size_t i = 0; i < parse->config->table_count; i++)
 		free(parse->notes[i].entries);
 	free(parse->notes);
+	for (size_t i = 0; i < parse->config->action_count; i++)
+		free(parse->host_tables[i]);
+	free(parse->host_tables);
 	free(parse->action_places);
 	free(parse->rule_places);
 	free(parse->listener_places);
@@ -88,6 +96,7 @@ draft_clear(struct parse *parse)
 	free(draft->family);
 	free(draft->listener.proxy_trusted);
 	free(draft->listener.hostname);
+	free(draft->listener.hostnames);
 	free(draft->listener.tag);
 	free(draft->listener.pkis);
 	free(draft->listener.ca);
@@ -113,6 +122,9 @@ draft_clear(struct parse *parse)
 	free(draft->action.relay_source);
 	free(draft->action.relay_helo_table);
 	free(draft->ttl);
+	free(draft->pki_name);
+	free(draft->host_table);
+	free(draft->limit_name);
 	free(draft->rule.from_table);
 	free(draft->rule.for_table);
 	free(draft->rule.tag_table);
@@ -257,6 +269,8 @@ listener_add(
 		listener->proxy_trusted = parse_copy(listener->proxy_trusted);
 	if (listener->hostname != NULL)
 		listener->hostname = parse_copy(listener->hostname);
+	if (listener->hostnames != NULL)
+		listener->hostnames = parse_copy(listener->hostnames);
 	if (listener->tag != NULL)
 		listener->tag = parse_copy(listener->tag);
 	if (listener->pkis != NULL)
@@ -289,7 +303,7 @@ may_be_listened_on(struct parse *parse, const struct sockaddr *address)
 	return false;
 }
 
-static void
+void
 listener_add_inet(struct parse *parse, const struct sockaddr *address, uint16_t port, size_t first)
 {
 	struct sockaddr_storage storage;
@@ -312,26 +326,6 @@ listener_add_inet(struct parse *parse, const struct sockaddr *address, uint16_t 
 		in6->sin6_port = htons(port);
 		listener_add(parse, &storage, sizeof(*in6), first);
 	}
-}
-
-/* Every address of an interface; false when there is none of this name. */
-static bool
-listen_on_interface(struct parse *parse, uint16_t port, size_t first)
-{
-	struct ifaddrs *interfaces, *at;
-	bool found = false;
-
-	if (getifaddrs(&interfaces) == -1)
-		fatal("parse: getifaddrs");
-	for (at = interfaces; at != NULL; at = at->ifa_next) {
-		if (strcmp(at->ifa_name, parse->draft.where) != 0)
-			continue;
-		found = true;
-		if (at->ifa_addr != NULL)
-			listener_add_inet(parse, at->ifa_addr, port, first);
-	}
-	freeifaddrs(interfaces);
-	return found;
 }
 
 static bool
@@ -391,10 +385,12 @@ listen_inet(struct parse *parse)
 	}
 	if (!listen_on_host(parse, AI_NUMERICHOST, port, first) &&
 	    !listen_on_interface(parse, port, first) &&
-	    (!address_domain_is_valid(draft->where, false) ||
+	    (strcmp(draft->where, "egress") == 0 || !address_domain_is_valid(draft->where, false) ||
 	        !listen_on_host(parse, 0, port, first)))
 		problem_error(&parse->problems, draft->place,
-		    "\"%.100s\" is no address, no interface and no host name that resolves",
+		    strcmp(draft->where, "egress") == 0
+		        ? "\"%.100s\": no interface has a default route"
+		        : "\"%.100s\" is no address, no interface and no host name that resolves",
 		    draft->where);
 	else if (parse->config->listener_count == first && parse->problems.errors == errors)
 		problem_error(&parse->problems, draft->place, "\"%.100s\" has no %s address",
@@ -431,6 +427,11 @@ listen_socket(struct parse *parse)
 	if (draft->port != NULL || draft->family != NULL) {
 		problem_error(&parse->problems, draft->place, "\"socket\" has no \"%s\"",
 		    draft->port != NULL ? "port" : draft->family);
+		return;
+	}
+	if (draft->listener.hostnames != NULL) {
+		problem_error(&parse->problems, draft->place,
+		    "\"socket\" has no address that \"hostnames\" could name");
 		return;
 	}
 	if (draft->where == NULL && !is_default && !local_socket_fits(parse))
@@ -618,6 +619,10 @@ action_finish(struct parse *parse)
 		parse->action_places =
 		    parse_grow(parse->action_places, config->action_count, sizeof(place));
 		parse->action_places[config->action_count] = place;
+		parse->host_tables = parse_grow(
+		    parse->host_tables, config->action_count, sizeof(*parse->host_tables));
+		parse->host_tables[config->action_count] = parse->draft.host_table;
+		parse->draft.host_table = NULL;
 		config->actions =
 		    parse_grow(config->actions, config->action_count, sizeof(*config->actions));
 		config->actions[config->action_count++] = *action;

@@ -32,6 +32,8 @@ enum table_use {
 	TABLE_USE_RELAY_HOSTS, /* domains and smarthosts */
 	TABLE_USE_SOURCE,      /* own addresses, as the relay itself must know them */
 	TABLE_USE_HELO_SRC,    /* own addresses and names */
+	TABLE_USE_HOSTNAMES,   /* the same, as the listener itself must know them */
+	TABLE_USE_HOSTS,       /* smarthosts, as the relay itself must know them */
 	TABLE_USE_TAG,
 	TABLE_USE_REGEX, /* regular expressions, whatever they are for */
 	TABLE_USE_COUNT
@@ -81,6 +83,11 @@ struct draft {
 	struct table_config table;
 	struct table_note table_note;
 	bool table_has_list;
+	char *pki_name;      /* that the next word is of */
+	char *host_table;    /* of smarthosts: they become the action's when all is read */
+	char *limit_name;    /* `smtp limit`: its value comes next */
+	bool limit_may_hold; /* the last one was user-mails-per-hour */
+	bool bounce_none;
 	uint32_t bounce_warn[8];
 	size_t bounce_warn_count;
 };
@@ -110,6 +117,7 @@ struct parse {
 	struct table_reference *references;
 	size_t reference_count;
 	struct place *action_places;   /* one for each of config->actions */
+	char **host_tables;            /* of each: its table of smarthosts, or NULL */
 	struct place *rule_places;     /* one for each of config->rules */
 	struct place *listener_places; /* and so on */
 	struct place *pki_places;
@@ -134,11 +142,11 @@ void parse_free(struct parse *);
 /* Sets `config->what` from its word; errors: unknown, twice, not a value of its kind, out of range.
  * `name` as the manual has it: "queue ttl". See parse_settings.c. */
 void setting_set(struct parse *, struct place, const char *name, char *value);
-void setting_set_limit(struct parse *, struct place, char *name, char *value);
-/* The word behind the value of the limit called `name` (lent): "hold". */
+/* "smtp limit": one word after the other, and what can be told only behind the last. */
+void limits_add(struct parse *, struct place, char *word);
+void limits_finish(struct parse *);
 void setting_set_mta(
     struct parse *, struct place, char *word, struct place value_place, char *value);
-void setting_set_limit_option(struct parse *, struct place, const char *name, char *word);
 /* "history WORD", and a value or NULL. */
 void setting_set_history(
     struct parse *, struct place, char *word, struct place value_place, char *value);
@@ -158,6 +166,11 @@ void option_string(struct parse *, struct place, const char *word, char **field,
 void option_flag(struct parse *, struct place, const char *word, bool *field);
 
 void listen_finish(struct parse *);
+/* An address, or each address of what `draft.where` calls an interface or a group of them, becomes a
+ * listener like the draft; those from `first` on are of the same statement. False when there is no
+ * such interface. */
+void listener_add_inet(struct parse *, const struct sockaddr *, uint16_t port, size_t first);
+bool listen_on_interface(struct parse *, uint16_t port, size_t first);
 /* After the last statement: "listen on socket" without a path gets it, and is added when it wasn't
  * given: programs of this machine can always submit. */
 void listen_local_socket(struct parse *);
@@ -185,7 +198,8 @@ void reach_check(struct parse *);
 void bounce_add(struct parse *, struct place, char *interval);
 void bounce_finish(struct parse *, struct place);
 
-/* parse_tls.c: statements, options of listeners, and checks. */
+/* parse_tls.c: statements, options of listeners, and checks. A `name` that is NULL is the one that
+ * the statement had before. */
 void pki_set(struct parse *, struct place, char *name, char *word, char *path);
 void ca_set(struct parse *, struct place, char *name, char *word, char *path);
 void listen_tls(struct parse *, struct place, enum listener_tls, bool verify);
@@ -204,6 +218,7 @@ void files_forget(struct parse *);
 
 /* parse_relay.c: options of actions that relay, `mta limit`, and checks. */
 void relay_host(struct parse *, struct place, char *url);
+void relay_host_table(struct parse *, struct place, char *table);
 /* The method "lmtp": where the action delivers to. */
 void lmtp_destination(struct parse *, struct place, char *destination);
 void relay_tls(struct parse *, struct place, enum relay_tls);
@@ -220,6 +235,8 @@ void relay_check(struct parse *);
 void mta_limit(struct parse *, struct place, bool of_domain, char *name, char *word, char *value);
 
 char *parse_copy(const char *);
+/* Names of pki and ca are compared without regard to case, as host names are. */
+void parse_lowercase(char *);
 /* An array with room for one more, zeroed element behind the `count` that it has. */
 void *parse_grow(void *array, size_t count, size_t size);
 

@@ -6,7 +6,8 @@
  * so that it may hold several words; what follows it directly joins its last word. A value is not
  * searched for macros again: no expansion can grow or loop.
  *
- * A backslash before the line's end joins the next line, in comments and in quotes too.
+ * A backslash before the line's end joins the next line, in comments and in quotes too. Outside
+ * quotes any other is left out, and what follows it stands for itself, as in OpenSMTPD.
  */
 #include <sys/stat.h>
 #include <ctype.h>
@@ -512,10 +513,26 @@ read_word(struct lexer *lexer, struct place place, char **text)
 	word.length = 0;
 	word.too_long = false;
 	while (is_word_byte(byte = peek(lexer))) {
-		word_add(&word, byte);
 		advance(lexer);
+		if (byte != '\\')
+			word_add(&word, byte);
+		else if (!is_word_byte(peek(lexer)) || peek(lexer) == '\\') {
+			problem_error(lexer->problems, place,
+			    "\"\\\" joins the next line only as the last character of its line");
+			return LEX_BAD;
+		} else
+			problem_warning(lexer->problems, place,
+			    "the \"\\\" before \"%c\" is left out: quote the word to keep it",
+			    peek(lexer));
 	}
 	return word_finish(lexer, &word, LEX_WORD, place, text);
+}
+
+/* What a backslash in quotes is left out before. */
+static bool
+is_escaped(int byte, int quote)
+{
+	return byte == quote || byte == '\\' || byte == ' ' || byte == '\t';
 }
 
 static enum lex_kind
@@ -535,9 +552,9 @@ read_quoted(struct lexer *lexer, struct place place, char **text)
 			advance(lexer);
 			byte = peek(lexer);
 			/* Any other backslash stands for itself: patterns use it. */
-			if (byte != quote && byte != '\\')
+			if (!is_escaped(byte, quote))
 				word_add(&word, '\\');
-			if (byte == quote || byte == '\\') {
+			else {
 				word_add(&word, byte);
 				advance(lexer);
 			}
@@ -615,6 +632,10 @@ read_token(struct lexer *lexer, char **text, char *mark, struct place *place)
 	if (is_mark(byte)) {
 		*mark = (char)byte;
 		advance(lexer);
+		if (byte == '=' && peek(lexer) == '>') {
+			advance(lexer);
+			return LEX_ARROW;
+		}
 		return LEX_MARK;
 	}
 	if (is_word_byte(byte))

@@ -39,6 +39,7 @@ enum lex_kind {
 	LEX_WORD,    /* unquoted: may be a keyword */
 	LEX_STRING,  /* quoted */
 	LEX_MARK,    /* one of { } < > ! = , */
+	LEX_ARROW,   /* => */
 	LEX_BAD,     /* not a word; reported */
 };
 

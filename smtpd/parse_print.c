@@ -172,6 +172,7 @@ print_listener(FILE *file, const struct config *config, const struct listener_co
 	if (listener->protocol == LISTEN_LMTP)
 		fputs(" lmtp", file);
 	print_option(file, "hostname", listener->hostname);
+	print_table(file, config, "hostnames", listener->hostnames);
 	print_option(file, "tag", listener->tag);
 	if (listener->no_dsn)
 		fputs(" no-dsn", file);

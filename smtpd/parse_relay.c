@@ -17,6 +17,7 @@
 
 #define HOSTS_MAX   32 /* the relay tries no more */
 #define URL_MAX_LEN 512
+#define LABEL_WORDS "a host with a label (label@) needs \"auth <table>\", where its credentials are"
 
 static bool
 host_fits(const char *url)
@@ -51,10 +52,11 @@ host_count(const char *hosts)
 	return count;
 }
 
-void
-relay_host(struct parse *parse, struct place place, char *url)
+/* Adds a host, taking it over. */
+static void
+hosts_add(struct parse *parse, struct place place, char **hosts, char *url)
 {
-	char **hosts = &parse->draft.action.relay_hosts, *all;
+	char *all;
 
 	if (!host_fits(url)) {
 		problem_error(&parse->problems, place,
@@ -76,6 +78,19 @@ relay_host(struct parse *parse, struct place place, char *url)
 		*hosts = all;
 	}
 	free(url);
+}
+
+void
+relay_host(struct parse *parse, struct place place, char *url)
+{
+	hosts_add(parse, place, &parse->draft.action.relay_hosts, url);
+}
+
+void
+relay_host_table(struct parse *parse, struct place place, char *table)
+{
+	table_refer(parse, place, table, TABLE_USE_HOSTS);
+	option_string(parse, place, "host", &parse->draft.host_table, table);
 }
 
 /* HOST:PORT, where an IPv6 address stands in brackets. */
@@ -165,6 +180,8 @@ relay_misplaced(const struct draft *draft)
 
 	if (action.method == ACTION_RELAY)
 		return NULL;
+	if (draft->host_table != NULL)
+		return "host";
 	/* Its own destination stands there, and nothing else. */
 	if (action.method == ACTION_LMTP && strchr(action.relay_hosts, ' ') == NULL)
 		action.relay_hosts = NULL;
@@ -182,17 +199,25 @@ bool
 relay_fits(struct parse *parse)
 {
 	const struct draft *draft = &parse->draft;
-	const struct action_config *action = &draft->action;
+	struct action_config *action = &parse->draft.action;
 	struct problems *problems = &parse->problems;
 	struct address sender;
 
+	if (action->relay_pki != NULL)
+		parse_lowercase(action->relay_pki);
+	if (action->relay_ca != NULL)
+		parse_lowercase(action->relay_ca);
+
 	if (has_label(action->relay_hosts) && action->relay_auth == NULL) {
-		problem_error(problems, draft->place,
-		    "a host with a label (label@) needs \"auth <table>\", where its credentials "
-		    "are");
+		problem_error(problems, draft->place, LABEL_WORDS);
 		return false;
 	}
-	if (action->relay_backup && action->relay_hosts != NULL) {
+	if (draft->host_table != NULL && action->relay_hosts != NULL) {
+		problem_error(
+		    problems, draft->place, "\"host\" is given twice, as a table and otherwise");
+		return false;
+	}
+	if (action->relay_backup && (action->relay_hosts != NULL || draft->host_table != NULL)) {
 		problem_error(problems, draft->place,
 		    "\"backup\" goes by MX records, and \"host\" by none: not both");
 		return false;
@@ -221,11 +246,35 @@ relay_fits(struct parse *parse)
 	return true;
 }
 
+/* A table of smarthosts, which is known by now, becomes those of the action. */
+static void
+hosts_from_table(
+    struct parse *parse, struct place place, const char *name, struct action_config *action)
+{
+	const struct table_config *table = config_find_table(parse->config, name);
+
+	if (table == NULL || table->backend != TABLE_STATIC)
+		return; /* reported */
+	free(action->relay_hosts);
+	action->relay_hosts = NULL;
+	for (size_t i = 0; i < table->entry_count; i++)
+		hosts_add(parse, place, &action->relay_hosts, parse_copy(table->entries[i].key));
+	if (has_label(action->relay_hosts) && *action->relay_auth == '\0')
+		problem_error(&parse->problems, place, LABEL_WORDS);
+	if (action->relay_hosts == NULL)
+		action->relay_hosts = parse_copy("");
+}
+
 void
 relay_check(struct parse *parse)
 {
 	const struct config *config = parse->config;
 
+	for (size_t i = 0; i < config->action_count; i++) {
+		if (parse->host_tables[i] != NULL)
+			hosts_from_table(parse, parse->action_places[i], parse->host_tables[i],
+			    &config->actions[i]);
+	}
 	for (size_t i = 0; i < config->action_count; i++) {
 		const char *ca = config->actions[i].relay_ca, *pki = config->actions[i].relay_pki;
 

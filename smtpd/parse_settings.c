@@ -145,23 +145,40 @@ percent_from_word(const char *word, uint64_t *value)
 }
 
 static bool
+tenths_from_word(const char **word, uint64_t *tenths)
+{
+	const char *at = *word;
+
+	return digits(word, tenths) && *word == at + 1;
+}
+
+/* "35M", "1.5G", "500B" (scan_scaled(3) of BSD). */
+static bool
 size_from_word(const char *word, uint64_t *value)
 {
 	static const char units[] = "KMGT";
+	bool is_fraction = false;
+	uint64_t tenths = 0;
 	const char *unit;
 	unsigned shift;
 
 	if (!digits(&word, value))
 		return false;
-	if (*word == '\0')
-		return true;
+	if (*word == '.') {
+		word++;
+		if (!tenths_from_word(&word, &tenths))
+			return false;
+		is_fraction = true;
+	}
+	if (*word == '\0' || (toupper((unsigned char)*word) == 'B' && word[1] == '\0'))
+		return !is_fraction;
 	unit = strchr(units, toupper((unsigned char)*word));
 	if (unit == NULL || word[1] != '\0')
 		return false;
 	shift = 10 * (unsigned)(unit - units + 1);
-	if (*value > UINT64_MAX >> shift)
+	if (*value > (UINT64_MAX >> shift) - 1)
 		return false;
-	*value <<= shift;
+	*value = (*value << shift) + (tenths << shift) / 10;
 	return true;
 }
 
@@ -526,14 +543,41 @@ setting_set(struct parse *parse, struct place place, const char *name, char *val
 }
 
 void
-setting_set_limit(struct parse *parse, struct place place, char *name, char *value)
+limits_add(struct parse *parse, struct place place, char *word)
 {
+	struct draft *draft = &parse->draft;
 	char full[64];
 
-	strlcpy(full, LIMIT_NAME, sizeof(full));
-	strlcat(full, name, sizeof(full));
-	free(name);
-	setting_set(parse, place, full, value);
+	if (draft->limit_name != NULL) {
+		snprintf(full, sizeof(full), LIMIT_NAME "%s", draft->limit_name);
+		setting_set(parse, draft->place, full, word);
+		draft->limit_may_hold = strcmp(draft->limit_name, "user-mails-per-hour") == 0;
+		free(draft->limit_name);
+		draft->limit_name = NULL;
+		return;
+	}
+	if (draft->limit_may_hold && strcmp(word, "hold") == 0) {
+		parse->config->user_mails_hold = true;
+		draft->limit_may_hold = false;
+		free(word);
+		return;
+	}
+	draft->place = place;
+	draft->limit_name = word;
+	draft->limit_may_hold = false;
+}
+
+void
+limits_finish(struct parse *parse)
+{
+	const struct draft *draft = &parse->draft;
+
+	if (draft->limit_name != NULL)
+		problem_error(&parse->problems, draft->place,
+		    "unexpected end of line after \"%.40s\": a limit's name and its value are "
+		    "wanted",
+		    draft->limit_name);
+	draft_clear(parse);
 }
 
 /* "mta KEYWORD VALUE", or "mta no KEYWORD". */
@@ -585,16 +629,6 @@ setting_set_history(
 		    word);
 		free(value);
 	}
-	free(word);
-}
-
-void
-setting_set_limit_option(struct parse *parse, struct place place, const char *name, char *word)
-{
-	if (strcmp(name, "user-mails-per-hour") == 0 && strcmp(word, "hold") == 0)
-		parse->config->user_mails_hold = true;
-	else
-		problem_error(&parse->problems, place, "unexpected \"%.40s\" behind a limit", word);
 	free(word);
 }
 

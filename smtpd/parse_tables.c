@@ -85,6 +85,9 @@ table_set_source(struct parse *parse, struct place place, char *source)
 	if (strncmp(source, "file:", 5) == 0 || *source == '/') {
 		table->backend = TABLE_FILE;
 		path += *source == '/' ? 0 : 5;
+	} else if (strncmp(source, "static:", 7) == 0) { /* OpenSMTPD's other name for it */
+		table->backend = TABLE_FILE;
+		path += 7;
 	} else if (strncmp(source, "db:", 3) == 0) {
 		table->backend = TABLE_DB;
 		path += 3;
@@ -284,6 +287,7 @@ table_key_fits(const char *key, enum table_use use)
 		return strcmp(key, "*") == 0 || is_domain_pattern(key);
 	case TABLE_USE_SOURCE:
 	case TABLE_USE_HELO_SRC:
+	case TABLE_USE_HOSTNAMES:
 		return inet_pton(AF_INET, key, address) == 1 ||
 		    inet_pton(AF_INET6, key, address) == 1;
 	case TABLE_USE_NETWORK:
@@ -302,6 +306,7 @@ table_key_fits(const char *key, enum table_use use)
 		return true;
 	case TABLE_USE_TAG:
 		return is_tag(key);
+	case TABLE_USE_HOSTS: /* the action says why not */
 	case TABLE_USE_REGEX: /* check_regex() says why not */
 		return true;
 	case TABLE_USE_COUNT:
@@ -343,6 +348,8 @@ use_words(enum table_use use)
 		[TABLE_USE_RELAY_HOSTS] = "a domain",
 		[TABLE_USE_SOURCE] = "an address",
 		[TABLE_USE_HELO_SRC] = "an address",
+		[TABLE_USE_HOSTNAMES] = "an address",
+		[TABLE_USE_HOSTS] = "host",
 		[TABLE_USE_TAG] = "a tag",
 		[TABLE_USE_REGEX] = "regex",
 	};
@@ -356,7 +363,18 @@ use_wants_mapping(enum table_use use)
 	return use == TABLE_USE_ALIAS || use == TABLE_USE_VIRTUAL || use == TABLE_USE_USERBASE ||
 	    use == TABLE_USE_CREDENTIALS || use == TABLE_USE_SENDERS ||
 	    use == TABLE_USE_RELAY_AUTH || use == TABLE_USE_RELAY_HOSTS ||
-	    use == TABLE_USE_HELO_SRC;
+	    use == TABLE_USE_HELO_SRC || use == TABLE_USE_HOSTNAMES;
+}
+
+/* Listeners and the relay are locked in where no file can be read; NULL, or the option. */
+static const char *
+use_wants_static(enum table_use use)
+{
+	return use == TABLE_USE_PROXY    ? "proxy-v2"
+	    : use == TABLE_USE_SOURCE    ? "src"
+	    : use == TABLE_USE_HOSTNAMES ? "hostnames"
+	    : use == TABLE_USE_HOSTS     ? "host"
+	                                 : NULL;
 }
 
 /* A table of regular expressions is nothing else: what stands in one isn't taken apart. */
@@ -405,6 +423,11 @@ static void
 check_static(struct parse *parse, const struct table_reference *reference,
     const struct table_config *table, const struct table_note *note)
 {
+	if (reference->use == TABLE_USE_HOSTS && note->is_mapping) {
+		problem_error(&parse->problems, reference->place,
+		    "\"host\" wants a list, and \"%.40s\" is a mapping", table->name);
+		return;
+	}
 	if (use_wants_mapping(reference->use) && !note->is_mapping) {
 		problem_error(&parse->problems, reference->place,
 		    "\"%s\" wants a mapping { key = value }, and \"%.40s\" is a list",
@@ -421,6 +444,10 @@ check_static(struct parse *parse, const struct table_reference *reference,
 		else if (reference->use == TABLE_USE_USERBASE && !is_user_value(entry->value))
 			problem_error(&parse->problems, note->entries[i],
 			    "\"%.100s\" is not UID:GID:/HOME", entry->value);
+		else if (reference->use == TABLE_USE_HOSTNAMES &&
+		    !address_domain_is_valid(entry->value, true))
+			problem_error(&parse->problems, note->entries[i],
+			    "\"%.100s\" is not a host name", entry->value);
 		else if (reference->use == TABLE_USE_RELAY_AUTH &&
 		    strchr(entry->value, ':') == NULL)
 			problem_error(&parse->problems, note->entries[i],
@@ -455,12 +482,10 @@ check_references(struct parse *parse)
 		note->is_used = true;
 		if (table->backend == TABLE_STATIC)
 			check_static(parse, reference, table, note);
-		else if (reference->use == TABLE_USE_PROXY || reference->use == TABLE_USE_SOURCE)
-			/* Listeners and the relay are locked in where no file can be read. */
+		else if (use_wants_static(reference->use) != NULL)
 			problem_error(&parse->problems, reference->place,
-			    "<%.64s>: %s needs a table whose addresses stand in the "
-			    "configuration",
-			    table->name, reference->use == TABLE_USE_PROXY ? "proxy-v2" : "src");
+			    "<%.64s>: %s needs a table whose entries stand in the configuration",
+			    table->name, use_wants_static(reference->use));
 		else if (table->backend == TABLE_ACCOUNTS && reference->use != TABLE_USE_REGEX &&
 		    !accounts_serve(reference->use))
 			problem_error(&parse->problems, reference->place,

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <bsd/string.h>
 #include <openssl/err.h>
@@ -67,14 +68,27 @@ pki_of(struct parse *parse, struct place place, const char *name)
 	struct pki_config *pki;
 
 	for (size_t i = 0; i < config->pki_count; i++)
-		if (strcmp(config->pkis[i].name, name) == 0)
+		if (strcasecmp(config->pkis[i].name, name) == 0)
 			return &config->pkis[i];
 	config->pkis = parse_grow(config->pkis, config->pki_count, sizeof(*config->pkis));
 	parse->pki_places = parse_grow(parse->pki_places, config->pki_count, sizeof(place));
 	parse->pki_places[config->pki_count] = place;
 	pki = &config->pkis[config->pki_count++];
 	pki->name = parse_copy(name);
+	parse_lowercase(pki->name);
 	return pki;
+}
+
+/* OpenSMTPD's choice of finite-field Diffie-Hellman for TLS 1.2, which nobody needs who has ECDHE. */
+static void
+check_dhe(struct parse *parse, struct place place, const char *value)
+{
+	if (strcasecmp(value, "auto") == 0 || strcasecmp(value, "legacy") == 0)
+		problem_warning(
+		    &parse->problems, place, "\"dhe %s\" changes nothing: ECDHE is used", value);
+	else if (strcasecmp(value, "none") != 0)
+		problem_error(&parse->problems, place,
+		    "\"dhe\" wants \"none\", \"auto\" or \"legacy\", not \"%.40s\"", value);
 }
 
 void
@@ -82,7 +96,15 @@ pki_set(struct parse *parse, struct place place, char *name, char *word, char *p
 {
 	struct pki_config *pki;
 
-	if (strcmp(word, "cert") != 0 && strcmp(word, "key") != 0) {
+	if (name != NULL) {
+		draft_begin(parse, place);
+		parse->draft.pki_name = name;
+	}
+	name = parse->draft.pki_name;
+	if (strcmp(word, "dhe") == 0) {
+		check_dhe(parse, place, path);
+		free(path);
+	} else if (strcmp(word, "cert") != 0 && strcmp(word, "key") != 0) {
 		problem_error(&parse->problems, place,
 		    "\"pki %.40s\" wants \"cert\" or \"key\" and a path, not \"%.40s\"", name,
 		    word);
@@ -96,7 +118,6 @@ pki_set(struct parse *parse, struct place place, char *name, char *word, char *p
 		set_file(
 		    parse, place, "pki", word, *word == 'c' ? &pki->certificate : &pki->key, path);
 	}
-	free(name);
 	free(word);
 }
 
@@ -106,6 +127,7 @@ ca_set(struct parse *parse, struct place place, char *name, char *word, char *pa
 	struct config *config = parse->config;
 	struct ca_config *ca;
 
+	parse_lowercase(name);
 	if (strcmp(word, "cert") == 0 && strcmp(name, "default") == 0) {
 		files_note(parse, PARSE_FILE_AUTHORITIES, place, name, path);
 		setting_set(parse, place, "ca default cert", path);
@@ -153,6 +175,7 @@ listen_pki(struct parse *parse, struct place place, char *name)
 		free(name);
 		return;
 	}
+	parse_lowercase(name);
 	if (*names == NULL) {
 		*names = name;
 		return;
@@ -210,21 +233,27 @@ spread_ciphers(struct parse *parse)
 	}
 }
 
+/* As libtls has them: words separated by commas or colons, in any case. */
 void
 listen_protocols(struct parse *parse, struct place place, char *protocols)
 {
-	static const char *const all[] = { "tlsv1.2,tlsv1.3", "tlsv1.3,tlsv1.2", "secure",
-		"default" };
-	bool known = strcmp(protocols, "tlsv1.3") == 0;
+	bool with_2 = false, with_3 = false, known = *protocols != '\0';
+	char copy[64], *at = copy, *word;
 
-	if (known)
-		parse->draft.listener.tls_1_3_only = true;
-	for (size_t i = 0; i < PARSE_COUNT(all) && !known; i++)
-		known = strcmp(protocols, all[i]) == 0;
-	if (!known)
+	if (strlcpy(copy, protocols, sizeof(copy)) >= sizeof(copy))
+		known = false;
+	while (known && (word = strsep(&at, ",:")) != NULL) {
+		bool all = strcasecmp(word, "secure") == 0 || strcasecmp(word, "default") == 0;
+
+		known = all || strcasecmp(word, "tlsv1.2") == 0 || strcasecmp(word, "tlsv1.3") == 0;
+		with_2 |= all || strcasecmp(word, "tlsv1.2") == 0;
+		with_3 |= all || strcasecmp(word, "tlsv1.3") == 0;
+	}
+	if (!known || !with_3)
 		problem_error(&parse->problems, place,
 		    "\"protocols\" wants \"tlsv1.3\" or \"tlsv1.2,tlsv1.3\", not \"%.40s\"",
 		    protocols);
+	parse->draft.listener.tls_1_3_only = known && !with_2;
 	free(protocols);
 }
 

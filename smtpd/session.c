@@ -36,7 +36,7 @@ static void on_timer(evutil_socket_t, short, void *);
 const char *
 session_hostname(const struct session *s)
 {
-	return *s->listener->hostname != '\0' ? s->listener->hostname : session_config(s)->hostname;
+	return *s->hostname != '\0' ? s->hostname : session_config(s)->hostname;
 }
 
 void

@@ -6,6 +6,7 @@
  * counts as the proxy's own, and it has little time.
  */
 #include <sys/socket.h>
+#include <netinet/in.h>
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,6 +204,39 @@ await_proxy_header(struct session *s)
 		session_die(s, "no memory");
 }
 
+/* The listener's name, or that of the address which the client has connected to. */
+static const char *
+hostname_of(const struct session *s)
+{
+	const char *name = s->listener->hostname;
+	const struct table_config *names;
+	struct sockaddr_storage own;
+	socklen_t length = sizeof(own);
+	unsigned char key[16];
+	const void *bytes;
+	size_t size;
+
+	if (*s->listener->hostnames == '\0' ||
+	    getsockname(s->fd, (struct sockaddr *)&own, &length) == -1)
+		return name;
+	if (own.ss_family == AF_INET) {
+		bytes = &((const struct sockaddr_in *)&own)->sin_addr;
+		size = 4;
+	} else if (own.ss_family == AF_INET6) {
+		bytes = &((const struct sockaddr_in6 *)&own)->sin6_addr;
+		size = 16;
+	} else
+		return name;
+	/* The parser sees to it that there is no other table. */
+	names = config_find_table(session_config(s), s->listener->hostnames);
+	for (size_t i = 0; names != NULL && i < names->entry_count; i++) {
+		if (inet_pton(own.ss_family, names->entries[i].key, key) == 1 &&
+		    memcmp(key, bytes, size) == 0)
+			return names->entries[i].value;
+	}
+	return name;
+}
+
 void
 session_start(struct service *service, struct settings *settings,
     const struct listener_config *listener, const struct client *client, int fd)
@@ -221,6 +255,7 @@ session_start(struct service *service, struct settings *settings,
 	s->settings = settings;
 	s->listener = listener;
 	s->fd = fd;
+	s->hostname = hostname_of(s);
 	s->lmtp = listener->protocol == LISTEN_LMTP;
 	s->id = service_next_id(service);
 	set_client(s, client);

@@ -43,6 +43,8 @@ struct session {
 	struct service *service;
 	struct settings *settings;
 	const struct listener_config *listener;
+	const char
+	    *hostname; /* the listener's, or the one of the address that the client came to */
 	uint64_t id;
 	int fd;
 	enum session_state state;

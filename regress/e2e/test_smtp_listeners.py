@@ -246,3 +246,20 @@ def test_mask_src_hides_the_client(make_postern):
     received = re.search(rb"^Received: (.*?)\r?\n(?=\S)", mail.data, re.DOTALL | re.MULTILINE).group(1)
     assert b"127.0.0.1" not in received and b"client.test" not in received
     assert received.startswith(b"by other.example.test")
+
+
+def test_each_address_has_the_name_that_hostnames_gives_it(make_postern):
+    postern = make_postern(start=False)
+    postern.listen = f"listen on all inet4 port {postern.port} hostname other.example.test " \
+        "hostnames { 127.0.0.2 = two.example.test, 127.0.0.3 => three.example.test }\n"
+    postern.start()
+    accounts(postern)
+    for host, name in (("127.0.0.1", "other"), ("127.0.0.2", "two"), ("127.0.0.3", "three")):
+        with postern.wire(host=host) as wire:
+            wire.expect(220, f"{name}.example.test")
+            assert wire.command("EHLO client.test", 250).lines[0].startswith(f"{name}.example.test")
+    with postern.wire(host="127.0.0.2") as wire:
+        wire.expect(220)
+        deliver(wire)
+    (mail,) = postern.wait_mail("alice@example.test")
+    assert b"by two.example.test" in mail.data

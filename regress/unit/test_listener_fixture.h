@@ -412,6 +412,7 @@ set_up(void **state)
 	config->listener_count = 1;
 	w->listener = config->listeners;
 	w->listener->hostname = strdup("");
+	w->listener->hostnames = strdup("");
 	w->listener->tag = strdup("mx");
 	w->listener->proxy_trusted = strdup("");
 	config_complete_listener(w->listener);

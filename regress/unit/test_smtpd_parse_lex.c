@@ -10,29 +10,43 @@
 static void
 words_are_joined_quoted_and_expanded(void **state)
 {
-	struct config *config =
-	    good("# a comment \\\nthat goes on\n"
-	         "host = \"mx.example.org\"\r\n"
-	         "where = 127.0.0.1 \"port\" 2525\n"
-	         "base = '/var/mail'\n"
-	         "listen on $where \\\n  hostname $host # why\n"
-	         "mail directory $base/x\n"
-	         "postmaster \"\\\"a b\\\"@example.org\"\n"
-	         "table t { \"listen\", 'it\"s',\n\n # in a list\n \"a\\\\b\", c\\d, }\n"
-	         "match helo <t> reject");
+	struct config *config = good(
+	    "# a comment \\\nthat goes on\n"
+	    "host = \"mx.example.org\"\r\n"
+	    "where = 127.0.0.1 \"port\" 2525\n"
+	    "base = '/var/mail'\n"
+	    "listen on $where \\\n  hostname $host # why\n"
+	    "mail directory $base/x\n"
+	    "postmaster \"\\\"a b\\\"@example.org\"\n"
+	    "table t { \"listen\", 'it\"s',\n\n # in a list\n \"a\\\\b\", c\\d, \"e\\ f\\.\", }\n"
+	    "match helo <t> reject");
 	const struct table_config *table = config_find_table(config, "t");
 
 	(void)state;
 	assert_string_equal(config->listeners[0].hostname, "mx.example.org");
 	assert_string_equal(config->mail_directory, "/var/mail/x");
 	assert_string_equal(config->postmaster, "\"a b\"@example.org");
-	assert_int_equal(table->entry_count, 4);
+	assert_int_equal(table->entry_count, 5);
 	assert_string_equal(table->entries[0].key, "listen");
 	assert_string_equal(table->entries[1].key, "it\"s");
 	assert_string_equal(table->entries[2].key, "a\\b");
-	assert_string_equal(table->entries[3].key, "c\\d");
+	assert_string_equal(table->entries[3].key, "cd");
+	assert_string_equal(table->entries[4].key, "e f\\.");
 	assert_int_equal(config->rules[0].line, 14);
 	config_free(config);
+}
+
+static void
+backslashes_that_mean_something_else_are_told(void **state)
+{
+	struct reports reports;
+
+	(void)state;
+	config_free(parse("match from any for domain regex a\\.org reject\n", &reports));
+	assert_true(reported(&reports, 1, "before \".\" is left out"));
+	assert_int_equal(reports.errors, 0);
+	bad("match for local \\ \n reject\n", 1, "last character of its line");
+	bad("match for local a\\\\b reject\n", 1, "last character of its line");
 }
 
 static void
@@ -179,6 +193,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(words_are_joined_quoted_and_expanded),
+		cmocka_unit_test(backslashes_that_mean_something_else_are_told),
 		cmocka_unit_test(lines_and_words_of_megabytes_are_refused),
 		cmocka_unit_test(included_files_are_read_in_place),
 		cmocka_unit_test(files_that_are_no_config_are_refused),

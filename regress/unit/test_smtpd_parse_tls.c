@@ -77,7 +77,9 @@ what_would_not_encrypt_is_refused(void **state)
 	bad("pki x cert /a\n", 1, "has no \"key\"");
 	bad("pki x key /a\n", 1, "has no \"cert\"");
 	bad("pki x cert /a\npki x cert /b\npki x key /c\n", 2, "second \"cert\"");
-	bad("pki x dhe auto\n", 1, "\"cert\" or \"key\"");
+	bad("pki x colour red\n", 1, "\"cert\" or \"key\"");
+	bad("pki x cert /a key /b dhe\n", 1, "\"dhe\"");
+	bad("pki x cert /a key /b dhe 2048\n", 1, "\"2048\"");
 	bad("pki x cert a\n", 1, "absolute path");
 	bad("pki \"a b\" cert /a\n", 1, "is no name");
 	bad("ca x cert /a\nca x cert /b\n", 2, "defined twice");
