@@ -115,8 +115,12 @@ match_address(const struct question *q, struct pattern pattern, const struct add
 	if (!pattern.regex)
 		return table_match_mailbox(
 		    pattern.table, address, q->site->config->subaddress_delimiters);
-	if (address_is_null(address))
-		return table_match_regex(pattern.table, "<>");
+	/* As we write it, or as OpenSMTPD does. */
+	if (address_is_null(address)) {
+		enum table_result result = table_match_regex(pattern.table, "<>");
+
+		return result == TABLE_NONE ? table_match_regex(pattern.table, "@") : result;
+	}
 	if (!table_domain_normalise(address->domain, domain, sizeof(domain)))
 		return TABLE_NONE;
 	snprintf(text, sizeof(text), "%s@%s", address->local, domain);
@@ -158,6 +162,14 @@ match_from(const struct question *q, const struct rule *rule)
 		break;
 	}
 	return TABLE_NONE;
+}
+
+/* "from rdns <table>" is about clients with a name, negated or not, as in OpenSMTPD. */
+static bool
+is_nameless(const struct question *q, const struct rule *rule)
+{
+	return rule->config->from == MATCH_FROM_RDNS && rule->from != NULL && !q->internal &&
+	    !q->rcpt->name_unknown && *q->rcpt->client_name == '\0';
 }
 
 static enum table_result
@@ -245,7 +257,8 @@ match_rule(const struct question *q, const struct rule *rule, const char **condi
 
 	if (rule->broken)
 		outcome = (struct outcome){ TABLE_BROKEN, "table" };
-	else if (add(&outcome, "from", match_from(q, rule), rule->config->from_negated) &&
+	else if (add(&outcome, "from", match_from(q, rule),
+	             rule->config->from_negated && !is_nameless(q, rule)) &&
 	    add(&outcome, "for", match_for(q, rule), rule->config->for_negated))
 		match_rest(q, rule, &outcome);
 	*condition = outcome.condition;

@@ -559,12 +559,18 @@ table_match_domain(struct table *table, const char *domain)
 {
 	int64_t since = trace_start();
 	char key[TABLE_KEY_MAX];
+	struct netaddr literal;
 	enum table_result result;
 
 	if (*domain == '\0' || !table_domain_normalise(domain, key, sizeof(key)) ||
 	    !pattern_is_plain(key))
 		return traced(table, "domain", domain, TABLE_NONE, since);
 	result = has_domain_key(table, "", key);
+	/* Keys that are addresses are kept in one form, without brackets. */
+	if (result == TABLE_NONE && *key == '[' && netaddr_parse(domain, &literal)) {
+		netaddr_format(&literal, key, sizeof(key));
+		result = has_key(table, key);
+	}
 	if (result == TABLE_NONE)
 		result = table->functions->match_domain(table, key);
 	return traced(table, "domain", key, result, since);
@@ -593,8 +599,12 @@ match_mailbox(struct table *table, const struct address *address, const char *de
 	char domain[TABLE_KEY_MAX], detail[ADDRESS_LOCAL_MAX + 1];
 	enum table_result result;
 
-	if (address_is_null(address))
-		return has_key(table, "<>");
+	/* OpenSMTPD writes "@". */
+	if (address_is_null(address)) {
+		result = has_key(table, "<>");
+		return result == TABLE_NONE && !table_is_accounts(table) ? has_key(table, "@")
+		                                                         : result;
+	}
 	if (!table_domain_normalise(address->domain, domain, sizeof(domain)))
 		return TABLE_NONE;
 	text_lower(plain.local);

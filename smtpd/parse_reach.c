@@ -238,6 +238,13 @@ from_follows(
 		return !earlier->from_negated;
 	if (earlier->from == MATCH_FROM_AUTH)
 		return auth_follows(search, wanted_from(earlier), later);
+	/* Who has no name isn't who has another one. */
+	if (earlier->from == MATCH_FROM_RDNS && later->from == MATCH_FROM_RDNS &&
+	    *earlier->from_table != '\0' && *later->from_table == '\0')
+		return false;
+	if (earlier->from == MATCH_FROM_RDNS && later->from == MATCH_FROM_RDNS &&
+	    *earlier->from_table == '\0' && *later->from_table != '\0')
+		return !earlier->from_negated;
 	if (earlier->from == later->from)
 		return both_follow(search, wanted_from(earlier), wanted_from(later));
 	/* A socket is on this machine. */

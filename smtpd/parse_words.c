@@ -90,7 +90,7 @@ put_from(FILE *file, const struct config *config, const struct rule_config *rule
 			    file);
 			break;
 		}
-		fputs(negated ? "anywhere but " : "", file);
+		fputs(negated ? "hosts with a name in DNS, but not " : "", file);
 		put_table(file, config, rule->from_table, rule->from_regex,
 		    (struct noun){ "the host ", "the hosts ", "the hosts" });
 		break;

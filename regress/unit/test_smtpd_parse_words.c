@@ -56,6 +56,9 @@ each_rule_is_a_sentence(void **state)
 	    "users who have logged in for anybody is sent to other hosts by action \"out\".");
 	says("from rdns regex \"^dyn\" for any tls reject",
 	    "the hosts matching \"^dyn\" for anybody is refused if it comes by TLS.");
+	says("!from rdns \"*.isp.org\" for any reject",
+	    "hosts with a name in DNS, but not the host *.isp.org for anybody is "
+	    "refused.");
 	says("!from rdns for any !mail-from \"<>\" helo regex { a, b } reject",
 	    "hosts without a name in DNS for anybody is refused if the client's HELO matches "
 	    "\"a\" or \"b\" and the sender isn't <>.");
