@@ -832,6 +832,20 @@ is_elsewhere_in_opensmtpd(yysymbol_kind_t token)
 	    token == YYSYMBOL_PKI || token == YYSYMBOL_TLS || token == YYSYMBOL_SMTPS;
 }
 
+/* What began a statement of OpenSMTPD until 2018: there are still many guides that have it. */
+static bool
+is_former_grammar(const char *word)
+{
+	static const char *const former[] = { "accept", "reject", "limit", "expire", "bounce-warn",
+		"map", "hostname", "max-message-size", "ciphers", "subaddressing-delimiter" };
+
+	for (size_t i = 0; i < PARSE_COUNT(former); i++) {
+		if (strcmp(former[i], word) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int
 yyreport_syntax_error(const yypcontext_t *context, struct parse *parse)
 {
@@ -846,7 +860,14 @@ yyreport_syntax_error(const yypcontext_t *context, struct parse *parse)
 	else
 		snprintf(word, sizeof(word), "\"%s\"", parse->word);
 	/* A word alone begins a macro, so all that could come is its "=". */
-	if (yypcontext_expected_tokens(context, only, 2) == 1 && strstr(expected, "'='") != NULL)
+	if (yypcontext_expected_tokens(context, only, 2) == 1 && strstr(expected, "'='") != NULL &&
+	    is_former_grammar(parse->previous))
+		problem_error(&parse->problems, place,
+		    "\"%s\" begins a statement of OpenSMTPD before 6.4; since then there are "
+		    "\"action\" and \"match\", \"smtp\", \"queue\" and \"bounce\"",
+		    parse->previous);
+	else if (yypcontext_expected_tokens(context, only, 2) == 1 &&
+	    strstr(expected, "'='") != NULL)
 		problem_error(&parse->problems, place,
 		    "\"%s\" begins no statement, and no '=' makes it a macro", parse->previous);
 	else if (token != YYSYMBOL_STRING && token != YYSYMBOL_NEWLINE && token != YYSYMBOL_YYEOF &&

@@ -60,7 +60,8 @@ hosts_add(struct parse *parse, struct place place, char **hosts, char *url)
 
 	if (!host_fits(url)) {
 		problem_error(&parse->problems, place,
-		    "\"host\" wants a host name or a URL like smtp://host:port, not \"%.100s\"",
+		    "\"host\" wants a host name or a URL like smtp://label@host:port, by smtp, "
+		    "smtp+tls, smtp+notls, smtps or lmtp, not \"%.100s\"",
 		    url);
 		free(url);
 		return;
@@ -333,7 +334,10 @@ limit_place(struct parse *parse, struct place place, const char *word, const cha
 		    (uintmax_t)limits[i].most, value);
 		return NULL;
 	}
-	problem_error(&parse->problems, place, "unknown limit \"%.40s\"", word);
+	problem_error(&parse->problems, place,
+	    "unknown limit \"%.40s\": there are \"sessions\", \"sessions-total\", \"messages\", "
+	    "\"recipients\", \"messages-per-minute\" and \"pause-ms\"",
+	    word);
 	return NULL;
 }
 

@@ -174,6 +174,12 @@ static const struct taken refused[] = {
 	{ "smtp max-message-size 1.55M", "\"1.55M\"" },
 	{ "smtp max-message-size 2000.5", "\"2000.5\"" },
 	{ "match from any => reject", "\"=>\"" },
+	{ "accept from any for local deliver to mbox", "\"accept\" begins a statement of" },
+	{ "reject from any for any", "before 6.4" },
+	{ "limit mta inet4", "\"limit\" begins a statement of" },
+	{ "expire 4d", "\"expire\" begins a statement of" },
+	{ "accepted", "begins no statement" },
+	{ "action a relay host secure+auth://l@a.org", "by smtp, smtp+tls, smtp+notls, smtps or" },
 	{ "x => y", "\"x\" begins no statement" },
 };
 
