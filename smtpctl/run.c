@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "smtpctl/ending.h"
 #include "smtpctl/exchange.h"
 #include "smtpctl/run.h"
 #include "smtpctl/run_history.h"
@@ -23,6 +24,9 @@
 #include "smtpctl/show_relays.h"
 #include "smtpctl/show_stats.h"
 #include "smtpctl/text.h"
+
+/* The server itself gives up waiting after half of it. */
+#define STOP_MS 30000
 
 struct listing {
 	struct output *output;
@@ -211,16 +215,26 @@ run_pause(const struct command *command, struct client *client, struct output *o
 }
 
 static int
-run_supervisor(const struct command *command, struct client *client, struct output *output)
+run_supervisor(const struct command *command, struct client *client, const char *socket_path,
+    struct output *output)
 {
+	bool ends = command->supervisor.verb == CONTROL_STOP;
+	struct ending ending = { .path = NULL };
 	struct ipc_result result;
 	struct buf payload;
 	int status;
 
+	if (ends)
+		ending_begin(&ending, socket_path);
 	buf_init(&payload, IMSG_PAYLOAD_MAX);
 	ipc_control_encode(&payload, &command->supervisor);
 	status = exchange_encoded(
 	    client, output, CONTROL_SUPERVISOR, &payload, NULL, NULL, &result, NULL);
+	client_close(client); /* it would be waited for */
+	if (!ending_wait(&ending, status == 0 ? STOP_MS : 0) && status == 0) {
+		warnx("command failed: smtpd has been told to stop, but is still there");
+		return EX_TEMPFAIL;
+	}
 	return status == 0 ? succeed(output) : status;
 }
 
@@ -418,7 +432,7 @@ run_status(struct client *client, struct output *output)
 
 int
 run_command(const struct command *command, const struct password_hashes *hashes,
-    struct client *client, struct output *output)
+    struct client *client, const char *socket_path, struct output *output)
 {
 	switch (command->verb) {
 	case COMMAND_SHOW_QUEUE:
@@ -443,7 +457,7 @@ run_command(const struct command *command, const struct password_hashes *hashes,
 	case COMMAND_PAUSE:
 		return run_pause(command, client, output);
 	case COMMAND_SUPERVISOR:
-		return run_supervisor(command, client, output);
+		return run_supervisor(command, client, socket_path, output);
 	case COMMAND_ACCOUNT:
 		return run_account(command, hashes, client, output);
 	case COMMAND_DKIM:

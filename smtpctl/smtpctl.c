@@ -116,7 +116,7 @@ run_online(const struct command *command, const char *socket_path, struct output
 	privilege_drop();
 	if (status == 0) {
 		client_init(&client, fd);
-		status = run_command(command, &hashes, &client, output);
+		status = run_command(command, &hashes, &client, socket_path, output);
 		client_close(&client);
 	}
 	explicit_bzero(&hashes, sizeof(hashes));

@@ -72,6 +72,27 @@ is_same_address(const struct sockaddr_storage *a, const struct sockaddr_storage 
 	}
 }
 
+static bool
+is_every_address(const struct sockaddr_storage *address)
+{
+	const struct sockaddr_in *in = (const void *)address;
+	const struct sockaddr_in6 *in6 = (const void *)address;
+
+	return address->ss_family == AF_INET ? in->sin_addr.s_addr == htonl(INADDR_ANY)
+	                                     : IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+}
+
+/* Ports of one address and of every address, as 127.0.0.1 and 0.0.0.0. */
+static bool
+is_one_within_the_other(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
+
+	/* The port is in the same place for IPv6. */
+	return a->ss_family == b->ss_family && a->ss_family != AF_UNIX &&
+	    a4->sin_port == b4->sin_port && (is_every_address(a) || is_every_address(b));
+}
+
 static struct listen_socket *
 find(const struct listen_set *set, const struct sockaddr_storage *address)
 {
@@ -140,9 +161,32 @@ listen_unix(const char *path, uid_t uid, gid_t gid, mode_t mode, char *why, size
 	return fd;
 }
 
+static bool
+set_port_shared(int fd, bool is_shared)
+{
+	int value = is_shared;
+
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof(value)) == 0;
+}
+
+/* Says so of the sockets that are within `address` or around it; whether there are some. */
+static bool
+set_ports_shared(
+    const struct listen_set *set, const struct sockaddr_storage *address, bool is_shared)
+{
+	bool found = false;
+	size_t i;
+
+	for (i = 0; set != NULL && i < set->count; i++)
+		if (is_one_within_the_other(&set->sockets[i].address, address) &&
+		    set_port_shared(set->sockets[i].fd, is_shared))
+			found = true;
+	return found;
+}
+
 /* -1 with errno set. */
 static int
-listen_inet(const struct sockaddr_storage *address, socklen_t length)
+listen_inet(const struct sockaddr_storage *address, socklen_t length, bool is_shared)
 {
 	int fd, on = 1, error;
 
@@ -150,10 +194,11 @@ listen_inet(const struct sockaddr_storage *address, socklen_t length)
 	if (fd == -1)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	    (!is_shared || set_port_shared(fd, true)) &&
 	    (address->ss_family != AF_INET6 ||
 	        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0) &&
 	    bind(fd, (const struct sockaddr *)(const void *)address, length) == 0 &&
-	    listen(fd, BACKLOG) == 0)
+	    listen(fd, BACKLOG) == 0 && (!is_shared || set_port_shared(fd, false)))
 		return fd;
 	error = errno;
 	close(fd);
@@ -161,8 +206,33 @@ listen_inet(const struct sockaddr_storage *address, socklen_t length)
 	return -1;
 }
 
+/*
+ * For the kernel 127.0.0.1 is in use beside 0.0.0.0, unless both sockets allow it. Those of this
+ * server do while the second is opened, which a reload can ask for: of the old set and of the new
+ * one. They don't any more after that, so that another server goes on being refused.
+ */
 static int
-listen_on(const struct listener_config *config, int64_t patient_until, char *why, size_t size)
+listen_beside(const struct listener_config *config, const struct listen_set *old,
+    const struct listen_set *new)
+{
+	const struct sockaddr_storage *address = &config->address;
+	int fd, error;
+
+	fd = listen_inet(address, config->address_length, false);
+	if (fd != -1 || errno != EADDRINUSE)
+		return fd;
+	if (set_ports_shared(old, address, true) | set_ports_shared(new, address, true))
+		fd = listen_inet(address, config->address_length, true);
+	error = errno;
+	(void)set_ports_shared(old, address, false);
+	(void)set_ports_shared(new, address, false);
+	errno = error;
+	return fd;
+}
+
+static int
+listen_on(const struct listener_config *config, const struct listen_set *old,
+    const struct listen_set *new, int64_t patient_until, char *why, size_t size)
 {
 	const struct sockaddr_un *local = (const void *)&config->address;
 	char text[160];
@@ -170,15 +240,15 @@ listen_on(const struct listener_config *config, int64_t patient_until, char *why
 
 	if (config->address.ss_family == AF_UNIX)
 		return listen_unix(local->sun_path, geteuid(), getegid(), 0666, why, size);
-	while ((fd = listen_inet(&config->address, config->address_length)) == -1 &&
-	    errno == EADDRINUSE && clock_monotonic_ms() < patient_until)
+	while ((fd = listen_beside(config, old, new)) == -1 && errno == EADDRINUSE &&
+	    clock_monotonic_ms() < patient_until)
 		(void)poll(NULL, 0, RETRY_MS);
 	if (fd == -1) {
 		int error = errno;
 
 		listen_describe(&config->address, text, sizeof(text));
 		snprintf(why, size, "can't listen on %s: %s%s", text, strerror(error),
-		    error == EADDRINUSE   ? ": another mail server runs there"
+		    error == EADDRINUSE   ? ": another server listens there"
 		        : error == EACCES ? ": ports below 1024 need root"
 		                          : "");
 	}
@@ -212,8 +282,8 @@ listen_set_open(struct listen_set *set, const struct config *config, const struc
 		socket->address_length = (socklen_t)wanted->address_length;
 		there = find(old, &wanted->address);
 		socket->inherited = there != NULL;
-		socket->fd =
-		    there != NULL ? there->fd : listen_on(wanted, patient_until, why, size);
+		socket->fd = there != NULL ? there->fd
+		                           : listen_on(wanted, old, set, patient_until, why, size);
 		if (socket->fd == -1)
 			break;
 		set->count++;

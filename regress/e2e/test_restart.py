@@ -93,6 +93,16 @@ def test_smtpctl_stop_ends_it(postern):
     assert postern.smtpctl("show", "status", check=False).returncode != 0
 
 
+def test_smtpctl_stop_returns_when_the_server_has_ended(postern):
+    postern.send("alice@example.test")
+    postern.smtpctl("stop")
+    # No waiting here: the return of the command is the promise.
+    assert not (postern.run / "smtpd.pid").exists()
+    check = postern.smtpctl("spool", "check", str(postern.spool), check=False)
+    assert check.returncode == 0, check.stderr
+    assert postern.ended() == 0
+
+
 @pytest.mark.parametrize("how", ["smtpctl", "SIGHUP"])
 def test_reload_keeps_sessions_and_takes_the_new_listener(postern, how):
     port = free_port()

@@ -89,6 +89,16 @@ want_port(struct fixture *f, unsigned port)
 }
 
 static void
+want_every_address(struct fixture *f, unsigned port)
+{
+	struct sockaddr_in *address;
+
+	want_port(f, port);
+	address = (void *)&f->listeners[f->config.listener_count - 1].address;
+	address->sin_addr.s_addr = htonl(INADDR_ANY);
+}
+
+static void
 want_path(struct fixture *f)
 {
 	struct listener_config *listener = &f->listeners[f->config.listener_count++];
@@ -186,6 +196,36 @@ an_address_in_use_is_named_and_the_old_set_stays(void **state)
 }
 
 static void
+addresses_within_each_other_can_be_changed_at_a_reload(void **state)
+{
+	struct fixture *f = *state;
+	struct listen_set narrow, wide, both, other;
+	char why[300];
+
+	want_port(f, f->ports[0]);
+	assert_true(open_set(f, &narrow, NULL));
+	f->config.listener_count = 0;
+	want_every_address(f, f->ports[0]);
+	assert_true(open_set(f, &wide, &narrow));
+	listen_set_close(&narrow, &wide);
+	assert_true(connects(f->ports[0]));
+	want_port(f, f->ports[0]);
+	assert_true(open_set(f, &both, &wide));
+	listen_set_close(&wide, &both);
+	assert_true(connects(f->ports[0]));
+
+	/* Another server doesn't get in between. */
+	f->config.listener_count = 0;
+	want_port(f, f->ports[0]);
+	assert_false(listen_set_open(&other, &f->config, NULL, 0, why, sizeof(why)));
+	f->config.listener_count = 0;
+	want_every_address(f, f->ports[0]);
+	assert_false(listen_set_open(&other, &f->config, NULL, 0, why, sizeof(why)));
+	listen_set_close(&both, NULL);
+	assert_false(connects(f->ports[0]));
+}
+
+static void
 an_address_given_twice_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -262,6 +302,7 @@ main(void)
 		WITH(sockets_take_connections),
 		WITH(an_address_that_stays_keeps_its_socket),
 		WITH(an_address_in_use_is_named_and_the_old_set_stays),
+		WITH(addresses_within_each_other_can_be_changed_at_a_reload),
 		WITH(an_address_given_twice_is_refused),
 		WITH(a_dead_socket_s_path_is_taken_over_a_live_one_s_is_not),
 		WITH(a_file_in_a_socket_s_place_is_left_alone),
