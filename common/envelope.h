@@ -99,7 +99,7 @@ struct envelope {
 	uint32_t tries;
 	int64_t expires;  /* wall clock, seconds */
 	int64_t last_try; /* 0: never */
-	int64_t next_try;
+	int64_t next_try; /* of one that is in flight: when this one began */
 	bool delay_warned;
 	struct reply last_reply; /* of the last failed try; code 0: none; a success: delivered,
 	                          * and the sender is owed the report */

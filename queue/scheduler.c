@@ -571,6 +571,7 @@ scheduler_take(struct scheduler *scheduler, struct line *line)
 		return NULL;
 	entry = scheduler_take_any(scheduler, line);
 	entry->state = ENTRY_INFLIGHT;
+	entry->next_try = retry_now();
 	line->in_flight++;
 	if (trace_begin(&text, "scheduler-try", entry)) {
 		log_number(&text, "waiting", line->waiting);
@@ -588,6 +589,7 @@ scheduler_take_along(struct scheduler *scheduler, struct entry *entry)
 
 	scheduler_unset(scheduler, entry);
 	entry->state = ENTRY_INFLIGHT;
+	entry->next_try = retry_now();
 	if (trace_begin(&text, "scheduler-try", entry)) {
 		log_text(&text, "note", "together with another of its message");
 		log_end(&text);

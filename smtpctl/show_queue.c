@@ -145,7 +145,8 @@ show_queue_line(struct buf *buf, const struct transaction *transaction,
 		    envelope->next_try > now ? envelope->next_try - now : 0);
 		break;
 	case ENVELOPE_INFLIGHT:
-		buf_printf(buf, "inflight|%" PRId64 "|", now - envelope->last_try);
+		buf_printf(buf, "inflight|%" PRId64 "|",
+		    now > envelope->next_try ? now - envelope->next_try : 0);
 		break;
 	case ENVELOPE_STATE_COUNT:
 		buf_add_text(buf, "invalid||");

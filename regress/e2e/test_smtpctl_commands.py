@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import socket
 import subprocess
+import time
 
 import pytest
 
@@ -213,3 +215,17 @@ def test_an_ordinary_user_is_told_who_may(postern):
     assert (done.stdout, done.stderr) == ("", "smtpctl: need root privileges\n")
     assert done.returncode == os.EX_NOPERM
     postern.wait_log("control-refused", uid=65534)
+
+
+def test_what_is_being_tried_shows_for_how_long(make_postern):
+    """The next server takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.time()
+        postern = make_postern(config="listen on 127.0.0.1 port @PORT@\n"
+            f'action "out" relay host "smtp://127.0.0.1:{silent.getsockname()[1]}"\n'
+            'match for any action "out"\n')
+        postern.send("somebody@elsewhere.test")
+        with silent.accept()[0]:
+            (line,) = postern.smtpctl("show", "queue").stdout.splitlines()
+            assert line.split("|")[11] == "inflight"
+            assert 0 <= int(line.split("|")[12]) <= time.time() - begun
