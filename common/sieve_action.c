@@ -17,6 +17,9 @@ sieve_keep_text(struct sieve_run *run, const char *text)
 
 	if (copy == NULL && text != NULL)
 		sieve_run_fail(run, 0, "no memory");
+	/* A wildcard may have cut a character. */
+	if (copy != NULL)
+		sieve_mend_utf8(copy);
 	return copy;
 }
 
@@ -76,20 +79,31 @@ sieve_read_address(const char *text, struct address *result)
 	return good;
 }
 
+/* What is kept or filed twice in one place is there once, with the flags that it has last. */
+static void
+set_flags(struct sieve_run *run, struct sieve_action *action, const char *flags)
+{
+	free(action->flags);
+	action->flags = sieve_keep_text(run, flags);
+}
+
 static void
 do_keep(struct sieve_run *run, const struct sieve_node *node, unsigned line)
 {
 	char *flags = sieve_flags_of(run, node);
-	struct sieve_action *action;
+	struct sieve_action *action = NULL;
 
 	run->is_kept = false;
-	for (size_t i = 0; i < run->result->count; i++) {
+	if (flags == NULL)
+		return;
+	for (size_t i = 0; i < run->result->count && action == NULL; i++) {
 		if (run->result->actions[i].kind == SIEVE_KEEP)
-			return;
+			action = &run->result->actions[i];
 	}
-	action = flags == NULL ? NULL : sieve_add_action(run, line, SIEVE_KEEP);
+	if (action == NULL)
+		action = sieve_add_action(run, line, SIEVE_KEEP);
 	if (action != NULL)
-		action->flags = sieve_keep_text(run, flags);
+		set_flags(run, action, flags);
 }
 
 static void
@@ -98,7 +112,7 @@ do_fileinto(struct sieve_run *run, const struct sieve_node *node)
 	bool was_kept = run->is_kept, is_copy = node->tags[SLOT_COPY] != TAG_NONE;
 	const char *name = sieve_expand_first(run, node->positions[0]);
 	char clean[FOLDER_NAME_SIZE], *flags;
-	struct sieve_action *action;
+	struct sieve_action *action = NULL;
 
 	if (name == NULL)
 		return;
@@ -108,20 +122,24 @@ do_fileinto(struct sieve_run *run, const struct sieve_node *node)
 	}
 	run->is_kept = is_copy && was_kept;
 	/* Twice into the same folder is once (RFC 5228 2.10.3). */
-	for (size_t i = 0; i < run->result->count; i++) {
-		action = &run->result->actions[i];
-		if (action->kind == SIEVE_FILEINTO && strcmp(action->folder, clean) == 0) {
-			action->create |= node->tags[SLOT_CREATE] != TAG_NONE;
-			return;
-		}
-	}
 	flags = sieve_flags_of(run, node);
-	action = flags == NULL ? NULL : sieve_add_action(run, node->line, SIEVE_FILEINTO);
-	if (action == NULL)
+	if (flags == NULL)
 		return;
-	action->folder = sieve_keep_text(run, clean);
-	action->flags = sieve_keep_text(run, flags);
-	action->create = node->tags[SLOT_CREATE] != TAG_NONE;
+	for (size_t i = 0; i < run->result->count && action == NULL; i++) {
+		struct sieve_action *one = &run->result->actions[i];
+
+		if (one->kind == SIEVE_FILEINTO && one->folder != NULL &&
+		    strcmp(one->folder, clean) == 0)
+			action = one;
+	}
+	if (action == NULL) {
+		action = sieve_add_action(run, node->line, SIEVE_FILEINTO);
+		if (action == NULL)
+			return;
+		action->folder = sieve_keep_text(run, clean);
+	}
+	set_flags(run, action, flags);
+	action->create |= node->tags[SLOT_CREATE] != TAG_NONE;
 }
 
 static void

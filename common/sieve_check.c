@@ -102,6 +102,30 @@ check_field_names(
 	return true;
 }
 
+/* RFC 5228 5.1: fields that hold no addresses are none of the test's. Others than these may: nobody
+ * knows what is in "X-Forwarded-For". */
+static bool
+check_address_fields(
+    const struct sieve_node *node, const struct sieve_argument *names, struct sieve_error *error)
+{
+	static const char *const others[] = { "Subject", "Comments", "Keywords", "Date",
+		"Resent-Date", "Message-ID", "Resent-Message-ID", "In-Reply-To", "References",
+		"Received", "MIME-Version", "Content-Type", "Content-Transfer-Encoding",
+		"Content-Disposition", "Content-Description", "Content-ID" };
+	const struct sieve_string *name;
+
+	for (name = names->strings; name != NULL; name = name->next) {
+		for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+			if (CONSTANT(name) && strcasecmp(name->text, others[i]) == 0) {
+				sieve_fail(error, node->line,
+				    "\"%s\" holds no addresses: use \"header\"", others[i]);
+				return false;
+			}
+		}
+	}
+	return check_field_names(node, names, error);
+}
+
 static bool
 check_index(const struct sieve_node *node, struct sieve_error *error)
 {
@@ -270,6 +294,7 @@ sieve_check_node(struct sieve *sieve, struct sieve_node *node, struct sieve_erro
 	case VERB_VACATION:
 		return check_vacation(sieve, node, error);
 	case VERB_ADDRESS:
+		return check_address_fields(node, node->positions[0], error);
 	case VERB_HEADER:
 	case VERB_EXISTS:
 		return check_field_names(node, node->positions[0], error);
@@ -283,6 +308,11 @@ sieve_check_node(struct sieve *sieve, struct sieve_node *node, struct sieve_erro
 	case VERB_DATE:
 		return check_field_names(node, node->positions[0], error) &&
 		    check_date(node, node->positions[1]->strings, error);
+	case VERB_DUPLICATE: /* RFC 7352 has ":seconds" alone */
+		if (node->tags[SLOT_SECONDS] != TAG_DAYS)
+			return true;
+		sieve_fail(error, node->line, "\"duplicate\" has no \":days\"");
+		return false;
 	case VERB_SIZE:
 		if (node->tags[SLOT_OVER] != TAG_NONE)
 			return true;
@@ -297,7 +327,6 @@ sieve_check_node(struct sieve *sieve, struct sieve_node *node, struct sieve_erro
 	case VERB_DISCARD:
 	case VERB_ALLOF:
 	case VERB_ANYOF:
-	case VERB_DUPLICATE:
 	case VERB_FALSE:
 	case VERB_MAILBOXEXISTS:
 	case VERB_NOT:

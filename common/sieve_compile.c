@@ -30,6 +30,8 @@ sieve_fail(struct sieve_error *error, unsigned line, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(words, sizeof(words), format, arguments);
 	va_end(arguments);
+	/* What it quotes of the script may have been cut. */
+	sieve_mend_utf8(words);
 	snprintf(error->text, error->size, "line %u: %s", line, words);
 }
 

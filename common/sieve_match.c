@@ -204,10 +204,8 @@ take_element(struct wild *wild, const char **pattern, size_t *at)
 
 	if (from == wild->length)
 		return false;
-	if (*p == '?') {
-		do {
-			(*at)++;
-		} while (*at < wild->length && ((unsigned char)wild->text[*at] & 0xc0) == 0x80);
+	if (*p == '?') { /* one byte with each of our comparators (RFC 5228 2.7.1) */
+		(*at)++;
 		note(wild, from, *at);
 		*pattern = p + 1;
 		return true;

@@ -21,6 +21,7 @@ sieve_run_fail(struct sieve_run *run, unsigned line, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(words, sizeof(words), format, arguments);
 	va_end(arguments);
+	sieve_mend_utf8(words);
 	if (line == 0)
 		snprintf(run->result->error, sizeof(run->result->error), "%s", words);
 	else

@@ -288,6 +288,8 @@ enum sieve_reference sieve_read_reference(const char *at, const char *end, const
     char name[SIEVE_IDENTIFIER_MAX + 1], unsigned *number);
 bool sieve_is_identifier(const char *text);
 bool sieve_is_utf8(const char *text, size_t length);
+/* Has a question mark in place of each byte that belongs to no character. */
+void sieve_mend_utf8(char *text);
 /* `length` or less, so that no character of the text is cut. */
 size_t sieve_cut(const char *text, size_t length, size_t most);
 

@@ -52,6 +52,20 @@ sieve_is_utf8(const char *text, size_t length)
 	return true;
 }
 
+void
+sieve_mend_utf8(char *text)
+{
+	size_t left = strlen(text), step;
+
+	for (; left > 0; text += step, left -= step) {
+		step = character_length((const unsigned char *)text, left);
+		if (step == 0) {
+			*text = '?';
+			step = 1;
+		}
+	}
+}
+
 size_t
 sieve_cut(const char *text, size_t length, size_t most)
 {
@@ -117,9 +131,13 @@ decode_one(const char *at, const char *end, const char **after, char *to)
 			return 0;
 		if (*at == '}')
 			break;
-		for (; at < end && hex_digit(*at) != -1 && digits < 9; at++, digits++)
-			value = value << 4 | (uint32_t)hex_digit(*at);
-		if (digits == 0 || digits > (is_unicode ? 8u : 2u))
+		/* A character's number may have any number of zeroes before it. */
+		for (; at < end && hex_digit(*at) != -1; at++) {
+			if (value <= 0x10ffff)
+				value = value << 4 | (uint32_t)hex_digit(*at);
+			digits += digits < 3;
+		}
+		if (digits == 0 || (!is_unicode && digits > 2))
 			return 0;
 		is_any = true;
 		if (value == 0 || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))

@@ -265,8 +265,6 @@ test_duplicate(struct sieve_run *run, const struct sieve_node *node)
 		return false;
 	if (node->tags[SLOT_SECONDS] != TAG_NONE)
 		seconds = node->values[SLOT_SECONDS]->number;
-	if (node->tags[SLOT_SECONDS] == TAG_DAYS)
-		seconds *= 24 * 3600;
 	return run->message->is_duplicate(run->message->arg, handle, id,
 	    seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds,
 	    node->tags[SLOT_LAST] != TAG_NONE);

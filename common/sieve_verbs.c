@@ -82,7 +82,7 @@ static const struct sieve_tag_rule tags[] = {
 	{ "quotewildcard", TAG_QUOTEWILDCARD, SLOT_QUOTE, 0, 0 },
 	{ "quoteregex", TAG_QUOTEREGEX, SLOT_QUOTE, 0, NEEDS(REGEX) },
 	{ "length", TAG_LENGTH, SLOT_LENGTH, 0, 0 },
-	{ "days", TAG_DAYS, SLOT_SECONDS, 'n', NEEDS(VACATION) },
+	{ "days", TAG_DAYS, SLOT_SECONDS, 'n', 0 },
 	{ "seconds", TAG_SECONDS, SLOT_SECONDS, 'n', 0 },
 	{ "subject", TAG_SUBJECT, SLOT_SUBJECT, 's', 0 },
 	{ "from", TAG_FROM, SLOT_FROM, 's', 0 },

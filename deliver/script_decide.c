@@ -147,23 +147,30 @@ set_flags(struct maildir_into *into, const char *flags)
 		into->flags[used] = '\0';
 }
 
-/* One more place; the same folder only once. False: there are too many. */
+/* One more place; the same folder only once, with the flags that were said last. False: there are too
+ * many. */
 static bool
 add_place(struct script_decision *decision, const struct maildir_into *into, const char *flags)
 {
-	struct maildir_into *place = &decision->places[decision->place_count];
+	struct maildir_into *place = NULL;
 
-	for (size_t i = 0; i < decision->place_count; i++) {
+	for (size_t i = 0; i < decision->place_count && place == NULL; i++) {
 		if (strcmp(decision->places[i].folder, into->folder) == 0)
-			return true;
+			place = &decision->places[i];
 	}
-	if (decision->place_count == SCRIPT_PLACES_MAX)
+	if (place == NULL && decision->place_count == SCRIPT_PLACES_MAX)
 		return false;
-	*place = *into;
+	if (place == NULL) {
+		place = &decision->places[decision->place_count++];
+		*place = *into;
+	} else if (flags == NULL) {
+		return true;
+	}
+	place->create |= into->create;
+	memcpy(place->flags, into->flags, sizeof(place->flags));
 	set_flags(place, flags);
 	if (flags != NULL)
 		set_keywords(place, flags);
-	decision->place_count++;
 	return true;
 }
 

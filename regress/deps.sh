@@ -89,11 +89,12 @@ dovecot_starter() {
 	cat >build/tools/bin/dovecot <<-END
 		#!/bin/sh
 		tools=\$(dirname "\$(readlink -f "\$0")")/..
-		export LD_LIBRARY_PATH=\$tools/dovecot-core/$library
+		export LD_LIBRARY_PATH=\$tools/dovecot-core/$library:\$tools/dovecot-sieve/$library
 		conf=\$1 program=\$2
 		shift 2
 		case \$program in
 		imap) file=\$tools/dovecot-imapd/$library/imap ;;
+		sieve-test) file=\$tools/dovecot-sieve/usr/bin/sieve-test ;;
 		*) file=\$tools/dovecot-core/usr/bin/\$program ;;
 		esac
 		exec "\$tools/dovecot-core/usr/bin/doveconf" -c "\$conf" -f service="\$program" \\
@@ -117,6 +118,8 @@ test | bench)
 	unpack dovecot-lmtpd
 	unpack cyrus-common
 	unpack cyrus-imapd
+	unpack dovecot-sieve
+	unpack dovecot-managesieved
 	unpack postsrsd postsrsd
 	unpack vacation vacation
 	unpack cron

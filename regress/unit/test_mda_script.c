@@ -92,6 +92,14 @@ flags_are_in_the_name(void **state)
 	assert_string_equal(
 	    fixture_read(fixture, "home/Maildir/dovecot-keywords"), "0 $x\n1 Work\n");
 	assert_int_equal(fixture_count(fixture, "home/Maildir/tmp"), 0);
+	/* One place by two names has the flags that are said last. */
+	set_script(fixture,
+	    "require [\"fileinto\", \"imap4flags\"];\n"
+	    "fileinto :flags \"\\\\Seen $x\" \"INBOX\"; keep :flags \"\\\\Flagged\";");
+	result = fixture_result(fixture, 3, TEXT);
+	assert_non_null(strstr(result->file, ":2,F"));
+	assert_null(strstr(result->file, ":2,FS"));
+	assert_int_equal(fixture_count(fixture, "home/Maildir/cur"), 3);
 }
 
 static void
