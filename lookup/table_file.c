@@ -77,8 +77,7 @@ check_targets(struct parser *parser, size_t line, const char *key, const char *l
 		if (parser->warnings++ < ERRORS_LOGGED_MAX)
 			log_warning("%s:%zu: \"%s\" of \"%s\" %s: no mail goes there", parser->name,
 			    line, target.text, key,
-			    target.kind == TARGET_FILE ? "is a file"
-			                               : "is not a target");
+			    target.kind == TARGET_FILE ? "is a file" : "is not a target");
 	}
 }
 
@@ -123,7 +122,8 @@ load_entry(void *arg, size_t line, const char *key, const char *value)
 /*
  * The line that continues the one from `line` to `newline`, or NULL. It starts with a blank, and what
  * comes before it ends in a comma; among targets, that may be a key's colon, or the comma may stand in
- * front of what continues, as sendmail's aliases have it. Comments between the two don't count.
+ * front of what continues, as sendmail's aliases have it. Comments between the two don't count,
+ * nor empty lines after a comma.
  * `*lines` is how many lines it is away.
  */
 static char *
@@ -140,7 +140,10 @@ find_continuation(char *line, char *newline, char *end, unsigned use, size_t *li
 	goes_on = last[-1] == ',' || (targets && last[-1] == ':');
 	if (!goes_on && !targets)
 		return NULL;
-	for (*lines = 1; *(first = next + strspn(next, " \t")) == '#'; (*lines)++) {
+	for (*lines = 1;; (*lines)++) {
+		first = next + strspn(next, " \t");
+		if (*first != '#' && (!goes_on || (*first != '\r' && *first != '\n')))
+			break;
 		next = memchr(first, '\n', (size_t)(end - first));
 		if (next == NULL)
 			return NULL;
