@@ -138,8 +138,8 @@ ipc_mailbox_decode(struct buf_reader *reader, struct ipc_mailbox *mailbox)
 	buf_get_string(reader, mailbox->path, sizeof(mailbox->path));
 	buf_get_string(reader, mailbox->command, sizeof(mailbox->command));
 	mailbox->mail_group = buf_get_bool(reader);
-	if ((mailbox->form == MAILBOX_COMMAND) != (*mailbox->command != '\0') ||
-	    (mailbox->mail_group && mailbox->form != MAILBOX_MBOX))
+	if ((mailbox->form == MAILBOX_COMMAND && *mailbox->command == '\0') ||
+	    (mailbox->mail_group && (mailbox->form != MAILBOX_MBOX || *mailbox->command != '\0')))
 		reader->failed = true;
 	mailbox->junk = buf_get_bool(reader);
 	mailbox->quota_bytes = buf_get_u64(reader);

@@ -125,7 +125,9 @@ struct ipc_mailbox {
 	enum mailbox_form form;
 	/* Absolute: the Maildir, created when absent; the mbox file; the user's directory. */
 	char path[PATH_TEXT_MAX + 1];
-	char command[PATH_TEXT_MAX + 1]; /* MAILBOX_COMMAND: a template, see deliver/template.h */
+	/* A template, see deliver/template.h. MAILBOX_COMMAND: that which has the mail; else that of a
+	 * wrapper, which hands in what is to be stored, or "". */
+	char command[PATH_TEXT_MAX + 1];
 	bool mail_group;         /* MAILBOX_MBOX: where only the group "mail" can make files */
 	bool junk;               /* what is marked as spam goes to its folder Junk */
 	uint64_t quota_bytes;    /* 0: none */

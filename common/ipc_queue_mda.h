@@ -47,6 +47,8 @@ struct ipc_deliver {
 	struct address dest;
 	char command[PATH_TEXT_MAX + 1];
 	struct ipc_mailbox mailbox;
+	/* Not sent: the mda has got the text from a wrapper, Return-Path and Delivered-To are in it. */
+	bool is_wrapped;
 };
 void ipc_deliver_encode(struct buf *, const struct ipc_deliver *);
 bool ipc_deliver_decode(struct buf_reader *, struct ipc_deliver *);

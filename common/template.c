@@ -134,3 +134,14 @@ template_apply(const struct template_token *token, const char *delimiters, char 
 	}
 	return true;
 }
+
+const char *
+template_find_mda(const char *text)
+{
+	while (*text != '\0') {
+		if (strncmp(text, TEMPLATE_MDA, strlen(TEMPLATE_MDA)) == 0)
+			return text;
+		text += text[0] == '%' && text[1] == '%' ? 2 : 1;
+	}
+	return NULL;
+}

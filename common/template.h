@@ -21,6 +21,9 @@ struct template_token {
 
 /* The text after "%{"; `*at` is moved behind the "}". False when it isn't one. */
 bool template_parse_token(const char **at, struct template_token *);
+#define TEMPLATE_MDA "%{mda}"
+/* Where the next "%{mda}" of a wrapper begins, or NULL. "%%{mda}" is none. */
+const char *template_find_mda(const char *text);
 /* Strips, cuts and changes the case of a value in place; false when it hasn't the bytes asked for. */
 bool template_apply(const struct template_token *, const char *delimiters, char *value);
 

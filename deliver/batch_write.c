@@ -83,7 +83,7 @@ write_file(struct batch *batch, struct delivery *delivery, uint64_t *virtual_siz
 
 	address_format(&request->dest, delivered_to, sizeof(delivered_to));
 	text_begin(&text, delivery->message, request->size);
-	if (!text_write(&text, delivery->file, &request->sender,
+	if (!text_write(&text, delivery->file, request->is_wrapped ? NULL : &request->sender,
 	        delivered_to[0] != '\0' ? delivered_to : request->mailbox.user,
 	        batch->context->chunk))
 		return false;

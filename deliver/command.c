@@ -9,7 +9,6 @@
  * process whose parent has died becomes its child, is listed under /proc and killed in turn. That is
  * done as well when this process is told to end: what it left might deliver once more beside the next try.
  */
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -47,6 +46,7 @@ struct run {
 	bool stopped; /* by SIGTERM */
 	int64_t terminate_ms;
 	int64_t kill_ms;
+	struct collect *collect; /* or NULL */
 	struct command_result *result;
 };
 
@@ -69,22 +69,12 @@ set(char **environment, size_t *count, const char *name, const char *value)
 	return true;
 }
 
-/* Users of the accounts database have the directory of their mailbox. */
-static const char *
-home_of(const struct ipc_deliver *request)
-{
-	const struct ipc_mailbox *mailbox = &request->mailbox;
-
-	return envelope_is_pipe(request->kind) || mailbox->home[0] != '\0' ? mailbox->home
-	                                                                   : mailbox->path;
-}
-
 char **
 command_environment(const struct ipc_deliver *request, const char *delimiters)
 {
 	const struct ipc_mailbox *mailbox = &request->mailbox;
 	char sender[ADDRESS_TEXT_MAX + 1], rcpt[ADDRESS_TEXT_MAX + 1], dest[ADDRESS_TEXT_MAX + 1];
-	char extension[ADDRESS_LOCAL_MAX + 1];
+	char extension[ADDRESS_LOCAL_MAX + 1], home[PATH_TEXT_MAX + 1];
 	char **environment = calloc(ENVIRONMENT_MAX, sizeof(*environment));
 	struct address base = request->rcpt;
 	size_t count = 0;
@@ -95,9 +85,10 @@ command_environment(const struct ipc_deliver *request, const char *delimiters)
 	address_format(&request->rcpt, rcpt, sizeof(rcpt));
 	address_format(&request->dest, dest, sizeof(dest));
 	address_split_detail(&base, delimiters, extension, sizeof(extension));
+	template_home(request, home);
 	if (set(environment, &count, "PATH", "/usr/local/bin:/usr/bin:/bin") &&
 	    set(environment, &count, "SHELL", "/bin/sh") &&
-	    set(environment, &count, "HOME", *home_of(request) != '\0' ? home_of(request) : "/") &&
+	    set(environment, &count, "HOME", *home != '\0' ? home : "/") &&
 	    set(environment, &count, "USER", mailbox->user) &&
 	    set(environment, &count, "LOGNAME", mailbox->user) &&
 	    set(environment, &count, "SENDER", sender) &&
@@ -118,7 +109,8 @@ command_words(const struct ipc_deliver *request)
 }
 
 char **
-command_arguments(const struct ipc_deliver *request, const char *delimiters, const char **why)
+command_arguments(const struct ipc_deliver *request, const char *delimiters,
+    const struct template_mda *mda, const char **why)
 {
 	char **arguments = calloc(TEMPLATE_ARGUMENTS_MAX + 5, sizeof(*arguments));
 	struct template_command command = { .count = 0 };
@@ -127,7 +119,7 @@ command_arguments(const struct ipc_deliver *request, const char *delimiters, con
 
 	*why = "out of memory";
 	if (good && !envelope_is_pipe(request->kind)) {
-		good = template_expand(request, delimiters, &command, why);
+		good = template_expand(request, delimiters, mda, &command, why);
 		words[2] = (const char *)command.script.data;
 	}
 	for (size_t i = 0; good && i < 4; i++)
@@ -159,8 +151,9 @@ command_strings_free(char **strings)
 static void
 go_home(const struct ipc_deliver *request)
 {
-	const char *home = home_of(request);
+	char home[PATH_TEXT_MAX + 1];
 
+	template_home(request, home);
 	if (*home != '\0' && chdir(home) == 0)
 		return;
 	/* Who delivers for a user may put things there: not while it isn't mounted. To an alias's
@@ -210,15 +203,6 @@ become_command(const struct ipc_deliver *request, char **arguments, char **envir
 	_exit(EX_OSERR);
 }
 
-/* Without a name, on the disk where that is possible: it may be large. */
-static int
-open_nameless(void)
-{
-	int fd = open(P_tmpdir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	return fd != -1 ? fd : memfd_create("message", MFD_CLOEXEC);
-}
-
 /* Before the trace fields, as programs that a line "|command" runs have been given it by every
  * mailer since sendmail. */
 static bool
@@ -243,7 +227,7 @@ static int
 make_input(const struct ipc_deliver *request, int message)
 {
 	uint8_t *chunk = malloc(TEXT_CHUNK);
-	int fd = chunk == NULL ? -1 : open_nameless(), error;
+	int fd = chunk == NULL ? -1 : collect_open_nameless(), error;
 	char delivered_to[ADDRESS_TEXT_MAX + 1];
 	struct text text;
 
@@ -346,21 +330,33 @@ watch_time(struct run *run)
 	}
 }
 
+/* Until something is there, which is taken; signals are for reap(). */
+static void
+wait_for_some(struct run *run, int64_t within_ms)
+{
+	struct pollfd fds[4] = { { .fd = run->output, .events = POLLIN },
+		{ .fd = run->signals, .events = POLLIN }, { .fd = -1 }, { .fd = -1 } };
+
+	if (run->collect != NULL)
+		collect_poll(run->collect, &fds[2]);
+	(void)poll(fds, 4, (int)within_ms);
+	if (fds[0].fd != -1 && fds[0].revents != 0)
+		listen_to(run);
+	if (fds[2].revents != 0 || fds[3].revents != 0)
+		collect_attend(run->collect);
+}
+
 static void
 attend(struct run *run)
 {
 	while (!run->exited && !run->stopped) {
-		struct pollfd fds[2] = { { .fd = run->output, .events = POLLIN },
-			{ .fd = run->signals, .events = POLLIN } };
 		int64_t now = clock_monotonic_ms(), next;
 
 		next = run->result->timed_out ? run->kill_ms : run->terminate_ms;
 		/* After the last SIGKILL it can only be a matter of time. */
 		if (next < now)
 			next = now + 100;
-		(void)poll(fds, 2, (int)(next - now));
-		if (fds[0].fd != -1 && fds[0].revents != 0)
-			listen_to(run);
+		wait_for_some(run, next - now);
 		reap(run);
 		if (!run->exited)
 			watch_time(run);
@@ -376,15 +372,10 @@ wait_for_what_is_left(struct run *run)
 	int64_t until = clock_monotonic_ms() + COMMAND_LINGER_MS, now;
 
 	while (!run->stopped && (now = clock_monotonic_ms()) < until) {
-		struct pollfd fds[2] = { { .fd = run->output, .events = POLLIN },
-			{ .fd = run->signals, .events = POLLIN } };
-
 		reap(run);
 		if (waitpid(-1, NULL, WNOHANG) == -1)
 			return;
-		(void)poll(fds, 2, (int)(until - now));
-		if (fds[0].fd != -1 && fds[0].revents != 0)
-			listen_to(run);
+		wait_for_some(run, until - now);
 	}
 }
 
@@ -424,9 +415,11 @@ kill_what_is_left(struct run *run)
 
 void
 command_run(const struct ipc_deliver *request, int message, char **arguments, char **environment,
-    unsigned seconds, struct command_result *result)
+    unsigned seconds, struct collect *collect, struct command_result *result)
 {
-	struct run run = { .pid = -1, .output = -1, .signals = -1, .result = result };
+	struct run run = {
+		.pid = -1, .output = -1, .signals = -1, .collect = collect, .result = result
+	};
 	int input;
 
 	memset(result, 0, sizeof(*result));
@@ -447,6 +440,10 @@ command_run(const struct ipc_deliver *request, int message, char **arguments, ch
 	kill_what_is_left(&run);
 	if (run.stopped && !run.exited)
 		_exit(EX_TEMPFAIL);
+	if (collect != NULL) {
+		result->collected = collect->state;
+		result->collected_size = collect->size;
+	}
 }
 
 struct exit_meaning {

@@ -60,8 +60,9 @@ mbox_head(const struct ipc_deliver *request, struct buf *buf)
 
 	address_format(&request->dest, delivered_to, sizeof(delivered_to));
 	mbox_from_line(request, buf);
-	text_fields(
-	    buf, &request->sender, *delivered_to != '\0' ? delivered_to : request->mailbox.user);
+	if (!request->is_wrapped)
+		text_fields(buf, &request->sender,
+		    *delivered_to != '\0' ? delivered_to : request->mailbox.user);
 	mbox_mark(request, mark);
 	buf_add_text(buf, MBOX_MARK);
 	buf_add_text(buf, mark);

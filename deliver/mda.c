@@ -79,7 +79,7 @@ trace_request(const struct delivery *delivery)
 	log_hex64(&line, "envelope", request->envelope_id);
 	address_format(&request->dest, text, sizeof(text));
 	log_text(&line, "to", text);
-	if (envelope_is_pipe(request->kind) || request->mailbox.form == MAILBOX_COMMAND)
+	if (runner_is_for(request))
 		log_text(&line, "command", command_words(request));
 	else
 		log_text(&line, "mailbox", request->mailbox.path);
@@ -155,11 +155,34 @@ on_stop_timer(evutil_socket_t fd, short what, void *arg)
 	event_base_loopexit(mda.base, NULL);
 }
 
+/* To those that wait to be stored. */
+static void
+store(struct delivery *delivery)
+{
+	const struct ipc_deliver *request = &delivery->request;
+
+	if (mda.delivery_count == WAITING_MAX || mda.mbox_count == WAITING_MAX) {
+		reply_set(&delivery->result.reply, 451, "4.3.2", "too many wait for this process");
+		answer_delivery(delivery);
+		return;
+	}
+	if (request->mailbox.form == MAILBOX_MBOX)
+		mda.mboxes[mda.mbox_count++] = delivery;
+	else {
+		choose_folder(request, delivery->message, mda.delimiters, &delivery->into);
+		mda.deliveries[mda.delivery_count++] = delivery;
+	}
+	event_active(mda.work, 0, 0);
+}
+
 static void
 on_command_done(struct delivery *delivery, void *arg)
 {
 	(void)arg;
-	answer_delivery(delivery);
+	if (delivery->request.is_wrapped)
+		store(delivery);
+	else
+		answer_delivery(delivery);
 	finish_if_stopping();
 }
 
@@ -264,11 +287,10 @@ may_deliver(const struct ipc_deliver *request, struct reply *why)
 {
 	const struct ipc_mailbox *mailbox = &request->mailbox;
 
-	if (!envelope_is_pipe(request->kind) && mailbox->form == MAILBOX_COMMAND &&
-	    mailbox->forwards && !forward_is_usable(mailbox->home, mailbox->detail, why))
+	if (!envelope_is_pipe(request->kind) && runner_is_for(request) && mailbox->forwards &&
+	    !forward_is_usable(mailbox->home, mailbox->detail, why))
 		return false;
-	if (!mda.child.for_mbox ||
-	    (!envelope_is_pipe(request->kind) && mailbox->form == MAILBOX_MBOX))
+	if (!mda.child.for_mbox || (!runner_is_for(request) && mailbox->form == MAILBOX_MBOX))
 		return true;
 	reply_set(why, 451, "4.3.0", "this process is for mbox files alone");
 	return false;
@@ -325,16 +347,10 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 		answer_delivery(delivery);
 	else if (comes_again(&request, delivery->message, &delivery->result.reply))
 		answer_delivery(delivery);
-	else if (envelope_is_pipe(request.kind) || request.mailbox.form == MAILBOX_COMMAND)
+	else if (runner_is_for(&request))
 		runner_start(mda.runner, delivery);
-	else if (request.mailbox.form == MAILBOX_MBOX) {
-		mda.mboxes[mda.mbox_count++] = delivery;
-		event_active(mda.work, 0, 0);
-	} else {
-		choose_folder(&request, delivery->message, mda.delimiters, &delivery->into);
-		mda.deliveries[mda.delivery_count++] = delivery;
-		event_active(mda.work, 0, 0);
-	}
+	else
+		store(delivery);
 }
 
 static void
@@ -460,6 +476,24 @@ static const struct child_orders orders = {
 	.gone = supervisor_gone,
 };
 
+/* Beside this one. */
+static void
+find_program(void)
+{
+	char path[PATH_TEXT_MAX + 1];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - sizeof("deliver"));
+	char *slash;
+
+	if (length == -1)
+		fatal("/proc/self/exe");
+	path[length] = '\0';
+	slash = strrchr(path, '/');
+	if (slash == NULL)
+		fatalx("/proc/self/exe is no path");
+	strcpy(slash + 1, "deliver");
+	runner_set_program(mda.runner, path);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -474,6 +508,7 @@ main(int argc, char **argv)
 		fatal("sigaction");
 	mda.base = child_event_base();
 	mda.runner = runner_new(mda.base, COMMAND_SECONDS, on_command_done, NULL);
+	find_program();
 	mda.work = event_new(mda.base, -1, 0, on_work, NULL);
 	mda.stop_timer = event_new(mda.base, -1, 0, on_stop_timer, NULL);
 	if (mda.work == NULL || mda.stop_timer == NULL || event_priority_set(mda.work, 1) == -1)

@@ -5,10 +5,12 @@
  */
 #include <sys/prctl.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +21,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "deliver/collect.h"
 #include "deliver/command.h"
 #include "deliver/failure.h"
 #include "deliver/runner.h"
@@ -37,12 +40,14 @@ struct job {
 	struct event *event;
 	size_t received;
 	struct command_result result;
+	struct collect collect; /* of a wrapper's; its descriptors are -1 else */
 };
 
 struct runner {
 	struct event_base *base;
 	unsigned seconds;
 	char delimiters[16];
+	char program[PATH_TEXT_MAX + 1];
 	runner_done_fn done;
 	void *arg;
 	size_t running;
@@ -73,6 +78,25 @@ runner_set_delimiters(struct runner *runner, const char *delimiters)
 	snprintf(runner->delimiters, sizeof(runner->delimiters), "%s", delimiters);
 }
 
+void
+runner_set_program(struct runner *runner, const char *path)
+{
+	snprintf(runner->program, sizeof(runner->program), "%s", path);
+}
+
+bool
+runner_is_for(const struct ipc_deliver *request)
+{
+	return envelope_is_pipe(request->kind) || request->mailbox.form == MAILBOX_COMMAND ||
+	    (*request->mailbox.command != '\0' && !request->is_wrapped);
+}
+
+static bool
+has_wrapper(const struct ipc_deliver *request)
+{
+	return !envelope_is_pipe(request->kind) && request->mailbox.form != MAILBOX_COMMAND;
+}
+
 size_t
 runner_count(const struct runner *runner)
 {
@@ -93,6 +117,7 @@ job_free(struct job *job)
 		event_free(job->event);
 	if (job->report != -1)
 		close(job->report);
+	collect_close(&job->collect);
 	free(job);
 }
 
@@ -141,29 +166,45 @@ runner_free(struct runner *runner)
 	free(runner);
 }
 
-/* The job's process: keeps its message and the report's descriptor alone. */
+/* Moves them to 3 and above, each closed on exec, and closes all others. */
+static bool
+keep_alone(int *const descriptors[], int count)
+{
+	for (int i = 0; i < count; i++) {
+		*descriptors[i] = fcntl(*descriptors[i], F_DUPFD_CLOEXEC, 16);
+		if (*descriptors[i] == -1)
+			return false;
+	}
+	for (int i = 0; i < count; i++) {
+		*descriptors[i] = dup3(*descriptors[i], 3 + i, O_CLOEXEC);
+		if (*descriptors[i] == -1)
+			return false;
+	}
+	closefrom(3 + count);
+	return true;
+}
+
+/* The job's process: keeps its message, the report's descriptor and a wrapper's alone. */
 _Noreturn static void
 run_job(const struct job *job, char **arguments, char **environment, int report, pid_t parent)
 {
 	struct command_result result;
 	const uint8_t *at = (const uint8_t *)&result;
 	size_t left = sizeof(result);
-	int message;
+	struct collect collect = job->collect;
+	bool collects = collect.listener != -1;
+	int message = job->delivery->message;
+	int *const kept[] = { &message, &report, &collect.listener, &collect.file };
 
 	/* It ends its command first, see command_run(). */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) == -1 || getppid() != parent)
 		_exit(1);
-	message = fcntl(job->delivery->message, F_DUPFD_CLOEXEC, 16);
-	report = fcntl(report, F_DUPFD_CLOEXEC, 16);
-	if (message == -1 || report == -1 || dup2(message, 3) == -1 || dup2(report, 4) == -1)
+	if (!keep_alone(kept, collects ? 4 : 2))
 		_exit(1);
-	closefrom(5);
-	if (fcntl(3, F_SETFD, FD_CLOEXEC) == -1 || fcntl(4, F_SETFD, FD_CLOEXEC) == -1)
-		_exit(1);
-	command_run(
-	    &job->delivery->request, 3, arguments, environment, job->runner->seconds, &result);
+	command_run(&job->delivery->request, message, arguments, environment, job->runner->seconds,
+	    collects ? &collect : NULL, &result);
 	while (left > 0) {
-		ssize_t written = write(4, at, left);
+		ssize_t written = write(report, at, left);
 
 		if (written == -1 && errno != EINTR)
 			_exit(1);
@@ -173,6 +214,40 @@ run_job(const struct job *job, char **arguments, char **environment, int report,
 		}
 	}
 	_exit(0);
+}
+
+/* The wrapper's command has ended well: what it handed in is the message from now on. One that handed
+ * in nothing has done with it what is to be done. */
+static void
+take_collected(struct job *job)
+{
+	struct delivery *delivery = job->delivery;
+	struct ipc_deliver *request = &delivery->request;
+	struct stat st;
+
+	switch (job->result.collected) {
+	case COLLECT_NOTHING:
+	case COLLECT_SOME:
+		return;
+	case COLLECT_TWICE:
+		reply_set(&delivery->result.reply, 451, "4.3.5",
+		    "command \"%.150s\" handed in more than one message", command_words(request));
+		return;
+	case COLLECT_WHOLE:
+		break;
+	}
+	if (fstat(job->collect.file, &st) == -1 ||
+	    (uint64_t)st.st_size != job->result.collected_size) {
+		failure_set(&delivery->result.reply, EIO, "take what was handed in by",
+		    command_words(request));
+		return;
+	}
+	close(delivery->message);
+	delivery->message = job->collect.file;
+	job->collect.file = -1;
+	request->size = job->result.collected_size;
+	request->is_wrapped = true;
+	memset(&delivery->result.reply, 0, sizeof(delivery->result.reply));
 }
 
 static void
@@ -192,6 +267,8 @@ finish(struct job *job)
 		else
 			reply_set(reply, 451, "4.3.0", "command \"%.150s\" was interrupted",
 			    command_words(&delivery->request));
+		if (reply_is_success(reply))
+			take_collected(job);
 	}
 	job_free(job);
 	runner->done(delivery, runner->arg);
@@ -225,13 +302,22 @@ start_job(struct job *job)
 	struct runner *runner = job->runner;
 	struct timeval limit = { .tv_sec = runner->seconds + GRACE_SECONDS };
 	struct delivery *delivery = job->delivery;
+	const struct template_mda mda = { runner->program, job->collect.name };
 	const char *why = "";
-	char **environment = command_environment(&delivery->request, runner->delimiters);
-	char **arguments = command_arguments(&delivery->request, runner->delimiters, &why);
+	char **environment, **arguments;
 	pid_t self = getpid(), pid;
 	struct log_line line;
 	int report[2], error;
 
+	if (has_wrapper(&delivery->request) &&
+	    !collect_open(&job->collect, delivery->request.size)) {
+		failure_set(&delivery->result.reply, errno, "make what is needed for command",
+		    command_words(&delivery->request));
+		return false;
+	}
+	environment = command_environment(&delivery->request, runner->delimiters);
+	arguments = command_arguments(&delivery->request, runner->delimiters,
+	    has_wrapper(&delivery->request) ? &mda : NULL, &why);
 	if (arguments == NULL || environment == NULL ||
 	    pipe2(report, O_CLOEXEC | O_NONBLOCK) == -1) {
 		error = errno;
@@ -266,6 +352,9 @@ start_job(struct job *job)
 	}
 	job->pid = pid;
 	job->report = report[0];
+	if (job->collect.listener != -1)
+		close(job->collect.listener);
+	job->collect.listener = -1;
 	if (log_trace_begin(&line, LOG_TRACE_MDA, "mda-command")) {
 		log_hex64(&line, "envelope", job->delivery->request.envelope_id);
 		log_number(&line, "pid", pid);
@@ -329,6 +418,7 @@ runner_start(struct runner *runner, struct delivery *delivery)
 	job->runner = runner;
 	job->delivery = delivery;
 	job->report = -1;
+	job->collect.listener = job->collect.connection = job->collect.file = -1;
 	job->since_ms = clock_monotonic_ms();
 	runner->waiting++;
 	TAILQ_INSERT_TAIL(&runner->jobs, job, entry);

@@ -12,6 +12,7 @@
 #include <bsd/string.h>
 
 #include "common/template.h"
+#include "deliver/place.h"
 #include "deliver/template.h"
 
 #define VALUE_MAX (PATH_TEXT_MAX + 1)
@@ -23,6 +24,19 @@ enum quotes {
 	QUOTES_SINGLE,
 	QUOTES_DOUBLE,
 };
+
+void
+template_home(const struct ipc_deliver *request, char home[PATH_TEXT_MAX + 1])
+{
+	const struct ipc_mailbox *mailbox = &request->mailbox;
+
+	if (envelope_is_pipe(request->kind) || mailbox->home[0] != '\0')
+		strlcpy(home, mailbox->home, PATH_TEXT_MAX + 1);
+	else if (mailbox->form == MAILBOX_MBOX)
+		place_above(mailbox->path, home);
+	else
+		strlcpy(home, mailbox->path, PATH_TEXT_MAX + 1);
+}
 
 /* A name's value; false when there is no such name. */
 static bool
@@ -41,8 +55,10 @@ find_value(const char *name, const struct ipc_deliver *request, char *value)
 
 	if (strcmp(name, "user.username") == 0)
 		return strlcpy(value, request->mailbox.user, VALUE_MAX) < VALUE_MAX;
-	if (strcmp(name, "user.directory") == 0)
-		return strlcpy(value, request->mailbox.path, VALUE_MAX) < VALUE_MAX;
+	if (strcmp(name, "user.directory") == 0) {
+		template_home(request, value);
+		return true;
+	}
 	if (strcmp(name, "mbox.from") == 0) {
 		address_format(&request->sender, value, VALUE_MAX);
 		if (*value == '\0')
@@ -135,9 +151,28 @@ expand_token(struct template_command *command, const struct ipc_deliver *request
 	return add_reference(command, quotes, value);
 }
 
+/* Two words, or one that a shell will make two of. */
+static bool
+expand_mda(struct template_command *command, const struct template_mda *mda, enum quotes quotes)
+{
+	char both[VALUE_MAX];
+
+	if (mda == NULL)
+		return false;
+	if (quotes == QUOTES_NONE) {
+		if (!add_reference(command, quotes, mda->program))
+			return false;
+		buf_add_u8(&command->script, ' ');
+		return add_reference(command, quotes, mda->argument);
+	}
+	return (size_t)snprintf(both, sizeof(both), "%s %s", mda->program, mda->argument) <
+	    sizeof(both) &&
+	    add_reference(command, quotes, both);
+}
+
 bool
 template_expand(const struct ipc_deliver *request, const char *delimiters,
-    struct template_command *command, const char **why)
+    const struct template_mda *mda, struct template_command *command, const char **why)
 {
 	const char *at = request->mailbox.command;
 	enum quotes quotes = QUOTES_NONE;
@@ -153,8 +188,15 @@ template_expand(const struct ipc_deliver *request, const char *delimiters,
 			buf_add_u8(&command->script, '%');
 			at += 2;
 		} else if (at[0] == '%' && at[1] == '{') {
+			bool fits;
+
 			at += 2;
-			if (!expand_token(command, request, delimiters, &at, quotes)) {
+			if (strncmp(at, "mda}", 4) == 0) {
+				at += 4;
+				fits = expand_mda(command, mda, quotes);
+			} else
+				fits = expand_token(command, request, delimiters, &at, quotes);
+			if (!fits) {
 				*why = "a %{...} of the command is wrong or doesn't fit";
 				return false;
 			}

@@ -6,6 +6,8 @@
  *
  *	lda -d %{dest.user} "%{sender}"   ->   sh -c 'lda -d "${1}" "${2}"' sh alice sender@x
  *
+ * In a wrapper's command "%{mda}" is what hands the message in, two words.
+ *
  * Beside that, what could mean something to a program that takes such an argument apart once more
  * becomes ":", unless ":raw" says otherwise.
  */
@@ -26,12 +28,21 @@ struct template_command {
 	size_t count;
 };
 
+/* What "%{mda}" stands for. */
+struct template_mda {
+	const char *program;
+	const char *argument;
+};
+
 /*
- * Expands `mailbox.command` of the request. False, with the reason in `*why`, when a %{...} is wrong
- * or doesn't fit its value. Freed by the other in either case.
+ * Expands `mailbox.command` of the request; `mda` may be NULL. False, with the reason in `*why`, when a
+ * %{...} is wrong or doesn't fit its value. Freed by the other in either case.
  */
-bool template_expand(const struct ipc_deliver *, const char *delimiters, struct template_command *,
-    const char **why);
+bool template_expand(const struct ipc_deliver *, const char *delimiters,
+    const struct template_mda *, struct template_command *, const char **why);
 void template_free(struct template_command *);
+/* The directory of the request's user, "" when it isn't known: the home, or where the mailbox of a user
+ * of the accounts database is. */
+void template_home(const struct ipc_deliver *, char home[PATH_TEXT_MAX + 1]);
 
 #endif

@@ -123,7 +123,8 @@ text_write(struct text *text, int file, const struct address *sender, const char
 	bool good;
 
 	buf_init(&fields, TEXT_CHUNK / 2);
-	text_fields(&fields, sender, delivered_to);
+	if (sender != NULL)
+		text_fields(&fields, sender, delivered_to);
 	good = buf_ok(&fields);
 	used = good ? fields.length : 0;
 	if (used > 0)

@@ -34,8 +34,8 @@ void text_begin(struct text *, int fd, uint64_t length);
  * holds less than `length`. What is before `used` counts as given out too.
  */
 ssize_t text_read(struct text *, uint8_t *chunk, size_t used);
-/* Writes the fields and all of the text, which was begun, to a file. False with errno. `chunk`: scratch
- * of TEXT_CHUNK bytes. */
+/* Writes the fields, unless `sender` is NULL, and all of the text, which was begun, to a file. False with
+ * errno. `chunk`: scratch of TEXT_CHUNK bytes. */
 bool text_write(struct text *, int file, const struct address *sender, const char *delivered_to,
     uint8_t *chunk) __attribute__((warn_unused_result));
 

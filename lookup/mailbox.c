@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/template.h"
 #include "lookup/mailbox.h"
 #include "lookup/path.h"
 
@@ -66,7 +67,8 @@ is_in_mail_spool(const char *path)
 	return strncmp(path, "/var/mail/", 10) == 0 || strncmp(path, "/var/spool/mail/", 16) == 0;
 }
 
-/* The action's command, in its wrapper; false when that doesn't fit. */
+/* The action's command, in its wrapper, or for those that store the mail the wrapper's, which the mda puts
+ * its own into. False when that doesn't fit. */
 static bool
 set_command(struct site *site, const struct action_config *action, char *command, size_t size)
 {
@@ -78,8 +80,11 @@ set_command(struct site *site, const struct action_config *action, char *command
 	wrapper = config_find_wrapper(site->config, action->wrapper);
 	if (wrapper == NULL)
 		return false;
+	if (action->method != ACTION_MDA)
+		return strlcpy(command, wrapper->command, size) < size;
 	*command = '\0';
-	for (at = wrapper->command; (mda = strstr(at, "%{mda}")) != NULL; at = mda + 6) {
+	for (at = wrapper->command; (mda = template_find_mda(at)) != NULL;
+	     at = mda + strlen(TEMPLATE_MDA)) {
 		size_t length = strlen(command) + (size_t)(mda - at);
 
 		/* Cut where the command begins. */
@@ -102,8 +107,7 @@ set_form(struct site *site, const struct action *action, struct ipc_mailbox *mai
 		break;
 	case ACTION_MDA:
 		mailbox->form = MAILBOX_COMMAND;
-		return set_command(
-		    site, action->config, mailbox->command, sizeof(mailbox->command));
+		break;
 	case ACTION_MAILDIR:
 	case ACTION_RELAY:
 	case ACTION_EXPAND_ONLY:
@@ -113,7 +117,7 @@ set_form(struct site *site, const struct action *action, struct ipc_mailbox *mai
 		mailbox->form = MAILBOX_MAILDIR;
 		break;
 	}
-	return true;
+	return set_command(site, action->config, mailbox->command, sizeof(mailbox->command));
 }
 
 /* The path of the action's template, or `fallback`'s. */
@@ -141,6 +145,11 @@ set_path(struct site *site, const struct action *action, const struct address *d
 		wrong_config(mailbox, dest->local, why);
 	mailbox->mail_group =
 	    site->privileged && mailbox->form == MAILBOX_MBOX && is_in_mail_spool(mailbox->path);
+	if (mailbox->mail_group && *mailbox->command != '\0') {
+		mailbox->mail_group = false;
+		wrong_config(mailbox, dest->local,
+		    "who writes to /var/mail runs no commands: it can't have a wrapper");
+	}
 }
 
 /* Where mail for users of the system is by an action without a path. */

@@ -135,9 +135,17 @@ wrapped_length(const char *wrapper, const char *command)
 {
 	size_t length = strlen(wrapper);
 
-	for (; (wrapper = strstr(wrapper, "%{mda}")) != NULL; wrapper += 6)
+	for (; (wrapper = template_find_mda(wrapper)) != NULL; wrapper += strlen(TEMPLATE_MDA))
 		length += strlen(command);
 	return length;
+}
+
+/* Who writes there is in the group mail, and so runs nothing that has to do with its user. */
+static bool
+is_mail_spool(const char *path)
+{
+	return *path == '\0' || strncmp(path, "/var/mail/", 10) == 0 ||
+	    strncmp(path, "/var/spool/mail/", 16) == 0;
 }
 
 void
@@ -155,6 +163,17 @@ wrappers_check(struct parse *parse)
 		if (wrapper == NULL)
 			problem_error(&parse->problems, parse->action_places[i],
 			    "there is no mda wrapper \"%.40s\"", action->wrapper);
+		else if (action->method != ACTION_MDA &&
+		    template_find_mda(wrapper->command) == NULL)
+			problem_error(&parse->problems, parse->action_places[i],
+			    "mda wrapper \"%.40s\" has no %%{mda}: nothing of action \"%s\" would "
+			    "be stored",
+			    action->wrapper, action->name);
+		else if (action->method == ACTION_MBOX && is_mail_spool(action->path))
+			problem_error(&parse->problems, parse->action_places[i],
+			    "\"wrapper\" of action \"%s\" wants \"mbox\" with a path, and not in "
+			    "/var/mail: who writes there runs no commands",
+			    action->name);
 		else if (wrapped_length(wrapper->command, action->command) > PATH_TEXT_MAX)
 			problem_error(&parse->problems, parse->action_places[i],
 			    "the command of action \"%s\" with its wrapper is longer than %d bytes",

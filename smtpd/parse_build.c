@@ -554,7 +554,7 @@ misplaced_option(const struct draft *draft)
 		return "pipes";
 	if (action->junk && action->method != ACTION_MAILDIR)
 		return "junk";
-	if (action->wrapper != NULL && action->method != ACTION_MDA)
+	if (action->wrapper != NULL && (!is_local || action->method == ACTION_LMTP))
 		return "wrapper";
 	return relay_misplaced(draft);
 }

@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
 {
+	static const struct template_mda mda = { "/libexec/deliver", "postern-1" };
 	static struct ipc_deliver request;
 	struct template_command hostile, harmless;
 	size_t command;
@@ -31,11 +32,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
 	request.sender = request.rcpt = request.dest;
 	strcpy(request.mailbox.user, "alice");
 	strcpy(request.mailbox.path, "/home/alice");
-	good = template_expand(&request, "+", &hostile, &why);
+	good = template_expand(&request, "+", &mda, &hostile, &why);
 	/* As long, so that a substring is there or isn't. */
 	memset(request.dest.local, 'x', strlen(request.dest.local));
 	request.sender = request.rcpt = request.dest;
-	if (template_expand(&request, "", &harmless, &why) && good &&
+	if (template_expand(&request, "", &mda, &harmless, &why) && good &&
 	    (hostile.count != harmless.count || hostile.script.length != harmless.script.length ||
 	        memcmp(hostile.script.data, harmless.script.data, hostile.script.length) != 0))
 		abort();

@@ -584,6 +584,13 @@ mailboxes_are_what_the_action_makes_of_them(void **state)
 	config->wrappers = calloc(1, sizeof(*config->wrappers));
 	set(&config->wrappers[0].name, "w");
 	set(&config->wrappers[0].command, "a %{mda}; %{mda} b");
+	action = add_action(config, "filtered", ACTION_MAILDIR);
+	set(&action->userbase_table, "vbase");
+	set(&action->wrapper, "w");
+	action = add_action(config, "spool", ACTION_MBOX);
+	set(&action->userbase_table, "vbase");
+	set(&action->path, "/var/mail/x");
+	set(&action->wrapper, "w");
 	add_rule(config, MATCH_FROM_ANY, "ours", "run");
 	ready();
 	site->privileged = true;
@@ -595,6 +602,12 @@ mailboxes_are_what_the_action_makes_of_them(void **state)
 	assert_int_equal(mailbox.form, MAILBOX_COMMAND);
 	assert_string_equal(mailbox.path, "/home");
 	assert_string_equal(mailbox.command, "a x %{dest.user}; x %{dest.user} b");
+	assert_false(mailbox.mail_group);
+	mailbox = mailbox_of("filtered", "bob@example.test");
+	assert_int_equal(mailbox.form, MAILBOX_MAILDIR);
+	assert_string_equal(mailbox.command, "a %{mda}; %{mda} b");
+	mailbox = mailbox_of("spool", "bob@example.test");
+	assert_int_equal(mailbox.reply.code, 451);
 	assert_false(mailbox.mail_group);
 	assert_string_equal(ask(site, "both@example.test"),
 	    "250 maildir:bob@example.test maildir:carol@example.test");

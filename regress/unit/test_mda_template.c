@@ -6,6 +6,7 @@
 #include "deliver/command.h"
 #include "deliver/template.h"
 
+static const struct template_mda mda = { "/libexec/deliver", "postern-1" };
 static struct ipc_deliver request;
 
 static int
@@ -41,7 +42,7 @@ assert_expands(const char *command, const char *script, const char *arguments)
 	const char *why;
 
 	set_command(command);
-	assert_true(template_expand(&request, "+", &expanded, &why));
+	assert_true(template_expand(&request, "+", &mda, &expanded, &why));
 	assert_string_equal((const char *)expanded.script.data, script);
 	for (size_t i = 0; i < expanded.count; i++) {
 		strcat(joined, i > 0 ? "|" : "");
@@ -84,6 +85,17 @@ tokens_are_those_of_the_manual(void **state)
 }
 
 static void
+what_hands_in_is_two_words_in_quotes_too(void **state)
+{
+	(void)state;
+	assert_expands(
+	    "filter | %{mda}", "filter | \"${1}\" \"${2}\"", "/libexec/deliver|postern-1");
+	assert_expands("sh -c '%{mda}' \"%{mda}\"", "sh -c ''\"${1}\"'' \"${2}\"",
+	    "/libexec/deliver postern-1|/libexec/deliver postern-1");
+	assert_expands("echo %%{mda}", "echo %{mda}", "");
+}
+
+static void
 what_is_no_token_is_not_run(void **state)
 {
 	static const char *const commands[] = { "%{nobody}", "%{rcpt.x}", "%{dest.user", "%{",
@@ -94,14 +106,14 @@ what_is_no_token_is_not_run(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		set_command(commands[i]);
-		assert_false(template_expand(&request, "+", &expanded, &why));
+		assert_false(template_expand(&request, "+", NULL, &expanded, &why));
 		assert_non_null(why);
 		template_free(&expanded);
 	}
 	*request.mailbox.command = '\0';
 	for (int i = 0; i <= TEMPLATE_ARGUMENTS_MAX; i++)
 		strcat(request.mailbox.command, "%{dest.user}");
-	assert_false(template_expand(&request, "+", &expanded, &why));
+	assert_false(template_expand(&request, "+", NULL, &expanded, &why));
 	template_free(&expanded);
 }
 
@@ -126,7 +138,7 @@ output_of(struct fixture *fixture, const char *command)
 	pid_t pid;
 
 	set_command(command);
-	arguments = command_arguments(&request, "+", &why);
+	arguments = command_arguments(&request, "+", NULL, &why);
 	assert_non_null(arguments);
 	fflush(NULL);
 	pid = fork();
@@ -190,6 +202,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(values_are_arguments_quoted_as_their_place_needs),
 		TEST(tokens_are_those_of_the_manual),
+		TEST(what_hands_in_is_two_words_in_quotes_too),
 		TEST(what_is_no_token_is_not_run),
 		TEST(what_could_mean_something_becomes_a_colon),
 		TEST(no_value_is_run_by_a_shell),

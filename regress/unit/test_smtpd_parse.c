@@ -423,7 +423,7 @@ local_methods_are_read_and_printed(void **state)
 	         "action \"lda\" mda \"lda -d %{user.username} -f '%{sender}'\" "
 	         "user nobody wrapper \"w\"\n"
 	         "action \"forward\" forward-only\n"
-	         "action \"sort\" maildir junk\n");
+	         "action \"sort\" maildir junk wrapper \"w\"\n");
 
 	(void)state;
 	assert_int_equal(config->actions[0].method, ACTION_MBOX);
@@ -434,6 +434,7 @@ local_methods_are_read_and_printed(void **state)
 	assert_string_equal(config->actions[2].wrapper, "w");
 	assert_int_equal(config->actions[3].method, ACTION_FORWARD_ONLY);
 	assert_true(config->actions[4].junk);
+	assert_string_equal(config->actions[4].wrapper, "w");
 	assert_string_equal(
 	    config_find_wrapper(config, "w")->command, "/usr/bin/wrap %{mda} \"x\"");
 	config_free(config);

@@ -413,7 +413,12 @@ commands_and_their_wrappers_are_checked(void **state)
 	bad("action a mbox \"/x/%{sender}\"\n", 1, "%{...}");
 	bad("action a mbox \"\"\n", 1, "\"mbox\" wants a path");
 	bad("action a mda \"x\" wrapper w\n", 1, "no mda wrapper \"w\"");
-	bad("action a maildir wrapper w\nmda wrapper w \"%{mda}\"\n", 1,
+	bad("action a maildir wrapper w\n", 1, "no mda wrapper \"w\"");
+	bad("action a maildir wrapper w\nmda wrapper w \"x %%{mda}\"\n", 1, "has no %{mda}");
+	bad("action a mbox wrapper w\nmda wrapper w \"%{mda}\"\n", 1, "not in /var/mail");
+	bad("action a mbox \"/var/mail/%{user.username}\" wrapper w\nmda wrapper w \"%{mda}\"\n", 1,
+	    "not in /var/mail");
+	bad("action a lmtp \"/run/x\" wrapper w\nmda wrapper w \"%{mda}\"\n", 1,
 	    "\"wrapper\" is not an option");
 	bad("mda wrapper w \"%{mda\"\n", 1, "%{...}");
 	bad("mda wrapper w \"x\"\nmda wrapper w \"y\"\n", 2, "defined twice");
