@@ -583,7 +583,7 @@ mailboxes_are_what_the_action_makes_of_them(void **state)
 	config->wrapper_count = 1;
 	config->wrappers = calloc(1, sizeof(*config->wrappers));
 	set(&config->wrappers[0].name, "w");
-	set(&config->wrappers[0].command, "a %{mda}; %{mda} b");
+	set(&config->wrappers[0].command, "a %{mda}; %{mda} b %%{mda}");
 	action = add_action(config, "filtered", ACTION_MAILDIR);
 	set(&action->userbase_table, "vbase");
 	set(&action->wrapper, "w");
@@ -601,11 +601,11 @@ mailboxes_are_what_the_action_makes_of_them(void **state)
 	mailbox = mailbox_of("run", "bob@example.test");
 	assert_int_equal(mailbox.form, MAILBOX_COMMAND);
 	assert_string_equal(mailbox.path, "/home");
-	assert_string_equal(mailbox.command, "a x %{dest.user}; x %{dest.user} b");
+	assert_string_equal(mailbox.command, "a x %{dest.user}; x %{dest.user} b %%{mda}");
 	assert_false(mailbox.mail_group);
 	mailbox = mailbox_of("filtered", "bob@example.test");
 	assert_int_equal(mailbox.form, MAILBOX_MAILDIR);
-	assert_string_equal(mailbox.command, "a %{mda}; %{mda} b");
+	assert_string_equal(mailbox.command, "a %{mda}; %{mda} b %%{mda}");
 	mailbox = mailbox_of("spool", "bob@example.test");
 	assert_int_equal(mailbox.reply.code, 451);
 	assert_false(mailbox.mail_group);
