@@ -54,6 +54,16 @@ def test_what_a_filter_writes_is_stored(make_user):
     assert f",S={len(mail.data)}," in mail.path.name and user.postern.log_lines("delivered")
 
 
+def test_formail_and_reformail_change_the_header(make_user, tool):
+    user = make_user(f"{tool('formail')} -I 'X-Formail: yes' | {tool('reformail')} -A 'X-Reformail: yes' | "
+        "%{mda}")
+    user.send()
+    user.postern.wait_queue_empty()
+    (mail,) = user.mails()
+    assert mail.data.startswith(b"Return-Path: <sender@client.test>\n")
+    assert b"\nX-Formail: yes\n" in mail.data and b"\nX-Reformail: yes\n" in mail.data
+
+
 def test_mbox_files_have_it_as_well(make_user):
     user = make_user("sed 's/^hello/From: hello/;s/^me$/From me/' | %{mda}", method=MBOX)
     user.send("Subject: x\r\n\r\nme\r\n")
