@@ -1,17 +1,22 @@
 /*
  * enqueue: sends a message that was kept while there was no server. The supervisor starts one for
- * each file, as the file's owner, who may have written anything into it, and removes the file when
- * this ends with 0. Another way to get rid of it is a notice to the owner.
+ * each file, to run as the file's owner, who may have written anything into it, and removes the file
+ * when this ends with 0. Another way to get rid of it is a notice to the owner.
  *
- *	enqueue -t stderr|syslog NAME    descriptors: 0 the file, 1 a socket connected to the
- *	                                 listener, 3 the log
+ *	enqueue -t stderr|syslog NAME [UID GID]    whom it becomes, when it begins as root
+ *
+ * Descriptors: 0 the file, 1 a socket connected to the listener, 3 the log.
  */
 #include <sys/prctl.h>
+#include <grp.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+#include <bsd/stdlib.h>
 
 #include "common/log.h"
 #include "common/sandbox.h"
@@ -90,13 +95,28 @@ send_kept(const char *name)
 	return status;
 }
 
+/* For good. The kernel then keeps the process out of its user's reach. */
+static bool
+become(const char *uid_word, const char *gid_word)
+{
+	const char *uid_bad, *gid_bad;
+	uid_t uid = (uid_t)strtonum(uid_word, 1, UINT_MAX - 1, &uid_bad);
+	gid_t gid = (gid_t)strtonum(gid_word, 0, UINT_MAX - 1, &gid_bad);
+
+	return uid_bad == NULL && gid_bad == NULL && setgroups(0, NULL) == 0 &&
+	    setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0 && getuid() == uid &&
+	    geteuid() == uid && getgid() == gid && getegid() == gid && setuid(0) == -1;
+}
+
 int
 main(int argc, char **argv)
 {
 	sigset_t none;
 
-	if (argc != 4 || strcmp(argv[1], "-t") != 0)
+	if ((argc != 4 && argc != 6) || strcmp(argv[1], "-t") != 0)
 		return EX_USAGE;
+	if (argc == 6 ? !become(argv[4], argv[5]) : geteuid() == 0)
+		return EX_OSERR;
 	/* Its user is not to get at its descriptors. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		return EX_OSERR;

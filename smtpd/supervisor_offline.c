@@ -175,15 +175,6 @@ open_file(struct offline *offline, const char *name, struct stat *info)
 	return fd;
 }
 
-/* In the child. */
-static bool
-become(uid_t uid, gid_t gid)
-{
-	return setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 &&
-	    setresuid(uid, uid, uid) == 0 && setuid(0) == -1;
-}
-
-/* In the child; with the uid that the listener is to know of. */
 static int
 connect_to_listener(const struct supervisor *supervisor)
 {
@@ -198,13 +189,31 @@ connect_to_listener(const struct supervisor *supervisor)
 	return fd;
 }
 
+/* In the child: as the user whom the listener is to know of. */
+static int
+connect_as(const struct supervisor *supervisor, uid_t uid, gid_t gid)
+{
+	bool changes = supervisor->accounts.privileged && uid != 0;
+	int fd;
+
+	if (changes && (setegid(gid) != 0 || seteuid(uid) != 0))
+		_exit(EX_OSERR);
+	fd = connect_to_listener(supervisor);
+	if (changes && (seteuid(0) != 0 || setegid(0) != 0))
+		_exit(EX_OSERR);
+	return fd;
+}
+
+/* It becomes the user by itself: were it begun as him, he could get at its descriptors, the log
+ * among them, before it can see to that. */
 static _Noreturn void
 become_enqueue(
     const struct supervisor *supervisor, const char *name, int file, uid_t uid, gid_t gid)
 {
 	const struct account *other = &supervisor->accounts.programs[PROGRAM_LISTENER];
-	char path[PATH_MAX + 16], words[NAME_MAX + 1];
-	char *arguments[] = { (char[]){ "enqueue" }, (char[]){ "-t" }, NULL, words, NULL };
+	char path[PATH_MAX + 16], words[NAME_MAX + 1], uid_word[16], gid_word[16];
+	char *arguments[] = { (char[]){ "enqueue" }, (char[]){ "-t" }, NULL, words, NULL, gid_word,
+		NULL };
 	char *environment[] = { NULL };
 	struct rlimit none = { 0, 0 };
 	bool privileged = supervisor->accounts.privileged;
@@ -214,11 +223,12 @@ become_enqueue(
 	                                                           : (char[]){ "stderr" };
 	snprintf(path, sizeof(path), "%s/enqueue", supervisor->programs);
 	strlcpy(words, name, sizeof(words));
-	if (privileged && uid != 0 && !become(uid, gid))
-		_exit(EX_OSERR);
-	connection = connect_to_listener(supervisor);
-	if (privileged && uid == 0 && !become(other->uid, other->gid))
-		_exit(EX_OSERR);
+	connection = connect_as(supervisor, uid, gid);
+	if (privileged) {
+		snprintf(uid_word, sizeof(uid_word), "%u", uid != 0 ? uid : other->uid);
+		snprintf(gid_word, sizeof(gid_word), "%u", uid != 0 ? gid : other->gid);
+		arguments[4] = uid_word;
+	}
 	/* Out of each other's way, then where they are to be. */
 	log = fcntl(supervisor->log_fd, F_DUPFD, 16);
 	file = fcntl(file, F_DUPFD, 16);

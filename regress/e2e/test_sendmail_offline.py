@@ -298,6 +298,35 @@ def test_killed_at_each_step_of_keeping_it_tells_no_lie(stopped, tool, call):
         assert whole
 
 
+WATCHER = """
+import os
+while True:
+    with open("/proc/loadavg") as load:
+        newest = int(load.read().split()[-1])
+    for pid in range(newest, newest - 6, -1):
+        try:
+            exe = os.readlink(f"/proc/{pid}/exe")
+            if exe.endswith(("/enqueue", "/smtpd")):
+                print(exe, [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(
+                    f"/proc/{pid}/fd")], flush=True)
+        except OSError:
+            pass
+"""
+
+
+@root
+def test_a_user_never_gets_at_the_descriptors_of_the_process_that_sends_his_mail(stopped):
+    for _ in range(50):
+        sendmail(stopped, "alice", user=NOBODY)
+    watcher = subprocess.Popen([*as_user(NOBODY), sys.executable, "-c", WATCHER], text=True,
+        stdout=subprocess.PIPE)
+    try:
+        start_and_wait(stopped)
+    finally:
+        watcher.kill()
+    assert watcher.communicate()[0] == ""
+
+
 @root
 def test_a_user_who_stops_his_process_holds_up_nobody(stopped):
     for _ in range(8):
