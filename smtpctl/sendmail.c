@@ -256,7 +256,7 @@ set_sender(struct order *order)
 	}
 	if (order->name != NULL && *order->name != '\0')
 		set_name(post, order->name);
-	else if (user != NULL && order->sender == NULL)
+	else if (user != NULL && (order->sender == NULL || address_is_null(&post->sender)))
 		set_gecos_name(post, user);
 	return EX_OK;
 }
