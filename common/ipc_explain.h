@@ -35,12 +35,13 @@ enum explain_step {
 	EXPLAIN_RELAY,       /* `to` is the domain */
 	EXPLAIN_LMTP,        /* `to` is host:port or a socket's path, `words` the name said there */
 	EXPLAIN_QUOTA,       /* how full the one mailbox is that it leads to */
-	EXPLAIN_DEAD,        /* nothing comes of it, or of its target `to`: `words` */
-	EXPLAIN_ERROR,       /* an alias that refuses: `words` */
-	EXPLAIN_POSTMASTER,  /* all that was refused is kept for the postmaster instead */
-	EXPLAIN_FORWARD,     /* the .forward `to` is followed */
-	EXPLAIN_INCLUDE,     /* the list in `to` is followed */
-	EXPLAIN_CUT,         /* `line` more steps aren't told */
+	EXPLAIN_HOURLY, /* who has logged in may mail to so many: `words` is what becomes of more */
+	EXPLAIN_DEAD,   /* nothing comes of it, or of its target `to`: `words` */
+	EXPLAIN_ERROR,  /* an alias that refuses: `words` */
+	EXPLAIN_POSTMASTER, /* all that was refused is kept for the postmaster instead */
+	EXPLAIN_FORWARD,    /* the .forward `to` is followed */
+	EXPLAIN_INCLUDE,    /* the list in `to` is followed */
+	EXPLAIN_CUT,        /* `line` more steps aren't told */
 	EXPLAIN_STEP_COUNT,
 };
 /* More aren't told of one recipient. */
@@ -52,7 +53,7 @@ struct ipc_explain_step {
 	char action[ACTION_NAME_MAX + 1];
 	char to[PATH_TEXT_MAX + 1];
 	char words[IPC_EXPLAIN_WORDS_MAX + 1];
-	/* EXPLAIN_QUOTA: 0 is none. */
+	/* EXPLAIN_QUOTA: 0 is none. EXPLAIN_HOURLY: recipients, in the place of messages. */
 	uint64_t quota_bytes;
 	uint64_t quota_messages;
 	bool is_known; /* what is used */

@@ -14,8 +14,9 @@
 void
 reply_set(struct reply *reply, unsigned code, const char *enhanced, const char *format, ...)
 {
+	bool has_high_bit = false;
 	va_list arguments;
-	char *c;
+	char *c, *to;
 
 	reply->code = code;
 	strlcpy(reply->enhanced, enhanced, sizeof(reply->enhanced));
@@ -23,9 +24,14 @@ reply_set(struct reply *reply, unsigned code, const char *enhanced, const char *
 	if (vsnprintf(reply->text, sizeof(reply->text), format, arguments) < 0)
 		reply->text[0] = '\0';
 	va_end(arguments);
-	for (c = reply->text; *c != '\0'; c++)
-		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
-			*c = '?';
+	for (c = to = reply->text; *c != '\0'; c++) {
+		/* The rest of a character of UTF-8 that began before. */
+		if (((unsigned char)*c & 0xc0) == 0x80 && has_high_bit)
+			continue;
+		has_high_bit = ((unsigned char)*c & 0x80) != 0;
+		*to++ = (unsigned char)*c < ' ' || (unsigned char)*c > '~' ? '?' : *c;
+	}
+	*to = '\0';
 }
 
 bool
@@ -99,4 +105,17 @@ reply_decode(struct buf_reader *reader, struct reply *reply)
 		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
 			reader->failed = true;
 	return !reader->failed;
+}
+
+size_t
+reply_enhanced_length(const char *text, unsigned code)
+{
+	size_t length = strcspn(text, " ");
+	char enhanced[sizeof(((struct reply *)NULL)->enhanced)];
+
+	if (length == 0 || length >= sizeof(enhanced) || (unsigned)(*text - '0') != code / 100)
+		return 0;
+	memcpy(enhanced, text, length);
+	enhanced[length] = '\0';
+	return enhanced_is_valid(enhanced) ? length : 0;
 }

@@ -20,9 +20,14 @@ struct reply {
 	char text[REPLY_TEXT_MAX + 1]; /* printable ASCII and blanks; see reply_set() */
 };
 
-/* Sets all three; control and 8-bit bytes in the formatted text become "?", too long is cut. */
+/* Sets all three; control bytes and characters above ASCII in the formatted text become "?" each,
+ * too long is cut: a reply line has 512 octets (RFC 5321 4.5.3.1.5), and not every client has
+ * SMTPUTF8 (RFC 6531 3.7.4). */
 void reply_set(struct reply *, unsigned code, const char *enhanced, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* The length of the enhanced status code that the text begins with and that fits to the code, with a
+ * blank or nothing behind it; 0: none. */
+size_t reply_enhanced_length(const char *text, unsigned code);
 bool reply_is_success(const struct reply *);   /* 2xx */
 bool reply_is_temporary(const struct reply *); /* 4xx */
 bool reply_is_permanent(const struct reply *); /* 5xx */

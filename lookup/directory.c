@@ -153,6 +153,13 @@ usage_decided(void *owner, bool fits, void *arg)
 	directory_end_job(job);
 }
 
+void
+directory_refuse_hourly(struct reply *reply)
+{
+	reply_set(reply, 450, "4.7.1", "you have sent %u mails within an hour, try again later",
+	    directory.site->config->user_mails_per_hour);
+}
+
 /* A user's recipient more; one over the hourly limit is refused or held. */
 static void
 count_for_user(const struct ipc_rcpt *rcpt, struct expanded *expanded)
@@ -174,9 +181,7 @@ count_for_user(const struct ipc_rcpt *rcpt, struct expanded *expanded)
 		log_end(&line);
 	}
 	if (!config->user_mails_hold)
-		reply_set(&expanded->reply, 450, "4.7.1",
-		    "you have sent %u mails within an hour, try again later",
-		    config->user_mails_per_hour);
+		directory_refuse_hourly(&expanded->reply);
 	for (size_t i = 0; i < expanded->count; i++)
 		expanded->targets[i].held = config->user_mails_hold;
 }

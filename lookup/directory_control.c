@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include <bsd/string.h>
+
 #include "common/clock.h"
 #include "common/ipc_control.h"
 #include "common/ipc_directory.h"
@@ -15,6 +17,7 @@
 #include "lookup/directory_state.h"
 #include "lookup/explain.h"
 #include "lookup/history.h"
+#include "lookup/hourly.h"
 #include "lookup/login.h"
 #include "lookup/site.h"
 #include "lookup/usage.h"
@@ -183,6 +186,28 @@ send_step(const struct ipc_explain_step *step, void *arg)
 	channel_send(job->peer->channel, CONTROL_EXPLAIN_STEP, job->id, job->frame_peer, -1, frame);
 }
 
+/* Whether the user who asks is over the hourly limit, which counts nothing. */
+static void
+explain_hourly(struct job *job)
+{
+	const struct config *config = directory.site->config;
+	struct expanded *expanded = &job->expanded;
+	const uint32_t limit = config->user_mails_per_hour;
+	struct ipc_explain_step step = { .step = EXPLAIN_HOURLY, .is_known = true };
+	uint32_t left;
+
+	if (limit == 0 || *job->rcpt.auth_user == '\0' || !reply_is_success(&expanded->reply))
+		return;
+	left = hourly_left(directory.hourly, job->rcpt.auth_user, limit, clock_monotonic_ms());
+	strlcpy(step.address, job->rcpt.auth_user, sizeof(step.address));
+	step.quota_messages = limit;
+	step.used_messages = limit - left;
+	strlcpy(step.words, config->user_mails_hold ? "held" : "refused", sizeof(step.words));
+	send_step(&step, job);
+	if (left == 0 && !config->user_mails_hold)
+		directory_refuse_hourly(&expanded->reply);
+}
+
 void
 directory_explain(struct job *job)
 {
@@ -196,6 +221,7 @@ directory_explain(struct job *job)
 		if (!forward_set_gather(job->forwards))
 			return;
 	}
+	explain_hourly(job);
 	usage_doubt(directory.usage, &job->expanded.mailbox);
 	directory_check_quota(job);
 }

@@ -95,6 +95,8 @@ void directory_end_job(struct job *);
 /* Ends the job of one that is expanded, once its mailbox has said whether it has room if it has a
  * quota. */
 void directory_check_quota(struct job *);
+/* What a user over the hourly limit is answered. */
+void directory_refuse_hourly(struct reply *);
 
 /* directory_control.c */
 

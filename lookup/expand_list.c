@@ -48,7 +48,9 @@ add_include(struct expansion *x, const struct action *action, const char *path)
 static void
 set_error_target(struct expansion *x, const char *text)
 {
+	char enhanced[sizeof(x->error_target.enhanced)] = "";
 	unsigned code = 550;
+	size_t length;
 
 	if ((*text == '4' || *text == '5') && strspn(text, "0123456789") == 3 &&
 	    (text[3] == ' ' || text[3] == '\0')) {
@@ -58,9 +60,16 @@ set_error_target(struct expansion *x, const char *text)
 	}
 	expand_trace(x, "error", NULL, text);
 	explain_tell(x->watch, EXPLAIN_ERROR, &x->nodes[x->at].address, 0, NULL, NULL, text);
+	length = reply_enhanced_length(text, code);
+	memcpy(enhanced, text, length);
+	text += length;
+	text += strspn(text, " ");
 	if (x->error_target.code == 0)
-		reply_set(&x->error_target, code, code < 500 ? "4.7.1" : "5.7.1", "%s",
-		    *text == '\0' ? "not accepted" : text);
+		reply_set(&x->error_target, code,
+		    length > 0       ? enhanced
+		        : code < 500 ? "4.7.1"
+		                     : "5.7.1",
+		    "%s", *text == '\0' ? "not accepted" : text);
 }
 
 void

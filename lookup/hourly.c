@@ -65,20 +65,29 @@ hourly_free(struct hourly *hourly)
 }
 
 /* FNV-1a: the names are those of users who know their passwords. */
-static struct bucket *
-bucket_of(struct hourly *hourly, const char *name)
+static size_t
+bucket_of(const char *name)
 {
 	uint32_t value = 2166136261U;
 
 	for (; *name != '\0'; name++)
 		value = (value ^ (unsigned char)*name) * 16777619U;
-	return &hourly->buckets[value % BUCKETS];
+	return value % BUCKETS;
+}
+
+/* What the user's allowance has grown to. */
+static double
+allowance_at(const struct user *user, uint32_t limit, int64_t now_ms)
+{
+	double allowance = user->allowance + (double)(now_ms - user->counted_ms) * limit / HOUR_MS;
+
+	return allowance > limit ? limit : allowance;
 }
 
 static struct user *
 find(struct hourly *hourly, const char *name, uint32_t limit, int64_t now_ms)
 {
-	struct bucket *bucket = bucket_of(hourly, name);
+	struct bucket *bucket = &hourly->buckets[bucket_of(name)];
 	struct user *user;
 
 	LIST_FOREACH(user, bucket, by_name)
@@ -109,9 +118,7 @@ hourly_take(struct hourly *hourly, const char *name, uint32_t limit, int64_t now
 	struct user *user = find(hourly, name, limit, now_ms);
 
 	*first = false;
-	user->allowance += (double)(now_ms - user->counted_ms) * limit / HOUR_MS;
-	if (user->allowance > limit)
-		user->allowance = limit;
+	user->allowance = allowance_at(user, limit, now_ms);
 	user->counted_ms = now_ms;
 	if (user->allowance >= 1) {
 		user->allowance--;
@@ -121,4 +128,17 @@ hourly_take(struct hourly *hourly, const char *name, uint32_t limit, int64_t now
 	if (*first)
 		user->over_ms = now_ms;
 	return false;
+}
+
+uint32_t
+hourly_left(const struct hourly *hourly, const char *name, uint32_t limit, int64_t now_ms)
+{
+	const struct user *user;
+
+	LIST_FOREACH(user, &hourly->buckets[bucket_of(name)], by_name)
+	{
+		if (strcmp(user->name, name) == 0)
+			return (uint32_t)allowance_at(user, limit, now_ms);
+	}
+	return limit;
 }

@@ -15,5 +15,7 @@ void hourly_free(struct hourly *);
 /* One more recipient of this user's; false when it is over `limit` an hour. `*first`: it is the
  * first over it for an hour. */
 bool hourly_take(struct hourly *, const char *user, uint32_t limit, int64_t now_ms, bool *first);
+/* How many more the user may have now; nothing is counted. */
+uint32_t hourly_left(const struct hourly *, const char *user, uint32_t limit, int64_t now_ms);
 
 #endif

@@ -30,6 +30,7 @@ static const struct {
 	[EXPLAIN_UNDECIDED] = { "rule-undecided", NULL, "condition" },
 	[EXPLAIN_SENDER] = { "sender", "refused: the user may not send as %s%s: %s", NULL },
 	[EXPLAIN_QUOTA] = { "quota", NULL, NULL },
+	[EXPLAIN_HOURLY] = { "limit", NULL, NULL },
 	[EXPLAIN_DEAD] = { "dead", NULL, NULL },
 	[EXPLAIN_ERROR] = { "error", NULL, NULL },
 	[EXPLAIN_POSTMASTER] = { "postmaster",
@@ -101,6 +102,28 @@ show_quota(struct show_explain *show, const struct ipc_explain_step *step)
 		buf_add_text(buf, "; what it holds is not known now\n");
 }
 
+static void
+show_hourly(struct show_explain *show, const struct ipc_explain_step *step)
+{
+	struct buf *buf = &show->output->buf;
+	bool is_over = step->used_messages >= step->quota_messages;
+
+	if (explain_is_json(show)) {
+		explain_begin(buf, "limit");
+		explain_text(buf, "user", step->address);
+		explain_number(buf, "per_hour", (int64_t)step->quota_messages);
+		explain_number(buf, "used", (int64_t)step->used_messages);
+		explain_text(buf, "over", step->words);
+		buf_add_text(buf, "}\n");
+		return;
+	}
+	explain_phrase(buf, "limit: %s may mail to ", step->address, NULL, NULL);
+	buf_printf(buf, "%" PRIu64 " recipients an hour, and %" PRIu64 " of them are used: ",
+	    step->quota_messages, step->used_messages);
+	explain_sentence(
+	    buf, is_over ? "this one is %s" : "what is over that is %s", step->words, NULL, NULL);
+}
+
 void
 explain_step(struct show_explain *show, const struct ipc_explain_step *step)
 {
@@ -111,6 +134,8 @@ explain_step(struct show_explain *show, const struct ipc_explain_step *step)
 		show->is_refused = step->step == EXPLAIN_NO_RULE;
 	if (step->step == EXPLAIN_QUOTA)
 		show_quota(show, step);
+	else if (step->step == EXPLAIN_HOURLY)
+		show_hourly(show, step);
 	else if (explain_is_json(show)) {
 		explain_begin(buf, steps[step->step].fact);
 		explain_text(buf, "address", step->address);

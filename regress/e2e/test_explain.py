@@ -4,6 +4,7 @@ what the relay knows of hosts. DNS is nsd with signed zones, or dnsmasq."""
 import json
 import os
 import re
+import smtplib
 
 import pytest
 
@@ -368,3 +369,50 @@ def test_an_ordinary_user_is_refused(postern):
         result = postern.smtpctl(*words, check=False, user="nobody")
         assert result.returncode == os.EX_NOPERM and result.stdout == ""
     postern.allow("control-refused")
+
+
+@pytest.mark.parametrize("hold", ["", " hold"])
+def test_the_hourly_limit_of_a_user_is_told_and_not_counted(make_postern, hold):
+    postern = make_postern(listen="listen on 127.0.0.1 port @PORT@ auth-optional auth-cleartext\n",
+        extra=f"smtp limit user-mails-per-hour 2{hold}\n")
+    user, over = "alice@example.test", "held" if hold else "refused"
+    asked = ["bob@example.test", "--auth", user, "--from", user]
+    line = f"limit: {user} may mail to 2 recipients an hour, and {{}} of them are used: {{}} {over}"
+    for _ in range(4):
+        assert line.format(0, "what is over that is") in explain(postern, *asked)
+    with smtplib.SMTP("127.0.0.1", postern.port, timeout=20) as client:
+        client.login(user, "correct horse battery")
+        client.sendmail(user, ["bob@example.test"] * 2, "Subject: x\r\n\r\nx\r\n")
+    told = explain(postern, *asked)
+    assert line.format(2, "this one is") in told
+    assert told[-1].startswith("answer to RCPT: " + ("250 " if hold else
+        "450 4.7.1 you have sent 2 mails within an hour"))
+    assert facts(postern, *asked)["limit"] == [{"fact": "limit", "user": user, "per_hour": 2,
+        "used": 2, "over": over}]
+    assert "limit" not in facts(postern, "bob@example.test")
+    assert facts(postern, "bob@example.test", "--auth", "bob@example.test")["limit"][0]["used"] == 0
+
+
+def test_an_alias_refuses_in_words_that_every_client_can_read(make_postern):
+    postern = make_postern(start=False, rules="table users file:@BASE@/users\n"
+        'action "in" maildir virtual <users>\nmatch from any for any action "in"\n')
+    path = postern.base / "users"
+    words = {"long": "error:550 " + "w" * 900, "umlaut": "error:550 5.1.6 Grüße, 漢字 " + "ü" * 450,
+        "later": "error:450 4.2.1 später"}
+    path.write_text("".join(f'{user}@x.test "{text}"\n' for user, text in words.items()))
+    path.chmod(0o644)
+    postern.start()
+    expected = {"long": "550 5.7.1 " + "w" * 400, "umlaut": "550 5.1.6 Gr??e, ?? " + "?" * 192,
+        "later": "450 4.2.1 sp?ter"}
+    for option in ("", " SMTPUTF8"):
+        with postern.wire() as wire:
+            wire.hello()
+            wire.command(f"MAIL FROM:<s@client.test>{option}", 250)
+            for user, line in expected.items():
+                wire.send(f"RCPT TO:<{user}@x.test>\r\n")
+                assert wire.line().decode("ascii") == line
+                assert len(line) + 2 <= 512  # RFC 5321 4.5.3.1.5
+    for user in words:
+        told = explain(postern, f"{user}@x.test")
+        assert told[-1] == f"answer to RCPT: {expected[user]}"
+        assert all(line.isprintable() for line in told)

@@ -46,6 +46,11 @@ bytes_that_could_end_a_line_become_question_marks(void **state)
 	(void)state;
 	reply_set(&reply, 550, "5.0.0", "a%s", "\r\n250 ok\t\x1b\x7f\x80\xff");
 	assert_string_equal(reply.text, "a??250 ok?????");
+	/* A character each, whole or not. */
+	reply_set(&reply, 550, "5.0.0",
+	    "Gr\xc3\xbc\xc3\x9f"
+	    "e \xe6\xbc\xa2 \xf0\x9f\x98\x80 \xc3");
+	assert_string_equal(reply.text, "Gr??e ? ? ?");
 }
 
 static void

@@ -192,7 +192,10 @@ dead_targets_are_refused_when_nothing_is_left(void **state)
 	              "c@example.test nobody@example.test\nd@example.test /etc/passwd\n"
 	              "e@example.test :include:/etc\nf@example.test \"|/bin/sh\"\n"
 	              "g@example.test x@y@z\nh@example.test error:550 moved away\n"
-	              "i@example.test error:450 busy\nj@example.test :include:/etc/passwd, bob\n",
+	              "i@example.test error:450 busy\nj@example.test :include:/etc/passwd, bob\n"
+	              "k@example.test error:550 5.1.6 moved\nl@example.test error:450 5.1.6 x\n"
+	              "m@example.test error:550 5.1.6\nn@example.test error:550 5.1.x y\n"
+	              "o@example.test error:\nq@example.test error:55 z\n",
 	    users);
 	ready();
 	assert_string_equal(ask(site, "a@example.test"), "550 5.1.1 no mailbox behind this alias");
@@ -206,6 +209,12 @@ dead_targets_are_refused_when_nothing_is_left(void **state)
 	assert_string_equal(ask(site, "h@example.test"), "550 5.7.1 moved away");
 	assert_string_equal(ask(site, "i@example.test"), "450 4.7.1 busy");
 	assert_string_equal(ask(site, "j@example.test"), "250 maildir:bob@example.test");
+	assert_string_equal(ask(site, "k@example.test"), "550 5.1.6 moved");
+	assert_string_equal(ask(site, "l@example.test"), "450 4.7.1 5.1.6 x");
+	assert_string_equal(ask(site, "m@example.test"), "550 5.1.6 not accepted");
+	assert_string_equal(ask(site, "n@example.test"), "550 5.7.1 5.1.x y");
+	assert_string_equal(ask(site, "o@example.test"), "550 5.7.1 not accepted");
+	assert_string_equal(ask(site, "q@example.test"), "550 5.7.1 55 z");
 	finish();
 }
 

@@ -21,8 +21,13 @@ a_user_has_so_many_an_hour(void **state)
 	bool first;
 
 	(void)state;
+	assert_int_equal(hourly_left(hourly, "ann", 10, now_ms), 10);
 	for (unsigned i = 0; i < 10; i++)
 		assert_true(hourly_take(hourly, "ann", 10, now_ms, &first));
+	assert_int_equal(hourly_left(hourly, "ann", 10, now_ms), 0);
+	assert_int_equal(hourly_left(hourly, "ann", 10, now_ms + 3 * HOUR_MS / 10 + 1), 3);
+	assert_int_equal(hourly_left(hourly, "ann", 10, now_ms + 5 * HOUR_MS), 10);
+	assert_int_equal(hourly_left(hourly, "bob", 10, now_ms), 10);
 	assert_false(hourly_take(hourly, "ann", 10, now_ms, &first));
 	assert_true(first);
 	assert_false(hourly_take(hourly, "ann", 10, now_ms, &first));
