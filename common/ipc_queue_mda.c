@@ -95,6 +95,7 @@ ipc_delivered_encode(struct buf *buf, const struct ipc_delivered *delivered)
 	reply_encode(buf, &delivered->reply);
 	buf_add_u8(buf, delivered->was_there);
 	buf_add_string(buf, delivered->file);
+	buf_add_string(buf, delivered->place);
 	ipc_usage_encode(buf, &delivered->usage);
 	buf_add_u8(buf, delivered->effects != NULL);
 	if (delivered->effects != NULL)
@@ -110,6 +111,7 @@ ipc_delivered_decode(struct buf_reader *reader, struct ipc_delivered *delivered)
 		return false;
 	delivered->was_there = buf_get_bool(reader);
 	buf_get_string(reader, delivered->file, sizeof(delivered->file));
+	buf_get_string(reader, delivered->place, sizeof(delivered->place));
 	if (!ipc_usage_decode(reader, &delivered->usage))
 		return false;
 	if (delivered->envelope_id == 0)

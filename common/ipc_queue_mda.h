@@ -75,11 +75,15 @@ struct ipc_effects {
 	char reply_text[IPC_REPLY_TEXT_MAX + 1]; /* line ends LF */
 };
 
+#define IPC_PLACE_MAX 511
 struct ipc_delivered {
 	uint64_t envelope_id;
 	struct reply reply;
-	bool was_there;              /* found by maybe_delivered */
-	char file[NAME_MAX + 1];     /* the name in new/, for the log */
+	bool was_there;          /* found by maybe_delivered */
+	char file[NAME_MAX + 1]; /* the name in new/, for the log */
+	/* Where it lies, for the log: the path of the Maildir's folder or of the mbox file, or "|" and
+	 * the command that has it. "" when it is nowhere, or the path longer. */
+	char place[IPC_PLACE_MAX + 1];
 	struct ipc_usage usage;      /* known when the mailbox has a quota */
 	struct ipc_effects *effects; /* NULL: none; only with a success. Allocated */
 };

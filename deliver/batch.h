@@ -77,6 +77,8 @@ void batch_context_free(struct batch_context *);
 /* A delivery owns `message`. NULL when memory is out; `message` is then closed. */
 struct delivery *delivery_new(const struct ipc_deliver *, uint32_t request_id, int message);
 void delivery_free(struct delivery *);
+/* Has its result say where it lies: `before` and `path`. */
+void delivery_set_place(struct delivery *, const char *before, const char *path);
 
 /* How many deliveries one batch may have with this many descriptors allowed; at least 1. */
 size_t batch_limit(size_t descriptors);

@@ -79,6 +79,16 @@ delivery_free(struct delivery *delivery)
 	free(delivery);
 }
 
+void
+delivery_set_place(struct delivery *delivery, const char *before, const char *path)
+{
+	char *place = delivery->result.place;
+	size_t size = sizeof(delivery->result.place);
+
+	if ((size_t)snprintf(place, size, "%s%s", before, path) >= size)
+		*place = '\0';
+}
+
 size_t
 batch_limit(size_t descriptors)
 {

@@ -174,6 +174,7 @@ success(struct delivery *delivery)
 	}
 	reply_set(&result->reply, 250, "2.1.5", "delivered to mailbox");
 	snprintf(result->file, sizeof(result->file), "%s", delivery->name);
+	delivery_set_place(delivery, "", delivery->mailbox->maildir.path);
 	if (mailbox->quota_loaded) {
 		result->usage.known = true;
 		result->usage.bytes = mailbox->quota.bytes + mailbox->done_bytes;

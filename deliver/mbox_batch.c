@@ -131,6 +131,7 @@ finish(struct group *group, int error)
 		}
 		delivery->result.was_there = delivery->state == DELIVERY_FOUND;
 		reply_set(&delivery->result.reply, 250, "2.1.5", "delivered to mailbox");
+		delivery_set_place(delivery, "", delivery->request.mailbox.path);
 		delivery->state = DELIVERY_DONE;
 	}
 }

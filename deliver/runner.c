@@ -270,6 +270,8 @@ finish(struct job *job)
 		if (reply_is_success(reply))
 			take_collected(job);
 	}
+	if (reply_is_success(reply))
+		delivery_set_place(delivery, "|", command_words(&delivery->request));
 	job_free(job);
 	runner->done(delivery, runner->arg);
 	start_waiting(runner);

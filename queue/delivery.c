@@ -6,6 +6,7 @@
  * through mail.c or hand it to bounce.c.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -156,6 +157,19 @@ log_reply(struct log_line *line, const struct reply *reply)
 	log_text(line, "reply", text);
 }
 
+/* Its path as far as it is known. A file with flags in its name is put into cur. */
+static void
+format_place(const struct ipc_delivered *result, char *text, size_t size)
+{
+	if (*result->file == '\0')
+		snprintf(text, size, "%s", result->place);
+	else if (*result->place == '\0')
+		snprintf(text, size, "%s", result->file);
+	else
+		snprintf(text, size, "%s/%s/%s", result->place,
+		    strstr(result->file, ":2,") == NULL ? "new" : "cur", result->file);
+}
+
 static void
 log_delivered(struct queue *queue, struct entry *entry, const struct ipc_delivered *result,
     const char *user, int64_t started_ms)
@@ -164,15 +178,22 @@ log_delivered(struct queue *queue, struct entry *entry, const struct ipc_deliver
 	struct envelope envelope;
 	struct log_line line;
 	bool loaded = mail_load(queue, entry, &transaction, &envelope);
+	char place[sizeof(result->place) + sizeof(result->file) + 8];
 	int64_t delay_ms;
+
+	format_place(result, place, sizeof(place));
 
 	begin_line(
 	    &line, LOG_LEVEL_INFO, "delivered", entry, loaded ? &transaction : NULL, &envelope);
 	log_text(&line, "user", user);
-	if (*result->file != '\0')
-		log_text(&line, "file", result->file);
+	if (*place == '|')
+		log_text(&line, "command", place + 1);
+	else if (*place != '\0')
+		log_text(&line, "file", place);
 	if (result->was_there)
 		log_text(&line, "note", "already there");
+	else if (*place == '\0')
+		log_text(&line, "note", result->reply.text);
 	log_number(&line, "tries", entry->tries);
 	log_number(&line, "delivery_ms", clock_monotonic_ms() - started_ms);
 	if (loaded) {
@@ -181,8 +202,8 @@ log_delivered(struct queue *queue, struct entry *entry, const struct ipc_deliver
 		count_delivered(&transaction, STATS_MDA_BYTES, delay_ms);
 	}
 	log_end(&line);
-	history_delivered(queue, entry, &transaction, loaded ? &envelope : NULL, result, user,
-	    clock_monotonic_ms() - started_ms);
+	history_delivered(queue, entry, &transaction, loaded ? &envelope : NULL, &result->reply,
+	    user, place, clock_monotonic_ms() - started_ms);
 }
 
 static void

@@ -310,7 +310,7 @@ begin_attempt(struct attempt *attempt, enum history_kind kind, struct entry *ent
 
 void
 history_delivered(struct queue *queue, struct entry *entry, const struct transaction *transaction,
-    const struct envelope *envelope, const struct ipc_delivered *result, const char *user,
+    const struct envelope *envelope, const struct reply *reply, const char *user, const char *place,
     int64_t delivery_ms)
 {
 	struct attempt attempt;
@@ -318,9 +318,9 @@ history_delivered(struct queue *queue, struct entry *entry, const struct transac
 
 	if (!history_is_on(queue))
 		return;
-	begin_attempt(&attempt, HISTORY_DELIVERED, entry, transaction, envelope, &result->reply);
+	begin_attempt(&attempt, HISTORY_DELIVERED, entry, transaction, envelope, reply);
 	fields[HISTORY_MAILBOX] = words(user);
-	fields[HISTORY_FILE] = words(result->file);
+	fields[HISTORY_FILE] = words(place);
 	fields[HISTORY_DELIVERY_MS] = decimal(&attempt.delivery_ms, delivery_ms);
 	tell(queue, &attempt.event);
 }

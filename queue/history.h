@@ -23,9 +23,11 @@ void history_received(
     struct queue *, const uint8_t *head, size_t length, const uint8_t *facts, size_t facts_length);
 /* What a listener refused, as it says; false when it may not say so. */
 bool history_refused(struct queue *, const void *payload, size_t length);
-/* `transaction` and `envelope`: NULL when they can't be read. */
+/* `transaction` and `envelope`: NULL when they can't be read. `place`: a file's path, or "|" and a
+ * command. */
 void history_delivered(struct queue *, struct entry *, const struct transaction *,
-    const struct envelope *, const struct ipc_delivered *, const char *user, int64_t delivery_ms);
+    const struct envelope *, const struct reply *, const char *user, const char *place,
+    int64_t delivery_ms);
 void history_relayed(struct queue *, struct entry *, const struct transaction *,
     const struct envelope *, const struct ipc_relay_result *, int64_t delivery_ms);
 /* HISTORY_DEFERRED, HISTORY_FAILED, HISTORY_EXPIRED. */

@@ -168,12 +168,25 @@ add_recipient(struct output *output, const struct history_event *event)
 	add_part(output, event, HISTORY_ABOUT, ", ", "");
 }
 
+/* Where it was delivered: whose mailbox and which file, or who ran which command. */
+static void
+add_place(struct output *output, const struct history_event *event)
+{
+	const char *file = event->fields[HISTORY_FILE];
+	bool is_command = file != NULL && *file == '|';
+
+	add_part(output, event, HISTORY_MAILBOX, is_command ? ", user " : ", mailbox ", "");
+	if (file == NULL)
+		return;
+	buf_add_text(&output->buf, is_command ? ", command " : ", file ");
+	add_words(output, is_command ? file + 1 : file);
+}
+
 static void
 add_attempt(struct output *output, const struct history_event *event)
 {
 	add_part(output, event, HISTORY_DEST, " <", ">");
-	add_part(output, event, HISTORY_MAILBOX, ", mailbox ", "");
-	add_part(output, event, HISTORY_FILE, ", file ", "");
+	add_place(output, event);
 	add_part(output, event, HISTORY_HOST, ", host ", "");
 	add_part(output, event, HISTORY_ADDRESS, " [", "]");
 	add_part(output, event, HISTORY_TLS, ", ", "");

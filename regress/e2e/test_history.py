@@ -55,7 +55,7 @@ def test_a_mail_to_an_alias_is_told_from_the_client_to_the_files(postern):
     delivered = {event["to"]: event for event in events[3:]}
     for address in ("alice@example.test", "bob@example.test"):
         (mail,) = postern.mails(address)
-        assert delivered[address]["file"] == mail.name
+        assert delivered[address]["file"] == str(mail.path)
         assert delivered[address]["mailbox"] == address and delivered[address]["tries"] == 1
         assert re.match(r"250 ", delivered[address]["reply"])
     # The same by all its names, whatever the case.

@@ -87,6 +87,8 @@ def test_a_users_file_in_var_mail_is_his_alone(spool_box):
     assert not [name for name in os.listdir("/var/mail") if name.startswith(spool_box.path.name + ".")]
     (line,) = [line for line in spool_box.postern.log_lines("child-started", program="mda")]
     assert line["group"] == "mail"
+    assert {line["file"] for line in spool_box.postern.log_lines("delivered")} == {
+        str(spool_box.path)}
 
 
 @pytest.mark.root

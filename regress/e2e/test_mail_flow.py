@@ -45,7 +45,7 @@ def test_reply_names_the_id_that_the_log_follows_to_the_file(postern):
     delivered = postern.wait_log("delivered", message=message)
     assert delivered["envelope"].startswith(message)
     assert delivered["to"] == "alice@example.test"
-    assert mail.name in delivered["file"] or delivered["file"] in mail.name
+    assert delivered["file"] == str(mail.path)
     assert postern.log_lines("smtp-connected", session=accepted["session"])
     postern.wait_log("smtp-disconnected", session=accepted["session"])
 

@@ -91,6 +91,9 @@ def test_a_command_that_never_reads_and_one_that_writes_much_succeed(piped):
     piped.wait_queue_empty()
     lines = piped.log_lines("delivered")
     assert {line["to"] for line in lines} >= {"deaf@example.test", "loud@example.test"}
+    assert all(line["command"] in ("exit 0", "head -c 1073741824 /dev/zero") for line in lines)
+    wait_for(lambda: "command head -c 1073741824 /dev/zero, " in piped.smtpctl("trace", "message",
+        "loud@example.test").stdout, 10, "the history names the command")
 
 
 def test_a_command_that_sleeps_holds_up_nobody(piped):

@@ -46,10 +46,15 @@ elsif header "subject" "junk" { discard; }
         postern.send(ALICE, mail(subject))
     postern.wait_queue_empty()
     assert [m.message["Subject"] for m in folder(postern, ALICE, ".Lists.dev")] == ["[dev] one"]
+    (listed,) = folder(postern, ALICE, ".Lists.dev")
     (done,) = folder(postern, ALICE, ".Done")
     assert done.folder == "cur" and done.name.endswith(":2,S")
     assert sorted(m.message["Subject"] for m in postern.mails(ALICE)) == ["other", "seen"]
-    assert len(postern.log_lines("delivered")) == 5
+    lines = postern.log_lines("delivered")
+    assert len(lines) == 5
+    assert str(listed.path) in [line.fields.get("file") for line in lines]
+    assert [line["note"] for line in lines if "file" not in line.fields] == [
+        "not stored, as its owner's script says"]
 
 
 def test_a_script_that_is_wrong_costs_no_mail(postern):
