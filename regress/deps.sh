@@ -16,7 +16,7 @@ demo="$build python3"
 # libicu72 libnsl2 libsasl2-modules: what Postfix uses; libfstrm0 libprotobuf-c1: nsd;
 # libgnutls-dane0 libidn12: Exim; libical3 libjansson4 libkrb5-3 libldap-2.5-0 libpcre3 libpq5
 # libsqlite3-0 libwrap0 libxapian30 libxml2: Cyrus; libargon2-1 libxml2: PHP; liblockfile1: bsd-mailx
-test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc swaks msmtp strace curl jq
+test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-14-dev clang-format mandoc groff-base swaks msmtp strace curl jq
 	dnsmasq-base python3-dkim opendkim-tools ldnsutils iproute2 netbase procps util-linux mount e2fsprogs xfsprogs libicu72 libnsl2
 	libfstrm0 libprotobuf-c1 liblz4-1 libsodium23 libunwind8 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
 	libical3 libjansson4 libkrb5-3 libldap-2.5-0 libpcre3 libpq5 libsqlite3-0 libwrap0 libxapian30 libxml2 libargon2-1 liblockfile1
