@@ -154,6 +154,8 @@ format_prefix(char *prefix, size_t size, enum log_level level)
 	struct timespec now = { 0 };
 	struct tm tm = { 0 };
 
+	if (state.target == LOG_TARGET_USER)
+		return snprintf(prefix, size, "%s: ", state.process);
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	if (state.target == LOG_TARGET_SYSLOG) {
 		(void)localtime_r(&now.tv_sec, &tm);
@@ -204,7 +206,8 @@ emit(enum log_level level, const char *line)
 	}
 	length = format_prefix(text, sizeof(text), level);
 	length += snprintf(text + length, sizeof(text) - (size_t)length, "%s%s%s",
-	    level_word(level), line, state.target == LOG_TARGET_SYSLOG ? "" : "\n");
+	    state.target == LOG_TARGET_USER && level == LOG_LEVEL_ERROR ? "" : level_word(level),
+	    line, state.target == LOG_TARGET_SYSLOG ? "" : "\n");
 	if (!write_out(text, (size_t)length))
 		state.dropped++;
 	errno = saved_errno;

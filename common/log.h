@@ -44,6 +44,7 @@ enum log_trace {
 
 enum log_target {
 	LOG_TARGET_STDERR,
+	LOG_TARGET_USER, /* of a command, who reads "program: words" */
 	LOG_TARGET_SYSLOG
 };
 

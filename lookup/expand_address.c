@@ -74,12 +74,13 @@ tell_tried(const struct rule *rule, enum table_result result, const char *condit
 		    condition);
 }
 
-/* Why no rule is for it; of what an alias leads to it would be too much. */
+/* Why no rule is for it; of all that an alias leads to it would be too much. */
 static void
 tell_no_rule(struct expansion *x, const struct node *node, bool internal)
 {
-	if (x->watch != NULL && x->at == 0)
+	if (x->watch != NULL && !x->told_rules)
 		rules_tell(x->site, x->rcpt, &node->address, internal, tell_tried, x);
+	x->told_rules = true;
 }
 
 void

@@ -59,6 +59,7 @@ struct expansion {
 	struct table_map *seen;
 	struct expanded *out;
 	struct explain_watch *watch; /* NULL: nobody does */
+	bool told_rules;             /* to it: why none is for an address */
 	size_t target_capacity;
 	struct reply why; /* of the first thing that is dead; code 0: none */
 	struct reply error_target;

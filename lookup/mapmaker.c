@@ -198,7 +198,7 @@ main(int argc, char **argv)
 	bool shows = false;
 	int option;
 
-	log_open("makemap", LOG_TARGET_STDERR, STDERR_FILENO);
+	log_open("makemap", LOG_TARGET_USER, STDERR_FILENO);
 	while ((option = getopt(argc, argv, "Ud:o:t:")) != -1) {
 		if (option == 'U')
 			shows = true;

@@ -7,6 +7,7 @@
  * went away stays, without an asker, until its answer comes. QUESTIONS_MAX bounds how many can be
  * in that state.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -203,6 +204,19 @@ status_of(int rcode, const uint8_t *packet, int length)
 	                             : DNS_FAILED;
 }
 
+/* Why an answer isn't believed; where DNSSEC as a whole can't be had, what to do about it first. */
+static const char *
+explain_bogus(const char *why, char *text, size_t size)
+{
+	if (strstr(why, "trust anchor") == NULL)
+		return why;
+	snprintf(text, size,
+	    "the name servers give no DNSSEC keys of the root: have others, or say \"resolver "
+	    "trust-anchor none\": %s",
+	    why);
+	return text;
+}
+
 static void
 on_answer(void *arg, int rcode, void *packet, int length, int security, char *why_bogus,
     int was_ratelimited)
@@ -214,6 +228,7 @@ on_answer(void *arg, int rcode, void *packet, int length, int security, char *wh
 		.secure = security == IS_SECURE,
 		.why = "",
 	};
+	char why[512];
 
 	(void)was_ratelimited;
 	TAILQ_REMOVE(&question->dns->questions, question, entry);
@@ -222,7 +237,7 @@ on_answer(void *arg, int rcode, void *packet, int length, int security, char *wh
 	if (asked.answered == NULL)
 		return;
 	if (answer.status == DNS_FAILED)
-		answer.why = why_bogus != NULL ? why_bogus
+		answer.why = why_bogus != NULL ? explain_bogus(why_bogus, why, sizeof(why))
 		    : security == IS_BOGUS     ? "its signatures are wrong (DNSSEC)"
 		                               : "its name servers fail or don't answer";
 	else if (rcode == RCODE_NONE) {

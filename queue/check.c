@@ -298,12 +298,13 @@ run(const char *directory, bool dump)
 	struct dirent **entries;
 	int count;
 
-	log_open("queue", LOG_TARGET_STDERR, STDERR_FILENO);
+	log_open("smtpctl", LOG_TARGET_USER, STDERR_FILENO);
 	switch (spool_open_read(&check.spool, directory)) {
 	case SPOOL_OK:
 		break;
 	case SPOOL_BUSY:
-		log_error("a queue is running on %s: stop it first", directory);
+		log_error(
+		    "a server is at work on %s: stop it first, by \"smtpctl stop\"", directory);
 		return EX_TEMPFAIL;
 	case SPOOL_ERROR:
 		return EX_NOINPUT;

@@ -80,7 +80,7 @@ show_question(struct show_explain *show)
 	if (*rcpt->client_name != '\0')
 		explain_phrase(buf, " called %s", rcpt->client_name, NULL, NULL);
 	if (*rcpt->auth_user != '\0' && show->is_user)
-		explain_phrase(buf, " which has logged in as %s", rcpt->auth_user, NULL, NULL);
+		explain_phrase(buf, ", logged in as %s", rcpt->auth_user, NULL, NULL);
 	else if (*rcpt->auth_user != '\0')
 		buf_add_text(buf, " who has logged in");
 	if (*rcpt->helo != '\0')

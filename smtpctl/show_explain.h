@@ -21,6 +21,7 @@ struct show_explain {
 	bool has_queue;               /* a destination's part of the queue's isn't told yet: */
 	bool has_line;
 	struct ipc_explain_queue queue;
+	unsigned no_route; /* the code of the reply that says why there is none; 0: there is */
 };
 
 /* An answer to this is to come. */

@@ -83,6 +83,19 @@ show_counts(struct buf *buf, const struct ipc_explain_queue *queue)
 		    queue->bouncing);
 }
 
+static void
+show_stop(const struct show_explain *show)
+{
+	struct buf *buf = &show->output->buf;
+
+	if (show->queue.stop != EXPLAIN_STOP_NOT || show->no_route == 0)
+		buf_printf(buf, "mail to it waits for: %s\n", stops[show->queue.stop].sentence);
+	else if (show->no_route < 500)
+		buf_add_text(buf, "mail to it waits for: a mail server to be found\n");
+	else
+		buf_add_text(buf, "mail to it is returned to its sender\n");
+}
+
 void
 explain_queue(struct show_explain *show)
 {
@@ -106,9 +119,10 @@ explain_queue(struct show_explain *show)
 			show_counts(buf, queue);
 		else
 			buf_add_text(buf, "queue: nothing is queued for it\n");
-		buf_printf(buf, "mail to it waits for: %s\n", stops[queue->stop].sentence);
+		show_stop(show);
 	}
 	show->has_queue = show->has_line = false;
+	show->no_route = 0;
 	memset(&show->queue, 0, sizeof(show->queue));
 }
 

@@ -65,6 +65,7 @@ explain_route(struct show_explain *show, const struct ipc_explain_route *route)
 	char error[REPLY_TEXT_MAX + 32];
 	const char *is_signed = route->is_secure ? "signed (DNSSEC)" : "not signed (no DNSSEC)";
 
+	show->no_route = reply_is_success(&route->reply) ? 0 : route->reply.code;
 	if (explain_is_json(show)) {
 		show_route_json(buf, route);
 		return;

@@ -139,6 +139,9 @@ _25._tcp.mx1 IN TLSA 3 1 1 {KEY}
         "550 5.1.2 the domain unknown.signed doesn't exist"
     assert facts(postern, "x@lost.signed")["host"][0]["dns"] == "none"
     # A wrong domain is told of as such wherever it stands.
+    assert explain(postern, "x@unknown.signed")[-2] == "mail to it is returned to its sender"
+    assert explain(postern, "x@bad.signed")[-2] == \
+        "mail to it waits for: a mail server to be found"
     assert "route: none: 550 5.1.2 the domain unknown.signed doesn't exist" in \
         explain(postern, "x@unknown.signed")
 
@@ -237,6 +240,24 @@ def test_who_may_send_to_elsewhere(make, names):
         f'rule: line {line_of(postern, "from auth")} of smtpd.conf takes mail for x@far.test by ' \
         'action "out"'
     assert lines[-1] == "answer to RCPT: 250 2.1.5 recipient ok"
+
+
+def test_an_alias_that_leads_elsewhere_where_no_rule_sends(make, names):
+    names.set()
+    postern = make(rules=RULES_LOCAL)
+    postern.add_alias("away@example.test", "x@far.test")
+    lines = explain(postern, "away@example.test")
+    denied = lines.index("rule: no match rule of smtpd.conf takes mail for x@far.test")
+    assert lines[denied + 1] == f'rule: line {line_of(postern, "from any")} of smtpd.conf is not for it: ' \
+        'its "for" doesn\'t fit'
+
+
+def test_name_servers_without_dnssec_are_told_as_such(make, names):
+    """Below .test nothing is validated, below others everything is."""
+    names.set(*mx("far.example", "127.66.0.9"))
+    postern = make(rules=RULES)
+    assert "the name servers give no DNSSEC keys of the root: have others, or say \"resolver " \
+        "trust-anchor none\"" in "\n".join(explain(postern, "x@far.example"))
 
 
 def test_many_destinations(make, names):

@@ -201,7 +201,7 @@ def test_explain_tells_how_mail_from_elsewhere_would_fare(site):
     assert told["answer"][0]["reply"].startswith("550 ") and told["sender"]
     assert explain(postern, "a@auth.test", "--auth", "bob@example.test", "--helo", "h\u00e4",
         "--ip", "192.0.2.1", "--name", "c.test", "--tag", "x", "--tls")[0] == (
-        "Mail from <> to a@auth.test, sent by the client 192.0.2.1 called c.test which has logged in "
+        "Mail from <> to a@auth.test, sent by the client 192.0.2.1 called c.test, logged in "
         "as bob@example.test, with HELO h\u00e4, to a listener tagged x, by TLS:")
 
 

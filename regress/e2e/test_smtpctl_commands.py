@@ -192,6 +192,10 @@ def test_log_and_trace_switch_what_is_logged(postern):
 def test_spool_check_and_dump_read_a_spool_at_rest(postern):
     postern.smtpctl("pause", "mda")
     message = postern.send("alice@example.test")
+    busy = postern.smtpctl("spool", "check", str(postern.spool), check=False)
+    assert busy.returncode == os.EX_TEMPFAIL
+    assert busy.stderr == (f"smtpctl: a server is at work on {postern.spool}: stop it first, "
+        'by "smtpctl stop"\n')
     postern.stop()
     for what in ("check", "dump"):
         done = subprocess.run([postern.stage / "usr/sbin/smtpctl", "spool", what, postern.spool],
