@@ -68,8 +68,8 @@ reply_encode(struct buf *buf, const struct reply *reply)
 }
 
 /* RFC 3463 2: class "." subject "." detail, the latter two of one to three digits. */
-static bool
-enhanced_is_valid(const char *text)
+bool
+reply_enhanced_is_valid(const char *text)
 {
 	size_t digits;
 	int part;
@@ -99,7 +99,7 @@ reply_decode(struct buf_reader *reader, struct reply *reply)
 	reply->code = buf_get_u16(reader);
 	buf_get_string(reader, reply->enhanced, sizeof(reply->enhanced));
 	buf_get_string(reader, reply->text, sizeof(reply->text));
-	if (reply->code < 200 || reply->code > 599 || !enhanced_is_valid(reply->enhanced))
+	if (reply->code < 200 || reply->code > 599 || !reply_enhanced_is_valid(reply->enhanced))
 		reader->failed = true;
 	for (c = reply->text; *c != '\0'; c++)
 		if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')

@@ -33,6 +33,8 @@ bool reply_is_temporary(const struct reply *); /* 4xx */
 bool reply_is_permanent(const struct reply *); /* 5xx */
 /* "550 5.1.1 no such user here", without a line end. */
 void reply_format(const struct reply *, char *text, size_t size);
+/* An enhanced status code (RFC 3463 2) of any class, or "". */
+bool reply_enhanced_is_valid(const char *text);
 void reply_encode(struct buf *, const struct reply *);
 /* False when a field is out of range; the reader is then failed too. */
 bool reply_decode(struct buf_reader *, struct reply *);

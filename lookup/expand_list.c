@@ -14,6 +14,7 @@
 #include "lookup/expand_note.h"
 #include "lookup/include.h"
 
+#define DEPTH_MAX     20                  /* of lists in lists */
 #define INCLUDES_SIZE (8UL * 1024 * 1024) /* of all lists that one recipient leads to */
 
 static void
@@ -23,11 +24,16 @@ add_include(struct expansion *x, const struct action *action, const char *path)
 		.action = action,
 		.address = x->nodes[x->at].address,
 		.owner_id = x->owner_id,
+		.depth = x->depth + 1,
 		.in_accounts = x->in_accounts };
 	char key[PATH_TEXT_MAX + 32];
 
 	if (x->in_forward) {
 		expand_dead(x, path, 550, "5.7.1", "lists in files are for alias tables only");
+		return;
+	}
+	if (x->depth >= DEPTH_MAX) {
+		expand_dead(x, path, 550, "5.4.6", "too many lists in each other");
 		return;
 	}
 	snprintf(key, sizeof(key), "i %u %s", x->owner_id, path);
@@ -44,7 +50,7 @@ add_include(struct expansion *x, const struct action *action, const char *path)
 		free(node.path);
 }
 
-/* "error:550 words", "error:450 words"; without a code it is 550. */
+/* "error:550 5.1.6 words", "error:450 words"; without a code it is 550. */
 static void
 set_error_target(struct expansion *x, const char *text)
 {
@@ -58,6 +64,11 @@ set_error_target(struct expansion *x, const char *text)
 		text += 3;
 		text += strspn(text, " ");
 	}
+	/* Those end the session, for the sake of one recipient (RFC 5321 3.8, RFC 7504). */
+	if (code == 421)
+		code = 450;
+	if (code == 521)
+		code = 550;
 	expand_trace(x, "error", NULL, text);
 	explain_tell(x->watch, EXPLAIN_ERROR, &x->nodes[x->at].address, 0, NULL, NULL, text);
 	length = reply_enhanced_length(text, code);
@@ -102,7 +113,10 @@ expand_follow_target(struct expansion *x, const struct action *action, const str
 		set_error_target(x, target->text);
 		break;
 	case TARGET_FILE:
-		expand_dead(x, target->text, 550, "5.1.1", "delivery to a file is not supported");
+		expand_dead(x, target->text, 550, "5.1.1",
+		    strcmp(target->text, "/dev/null") == 0
+		        ? "mail isn't thrown away: refuse it with \"error:\""
+		        : "delivery to a file is not supported");
 		break;
 	case TARGET_INCLUDE:
 		add_include(x, action, target->text);
@@ -154,6 +168,15 @@ expand_follow_key(
 	return result;
 }
 
+/* Who is led on by another's list has no more rights than that one. */
+static uint32_t
+combined_owner(uint32_t by, uint32_t owner)
+{
+	if (by == INCLUDE_OF_ADMIN || by == owner)
+		return owner;
+	return owner == INCLUDE_OF_ADMIN ? by : INCLUDE_OF_ANYONE;
+}
+
 void
 expand_include(struct expansion *x, const struct node *node)
 {
@@ -166,23 +189,19 @@ expand_include(struct expansion *x, const struct node *node)
 	x->in_accounts = node->in_accounts;
 	explain_tell(x->watch, EXPLAIN_INCLUDE, &node->address, 0, NULL, node->path, NULL);
 	buf_init(&text, INCLUDE_SIZE_MAX + 1);
-	result = include_read(node->path, x->site->privileged,
+	result = include_read(node->path, node->owner_id, x->site->privileged,
 	    limit < INCLUDE_SIZE_MAX ? limit : INCLUDE_SIZE_MAX, &text, &owner, &why);
 	switch (result) {
 	case INCLUDE_READ:
 		x->included += text.length - 1;
-		/* Who is led on by another's list has no more rights than he. */
-		x->owner_id = node->owner_id == INCLUDE_OF_ADMIN || node->owner_id == owner
-		    ? owner
-		    : node->owner_id;
-		if (node->owner_id != INCLUDE_OF_ADMIN && owner != INCLUDE_OF_ADMIN &&
-		    node->owner_id != owner)
-			x->owner_id = INCLUDE_OF_ANYONE;
+		x->owner_id = combined_owner(node->owner_id, owner);
+		x->depth = node->depth;
 		if (buf_ok(&text))
 			(void)expand_follow_lines(x, node->action, (char *)text.data);
 		else
 			expand_broken(x);
 		x->owner_id = INCLUDE_OF_ADMIN;
+		x->depth = 0;
 		break;
 	case INCLUDE_REFUSED:
 		expand_dead(x, node->path, 550, "5.1.1", why);

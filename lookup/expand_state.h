@@ -38,6 +38,7 @@ struct node {
 	struct address address;
 	char *path;        /* NODE_INCLUDE; owned by the expansion */
 	uint32_t owner_id; /* NODE_INCLUDE: whose words led there, INCLUDE_OF_* */
+	unsigned depth;    /* NODE_INCLUDE: lists that led there */
 	bool in_accounts;  /* NODE_INCLUDE: as below */
 };
 
@@ -71,6 +72,7 @@ struct expansion {
 	struct address forward_user;
 	bool keeps_copy; /* the .forward names its user's own address */
 	uint32_t owner_id;
+	unsigned depth; /* lists in files that led to it */
 	struct forward_set *forwards;
 	bool waits;
 	unsigned failing; /* mailboxes that stand for a .forward that can't be used */

@@ -15,12 +15,14 @@
 struct walk {
 	int fd; /* the directory that was reached */
 	bool privileged;
+	uint32_t by;
 	uint32_t owner;
+	bool is_closed; /* not everybody, nor who names it, can read it */
 	const char *why;
 };
 
-/* What is written by root's group counts as root's. A sticky directory lets nobody touch what is
- * another's. */
+/* A group's bits are those of an access control list's entries, too, which may be anybody's. A sticky
+ * directory lets nobody touch what is another's. */
 static bool
 others_may_write(const struct stat *st)
 {
@@ -28,7 +30,7 @@ others_may_write(const struct stat *st)
 
 	if (S_ISDIR(mode) && (mode & S_ISVTX) != 0)
 		return false;
-	return (mode & S_IWOTH) != 0 || ((mode & S_IWGRP) != 0 && st->st_gid != 0);
+	return (mode & (S_IWGRP | S_IWOTH)) != 0;
 }
 
 static void
@@ -36,6 +38,8 @@ trust(struct walk *walk, const struct stat *st)
 {
 	uint32_t owner = st->st_uid;
 
+	if ((st->st_mode & (S_ISDIR(st->st_mode) ? S_IXOTH : S_IROTH)) == 0 && owner != walk->by)
+		walk->is_closed = true;
 	if (!walk->privileged && owner == geteuid())
 		owner = INCLUDE_OF_ADMIN;
 	if (others_may_write(st) ||
@@ -125,11 +129,24 @@ walk_to(struct walk *walk, const char *path, int *fd)
 	return result;
 }
 
+/* Half a list would be mail that some of its members don't get. */
+static bool
+has_changed(const struct stat *before, const struct stat *after)
+{
+	return before->st_size != after->st_size ||
+	    before->st_mtim.tv_sec != after->st_mtim.tv_sec ||
+	    before->st_mtim.tv_nsec != after->st_mtim.tv_nsec;
+}
+
 static enum include_result
 read_text(struct walk *walk, int fd, size_t limit, struct buf *text)
 {
+	struct stat before, after;
 	char piece[16384];
 	ssize_t got;
+
+	if (fstat(fd, &before) == -1)
+		return failure(walk, "");
 
 	while ((got = read(fd, piece, sizeof(piece))) > 0) {
 		if (text->length + (size_t)got > limit) {
@@ -142,21 +159,31 @@ read_text(struct walk *walk, int fd, size_t limit, struct buf *text)
 		}
 		buf_add(text, piece, (size_t)got);
 	}
-	if (got == -1)
+	if (got == -1 || fstat(fd, &after) == -1)
 		return failure(walk, "");
+	if (has_changed(&before, &after) || text->length != (size_t)after.st_size) {
+		walk->why = "it changed while it was read";
+		return INCLUDE_BROKEN;
+	}
 	buf_add_u8(text, 0);
 	return INCLUDE_READ;
 }
 
 enum include_result
-include_read(const char *path, bool privileged, size_t limit, struct buf *text, uint32_t *owner,
-    const char **why)
+include_read(const char *path, uint32_t by, bool privileged, size_t limit, struct buf *text,
+    uint32_t *owner, const char **why)
 {
-	struct walk walk = { .fd = -1, .privileged = privileged, .owner = INCLUDE_OF_ADMIN };
+	struct walk walk = {
+		.fd = -1, .privileged = privileged, .by = by, .owner = INCLUDE_OF_ADMIN
+	};
 	enum include_result result;
 	int fd = -1;
 
 	result = walk_to(&walk, path, &fd);
+	if (result == INCLUDE_READ && walk.is_closed && by != INCLUDE_OF_ADMIN) {
+		walk.why = "who names it can't read it";
+		result = INCLUDE_REFUSED;
+	}
 	if (result == INCLUDE_READ)
 		result = read_text(&walk, fd, limit, text);
 	if (fd != -1)

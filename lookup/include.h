@@ -25,10 +25,11 @@ enum include_result {
  * Reads the file at the absolute `path` into `text`, terminated, at most `limit` bytes of it. No part
  * of the path may be a symbolic link; it must be a regular file without NULs, which is never waited
  * for. `*owner` is who could have made it what it is, by the owners and modes of the file and of
- * every directory on its way: a user's number, or one of those above. The reason of a failure is in
- * `*why`.
+ * every directory on its way: a user's number, or one of those above. `by` is the same of the words
+ * that name it: what isn't the administrator's names only what everybody can read, or its owner. One
+ * that changes meanwhile is broken. The reason of a failure is in `*why`.
  */
-enum include_result include_read(const char *path, bool privileged, size_t limit, struct buf *text,
-    uint32_t *owner, const char **why);
+enum include_result include_read(const char *path, uint32_t by, bool privileged, size_t limit,
+    struct buf *text, uint32_t *owner, const char **why);
 
 #endif

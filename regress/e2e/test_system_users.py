@@ -334,6 +334,15 @@ def test_lists_in_files_have_the_rights_of_who_can_write_them(system):
     root_list.write_text(f"# who\n{other}\n\n:include:{lists}/again\n")
     (lists / "again").write_text(f"{name}, :include:{root_list}\n")
     users.write(name, f"{other}\n|id -un >$HOME/who\n", file="list")
+    # A list that another one names runs its commands as that one's owner, or as its own.
+    users.write(name, f"|id -un >$HOME/as-root-lists\n", file="named")
+    (lists / "names-his").write_text(f":include:{users.home(name)}/named\n")
+    users.write(name, f":include:{lists}/command\n", file="names-roots")
+    (lists / "command").write_text("|id -un >$HOME/as-his-lists\n")
+    (lists / "closed").write_text(f"{other}\n")
+    (lists / "closed").chmod(0o640)
+    os.chown(lists / "closed", 0, grp.getgrnam("_smtpt").gr_gid)
+    users.write(name, f":include:{lists}/closed\n", file="names-closed")
     (lists / "open").write_text("|touch /tmp/never-postern\n")
     (lists / "open").chmod(0o666)
     (lists / "big").write_text(f"{name}\n" * 300000)
@@ -342,7 +351,10 @@ def test_lists_in_files_have_the_rights_of_who_can_write_them(system):
     os.mkfifo(lists / "fifo")
     system.set_aliases("\n".join([f"root-list: :include:{root_list}",
         f"his: \":include:{users.home(name)}/list\"", f"open: :include:{lists}/open",
-        f"big: :include:{lists}/big", f"many: :include:{lists}/many",
+        f"names-his: :include:{lists}/names-his",
+        f"names-roots: :include:{users.home(name)}/names-roots",
+        f"names-closed: :include:{users.home(name)}/names-closed",
+        f"closed: :include:{lists}/closed", f"big: :include:{lists}/big", f"many: :include:{lists}/many",
         f"link: :include:{lists}/link", f"fifo: :include:{lists}/fifo",
         f"directory: :include:{lists}", f"gone: :include:{lists}/gone",
         f"up: :include:{lists}/../lists/root"]) + "\n")
@@ -353,7 +365,11 @@ def test_lists_in_files_have_the_rights_of_who_can_write_them(system):
     send(system, "his")
     who = users.home(name) / "who"
     wait_text(system, who, name)
-    for alias in ("open", "big", "many", "link", "fifo", "directory", "up"):
+    for alias, file in (("names-his", "as-root-lists"), ("names-roots", "as-his-lists")):
+        send(system, alias)
+        wait_text(system, users.home(name) / file, name)
+    assert rcpt(system, "closed").startswith("250")
+    for alias in ("names-closed", "open", "big", "many", "link", "fifo", "directory", "up"):
         assert rcpt(system, alias).startswith("550 5."), alias
     assert rcpt(system, "gone").startswith("451 4.3.0")
     system.wait_queue_empty()

@@ -246,6 +246,92 @@ commands_run_only_where_the_action_allows_them(void **state)
 	finish();
 }
 
+/* It is for one recipient, whoever wrote it: no session ends for it. */
+static void
+an_error_target_has_code_enhanced_code_and_words(void **state)
+{
+	(void)state;
+	start_virtual("a@example.test error:550 5.1.6 moved to x@else.test\nb@example.test error:\n"
+	              "c@example.test error:421 4.3.2 go away\nd@example.test error:521 no\n"
+	              "e@example.test error:450 5.1.1 x\nf@example.test error:550 5.1.x y\n"
+	              "g@example.test \"error:552 5.2.2 full, sorry\"\nh@example.test error:gone\n"
+	              "i@example.test error:550 5.1.1\nj@example.test error:354 go on\n",
+	    users);
+	ready();
+	assert_string_equal(ask(site, "a@example.test"), "550 5.1.6 moved to x@else.test");
+	assert_string_equal(ask(site, "b@example.test"), "550 5.7.1 not accepted");
+	assert_string_equal(ask(site, "c@example.test"), "450 4.3.2 go away");
+	assert_string_equal(ask(site, "d@example.test"), "550 5.7.1 no");
+	assert_string_equal(ask(site, "e@example.test"), "450 4.7.1 5.1.1 x");
+	assert_string_equal(ask(site, "f@example.test"), "550 5.7.1 5.1.x y");
+	assert_string_equal(ask(site, "g@example.test"), "552 5.2.2 full, sorry");
+	assert_string_equal(ask(site, "h@example.test"), "550 5.7.1 gone");
+	assert_string_equal(ask(site, "i@example.test"), "550 5.1.1 not accepted");
+	assert_string_equal(ask(site, "j@example.test"), "550 5.7.1 354 go on");
+	finish();
+}
+
+/* It is a name like any other, and nobody's sender is changed for it. */
+static void
+an_owner_alias_is_only_a_name(void **state)
+{
+	(void)state;
+	start_virtual("list@example.test bob, carol\nowner-list@example.test dave\n", users);
+	ready();
+	assert_string_equal(ask(site, "list@example.test"),
+	    "250 maildir:bob@example.test maildir:carol@example.test");
+	assert_string_equal(ask(site, "owner-list@example.test"), "250 maildir:dave@example.test");
+	finish();
+}
+
+static void
+aliases_above_ascii_are_found_as_they_are_written(void **state)
+{
+	(void)state;
+	start_virtual("j\xc3\xbcrgen@b\xc3\xbc"
+	              "cher.test bob\n\xe5\xb1\xb1: carol\n"
+	              "umlaut@example.test j\xc3\xbcrgen@xn--bcher-kva.test, \xe5\xb1\xb1\n",
+	    users);
+	add_rule(config, MATCH_FROM_ANY, "", "in");
+	ready();
+	assert_string_equal(
+	    ask(site, "J\xc3\xbcrgen@xn--bcher-kva.test"), "250 maildir:bob@xn--bcher-kva.test");
+	assert_string_equal(
+	    ask(site, "\xe5\xb1\xb1+x@example.test"), "250 maildir:carol@example.test");
+	assert_string_equal(ask(site, "umlaut@example.test"), "250 maildir:bob@xn--bcher-kva.test");
+	/* Other letters, though they look the same. */
+	assert_memory_equal(ask(site, "ju\xcc\x88rgen@xn--bcher-kva.test"), "550 5.1.1", 9);
+	finish();
+}
+
+static void
+lists_in_lists_end(void **state)
+{
+	char name[20], text[500];
+
+	(void)state;
+	for (unsigned i = 0; i < 30; i++) {
+		snprintf(name, sizeof(name), "list%u", i);
+		snprintf(text, sizeof(text), "%s\n:include:%s/list%u\n", i == 15 ? "bob" : "",
+		    test_directory, i + 1);
+		write_file(name, text);
+	}
+	write_file("list30", "carol\n");
+	write_file("self", "");
+	snprintf(text, sizeof(text), "dave\n:include:%s/self\n", test_directory);
+	write_file("self", text);
+	snprintf(text, sizeof(text),
+	    "a@example.test :include:%s/list0\nb@example.test "
+	    ":include:%s/list20\nc@example.test :include:%s/self\nd@example.test bob\n",
+	    test_directory, test_directory, test_directory);
+	start_virtual(text, users);
+	ready();
+	assert_string_equal(ask(site, "a@example.test"), "250 maildir:bob@example.test");
+	assert_string_equal(ask(site, "b@example.test"), "250 maildir:carol@example.test");
+	assert_string_equal(ask(site, "c@example.test"), "250 maildir:dave@example.test");
+	finish();
+}
+
 static void
 loops_of_any_length_are_found(void **state)
 {
@@ -866,6 +952,10 @@ main(void)
 		TEST(forwarding_to_other_hosts_needs_a_relay_rule),
 		TEST(dead_targets_are_refused_when_nothing_is_left),
 		TEST(commands_run_only_where_the_action_allows_them),
+		TEST(an_error_target_has_code_enhanced_code_and_words),
+		TEST(an_owner_alias_is_only_a_name),
+		TEST(aliases_above_ascii_are_found_as_they_are_written),
+		TEST(lists_in_lists_end),
 		TEST(loops_of_any_length_are_found),
 		TEST(a_chain_that_never_ends_is_cut_at_the_limit),
 		TEST(a_hundred_thousand_targets_are_refused_in_linear_time),

@@ -491,17 +491,23 @@ targets_stand_in_lines(void **state)
 }
 
 static enum include_result
-include(const char *path, uint32_t *owner)
+include_by(uint32_t by, const char *path, uint32_t *owner)
 {
 	const char *why = NULL;
 	struct buf text;
 	enum include_result result;
 
 	buf_init(&text, 1000);
-	result = include_read(path, false, 100, &text, owner, &why);
+	result = include_read(path, by, false, 100, &text, owner, &why);
 	assert_true(result == INCLUDE_READ || why != NULL);
 	buf_free(&text);
 	return result;
+}
+
+static enum include_result
+include(const char *path, uint32_t *owner)
+{
+	return include_by(INCLUDE_OF_ADMIN, path, owner);
 }
 
 static void
@@ -516,6 +522,10 @@ a_list_is_whose_file_and_directories_it_is_in(void **state)
 	assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
 	assert_int_equal(owner, INCLUDE_OF_ADMIN);
 	assert_int_equal(chmod(test_path("list"), 0666), 0);
+	assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
+	assert_int_equal(owner, INCLUDE_OF_ANYONE);
+	/* So it is where a group may write: an access control list's users are in its bits. */
+	assert_int_equal(chmod(test_path("list"), 0664), 0);
 	assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
 	assert_int_equal(owner, INCLUDE_OF_ANYONE);
 	assert_int_equal(chmod(test_path("list"), 0644), 0);
@@ -533,6 +543,13 @@ a_list_is_whose_file_and_directories_it_is_in(void **state)
 		assert_int_equal(owner, INCLUDE_OF_ANYONE);
 		assert_int_equal(chown(test_directory, 0, 0), 0);
 	}
+	/* A user's list leads to no file that is closed to him. */
+	assert_int_equal(include_by(4999, test_path("list"), &owner), INCLUDE_REFUSED);
+	assert_int_equal(chmod(test_directory, 0755), 0);
+	assert_int_equal(include_by(4999, test_path("list"), &owner), INCLUDE_READ);
+	assert_int_equal(chmod(test_path("list"), 0600), 0);
+	assert_int_equal(include_by(INCLUDE_OF_ANYONE, test_path("list"), &owner), INCLUDE_REFUSED);
+	assert_int_equal(include(test_path("list"), &owner), INCLUDE_READ);
 	snprintf(path, sizeof(path), "%s/link", test_directory);
 	assert_int_equal(symlink(test_path("list"), path), 0);
 	assert_int_equal(include(path, &owner), INCLUDE_REFUSED);
@@ -542,6 +559,9 @@ a_list_is_whose_file_and_directories_it_is_in(void **state)
 	snprintf(path, sizeof(path), "%s/fifo", test_directory);
 	assert_int_equal(mkfifo(path, 0600), 0);
 	assert_int_equal(include(path, &owner), INCLUDE_REFUSED);
+	/* More is in it than there was when it was opened. */
+	snprintf(path, sizeof(path), "/proc/%d/comm", getpid());
+	assert_int_equal(include(path, &owner), INCLUDE_BROKEN);
 	assert_int_equal(include("/", &owner), INCLUDE_REFUSED);
 	assert_int_equal(include("/dev/zero", &owner), INCLUDE_REFUSED);
 	assert_int_equal(include(test_path("missing"), &owner), INCLUDE_BROKEN);
