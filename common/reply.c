@@ -117,5 +117,5 @@ reply_enhanced_length(const char *text, unsigned code)
 		return 0;
 	memcpy(enhanced, text, length);
 	enhanced[length] = '\0';
-	return enhanced_is_valid(enhanced) ? length : 0;
+	return reply_enhanced_is_valid(enhanced) ? length : 0;
 }

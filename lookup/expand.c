@@ -90,6 +90,8 @@ expand_once(struct site *site, const struct ipc_rcpt *rcpt, const struct address
 			break;
 		}
 	}
+	if (!x.waits && !x.broken && !x.too_many)
+		expand_keep_lost(&x);
 	set_reply(&x);
 	if (out->count != 1 || out->targets[0].kind != ENVELOPE_MAILDIR ||
 	    out->mailbox.form != MAILBOX_MAILDIR)
@@ -98,6 +100,8 @@ expand_once(struct site *site, const struct ipc_rcpt *rcpt, const struct address
 	for (uint32_t i = 0; i < x.node_count; i++)
 		free(x.nodes[i].path);
 	free(x.nodes);
+	free(x.followed);
+	free(x.again);
 	free(x.deads);
 }
 

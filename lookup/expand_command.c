@@ -9,7 +9,6 @@
 #include <bsd/string.h>
 
 #include "lookup/expand_command.h"
-#include "lookup/expand_nodes.h"
 #include "lookup/expand_note.h"
 #include "lookup/expand_target.h"
 #include "lookup/include.h"
@@ -26,7 +25,7 @@ expand_add_command(struct expansion *x, const struct action *action, const char 
 		return;
 	}
 	snprintf(key, sizeof(key), "p %s", command);
-	if (!expand_is_new(x, key))
+	if (!expand_is_new_target(x, key))
 		return;
 	(void)expand_add_target(x, ENVELOPE_PIPE, action, &x->nodes[x->at].address, command);
 	explain_tell(x->watch, EXPLAIN_COMMAND, &x->nodes[x->at].address, 0, action->config->name,
@@ -50,8 +49,8 @@ expand_add_user_command(struct expansion *x, const struct action *action,
 		    x, command, mailbox.reply.code, mailbox.reply.enhanced, mailbox.reply.text);
 		return;
 	}
-	snprintf(key, sizeof(key), "c %s %s", user->local, command);
-	if (!expand_is_new(x, key))
+	snprintf(key, sizeof(key), "q %s %s", user->local, command);
+	if (!expand_is_new_target(x, key))
 		return;
 	(void)expand_add_target(x, ENVELOPE_USER_PIPE, action, user, command);
 	explain_tell(x->watch, EXPLAIN_COMMAND, user, 0, action->config->name, command, NULL);

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "lookup/expand_command.h"
 #include "lookup/expand_list.h"
+#include "lookup/expand_lost.h"
 #include "lookup/expand_nodes.h"
 #include "lookup/expand_note.h"
 #include "lookup/include.h"
@@ -38,6 +39,7 @@ add_include(struct expansion *x, const struct action *action, const char *path)
 	}
 	snprintf(key, sizeof(key), "i %u %s", x->owner_id, path);
 	if (!expand_is_new(x, key)) {
+		expand_note_live(x);
 		x->loop = true;
 		return;
 	}
@@ -69,6 +71,7 @@ set_error_target(struct expansion *x, const char *text)
 		code = 450;
 	if (code == 521)
 		code = 550;
+	expand_note_live(x);
 	expand_trace(x, "error", NULL, text);
 	explain_tell(x->watch, EXPLAIN_ERROR, &x->nodes[x->at].address, 0, NULL, NULL, text);
 	length = reply_enhanced_length(text, code);

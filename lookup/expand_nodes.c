@@ -10,6 +10,7 @@
 #include <bsd/string.h>
 
 #include "common/log.h"
+#include "lookup/expand_lost.h"
 #include "lookup/expand_nodes.h"
 #include "lookup/expand_note.h"
 
@@ -27,6 +28,29 @@ expand_is_new(struct expansion *x, const char *key)
 	case TABLE_MAP_FULL:
 		break;
 	}
+	expand_broken(x);
+	return false;
+}
+
+/* As expand_is_new(), of the node that is added next; the one that was there else. */
+static bool
+is_new_node(struct expansion *x, const char *key, uint32_t *other)
+{
+	char number[16];
+	const char *was;
+
+	snprintf(number, sizeof(number), "%u", x->node_count);
+	switch (table_map_add_exactly(x->seen, key, number)) {
+	case TABLE_MAP_ADDED:
+		return true;
+	case TABLE_MAP_DUPLICATE:
+		was = table_map_get(x->seen, key);
+		*other = was == NULL ? 0 : (uint32_t)strtoul(was, NULL, 10);
+		return false;
+	case TABLE_MAP_FULL:
+		break;
+	}
+	*other = x->at;
 	expand_broken(x);
 	return false;
 }
@@ -129,6 +153,7 @@ expand_begin(struct expansion *x, const struct address *address)
 {
 	struct node node = { .kind = NODE_ADDRESS, .address = *address };
 	char key[2 * TABLE_KEY_MAX];
+	uint32_t other;
 
 	x->seen = table_map_new();
 	if (x->seen == NULL) {
@@ -136,7 +161,7 @@ expand_begin(struct expansion *x, const struct address *address)
 		return;
 	}
 	expand_node_key(&node, key, sizeof(key));
-	if (expand_is_new(x, key))
+	if (is_new_node(x, key, &other))
 		(void)expand_append_node(x, &node);
 }
 
@@ -147,6 +172,7 @@ expand_add_node(struct expansion *x, enum node_kind kind, const struct action *a
 	struct node node = { .kind = kind, .action = action, .in_forward = x->in_forward };
 	const struct node *current = &x->nodes[x->at];
 	char key[2 * TABLE_KEY_MAX];
+	uint32_t other;
 
 	if (strlcpy(node.address.local, local, sizeof(node.address.local)) >=
 	        sizeof(node.address.local) ||
@@ -163,10 +189,13 @@ expand_add_node(struct expansion *x, enum node_kind kind, const struct action *a
 	node.final = direct || same_node(current, &node);
 	node.direct = direct;
 	expand_node_key(&node, key, sizeof(key));
-	if (expand_is_new(x, key)) {
+	if (is_new_node(x, key, &other)) {
 		tell_node(x, EXPLAIN_LEADS_TO, "leads-to", &node);
 		(void)expand_append_node(x, &node);
-	} else if (is_ancestor(x, &node)) {
+		return;
+	}
+	expand_note_again(x, other);
+	if (is_ancestor(x, &node)) {
 		tell_node(x, EXPLAIN_LEADS_BACK, "leads-back-to", &node);
 		x->loop = true;
 	} else

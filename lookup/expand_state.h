@@ -9,6 +9,7 @@
  *	expand_nodes.c    what of them is looked at in turn: addresses, names, lists
  *	expand_command.c  what of them is a command, and who runs it
  *	expand_target.c   where the mail goes: one envelope each
+ *	expand_lost.c     users whose .forward leads nowhere
  *	expand_note.c     the trace, and the log of what is dead
  */
 #ifndef LOOKUP_EXPAND_STATE_H
@@ -32,6 +33,8 @@ struct node {
 	bool final;      /* aliases were asked already */
 	bool direct;     /* and the .forward */
 	bool in_forward; /* a user's .forward led here */
+	bool live;       /* mail goes from here */
+	bool lost;       /* none does, for all that its user's .forward says */
 	uint32_t parent;
 	uint32_t rule;               /* its line; 0: none has decided yet */
 	const struct action *action; /* NODE_USER, NODE_INCLUDE */
@@ -47,6 +50,12 @@ struct dead_target {
 	char alias[ADDRESS_TEXT_MAX + 1];
 	char target[PATH_TEXT_MAX + 1];
 	char words[REPLY_TEXT_MAX + 1];
+};
+
+/* A node that leads to one which was there before. */
+struct again {
+	uint32_t from;
+	uint32_t to;
 };
 
 struct expansion {
@@ -77,6 +86,10 @@ struct expansion {
 	bool waits;
 	unsigned failing; /* mailboxes that stand for a .forward that can't be used */
 	bool forward_is_dead;
+	struct followed *followed; /* lookup/expand_lost.h */
+	size_t followed_count;
+	struct again *again;
+	size_t again_count;
 	size_t included; /* bytes of lists read */
 	bool loop;
 	bool broken; /* something can't be known now */

@@ -8,6 +8,7 @@
 #include <bsd/string.h>
 
 #include "common/log.h"
+#include "lookup/expand_lost.h"
 #include "lookup/expand_nodes.h"
 #include "lookup/expand_note.h"
 #include "lookup/expand_target.h"
@@ -49,8 +50,18 @@ expand_add_target(struct expansion *x, enum envelope_kind kind, const struct act
 		strlcpy(target->action, action->config->name, sizeof(target->action));
 	strlcpy(target->command, command, sizeof(target->command));
 	target->rule = x->nodes[x->at].rule;
+	expand_note_live(x);
 	out->count++;
 	return target;
+}
+
+bool
+expand_is_new_target(struct expansion *x, const char *key)
+{
+	if (expand_is_new(x, key))
+		return true;
+	expand_note_live(x);
+	return false;
 }
 
 /* FNV-1a. */
@@ -93,7 +104,7 @@ expand_add_lmtp(struct expansion *x, const struct action *action, const struct a
 	snprintf(place.path, sizeof(place.path), "%s %s", action->config->name, name);
 	text_lower(place.path);
 	snprintf(key, sizeof(key), "l %s", place.path);
-	if (!expand_is_new(x, key))
+	if (!expand_is_new_target(x, key))
 		return;
 	target = expand_add_target(x, ENVELOPE_RELAY, action, dest, "");
 	if (target != NULL)
@@ -112,7 +123,7 @@ expand_add_relay(struct expansion *x, const struct action *action, const struct 
 	copy.action = action;
 	expand_node_key(&copy, key, sizeof(key));
 	key[0] = 'r';
-	if (!expand_is_new(x, key))
+	if (!expand_is_new_target(x, key))
 		return;
 	(void)expand_add_target(x, ENVELOPE_RELAY, action, &node->address, "");
 	explain_tell(x->watch, EXPLAIN_RELAY, &node->address, 0, action->config->name,

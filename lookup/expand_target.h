@@ -10,6 +10,8 @@
  * noted in the expansion, and NULL. It stays until the next is added. */
 struct ipc_target *expand_add_target(struct expansion *, enum envelope_kind, const struct action *,
     const struct address *dest, const char *command);
+/* True when nothing with this key was added before. */
+bool expand_is_new_target(struct expansion *, const char *key);
 /* Another host, for this address. */
 void expand_add_relay(struct expansion *, const struct action *, const struct node *);
 /* A user whose mail another server keeps, one for each name that it knows. */

@@ -11,7 +11,7 @@
 
 #include "common/log.h"
 #include "lookup/expand_list.h"
-#include "lookup/expand_nodes.h"
+#include "lookup/expand_lost.h"
 #include "lookup/expand_note.h"
 #include "lookup/expand_target.h"
 #include "lookup/expand_user.h"
@@ -68,6 +68,7 @@ follow_forward(struct expansion *x, const struct action *action, const struct ad
 	    forward.is_detailed ? mailbox->detail : "");
 	expand_trace(x, "forward", path, NULL);
 	explain_tell(x->watch, EXPLAIN_FORWARD, &x->nodes[x->at].address, 0, NULL, path, NULL);
+	expand_note_followed(x, action, dest);
 	x->in_forward = true;
 	x->forward_user = *dest;
 	x->keeps_copy = false;
@@ -77,6 +78,32 @@ follow_forward(struct expansion *x, const struct action *action, const struct ad
 	return count > 0 && !x->keeps_copy;
 }
 
+static void
+add_to_mailbox(struct expansion *x, const struct action *action, const struct address *dest,
+    const struct ipc_mailbox *mailbox, bool failing)
+{
+	char key[PATH_TEXT_MAX + USER_NAME_MAX + ACTION_NAME_MAX + 64];
+	struct ipc_target *target;
+
+	if (mailbox->form == MAILBOX_COMMAND)
+		snprintf(key, sizeof(key), "c %u %s %s %s", mailbox->uid, action->config->name,
+		    mailbox->user, mailbox->path);
+	else
+		snprintf(key, sizeof(key), "m %u %s", mailbox->uid, mailbox->path);
+	if (!expand_is_new_target(x, key))
+		return;
+	target = expand_add_target(x, ENVELOPE_MAILDIR, action, dest, "");
+	x->failing += failing;
+	if (target != NULL) {
+		target->mailbox = expand_mailbox_number(mailbox);
+		target->failing = failing;
+	}
+	explain_tell(x->watch, mailbox->form == MAILBOX_COMMAND ? EXPLAIN_COMMAND : EXPLAIN_MAILBOX,
+	    dest, 0, action->config->name,
+	    mailbox->form == MAILBOX_COMMAND ? mailbox->command : mailbox->path, mailbox->user);
+	x->out->mailbox = *mailbox;
+}
+
 /* The mailbox of `dest`, which is `named` without its "+detail" or the same, or where its owner's
  * .forward leads; false when there is none, with the reason, and nothing is said about it. */
 static bool
@@ -84,8 +111,6 @@ add_mailbox(struct expansion *x, const struct action *action, const struct addre
     const struct address *named, struct reply *why)
 {
 	struct ipc_mailbox mailbox;
-	struct ipc_target *target;
-	char key[PATH_TEXT_MAX + USER_NAME_MAX + ACTION_NAME_MAX + 64];
 	bool failing = false;
 
 	mailbox_find(x->site, action, dest, &mailbox);
@@ -112,26 +137,34 @@ add_mailbox(struct expansion *x, const struct action *action, const struct addre
 		reply_set(why, 550, "5.1.1", "no such user here");
 		return failing || x->keeps_copy;
 	}
-	if (mailbox.form == MAILBOX_COMMAND)
-		snprintf(key, sizeof(key), "c %u %s %s %s", mailbox.uid, action->config->name,
-		    mailbox.user, mailbox.path);
-	else
-		snprintf(key, sizeof(key), "m %u %s", mailbox.uid, mailbox.path);
-	if (expand_is_new(x, key)) {
-		/* What waits for a .forward is for the detail for which it counts. */
-		target = expand_add_target(x, ENVELOPE_MAILDIR, action, failing ? named : dest, "");
-		x->failing += failing;
-		if (target != NULL) {
-			target->mailbox = expand_mailbox_number(&mailbox);
-			target->failing = failing;
-		}
-		explain_tell(x->watch,
-		    mailbox.form == MAILBOX_COMMAND ? EXPLAIN_COMMAND : EXPLAIN_MAILBOX, dest, 0,
-		    action->config->name,
-		    mailbox.form == MAILBOX_COMMAND ? mailbox.command : mailbox.path, mailbox.user);
-		x->out->mailbox = mailbox;
-	}
+	/* What waits for a .forward is for the detail for which it counts. */
+	add_to_mailbox(x, action, failing ? named : dest, &mailbox, failing);
 	return true;
+}
+
+/* Whom a loop, or what his .forward says, leads to nobody. */
+void
+expand_keep_lost(struct expansion *x)
+{
+	const struct followed *lost;
+	struct ipc_mailbox mailbox;
+	struct log_line line;
+
+	/* Alone, or with others like him, he is refused: the client keeps the mail. */
+	if (x->out->count <= x->failing)
+		return;
+	for (size_t at = 0; !x->too_many && (lost = expand_next_lost(x, &at)) != NULL;) {
+		mailbox_find(x->site, lost->action, &lost->dest, &mailbox);
+		if (!reply_is_success(&mailbox.reply) || !action_is_local(lost->action->config))
+			continue;
+		add_to_mailbox(x, lost->action, &lost->dest, &mailbox, true);
+		if (x->watch != NULL)
+			continue;
+		log_begin(&line, LOG_LEVEL_WARNING, "forward-leads-nowhere");
+		log_text(&line, "user", mailbox.user);
+		log_text(&line, "action", "keep in the mailbox");
+		log_end(&line);
+	}
 }
 
 void

@@ -67,7 +67,8 @@ begin(void **state)
 	forwards = forwards_new(base, on_ask, on_ready, NULL);
 	config = new_config();
 	add_static_table(config, "aliases", "all", ONE ", " TWO, "copy", "\\" ONE, "loop",
-	    "loop2, " ONE, "loop2", "loop", "detail", TWO ", " ONE "+x", NULL);
+	    "loop2, " ONE, "loop2", "loop", "three", "all, " THREE, "one", ONE ", " THREE, "detail",
+	    TWO ", " ONE "+x", NULL);
 	action = add_action(config, "local", ACTION_MAILDIR);
 	set(&action->alias_table, "aliases");
 	add_action(config, "out", ACTION_RELAY);
@@ -300,9 +301,39 @@ one_that_cant_be_used_delays_its_user_alone(void **state)
 	forward(ONE, "no-such-user, /a/file, :include:/etc/passwd, a@b@c");
 	assert_string_equal(resolve(ONE "@localhost"),
 	    "451 4.2.0 the recipient's .forward leads nowhere now, try again later");
-	assert_string_equal(resolve("all@localhost"), "250 maildir:" TWO);
 	nobody_there = true;
 	assert_memory_equal(resolve(ONE "@localhost"), "451 4.2.0", 9);
+}
+
+/* Where others get the mail it can't be given back to the client: it is in his mailbox. */
+static void
+who_forwards_to_nobody_keeps_what_others_get(void **state)
+{
+	(void)state;
+	forward(ONE, "no-such-user, /a/file, :include:/etc/passwd, a@b@c");
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" TWO " maildir:" ONE);
+	/* The same dead end by two ways; and both alone. */
+	forward(TWO, "no-such-user");
+	assert_memory_equal(resolve("all@localhost"), "451 4.2.0", 9);
+	assert_string_equal(
+	    resolve("three@localhost"), "250 maildir:" THREE " maildir:" ONE " maildir:" TWO);
+	/* What another's .forward leads to as well is no dead end. */
+	forward(ONE, THREE);
+	forward(TWO, THREE);
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" THREE);
+	assert_string_equal(resolve("three@localhost"), "250 maildir:" THREE);
+	/* Of a circle, who was named. */
+	forward(ONE, TWO);
+	forward(TWO, ONE);
+	assert_string_equal(
+	    resolve("three@localhost"), "250 maildir:" THREE " maildir:" ONE " maildir:" TWO);
+	assert_string_equal(resolve("one@localhost"), "250 maildir:" THREE " maildir:" ONE);
+	assert_memory_equal(resolve("all@localhost"), "550 5.", 6);
+	/* Who refuses it means it. */
+	forward(ONE, "error:550 5.1.6 moved");
+	forward(TWO, "\\" TWO);
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" TWO);
+	assert_string_equal(resolve(ONE "@localhost"), "550 5.1.6 moved");
 }
 
 static void
@@ -585,6 +616,7 @@ main(void)
 		FORWARDS(what_names_its_own_alias_keeps_a_copy),
 		FORWARDS(loops_of_several_users_end),
 		FORWARDS(one_that_cant_be_used_delays_its_user_alone),
+		FORWARDS(who_forwards_to_nobody_keeps_what_others_get),
 		FORWARDS(a_command_needs_a_login_shell),
 		FORWARDS(userbase_users_and_an_actions_user_have_none),
 		FORWARDS(strange_answers_are_ignored),
