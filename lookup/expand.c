@@ -59,40 +59,61 @@ set_reply(struct expansion *x)
 	x->out->waits = x->waits && !x->too_many && !x->broken;
 }
 
+void
+expanded_free(struct expanded *out)
+{
+	free(out->targets);
+	memset(out, 0, sizeof(*out));
+}
+
 static void
+work_through(struct expansion *x)
+{
+	for (; x->at < x->node_count && !x->too_many && !x->broken; x->at++) {
+		/* What is added may move the list. */
+		const struct node node = x->nodes[x->at];
+
+		x->in_accounts = false;
+		switch (node.kind) {
+		case NODE_ADDRESS:
+			expand_address(x, &node);
+			break;
+		case NODE_USER:
+			expand_user(x, node.action, &node);
+			break;
+		case NODE_INCLUDE:
+			expand_include(x, &node);
+			break;
+		}
+	}
+	if (!x->waits && !x->broken && !x->too_many)
+		expand_keep_lost(x);
+}
+
+/* False, with nothing decided, when users' .forward files led to too many. */
+static bool
 expand_once(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address,
-    bool internal, struct forward_set *forwards, struct explain_watch *watch, struct expanded *out)
+    bool internal, struct forward_set *forwards, bool follow, struct explain_watch *watch,
+    struct expanded *out)
 {
 	struct expansion x = { .site = site,
 		.rcpt = rcpt,
 		.internal = internal,
 		.forwards = forwards,
+		.follows_none = !follow,
 		.owner_id = INCLUDE_OF_ADMIN,
 		.watch = watch,
 		.out = out };
+	bool decided;
 
 	memset(out, 0, sizeof(*out));
 	expand_begin(&x, address);
-	for (; x.at < x.node_count && !x.too_many && !x.broken; x.at++) {
-		/* What is added may move the list. */
-		const struct node node = x.nodes[x.at];
-
-		x.in_accounts = false;
-		switch (node.kind) {
-		case NODE_ADDRESS:
-			expand_address(&x, &node);
-			break;
-		case NODE_USER:
-			expand_user(&x, node.action, &node);
-			break;
-		case NODE_INCLUDE:
-			expand_include(&x, &node);
-			break;
-		}
-	}
-	if (!x.waits && !x.broken && !x.too_many)
-		expand_keep_lost(&x);
-	set_reply(&x);
+	work_through(&x);
+	decided = !x.too_many || x.followed_count == 0;
+	if (decided)
+		set_reply(&x);
+	else
+		expanded_free(out);
 	if (out->count != 1 || out->targets[0].kind != ENVELOPE_MAILDIR ||
 	    out->mailbox.form != MAILBOX_MAILDIR)
 		memset(&out->mailbox, 0, sizeof(out->mailbox));
@@ -103,13 +124,16 @@ expand_once(struct site *site, const struct ipc_rcpt *rcpt, const struct address
 	free(x.followed);
 	free(x.again);
 	free(x.deads);
+	return decided;
 }
 
-void
-expanded_free(struct expanded *out)
+/* One user's .forward can't make an alias lead to more than it may: then none of them is followed. */
+static void
+expand_bounded(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address,
+    bool internal, struct forward_set *forwards, struct explain_watch *watch, struct expanded *out)
 {
-	free(out->targets);
-	memset(out, 0, sizeof(*out));
+	if (!expand_once(site, rcpt, address, internal, forwards, true, watch, out))
+		(void)expand_once(site, rcpt, address, internal, forwards, false, watch, out);
 }
 
 /* RFC 5321 4.5.1: the postmaster of each domain that we serve, and of the host itself; and whoever
@@ -141,7 +165,7 @@ try_configured_postmaster(struct site *site, const struct ipc_rcpt *rcpt,
 	if (*address.domain == '\0')
 		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
 	expanded_free(out);
-	expand_once(site, rcpt, &address, true, forwards, watch, out);
+	expand_bounded(site, rcpt, &address, true, forwards, watch, out);
 }
 
 static void
@@ -177,7 +201,7 @@ expand_postmaster(struct site *site, const struct ipc_rcpt *rcpt, const struct a
 	explain_tell(watch, EXPLAIN_POSTMASTER, address, 0, NULL, NULL, NULL);
 	if (rcpt->client_family != CLIENT_INTERNAL) {
 		expanded_free(out);
-		expand_once(site, rcpt, address, true, forwards, watch, out);
+		expand_bounded(site, rcpt, address, true, forwards, watch, out);
 	}
 	if (reply_is_permanent(&out->reply))
 		try_configured_postmaster(site, rcpt, forwards, watch, out);
@@ -218,7 +242,7 @@ expand_watched(struct site *site, const struct ipc_rcpt *rcpt, struct forward_se
 
 	if (*address.domain == '\0')
 		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
-	expand_once(
+	expand_bounded(
 	    site, rcpt, &address, rcpt->client_family == CLIENT_INTERNAL, forwards, watch, out);
 	if (reply_is_permanent(&out->reply) && is_postmaster(site, rcpt, &address))
 		expand_postmaster(site, rcpt, &address, forwards, watch, out);

@@ -81,8 +81,9 @@ struct expansion {
 	struct address forward_user;
 	bool keeps_copy; /* the .forward names its user's own address */
 	uint32_t owner_id;
-	unsigned depth; /* lists in files that led to it */
-	struct forward_set *forwards;
+	unsigned depth;               /* lists in files that led to it */
+	struct forward_set *forwards; /* NULL: nobody's counts */
+	bool follows_none;            /* each counts as one that can't be used */
 	bool waits;
 	unsigned failing; /* mailboxes that stand for a .forward that can't be used */
 	bool forward_is_dead;

@@ -51,7 +51,11 @@ follow_forward(struct expansion *x, const struct action *action, const struct ad
 	case FORWARD_NONE:
 		return false;
 	case FORWARD_FOUND:
-		break;
+		if (!x->follows_none)
+			break;
+		*failing = true;
+		log_failing(x, mailbox, "it, or another's, leads to too many");
+		return false;
 	case FORWARD_FAILED:
 	case FORWARD_STATE_COUNT:
 		*failing = true;
@@ -98,10 +102,12 @@ add_to_mailbox(struct expansion *x, const struct action *action, const struct ad
 		target->mailbox = expand_mailbox_number(mailbox);
 		target->failing = failing;
 	}
+	x->out->mailbox = *mailbox;
+	if (!action_is_local(action->config))
+		return;
 	explain_tell(x->watch, mailbox->form == MAILBOX_COMMAND ? EXPLAIN_COMMAND : EXPLAIN_MAILBOX,
 	    dest, 0, action->config->name,
 	    mailbox->form == MAILBOX_COMMAND ? mailbox->command : mailbox->path, mailbox->user);
-	x->out->mailbox = *mailbox;
 }
 
 /* The mailbox of `dest`, which is `named` without its "+detail" or the same, or where its owner's
@@ -131,11 +137,10 @@ add_mailbox(struct expansion *x, const struct action *action, const struct addre
 		expand_add_lmtp(x, action, dest);
 		return true;
 	}
-	if (!action_is_local(action->config)) {
-		if (failing)
-			expand_broken(x);
+	/* What waits for the .forward of who has no mailbox comes back in the end. */
+	if (!action_is_local(action->config) && !failing) {
 		reply_set(why, 550, "5.1.1", "no such user here");
-		return failing || x->keeps_copy;
+		return x->keeps_copy;
 	}
 	/* What waits for a .forward is for the detail for which it counts. */
 	add_to_mailbox(x, action, failing ? named : dest, &mailbox, failing);
@@ -155,7 +160,7 @@ expand_keep_lost(struct expansion *x)
 		return;
 	for (size_t at = 0; !x->too_many && (lost = expand_next_lost(x, &at)) != NULL;) {
 		mailbox_find(x->site, lost->action, &lost->dest, &mailbox);
-		if (!reply_is_success(&mailbox.reply) || !action_is_local(lost->action->config))
+		if (!reply_is_success(&mailbox.reply))
 			continue;
 		add_to_mailbox(x, lost->action, &lost->dest, &mailbox, true);
 		if (x->watch != NULL)

@@ -463,6 +463,10 @@ mailbox_answer(
 	else if (request->kind == ENVELOPE_MAILDIR && action_is_local(action->config) &&
 	    action->config->method != ACTION_LMTP)
 		find_again(site, action, &request->dest, mailbox);
+	else if (request->kind == ENVELOPE_MAILDIR && action->config->method == ACTION_FORWARD_ONLY)
+		reply_set(&mailbox->reply, 451, "4.2.0",
+		    "the user's .forward couldn't be used when the mail came, and there is no "
+		    "mailbox");
 	else if (request->kind == ENVELOPE_USER_PIPE && action->config->method != ACTION_RELAY)
 		mailbox_find_user_pipe(site, action, &request->dest, mailbox);
 	else if (request->kind == ENVELOPE_PIPE && action->config->allow_pipes)

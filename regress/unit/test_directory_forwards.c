@@ -336,6 +336,37 @@ who_forwards_to_nobody_keeps_what_others_get(void **state)
 	assert_string_equal(resolve(ONE "@localhost"), "550 5.1.6 moved");
 }
 
+/* Nobody's .forward takes their mail from the others. */
+static void
+one_that_leads_to_too_many_costs_the_others_nothing(void **state)
+{
+	static char many[FORWARD_TEXT_MAX];
+
+	(void)state;
+	for (unsigned i = 0; i < 1100; i++)
+		snprintf(many + strlen(many), sizeof(many) - strlen(many), "a%u@x.t\n", i);
+	forward(ONE, many);
+	assert_memory_equal(resolve(ONE "@localhost"), "451 4.2.0", 9);
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" ONE " maildir:" TWO);
+	forward(ONE, "x@far.test");
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" TWO " relay:x");
+}
+
+static void
+who_has_no_mailbox_costs_the_others_nothing(void **state)
+{
+	struct ipc_mailbox_request request = { .action = "local", .dest = { ONE, "localhost" } };
+	struct ipc_mailbox mailbox;
+
+	(void)state;
+	config->actions[0].method = ACTION_FORWARD_ONLY;
+	forward(ONE, "!a FIFO");
+	forward(TWO, "x@far.test");
+	assert_string_equal(resolve("all@localhost"), "250 maildir:" ONE " relay:x");
+	mailbox_answer(site, &request, &mailbox);
+	assert_int_equal(mailbox.reply.code, 451);
+}
+
 static void
 a_command_needs_a_login_shell(void **state)
 {
@@ -617,6 +648,8 @@ main(void)
 		FORWARDS(loops_of_several_users_end),
 		FORWARDS(one_that_cant_be_used_delays_its_user_alone),
 		FORWARDS(who_forwards_to_nobody_keeps_what_others_get),
+		FORWARDS(one_that_leads_to_too_many_costs_the_others_nothing),
+		FORWARDS(who_has_no_mailbox_costs_the_others_nothing),
 		FORWARDS(a_command_needs_a_login_shell),
 		FORWARDS(userbase_users_and_an_actions_user_have_none),
 		FORWARDS(strange_answers_are_ignored),
