@@ -2,6 +2,7 @@
  * An event: u16 length of what follows | u8 kind | u64 time | u32 message | u32 envelope | u8 count |
  * count times (u8 field, u16 length, bytes). Fields come in their order, so that none comes twice.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include <bsd/string.h>
@@ -63,6 +64,17 @@ history_field_name(enum history_field field)
 	};
 
 	return names[field];
+}
+
+uint32_t
+history_made_id(const struct history_event *event)
+{
+	const char *text = event->fields[HISTORY_BOUNCE];
+
+	if (text == NULL || strlen(text) != HISTORY_ID_SIZE - 1 ||
+	    strspn(text, "0123456789abcdef") != HISTORY_ID_SIZE - 1)
+		return 0;
+	return (uint32_t)strtoul(text, NULL, 16);
 }
 
 static bool

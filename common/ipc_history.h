@@ -50,7 +50,7 @@ enum history_field {
 	HISTORY_TAG,
 	HISTORY_CHECKS, /* what was found out about it */
 	HISTORY_SIZE,   /* bytes */
-	HISTORY_METHOD, /* "mailbox", "command", "relay" */
+	HISTORY_METHOD, /* "mailbox", "mbox", "command", "lmtp", "relay" */
 	HISTORY_ACTION,
 	HISTORY_RULE, /* its line in smtpd.conf */
 	HISTORY_REPLY,
@@ -68,6 +68,7 @@ enum history_field {
 	HISTORY_FIELD_COUNT
 };
 
+#define HISTORY_ID_SIZE   9    /* of a message id as text, with its end */
 #define HISTORY_VALUE_MAX 1024 /* bytes of a field; the rest is cut off */
 #define HISTORY_EVENT_MAX 8000 /* of an event; fields that don't fit are left out */
 
@@ -82,6 +83,8 @@ struct history_event {
 /* "received", "client_name": as -j prints them. */
 const char *history_kind_name(enum history_kind);
 const char *history_field_name(enum history_field);
+/* The message that was made of this one: HISTORY_BOUNCE as a number, 0 when there is none. */
+uint32_t history_made_id(const struct history_event *);
 
 /* Appends an event; the buf has failed when there was no room. */
 void history_event_encode(struct buf *, const struct history_event *);

@@ -15,10 +15,9 @@
 #ifndef COMMON_IPC_QUEUE_MDA_H
 #define COMMON_IPC_QUEUE_MDA_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-#include <limits.h>
 
 #include "common/buf.h"
 #include "common/envelope.h"
@@ -80,7 +79,7 @@ struct ipc_delivered {
 	uint64_t envelope_id;
 	struct reply reply;
 	bool was_there;          /* found by maybe_delivered */
-	char file[NAME_MAX + 1]; /* the name in new/, for the log */
+	char file[NAME_MAX + 5]; /* "new/" or "cur/" and its name, for the log */
 	/* Where it lies, for the log: the path of the Maildir's folder or of the mbox file, or "|" and
 	 * the command that has it. "" when it is nowhere, or the path longer. */
 	char place[IPC_PLACE_MAX + 1];

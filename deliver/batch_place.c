@@ -173,7 +173,8 @@ success(struct delivery *delivery)
 		mailbox->done_messages++;
 	}
 	reply_set(&result->reply, 250, "2.1.5", "delivered to mailbox");
-	snprintf(result->file, sizeof(result->file), "%s", delivery->name);
+	snprintf(result->file, sizeof(result->file), "%s/%s", delivery->in_cur ? "cur" : "new",
+	    delivery->name);
 	delivery_set_place(delivery, "", delivery->mailbox->maildir.path);
 	if (mailbox->quota_loaded) {
 		result->usage.known = true;

@@ -1,7 +1,7 @@
 /*
  * A key is a hash of 32 bits: who looks for one compares the events themselves. So it costs four bytes
  * whatever the text. Only the events that bring a message in are found by addresses; all others by its
- * id.
+ * id, and those of a message that was made of another by that one's, too.
  */
 #include <ctype.h>
 #include <stdlib.h>
@@ -97,8 +97,12 @@ history_batch_reserve(struct history_batch *batch, size_t extra)
 static void
 add_keys(struct history_batch *batch, const struct history_event *event)
 {
+	uint32_t made_id = history_made_id(event);
+
 	if (event->message_id != 0)
 		batch->keys[batch->key_count++] = history_key_id(event->message_id);
+	if (made_id != 0)
+		batch->keys[batch->key_count++] = history_key_id(made_id);
 	if (event->fields[HISTORY_HEADER_ID] != NULL)
 		batch->keys[batch->key_count++] =
 		    history_key_header_id(event->fields[HISTORY_HEADER_ID]);
@@ -124,7 +128,7 @@ history_batch_add(struct history_batch *batch, const void *payload, size_t lengt
 	buf_reader_init(&reader, payload, length);
 	while (reader.left > 0) {
 		if (!history_event_decode(&reader, &event, &scratch) ||
-		    !history_batch_reserve(batch, HISTORY_ADDRESS_FIELDS + 2))
+		    !history_batch_reserve(batch, HISTORY_ADDRESS_FIELDS + 3))
 			return false;
 		add_keys(batch, &event);
 		batch->event_count++;

@@ -123,6 +123,15 @@ is_wanted_message(const struct search *search, uint32_t id)
 	return false;
 }
 
+/* What says of which other message a wanted one was made. */
+static bool
+is_origin(const struct search *search, const struct history_event *event)
+{
+	uint32_t made_id = history_made_id(event);
+
+	return made_id != 0 && is_wanted_message(search, made_id);
+}
+
 /* Notes the messages of a block that are meant. */
 static void
 note_messages(struct search *search, size_t block)
@@ -158,11 +167,13 @@ take_events(struct search *search)
 		if (event.message_id == 0
 		        ? search->id != 0 || event.time_us < search->refused_since_us ||
 		            !matches_text(search, &event)
-		        : !is_wanted_message(search, event.message_id))
+		        : !is_wanted_message(search, event.message_id) &&
+		            !is_origin(search, &event))
 			continue;
 		if (event.time_us < search->since_us)
 			continue;
-		if (search->number != 0 && event.number != 0 && event.number != search->number)
+		if (search->number != 0 && event.number != 0 && event.number != search->number &&
+		    event.message_id == search->id)
 			continue;
 		if (*search->count >= HISTORY_ANSWER_MAX ||
 		    search->events->length > HISTORY_ANSWER_SIZE - HISTORY_EVENT_MAX) {

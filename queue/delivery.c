@@ -157,17 +157,12 @@ log_reply(struct log_line *line, const struct reply *reply)
 	log_text(line, "reply", text);
 }
 
-/* Its path as far as it is known. A file with flags in its name is put into cur. */
+/* Its path as far as it is known. */
 static void
 format_place(const struct ipc_delivered *result, char *text, size_t size)
 {
-	if (*result->file == '\0')
-		snprintf(text, size, "%s", result->place);
-	else if (*result->place == '\0')
-		snprintf(text, size, "%s", result->file);
-	else
-		snprintf(text, size, "%s/%s/%s", result->place,
-		    strstr(result->file, ":2,") == NULL ? "new" : "cur", result->file);
+	snprintf(text, size, "%s%s%s", result->place,
+	    *result->place != '\0' && *result->file != '\0' ? "/" : "", result->file);
 }
 
 static void

@@ -133,7 +133,7 @@ words(const char *text)
 }
 
 static const char *
-method(const struct envelope *envelope)
+method(const struct queue *queue, const struct envelope *envelope)
 {
 	static const char *const names[ENVELOPE_KIND_COUNT] = {
 		[ENVELOPE_MAILDIR] = "mailbox",
@@ -141,7 +141,14 @@ method(const struct envelope *envelope)
 		[ENVELOPE_RELAY] = "relay",
 		[ENVELOPE_USER_PIPE] = "command",
 	};
+	const struct action_config *action = config_find_action(queue->config, envelope->action);
 
+	if (action != NULL && envelope->kind == ENVELOPE_RELAY && action->method == ACTION_LMTP)
+		return "lmtp";
+	if (action != NULL && envelope->kind == ENVELOPE_MAILDIR && action->method == ACTION_MBOX)
+		return "mbox";
+	if (action != NULL && envelope->kind == ENVELOPE_MAILDIR && action->method == ACTION_MDA)
+		return "command";
 	return names[envelope->kind];
 }
 
@@ -161,7 +168,7 @@ tell_recipient(struct queue *queue, const struct envelope *envelope, int64_t now
 	address_format(&envelope->dest, dest, sizeof(dest));
 	event.fields[HISTORY_RCPT] = rcpt;
 	event.fields[HISTORY_DEST] = dest;
-	event.fields[HISTORY_METHOD] = method(envelope);
+	event.fields[HISTORY_METHOD] = method(queue, envelope);
 	event.fields[HISTORY_ACTION] = words(envelope->action);
 	if (rule != 0)
 		event.fields[HISTORY_RULE] = decimal(&line, rule);
@@ -285,8 +292,8 @@ struct attempt {
 };
 
 static void
-begin_attempt(struct attempt *attempt, enum history_kind kind, struct entry *entry,
-    const struct transaction *transaction, const struct envelope *envelope,
+begin_attempt(struct attempt *attempt, const struct queue *queue, enum history_kind kind,
+    struct entry *entry, const struct transaction *transaction, const struct envelope *envelope,
     const struct reply *reply)
 {
 	struct history_event *event = &attempt->event;
@@ -303,7 +310,7 @@ begin_attempt(struct attempt *attempt, enum history_kind kind, struct entry *ent
 		return;
 	address_format(&envelope->dest, attempt->dest, sizeof(attempt->dest));
 	event->fields[HISTORY_DEST] = attempt->dest;
-	event->fields[HISTORY_METHOD] = method(envelope);
+	event->fields[HISTORY_METHOD] = method(queue, envelope);
 	event->fields[HISTORY_DELAY_MS] =
 	    decimal(&attempt->delay_ms, (event->time_us - transaction->created_us) / 1000);
 }
@@ -318,7 +325,7 @@ history_delivered(struct queue *queue, struct entry *entry, const struct transac
 
 	if (!history_is_on(queue))
 		return;
-	begin_attempt(&attempt, HISTORY_DELIVERED, entry, transaction, envelope, reply);
+	begin_attempt(&attempt, queue, HISTORY_DELIVERED, entry, transaction, envelope, reply);
 	fields[HISTORY_MAILBOX] = words(user);
 	fields[HISTORY_FILE] = words(place);
 	fields[HISTORY_DELIVERY_MS] = decimal(&attempt.delivery_ms, delivery_ms);
@@ -334,7 +341,8 @@ history_relayed(struct queue *queue, struct entry *entry, const struct transacti
 
 	if (!history_is_on(queue))
 		return;
-	begin_attempt(&attempt, HISTORY_DELIVERED, entry, transaction, envelope, &result->reply);
+	begin_attempt(
+	    &attempt, queue, HISTORY_DELIVERED, entry, transaction, envelope, &result->reply);
 	fields[HISTORY_HOST] = words(result->host);
 	fields[HISTORY_ADDRESS] = words(result->address);
 	fields[HISTORY_TLS] = words(result->tls);
@@ -352,9 +360,9 @@ history_failed(struct queue *queue, enum history_kind kind, struct entry *entry,
 
 	if (!history_is_on(queue))
 		return;
-	begin_attempt(&attempt, kind, entry, transaction, envelope, reply);
+	begin_attempt(&attempt, queue, kind, entry, transaction, envelope, reply);
 	fields[HISTORY_HOST] = words(host);
-	if (entry->state == ENTRY_WAITING)
+	if (kind == HISTORY_DEFERRED && entry->state == ENTRY_WAITING)
 		fields[HISTORY_NEXT_TRY] =
 		    decimal(&attempt.next_try, (int64_t)entry->next_try - (int64_t)retry_now());
 	tell(queue, &attempt.event);
@@ -368,7 +376,7 @@ tell_made(struct queue *queue, enum history_kind kind, uint64_t envelope_id, uin
 		.time_us = clock_wall_us(),
 		.message_id = envelope_id_message(envelope_id),
 		.number = (uint32_t)envelope_id };
-	char id[9];
+	char id[HISTORY_ID_SIZE];
 
 	if (!history_is_on(queue))
 		return;

@@ -1,4 +1,7 @@
-/* Events come as they happened, of several messages in turn; they are printed message by message. */
+/*
+ * Events come as they happened, of several messages in turn; they are printed message by message. What is
+ * known of a message only because another was made of it stands before that one.
+ */
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +17,9 @@
 
 struct kept {
 	uint32_t message_id;
-	size_t group; /* place of its message's first event */
+	uint32_t made_id; /* the message that it tells to have been made; 0: none */
+	size_t group;     /* place of the first event of the message that it is shown with */
+	bool is_origin;   /* shown before that one */
 	size_t place;
 	size_t offset; /* in `bytes` */
 	size_t length;
@@ -53,9 +58,14 @@ take_event(const struct imsg *imsg, void *arg)
 	if (events == NULL)
 		err(EX_OSERR, "history");
 	trace->events = events;
-	events[trace->count] =
-	    (struct kept){ trace->event.message_id, group_of(trace, trace->event.message_id),
-		    trace->count, trace->bytes.length, imsg->length };
+	events[trace->count] = (struct kept){
+		.message_id = trace->event.message_id,
+		.made_id = history_made_id(&trace->event),
+		.group = group_of(trace, trace->event.message_id),
+		.place = trace->count,
+		.offset = trace->bytes.length,
+		.length = imsg->length,
+	};
 	buf_add(&trace->bytes, imsg->payload, imsg->length);
 	if (!buf_ok(&trace->bytes))
 		errx(EX_OSERR, "history: out of memory");
@@ -70,7 +80,33 @@ compare(const void *left, const void *right)
 
 	if (a->group != b->group)
 		return a->group < b->group ? -1 : 1;
+	if (a->is_origin != b->is_origin)
+		return a->is_origin ? -1 : 1;
 	return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* Nothing else is known of it here. */
+static bool
+tells_of_another_only(const struct trace *trace, uint32_t id)
+{
+	for (size_t i = 0; i < trace->count; i++)
+		if (trace->events[i].message_id == id && trace->events[i].made_id == 0)
+			return false;
+	return true;
+}
+
+static void
+put_origins_before(struct trace *trace)
+{
+	for (size_t i = 0; i < trace->count; i++) {
+		struct kept *kept = &trace->events[i];
+		size_t group = kept->made_id == 0 ? trace->count : group_of(trace, kept->made_id);
+
+		if (group == trace->count || !tells_of_another_only(trace, kept->message_id))
+			continue;
+		kept->group = group;
+		kept->is_origin = true;
+	}
 }
 
 static void
@@ -78,6 +114,7 @@ show(struct trace *trace, struct output *output)
 {
 	struct buf_reader reader;
 
+	put_origins_before(trace);
 	if (trace->count > 0)
 		qsort(trace->events, trace->count, sizeof(*trace->events), compare);
 	for (size_t i = 0; i < trace->count; i++) {
@@ -86,7 +123,7 @@ show(struct trace *trace, struct output *output)
 		buf_reader_init(&reader, trace->bytes.data + kept->offset, kept->length);
 		if (!history_event_decode(&reader, &trace->event, &trace->scratch))
 			continue;
-		if (i == 0 || trace->events[i - 1].group != kept->group)
+		if (i == 0 || trace->events[i - 1].message_id != kept->message_id)
 			show_history_head(output, kept->message_id);
 		show_history_event(output, &trace->event);
 		output_flush_some(output);

@@ -3,6 +3,7 @@
  * said by somebody else, and is printed as such.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -149,9 +150,59 @@ add_client(struct output *output, const struct history_event *event)
 	add_part(output, event, HISTORY_TLS, ", ", "");
 	add_part(output, event, HISTORY_USER, ", user ", "");
 	add_part(output, event, HISTORY_TAG, ", tag ", "");
-	add_part(output, event, HISTORY_CHECKS, ", checks ", "");
 	add_part(output, event, HISTORY_SIZE, ", ", " bytes");
 	add_part(output, event, HISTORY_HEADER_ID, ", Message-ID ", "");
+	add_part(output, event, HISTORY_CHECKS, "; ", "");
+}
+
+/* A number of milliseconds or seconds, as people read it. */
+static void
+add_time_span(struct output *output, const struct history_event *event, enum history_field field,
+    uint64_t each_second, const char *before, const char *behind)
+{
+	const char *text = event->fields[field];
+	char span[32];
+	uint64_t number;
+
+	if (text == NULL)
+		return;
+	if (!text_parse_number(text, INT64_MAX, &number)) {
+		add_part(output, event, field, before, behind);
+		return;
+	}
+	if (number < 10 * each_second && each_second > 1)
+		(void)snprintf(span, sizeof(span), "%llu ms", (unsigned long long)number);
+	else
+		text_format_duration(span, sizeof(span), number / each_second);
+	buf_printf(&output->buf, "%s%s%s", before, span, behind);
+}
+
+/* What somebody was told, or is done with a message: the words of the event's in plain ones. */
+static void
+add_about(struct output *output, const struct history_event *event)
+{
+	static const struct {
+		enum history_kind kind;
+		const char *about;
+		const char *words;
+	} all[] = {
+		{ HISTORY_NOTIFIED, "failed", " is told that it could not be delivered" },
+		{ HISTORY_NOTIFIED, "delayed", " is told that it is delayed" },
+		{ HISTORY_NOTIFIED, "delivered", " is told that it is delivered" },
+		{ HISTORY_NOTIFIED, "relayed", " is told that it was handed on" },
+		{ HISTORY_NOTIFIED, "held", " is told that it is held" },
+		{ HISTORY_RECIPIENT, "held", ", held for its user's hourly limit" },
+		{ HISTORY_RECEIVED, "bounce", ", made here: a report to who sent a message" },
+	};
+	const char *about = event->fields[HISTORY_ABOUT];
+
+	for (size_t i = 0; about != NULL && i < sizeof(all) / sizeof(all[0]); i++) {
+		if (event->kind == all[i].kind && strcmp(about, all[i].about) == 0) {
+			buf_add_text(&output->buf, all[i].words);
+			return;
+		}
+	}
+	add_part(output, event, HISTORY_ABOUT, ", ", "");
 }
 
 static void
@@ -165,7 +216,7 @@ add_recipient(struct output *output, const struct history_event *event)
 	add_part(output, event, HISTORY_METHOD, ", ", "");
 	add_part(output, event, HISTORY_ACTION, " by action ", "");
 	add_part(output, event, HISTORY_RULE, ", rule in line ", "");
-	add_part(output, event, HISTORY_ABOUT, ", ", "");
+	add_about(output, event);
 }
 
 /* Where it was delivered: whose mailbox and which file, or who ran which command. */
@@ -188,13 +239,15 @@ add_attempt(struct output *output, const struct history_event *event)
 	add_part(output, event, HISTORY_DEST, " <", ">");
 	add_place(output, event);
 	add_part(output, event, HISTORY_HOST, ", host ", "");
-	add_part(output, event, HISTORY_ADDRESS, " [", "]");
+	if (event->fields[HISTORY_HOST] == NULL || event->fields[HISTORY_ADDRESS] == NULL ||
+	    strcmp(event->fields[HISTORY_HOST], event->fields[HISTORY_ADDRESS]) != 0)
+		add_part(output, event, HISTORY_ADDRESS, " [", "]");
 	add_part(output, event, HISTORY_TLS, ", ", "");
 	add_part(output, event, HISTORY_REPLY, ", reply \"", "\"");
 	add_part(output, event, HISTORY_TRIES, ", try ", "");
-	add_part(output, event, HISTORY_DELIVERY_MS, ", took ", " ms");
-	add_part(output, event, HISTORY_DELAY_MS, ", ", " ms after it came");
-	add_part(output, event, HISTORY_NEXT_TRY, ", next try in ", " s");
+	add_time_span(output, event, HISTORY_DELIVERY_MS, 1000, ", took ", "");
+	add_time_span(output, event, HISTORY_DELAY_MS, 1000, ", ", " after it came");
+	add_time_span(output, event, HISTORY_NEXT_TRY, 1, ", next try in ", "");
 }
 
 void
@@ -214,11 +267,11 @@ show_history_event(struct output *output, const struct history_event *event)
 	switch (event->kind) {
 	case HISTORY_RECEIVED:
 		add_client(output, event);
-		add_part(output, event, HISTORY_ABOUT, ", ", "");
+		add_about(output, event);
 		break;
 	case HISTORY_REFUSED:
 		add_client(output, event);
-		add_part(output, event, HISTORY_REPLY, ", reply \"", "\"");
+		add_part(output, event, HISTORY_REPLY, "; reply \"", "\"");
 		break;
 	case HISTORY_RECIPIENT:
 		add_recipient(output, event);
@@ -231,7 +284,7 @@ show_history_event(struct output *output, const struct history_event *event)
 		break;
 	case HISTORY_NOTIFIED:
 		add_part(output, event, HISTORY_DEST, " <", ">");
-		add_part(output, event, HISTORY_ABOUT, " that it is ", "");
+		add_about(output, event);
 		add_part(output, event, HISTORY_BOUNCE, ", by message ", "");
 		break;
 	case HISTORY_SENT_ON:

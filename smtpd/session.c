@@ -293,6 +293,7 @@ session_free(struct session *s)
 	upstream_cancel_rcpt(service->upstream, s->rcpt_request);
 	upstream_cancel_queue(service->upstream, s->queue_request);
 	session_forget_login(s);
+	session_tell_cut_off(s);
 	session_drop_mail(s);
 	if (s->counted)
 		crowd_leave(service->crowd, s->counted_as, s->client.address);
@@ -568,6 +569,7 @@ end_by_timeout(struct session *s, const char *text)
 	case SESSION_TEXT:
 	case SESSION_CHUNK:
 	case SESSION_SKIP_CHUNK:
+		session_tell_cut_off(s);
 		session_drop_mail(s);
 		session_shut(s, "4.4.2", "timeout", text);
 		break;

@@ -212,6 +212,7 @@ start(struct session *s, const struct command *command)
 		return;
 	}
 	auth.mechanism = mechanisms[i].mechanism;
+	s->auth_mechanism = mechanisms[i].name;
 	/* "=" alone is an initial response without a byte. */
 	if (blank != NULL && !(end - blank == 2 && blank[1] == '=') &&
 	    !decode(blank + 1, (size_t)(end - blank) - 1, &auth.initial))

@@ -117,11 +117,15 @@ on_greeting(struct session *s, const struct command *command)
 
 /* MAIL */
 
+/* `mail`: NULL when it can't be understood. */
 static void
-refuse_mail(struct session *s, const struct command *command, const struct reply *reply)
+refuse_mail(struct session *s, const struct command *command, const struct mail_command *mail,
+    const struct reply *reply)
 {
 	stats_count_refusal(reply);
 	log_refused(s, "mail-refused", reply, command->line, command->line_length);
+	if (mail != NULL)
+		session_tell_mail_refused(s, mail, reply);
 	session_send(s, reply);
 }
 
@@ -162,18 +166,18 @@ on_mail(struct session *s, const struct command *command)
 	if (session_is_encrypted(s))
 		offers |= MAIL_OFFERS_REQUIRETLS;
 	if (!command_parse_mail(command->argument, command->length, offers, &mail, &reply)) {
-		refuse_mail(s, command, &reply);
+		refuse_mail(s, command, NULL, &reply);
 		return;
 	}
 	if (mail.size > config->max_message_size) { /* RFC 1870 6.1 */
 		reply_set(&reply, 552, "5.3.4", "message exceeds the maximum of %llu bytes",
 		    (unsigned long long)config->max_message_size);
-		refuse_mail(s, command, &reply);
+		refuse_mail(s, command, &mail, &reply);
 		return;
 	}
 	state = upstream_refusal(s->service->upstream);
 	if (state != NULL) {
-		refuse_mail(s, command, state);
+		refuse_mail(s, command, &mail, state);
 		return;
 	}
 	s->mail = mail_new(&mail);
@@ -184,39 +188,6 @@ on_mail(struct session *s, const struct command *command)
 }
 
 /* RCPT */
-
-void
-session_tell_refused(struct session *s, const struct address *refused, const struct reply *reply)
-{
-	struct history_event event = { .kind = HISTORY_REFUSED };
-	char from[ADDRESS_TEXT_MAX + 1], rcpt[ADDRESS_TEXT_MAX + 1];
-	char text[REPLY_TEXT_MAX + 32], tls[FACTS_TEXT_MAX + 1];
-
-	if (session_config(s)->history_off)
-		return;
-	if (refused == NULL && s->mail->recipient_count > 0)
-		refused = &s->mail->recipients[0].rcpt;
-	address_format(&s->mail->command.sender, from, sizeof(from));
-	event.fields[HISTORY_FROM] = from;
-	if (refused != NULL) {
-		address_format(refused, rcpt, sizeof(rcpt));
-		event.fields[HISTORY_RCPT] = rcpt;
-	}
-	if (s->mail->message != NULL && *message_header_id(s->mail->message) != '\0')
-		event.fields[HISTORY_HEADER_ID] = message_header_id(s->mail->message);
-	event.fields[HISTORY_CLIENT] = s->client_text;
-	if (s->client_name != NULL && *s->client_name != '\0')
-		event.fields[HISTORY_CLIENT_NAME] = s->client_name;
-	event.fields[HISTORY_HELO] = s->helo;
-	event.fields[HISTORY_USER] = s->auth_user;
-	if (session_is_encrypted(s)) {
-		snprintf(tls, sizeof(tls), "%s %s", tls_version(s->tls), tls_cipher(s->tls));
-		event.fields[HISTORY_TLS] = tls;
-	}
-	reply_format(reply, text, sizeof(text));
-	event.fields[HISTORY_REPLY] = text;
-	upstream_tell_refused(s->service->upstream, &event);
-}
 
 static void
 log_rcpt_refused(struct session *s, const struct reply *reply)

@@ -2,7 +2,7 @@
  * A session's inside, for the files that make it: session.c (bytes in and out, and the end),
  * session_begin.c (who may enter, PROXY header, greeting), session_tls.c (encryption),
  * session_command.c (commands up to RCPT), session_auth.c (logins), session_text.c (DATA, BDAT, the
- * commit) and session_sign.c (DKIM).
+ * commit), session_sign.c (DKIM) and session_facts.c (what the history is told).
  */
 #ifndef SMTPD_SESSION_STATE_H
 #define SMTPD_SESSION_STATE_H
@@ -63,10 +63,11 @@ struct session {
 	enum client_family counted_as;
 	struct client client;
 	char client_text[CLIENT_TEXT_MAX + 1];
-	char *client_name; /* owned; NULL none */
-	bool name_unknown; /* it couldn't be looked up */
-	char *helo;        /* owned; NULL before the greeting */
-	char *auth_user;   /* owned; as who the client has logged in, NULL as nobody */
+	char *client_name;          /* owned; NULL none */
+	bool name_unknown;          /* it couldn't be looked up */
+	char *helo;                 /* owned; NULL before the greeting */
+	char *auth_user;            /* owned; as who the client has logged in, NULL as nobody */
+	const char *auth_mechanism; /* a literal; by which he has, or tries to */
 	bool auth_refused; /* what comes now may be a login nevertheless: not to be logged */
 	/* Requests under way, or 0. */
 	uint32_t name_request;
@@ -156,8 +157,6 @@ size_t session_take_proxy_header(struct session *, const char *, size_t);
 /* A refusal, in one log line. */
 void session_refuse(struct session *, const struct command *, unsigned code, const char *enhanced,
     const char *text);
-/* For the history: that recipient isn't taken, or (NULL) the message. */
-void session_tell_refused(struct session *, const struct address *, const struct reply *);
 void session_command(struct session *, const char *line, size_t length);
 void session_rcpt_target(void *, const struct ipc_target *);
 void session_rcpt_answered(void *, const struct reply *);
@@ -196,6 +195,16 @@ void session_log_tls(const struct session *, struct log_line *);
  */
 bool session_channel_binding(
     const struct session *, const char *type, uint8_t *binding, size_t *length);
+
+/* session_facts.c */
+/* Of the message that is about to be committed; lent, until it is asked for again. NULL when there is
+ * no history. */
+const struct ipc_facts *session_facts(const struct session *);
+/* A sender isn't taken; that recipient isn't, or (NULL) the message. */
+void session_tell_mail_refused(struct session *, const struct mail_command *, const struct reply *);
+void session_tell_refused(struct session *, const struct address *, const struct reply *);
+/* The session ends: if a message was coming, it is lost. */
+void session_tell_cut_off(struct session *);
 
 /* session_text.c */
 void session_begin_data(struct session *, const struct command *);

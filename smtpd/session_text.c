@@ -298,29 +298,6 @@ fill_transaction(const struct session *s, struct transaction *transaction)
 	transaction->size = message_stored_bytes(mail->message);
 }
 
-/* What the history wants to know besides; NULL when there is none. */
-static const struct ipc_facts *
-make_facts(const struct session *s)
-{
-	static struct ipc_facts facts;
-	const struct mail *mail = s->mail;
-
-	if (session_config(s)->history_off)
-		return NULL;
-	*facts.tls = '\0';
-	if (session_is_encrypted(s))
-		snprintf(
-		    facts.tls, sizeof(facts.tls), "%s %s", tls_version(s->tls), tls_cipher(s->tls));
-	strlcpy(facts.header_id, message_header_id(mail->message), sizeof(facts.header_id));
-	*facts.checks = '\0';
-	facts.rule_count = 0;
-	while (facts.rule_count < mail->target_count && facts.rule_count < FACTS_RULES_MAX) {
-		facts.rules[facts.rule_count] = mail->targets[facts.rule_count].rule;
-		facts.rule_count++;
-	}
-	return &facts;
-}
-
 static void
 commit_signed(struct session *s)
 {
@@ -336,7 +313,7 @@ commit_signed(struct session *s)
 	}
 	fill_transaction(s, &transaction);
 	s->queue_request =
-	    upstream_commit(s->service->upstream, s, s->mail, &transaction, make_facts(s), fd);
+	    upstream_commit(s->service->upstream, s, s->mail, &transaction, session_facts(s), fd);
 	if (s->queue_request == 0) {
 		reply_set(&reply, 451, "4.3.0", "temporary failure here, try again later");
 		refuse_message(s, &reply);

@@ -1,7 +1,9 @@
 """smtpctl trace message: the whole life of a message, by id, Message-ID or address."""
 
 import json
+import os
 import re
+import socket
 
 import pytest
 
@@ -101,8 +103,13 @@ def test_a_failure_and_its_bounce_are_told(make_postern):
     assert events[2]["reply"] == "550 5.1.1 no such user"
     assert events[3]["to"] == "alice@example.test" and events[3]["about"] == "failed"
     bounce = wait_trace(postern, events[3]["by"], "delivered")
-    assert bounce[0]["from"] == "" and bounce[0]["about"] == "bounce"
+    assert bounce[0]["message"] == message and bounce[0]["event"] == "notified"
+    assert bounce[1]["from"] == "" and bounce[1]["about"] == "bounce"
     assert bounce[-1]["mailbox"] == "alice@example.test"
+    lines = postern.smtpctl("trace", "message", events[3]["by"]).stdout.splitlines()
+    assert lines[0] == f"message {message}" and lines[2] == f"message {events[3]['by']}"
+    assert re.search("<alice@example.test> is told that it could not be delivered, by message "
+        + events[3]["by"], lines[1])
 
 
 def test_what_a_script_sends_on_is_told_and_leads_to_its_own_life(postern):
@@ -134,11 +141,81 @@ def test_what_was_refused_and_why_is_told(postern):
     assert events[0]["rcpt"] == "nobody@example.test" and "5.1.1" in events[0]["reply"]
     assert events[1]["rcpt"] == "user@elsewhere.test" and "5.7.1" in events[1]["reply"]
     assert events[2]["message_id"] == "<bare@client.test>" and "5.6.11" in events[2]["reply"]
+    assert events[0]["checks"] == "name confirmed by DNS, no TLS"
     assert all(event["helo"] == "odd.client.test" and "message" not in event for event in events)
     assert trace(postern, "nobody@example.test") == events[:1]
     assert trace(postern, "<bare@client.test>") == events[2:]
     assert postern.smtpctl("trace", "message", "nobody@example.test").stdout.startswith(
         "not accepted\n")
+
+
+def test_a_sender_that_was_refused_and_a_message_that_was_cut_off_are_told(make_postern):
+    postern = make_postern(extra="smtp max-message-size 100k\n")
+    with postern.smtp() as client:
+        client.ehlo()
+        assert client.docmd("MAIL FROM:<large@client.test> SIZE=200000")[0] == 552
+    with postern.smtp() as client:
+        client.ehlo()
+        client.mail("cut@client.test")
+        client.rcpt("alice@example.test")
+        client.docmd("DATA")
+        client.send(b"Message-ID: <cut@client.test>\r\n\r\nhalf")
+        client.sock.shutdown(socket.SHUT_RDWR)
+    (large,) = wait_trace(postern, "large@client.test", "refused")
+    assert large["reply"].startswith("552 5.3.4") and "rcpt" not in large
+    (cut,) = wait_trace(postern, "alice@example.test", "refused")
+    assert cut["from"] == "cut@client.test" and "message was whole" in cut["reply"]
+    # Who says QUIT instead has sent all that he wanted to.
+    with postern.smtp() as client:
+        client.ehlo()
+        client.mail("quit@client.test")
+        client.rcpt("alice@example.test")
+    postern.smtpctl("show", "status")
+    assert trace(postern, "quit@client.test", check=False) is None
+
+
+def test_what_was_found_out_about_who_sent_it_is_told(make_postern):
+    postern = make_postern(extra="listen on socket\ntable names { alice@example.test = "
+        f"alice@example.test }}\nlisten on 127.0.0.1 port {free_port()} auth auth-cleartext "
+        "senders <names> tag users\n")
+    port = int(re.search(r"port (\d+) auth ", postern.config_file.read_text()).group(1))
+    with postern.smtp(port) as client:
+        client.ehlo()
+        client.login("alice@example.test", "correct horse battery")
+        client.sendmail("alice@example.test", ["bob@example.test"], b"Subject: x\r\n\r\n")
+    event = wait_trace(postern, "bob@example.test", "delivered")[0]
+    assert event["user"] == "alice@example.test" and event["tag"] == "users"
+    assert re.fullmatch("name confirmed by DNS, no TLS, logged in by (PLAIN|LOGIN), "
+        "may send as this sender", event["checks"])
+    with socket.socket(socket.AF_UNIX) as local:
+        local.connect(str(postern.run / "smtp.sock"))
+        local.settimeout(10)
+        for line in ("", "EHLO here", "MAIL FROM:<carol@client.test>", "RCPT TO:<bob@example.test>",
+                "DATA", "Subject: x\r\n\r\n."):
+            local.sendall(f"{line}\r\n".encode() if line else b"")
+            assert local.recv(4096)[:1] in b"23"
+    event = wait_trace(postern, "carol@client.test", "delivered")[0]
+    assert event["client"] == "local" and event["checks"] == f"local user {os.getuid()}"
+
+
+def test_it_says_how_and_where_a_message_was_delivered(make_postern, tmp_path):
+    with Peer(port=free_port(), lmtp=True) as peer:
+        postern = make_postern(rules=f"""
+action "in" maildir virtual <accounts>
+action "there" lmtp {peer.address}:{peer.port} userbase {{ bob = 2000:2000:/home/bob }}
+match from any for domain <accounts> action "in"
+match from any for domain "lmtp.test" action "there"
+""")
+        message = postern.send("bob@lmtp.test")
+        events = wait_trace(postern, message, "delivered")
+        assert [event["method"] for event in events[1:]] == ["lmtp", "lmtp"]
+    script = 'require ["fileinto", "mailbox"]; fileinto :create "Lists";\n'
+    postern.smtpctl("sieve", "put", "alice@example.test", "on", input=script)
+    postern.smtpctl("sieve", "activate", "alice@example.test", "on")
+    message = postern.send("alice@example.test")
+    (mail,) = wait_for(lambda: postern.mails(postern.maildir("alice@example.test") / ".Lists"))
+    event = wait_trace(postern, message, "delivered")[-1]
+    assert event["file"] == str(mail.path)
 
 
 def test_what_an_administrator_does_is_told(postern):

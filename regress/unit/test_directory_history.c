@@ -191,6 +191,32 @@ test_a_message_is_found_by_each_of_its_names(void **state)
 }
 
 static void
+test_a_message_that_was_made_of_another_is_found_with_what_says_so(void **state)
+{
+	struct history_event made = {
+		.kind = HISTORY_NOTIFIED, .time_us = now_us, .message_id = 0x1a, .number = 1
+	};
+	struct history_batch batch;
+	struct buf buf;
+
+	(void)state;
+	assert_true(keep_message(0x1a, "a@a.test", "b@b.test", "<one@a.test>", 10, now_us));
+	assert_true(keep_message(0x1b, "", "a@a.test", "<two@b.test>", 10, now_us));
+	made.fields[HISTORY_BOUNCE] = "0000001b";
+	buf_init(&buf, 16384);
+	history_event_encode(&buf, &made);
+	history_batch_init(&batch);
+	assert_true(history_batch_add(&batch, buf.data, buf.length));
+	assert_true(history_store_append(history, &batch));
+	history_batch_free(&batch);
+	buf_free(&buf);
+	assert_int_equal(found("0000001b"), 4);
+	assert_int_equal(found("0000001b00000001"), 4);
+	assert_int_equal(found("0000001a"), 4);
+	assert_int_equal(found("two@b.test"), 4);
+}
+
+static void
 test_blocks_are_filled_by_pieces_and_all_of_them_is_found(void **state)
 {
 	char to[32], header_id[32];
@@ -584,6 +610,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH(test_a_message_is_found_by_each_of_its_names),
+		WITH(test_a_message_that_was_made_of_another_is_found_with_what_says_so),
 		WITH(test_blocks_are_filled_by_pieces_and_all_of_them_is_found),
 		WITH(test_the_oldest_goes_when_there_is_too_much),
 		WITH(test_what_is_too_old_goes),

@@ -49,6 +49,16 @@ new_file(const char *name)
 	return path;
 }
 
+static const char *
+delivered_file(const char *file)
+{
+	static char path[2048];
+
+	assert_int_equal(strncmp(file, "new/", 4), 0);
+	snprintf(path, sizeof(path), "home/Maildir/%s", file);
+	return path;
+}
+
 static void
 message_lies_in_new_with_its_fields_and_lf(void **state)
 {
@@ -58,7 +68,7 @@ message_lies_in_new_with_its_fields_and_lf(void **state)
 	assert_false(result->was_there);
 	assert_false(result->usage.known);
 	assert_int_equal(result->envelope_id, ID);
-	assert_string_equal(result->file, NEW_NAME);
+	assert_string_equal(result->file, "new/" NEW_NAME);
 	assert_string_equal(fixture_read(*state, new_file(NEW_NAME)),
 	    "Return-Path: <sender@client.test>\nDelivered-To: user@example.test\n"
 	    "Subject: hello\n\nline\n");
@@ -94,7 +104,7 @@ binary_text_is_kept_to_the_byte(void **state)
 	ssize_t length;
 
 	fixture_deliver(*state, delivery);
-	fd = open(fixture_path(*state, new_file(delivery->result.file)), O_RDONLY);
+	fd = open(fixture_path(*state, delivered_file(delivery->result.file)), O_RDONLY);
 	length = read(fd, found, sizeof(found));
 	close(fd);
 	assert_int_equal(length, 66 + sizeof(stored) - 1);
@@ -117,7 +127,7 @@ large_message_is_whole(void **state)
 	delivery = fixture_delivery(*state, ID, text);
 	fixture_deliver(*state, delivery);
 	assert_reply(&delivery->result.reply, 250, "2.1.5", "");
-	assert_int_equal(stat(fixture_path(*state, new_file(delivery->result.file)), &st), 0);
+	assert_int_equal(stat(fixture_path(*state, delivered_file(delivery->result.file)), &st), 0);
 	assert_int_equal(st.st_size, 66 + lines * 65);
 	delivery_free(delivery);
 	free(text);
@@ -151,7 +161,7 @@ second_try_finds_the_first_ones_file(void **state)
 		result = &delivery->result;
 		assert_reply(&result->reply, 250, "2.1.5", "");
 		assert_true(result->was_there);
-		assert_string_equal(result->file, NEW_NAME);
+		assert_string_equal(result->file, "new/" NEW_NAME);
 		delivery_free(delivery);
 	}
 	assert_int_equal(fixture_count(*state, "home/Maildir/new"), 1);
@@ -174,7 +184,7 @@ second_try_finds_what_was_moved_to_cur(void **state)
 	fixture_deliver(*state, delivery);
 	assert_reply(&delivery->result.reply, 250, "2.1.5", "");
 	assert_true(delivery->result.was_there);
-	assert_string_equal(delivery->result.file, NEW_NAME ":2,S");
+	assert_string_equal(delivery->result.file, "cur/" NEW_NAME ":2,S");
 	assert_int_equal(fixture_count(*state, "home/Maildir/new"), 0);
 	delivery_free(delivery);
 }
@@ -197,8 +207,9 @@ second_tries_of_a_batch_are_looked_for_in_one_reading(void **state)
 
 		if (i % 4 != 0)
 			continue;
-		snprintf(from, sizeof(from), "%s", fixture_path(*state, new_file(result.file)));
-		snprintf(to, sizeof(to), "home/Maildir/cur/%s:2,S", result.file);
+		snprintf(
+		    from, sizeof(from), "%s", fixture_path(*state, delivered_file(result.file)));
+		snprintf(to, sizeof(to), "home/Maildir/cur/%s:2,S", result.file + strlen("new/"));
 		assert_int_equal(rename(from, fixture_path(*state, to)), 0);
 	}
 	for (i = 0; i < COUNT; i++) {

@@ -77,7 +77,7 @@ check_files(struct fixture *fixture, struct delivery **deliveries, size_t count)
 
 	for (i = 0; i < count; i++) {
 		assert_reply(&deliveries[i]->result.reply, 250, "2.1.5", "");
-		snprintf(path, sizeof(path), "home/Maildir/new/%s", deliveries[i]->result.file);
+		snprintf(path, sizeof(path), "home/Maildir/%s", deliveries[i]->result.file);
 		assert_string_equal(fixture_read(fixture, path),
 		    "Return-Path: <sender@client.test>\nDelivered-To: user@example.test\n"
 		    "Subject: x\n\nline\n");
