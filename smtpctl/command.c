@@ -22,6 +22,7 @@ enum arguments {
 	ARGUMENTS_NONE,
 	ARGUMENTS_FILTER,          /* or none: everything */
 	ARGUMENTS_REQUIRED_FILTER, /* "all" for everything */
+	ARGUMENTS_SHAPE,           /* "senders" or not, and a filter or not */
 	ARGUMENTS_ENVELOPE,
 	ARGUMENTS_MESSAGE, /* or an envelope */
 	ARGUMENTS_FOR,     /* nothing, or "for" and a domain */
@@ -53,6 +54,7 @@ struct entry {
 /* clang-format off */
 static const struct entry entries[] = {
 	{ { "show", "queue" }, COMMAND_SHOW_QUEUE, ARGUMENTS_FILTER, FILTER, 0, 0, 0 },
+	{ { "show", "shape" }, COMMAND_SHOW_SHAPE, ARGUMENTS_SHAPE, "[senders] [FILTER]", 0, 0, 0 },
 	{ { "show", "message" }, COMMAND_SHOW_MESSAGE, ARGUMENTS_MESSAGE, "ENVELOPE-ID|MESSAGE-ID", 0, 0, 0 },
 	{ { "show", "envelope" }, COMMAND_SHOW_ENVELOPE, ARGUMENTS_ENVELOPE, "ENVELOPE-ID", 0, 0, 0 },
 	{ { "show", "relays" }, COMMAND_SHOW_RELAYS, ARGUMENTS_FOR, "[for DOMAIN]", 0, 0, 0 },
@@ -622,6 +624,10 @@ parse_arguments(struct command *command, const struct entry *entry, int argc, ch
 	case ARGUMENTS_REQUIRED_FILTER:
 		return command_parse_filter(&command->filter, argc, argv,
 		    entry->arguments == ARGUMENTS_REQUIRED_FILTER, error, size);
+	case ARGUMENTS_SHAPE:
+		command->by_sender = argc > 0 && strcmp(argv[0], "senders") == 0;
+		return command_parse_filter(&command->filter, argc - command->by_sender,
+		    argv + command->by_sender, false, error, size);
 	case ARGUMENTS_ENVELOPE:
 	case ARGUMENTS_MESSAGE:
 		return parse_id(command, entry, argc, argv, error, size);
@@ -698,6 +704,7 @@ command_parse(struct command *command, int argc, char *const argv[], char *error
 		command->sieve = (enum script_verb)entry->detail;
 		break;
 	case COMMAND_SHOW_QUEUE:
+	case COMMAND_SHOW_SHAPE:
 	case COMMAND_SHOW_MESSAGE:
 	case COMMAND_SHOW_ENVELOPE:
 	case COMMAND_SHOW_RELAYS:

@@ -14,6 +14,7 @@
 
 enum command_verb {
 	COMMAND_SHOW_QUEUE,
+	COMMAND_SHOW_SHAPE,
 	COMMAND_SHOW_MESSAGE,
 	COMMAND_SHOW_ENVELOPE,
 	COMMAND_SHOW_RELAYS,
@@ -50,9 +51,10 @@ struct command {
 	enum command_verb verb;
 	char name[24]; /* "show queue" */
 
-	struct ipc_filter filter; /* SHOW_QUEUE, SHOW_MESSAGE, SHOW_ENVELOPE, SHOW_RELAYS, ACT */
-	enum queue_action action; /* ACT */
-	struct ipc_pause pause;   /* PAUSE */
+	struct ipc_filter filter;      /* SHOW_QUEUE, SHOW_SHAPE, SHOW_MESSAGE, …, ACT */
+	bool by_sender;                /* SHOW_SHAPE */
+	enum queue_action action;      /* ACT */
+	struct ipc_pause pause;        /* PAUSE */
 	struct ipc_control supervisor; /* SUPERVISOR */
 	enum account_verb account;     /* ACCOUNT */
 	struct ipc_dkim dkim;          /* DKIM */

@@ -22,6 +22,7 @@
 #include "smtpctl/show_dkim.h"
 #include "smtpctl/show_queue.h"
 #include "smtpctl/show_relays.h"
+#include "smtpctl/show_shape.h"
 #include "smtpctl/show_stats.h"
 #include "smtpctl/text.h"
 
@@ -31,6 +32,7 @@
 struct listing {
 	struct output *output;
 	const struct command *command;
+	struct shape *shape; /* COMMAND_SHOW_SHAPE: what is counted, instead of shown */
 	struct transaction transaction;
 	struct envelope envelope;
 	char dialogue[IMSG_PAYLOAD_MAX]; /* of one that is shown alone */
@@ -52,6 +54,10 @@ take_envelope(const struct imsg *imsg, void *arg)
 	buf_get_string(&reader, listing->dialogue, sizeof(listing->dialogue));
 	if (!buf_reader_done(&reader))
 		return false;
+	if (listing->shape != NULL) {
+		shape_count(listing->shape, &listing->transaction, &listing->envelope, now);
+		return true;
+	}
 	if (output->format == OUTPUT_JSON)
 		show_queue_json(
 		    &output->buf, &listing->transaction, &listing->envelope, listing->dialogue);
@@ -91,6 +97,32 @@ run_list(const struct command *command, struct client *client, struct output *ou
 		warnx("command failed: no such envelope");
 		status = EX_DATAERR;
 	}
+	free(listing);
+	return status;
+}
+
+static int
+run_shape(const struct command *command, struct client *client, struct output *output)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+	struct ipc_result result;
+	struct buf payload;
+	int status;
+
+	if (listing == NULL)
+		err(EX_OSERR, "envelope");
+	listing->output = output;
+	listing->command = command;
+	listing->shape = shape_new(command->by_sender);
+	buf_init(&payload, IMSG_PAYLOAD_MAX);
+	ipc_filter_encode(&payload, &command->filter);
+	status = exchange_encoded(
+	    client, output, CONTROL_QUEUE_LIST, &payload, take_envelope, listing, &result, NULL);
+	if (status == 0) {
+		shape_show(listing->shape, output);
+		output_flush(output);
+	}
+	shape_free(listing->shape);
 	free(listing);
 	return status;
 }
@@ -438,6 +470,8 @@ run_command(const struct command *command, const struct password_hashes *hashes,
 	case COMMAND_SHOW_QUEUE:
 	case COMMAND_SHOW_ENVELOPE:
 		return run_list(command, client, output);
+	case COMMAND_SHOW_SHAPE:
+		return run_shape(command, client, output);
 	case COMMAND_SHOW_RELAYS:
 		return run_relays(command, client, output);
 	case COMMAND_EXPLAIN:

@@ -87,6 +87,15 @@ def test_what_was_put_off_is_tried_now_and_the_rest_waits(postern, deferred, wor
     assert [event for event in events if event in queue] == queue
 
 
+def test_the_shape_of_the_queue_is_shown(postern, deferred):
+    (first, _), unblock = deferred
+    lines = postern.smtpctl("show", "shape").stdout.splitlines()
+    assert lines == ["TOTAL|2|2" + 9 * "|0", "example.test|2|2" + 9 * "|0"]
+    lines = postern.smtpctl("show", "shape", "senders", first).stdout.splitlines()
+    assert lines == ["TOTAL|1|1" + 9 * "|0", "client.test|1|1" + 9 * "|0"]
+    unblock()
+
+
 @pytest.mark.parametrize("days", [-365, 365])
 def test_a_clock_a_year_off_loses_no_mail_and_stops_nothing(make_postern, clock_library, days):
     """What waited is delivered, or its sender is told that its time has passed."""

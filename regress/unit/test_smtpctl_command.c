@@ -57,6 +57,8 @@ test_words_may_be_shortened_to_an_unambiguous_prefix(void **state)
 	assert_is("show queue", "show queue");
 	assert_is("sh q", "show queue");
 	assert_is("show stats", "show stats");
+	assert_is("sh sh senders from @x.test", "show shape");
+	assert_is("show shape older 1h", "show shape");
 	assert_is("show banned", "show banned");
 	assert_is("sh statu", "show status");
 	assert_is("sc all", "schedule");

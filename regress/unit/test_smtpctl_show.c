@@ -13,6 +13,7 @@
 #include "smtpctl/show_dkim.h"
 #include "smtpctl/show_queue.h"
 #include "smtpctl/show_relays.h"
+#include "smtpctl/show_shape.h"
 #include "smtpctl/show_stats.h"
 #include "smtpctl/text.h"
 
@@ -122,6 +123,7 @@ test_a_queue_line_knows_the_null_sender_flags_and_states(void **state)
 	    "1234567800000001|local|mta|bounce,auth,internal,suspend|@|info@example.test|"
 	    "alice@example.test|1700000000|1700345600|1700000100|2|pending|300|\n");
 	envelope.state = ENVELOPE_INFLIGHT;
+	envelope.next_try = NOW - 500; /* when it began */
 	transaction.client_family = CLIENT_INET6;
 	transaction.is_bounce = false;
 	transaction.auth_user[0] = '\0';
@@ -480,6 +482,55 @@ test_counters_are_sorted_and_have_both_uptimes(void **state)
 	assert_in_range(widest(shown()), 40, 80);
 }
 
+/* One envelope of each age, and one of the other domain. */
+static void
+show_shape(bool senders)
+{
+	static const int64_t minutes[] = { 0, 4, 5, 19, 20, 1279, 1280, 100000 };
+	struct shape *shape = shape_new(senders);
+
+	for (size_t i = 0; i < sizeof(minutes) / sizeof(minutes[0]); i++) {
+		transaction.created_us = (NOW - minutes[i] * 60) * INT64_C(1000000);
+		shape_count(shape, &transaction, &envelope, NOW);
+	}
+	strcpy(envelope.dest.domain, "Other|.test");
+	*transaction.sender.local = *transaction.sender.domain = '\0';
+	transaction.created_us = (NOW + 3600) * INT64_C(1000000); /* by a clock that was ahead */
+	shape_count(shape, &transaction, &envelope, NOW);
+	shape_show(shape, &output);
+	shape_free(shape);
+}
+
+static void
+test_the_shape_of_the_queue_has_domains_by_age(void **state)
+{
+	(void)state;
+	show_shape(false);
+	assert_string_equal(shown(),
+	    "TOTAL|9|3|1|1|1|0|0|0|0|1|2\n"
+	    "example.test|8|2|1|1|1|0|0|0|0|1|2\n"
+	    "other\\174.test|1|1|0|0|0|0|0|0|0|0|0\n");
+	set_up(NULL);
+	show_shape(true);
+	assert_string_equal(shown(),
+	    "TOTAL|9|3|1|1|1|0|0|0|0|1|2\n"
+	    "client.test|8|2|1|1|1|0|0|0|0|1|2\n"
+	    "<>|1|1|0|0|0|0|0|0|0|0|0\n");
+	set_up(NULL);
+	output.format = OUTPUT_JSON;
+	show_shape(false);
+	assert_non_null(strstr(shown(),
+	    "{\"domain\":\"example.test\",\"envelopes\":8,\"younger_than_minutes\":{\"5\":2,"
+	    "\"10\":1,\"20\":1,\"40\":1,\"80\":0,\"160\":0,\"320\":0,\"640\":0,\"1280\":1},"
+	    "\"older\":2}\n"));
+	set_up(NULL);
+	output.format = OUTPUT_TABLE;
+	output.width = 100;
+	show_shape(false);
+	for (const char *line = shown(); *line != '\0'; line = strchr(line, '\n') + 1)
+		assert_in_range(strcspn(line, "\n"), 90, 100);
+}
+
 static void
 test_stats_of_another_size_are_refused(void **state)
 {
@@ -604,6 +655,8 @@ main(void)
 		    test_destinations_are_listed_in_three_forms, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    test_a_table_of_destinations_fits_its_width, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    test_the_shape_of_the_queue_has_domains_by_age, set_up, tear_down),
 		cmocka_unit_test(test_stats_of_another_size_are_refused),
 		cmocka_unit_test_setup_teardown(
 		    test_monitor_shows_gauges_and_growth, set_up, tear_down),
