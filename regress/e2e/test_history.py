@@ -1,13 +1,16 @@
 """smtpctl trace message: the whole life of a message, by id, Message-ID or address."""
 
+import errno
 import json
 import os
 import re
 import socket
+import time
 
 import pytest
 
-from postern import free_port, wait_for
+from faults import faults, faults_library  # noqa: F401
+from postern import free_port, is_root, wait_for
 from smtp_peer import Peer
 
 RULES = """
@@ -280,6 +283,29 @@ def test_a_damaged_history_begins_anew_and_mail_goes_on(postern):
     assert re.search("history is damaged: it is removed, and begins empty", postern.log_text())
 
 
+def test_a_disk_that_takes_nothing_stops_no_mail_and_costs_no_history(make_postern, faults):
+    postern = make_postern(environment=faults.environment)
+    first = postern.send("alice@example.test")
+    before = wait_trace(postern, first, "delivered")
+    postern.allow("history|database")
+    with faults.set("directory", write_error=errno.ENOSPC):
+        for _ in range(5):
+            postern.send("bob@example.test")
+        postern.wait_mail("bob@example.test", 5)
+        wait_for(lambda: int(postern.stats()["history.dropped"]) > 0)
+        began = time.monotonic()
+        # It isn't asked for in vain for long, either.
+        postern.smtpctl("trace", "message", first, check=False)
+        assert time.monotonic() - began < 10
+    assert len(re.findall("the history of messages .* can't be used", postern.log_text(0))) == 1
+    # It is tried again in a minute, or by a new process.
+    postern.kill_and_wait_back("directory")
+    second = postern.send("alice@example.test")
+    wait_trace(postern, second, "delivered")
+    assert trace(postern, first) == before
+    assert "begins empty" not in postern.log_text(0)
+
+
 def test_it_can_be_turned_off_and_on(make_postern):
     postern = make_postern(extra="history off\n")
     postern.send("alice@example.test")
@@ -302,3 +328,7 @@ def test_a_question_is_logged_and_only_for_who_may_ask(postern):
             ["trace", "message", "a\nb"], ["trace", "message", "x" * 2000],
             ["untrace", "message", "x"]):
         assert postern.smtpctl(*words, check=False).returncode == 64
+    if is_root():
+        for user in ("nobody", "_smtpq"):
+            done = postern.smtpctl("trace", "message", message, check=False, user=user)
+            assert done.returncode == 77 and message not in done.stdout
