@@ -9,6 +9,9 @@
 
 #include "lookup/history_batch.h"
 
+/* Of a Message-ID an event has no more, with the bracket in front. */
+#define BARE_ID_MAX (FACTS_TEXT_MAX - 1)
+
 /* Hashes */
 
 static uint32_t
@@ -29,15 +32,23 @@ history_key_id(uint32_t id)
 	return hash_bytes('m', &id, sizeof(id));
 }
 
-/* A Message-ID without what stands around it. */
 const char *
-history_bare_id(const char *text, size_t *length)
+history_bare(const char *text, size_t *length)
 {
 	while (*text == ' ' || *text == '<')
 		text++;
 	*length = strlen(text);
 	while (*length > 0 && (text[*length - 1] == ' ' || text[*length - 1] == '>'))
 		--*length;
+	return text;
+}
+
+const char *
+history_bare_id(const char *text, size_t *length)
+{
+	text = history_bare(text, length);
+	if (*length > BARE_ID_MAX)
+		*length = BARE_ID_MAX;
 	return text;
 }
 
@@ -53,7 +64,10 @@ history_key_header_id(const char *text)
 uint32_t
 history_key_address(const char *text)
 {
-	return hash_bytes('a', text, strlen(text));
+	size_t length;
+
+	text = history_bare(text, &length);
+	return hash_bytes('a', text, length);
 }
 
 const enum history_field history_address_fields[HISTORY_ADDRESS_FIELDS] = { HISTORY_FROM,

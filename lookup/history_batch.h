@@ -33,7 +33,8 @@ void history_batch_sort(struct history_batch *);
 uint32_t history_key_id(uint32_t id);
 uint32_t history_key_header_id(const char *);
 uint32_t history_key_address(const char *);
-/* A Message-ID without its angle brackets. */
+/* Without the angle brackets and blanks around it; a Message-ID as far as events have it. */
+const char *history_bare(const char *text, size_t *length);
 const char *history_bare_id(const char *text, size_t *length);
 /* Those that an event is found by. */
 extern const enum history_field history_address_fields[];

@@ -105,10 +105,12 @@ matches_text(const struct search *search, const struct history_event *event)
 		if (length == wanted_length && length > 0 && strncasecmp(id, wanted, length) == 0)
 			return true;
 	}
+	wanted = history_bare(search->what, &wanted_length);
 	for (size_t i = 0; i < HISTORY_ADDRESS_FIELDS; i++) {
 		const char *address = event->fields[history_address_fields[i]];
 
-		if (address != NULL && strcasecmp(address, search->what) == 0)
+		if (address != NULL && strlen(address) == wanted_length && wanted_length > 0 &&
+		    strncasecmp(address, wanted, wanted_length) == 0)
 			return true;
 	}
 	return false;

@@ -183,11 +183,29 @@ test_a_message_is_found_by_each_of_its_names(void **state)
 		assert_int_equal(found("TWO@a.test"), 3);
 		assert_int_equal(found("a@A.test"), 6);
 		assert_int_equal(found("c@c.test"), 3);
+		assert_int_equal(found("<C@c.test>"), 3);
 		assert_int_equal(found("0000001c"), 0);
 		assert_int_equal(found("@a.test"), 0);
 		assert_int_equal(found("<>"), 0);
 		reopen();
 	}
+}
+
+static void
+test_a_message_id_that_was_cut_is_found_by_all_of_it(void **state)
+{
+	char whole[300], kept[FACTS_TEXT_MAX + 1];
+
+	(void)state;
+	memset(whole, 'x', sizeof(whole));
+	memcpy(whole, "<", 1);
+	memcpy(whole + sizeof(whole) - 9, "@a.test>", 9);
+	memcpy(kept, whole, sizeof(kept) - 1);
+	kept[sizeof(kept) - 1] = '\0';
+	assert_true(keep_message(1, "a@a.test", "b@b.test", kept, 10, now_us));
+	assert_int_equal(found(whole), 3);
+	whole[sizeof(whole) - 2] = '\0';
+	assert_int_equal(found(whole + 1), 3);
 }
 
 static void
@@ -610,6 +628,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH(test_a_message_is_found_by_each_of_its_names),
+		WITH(test_a_message_id_that_was_cut_is_found_by_all_of_it),
 		WITH(test_a_message_that_was_made_of_another_is_found_with_what_says_so),
 		WITH(test_blocks_are_filled_by_pieces_and_all_of_them_is_found),
 		WITH(test_the_oldest_goes_when_there_is_too_much),
