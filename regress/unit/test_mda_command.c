@@ -16,6 +16,7 @@
 #include "deliver/runner.h"
 
 #define TEXT "Subject: x\r\n\r\nline\r\n"
+#define FROM "From sender@client.test  "
 
 struct outcome {
 	struct event_base *base;
@@ -77,8 +78,12 @@ run(struct fixture *fixture, const char *command)
 static void
 command_reads_the_message_with_its_fields(void **state)
 {
+	const char *text;
+
 	assert_reply(run(*state, "cat >message"), 250, "2.1.5", "delivered to command");
-	assert_string_equal(fixture_read(*state, "home/message"),
+	text = fixture_read(*state, "home/message");
+	assert_memory_equal(text, FROM, strlen(FROM));
+	assert_string_equal(strchr(text, '\n') + 1,
 	    "Return-Path: <sender@client.test>\nDelivered-To: user@example.test\n"
 	    "Subject: x\n\nline\n");
 }
@@ -235,7 +240,8 @@ large_message_is_read_whole(void **state)
 	text[3000000] = '\0';
 	assert_reply(
 	    run_delivery(make_pipe(*state, "sleep 0.1; wc -c >count", text), 20), 250, "2.1.5", "");
-	assert_int_equal(atoi(fixture_read(*state, "home/count")), 3000066);
+	assert_int_equal(atoi(fixture_read(*state, "home/count")),
+	    strlen(FROM) + strlen("Thu Jan  1 00:00:00 1970\n") + 3000066);
 	free(text);
 }
 
