@@ -39,6 +39,33 @@ static struct {
 	unsigned trace;
 } state = { .process = "smtpd", .fd = STDERR_FILENO, .level = LOG_LEVEL_INFO };
 
+const char *
+log_trace_name(size_t index, unsigned *bits)
+{
+	static const struct {
+		const char *name;
+		unsigned bits;
+	} subsystems[] = {
+		{ "all", LOG_TRACE_ALL },
+		{ "bounce", LOG_TRACE_BOUNCE },
+		{ "expand", LOG_TRACE_EXPAND },
+		{ "imsg", LOG_TRACE_IMSG },
+		{ "io", LOG_TRACE_IO },
+		{ "lookup", LOG_TRACE_LOOKUP },
+		{ "mda", LOG_TRACE_MDA },
+		{ "mproc", LOG_TRACE_IMSG },
+		{ "mta", LOG_TRACE_MTA },
+		{ "rules", LOG_TRACE_RULES },
+		{ "scheduler", LOG_TRACE_SCHEDULER },
+		{ "smtp", LOG_TRACE_SMTP },
+	};
+
+	if (index >= sizeof(subsystems) / sizeof(subsystems[0]))
+		return NULL;
+	*bits = subsystems[index].bits;
+	return subsystems[index].name;
+}
+
 /*
  * Pipes and terminals are shared with others who expect them to block: their mode isn't ours to
  * change, but a second open gives a description whose mode is.

@@ -42,6 +42,9 @@ enum log_trace {
 	LOG_TRACE_ALL = (1 << 10) - 1,
 };
 
+/* Their names: the one at `index` from 0 and its bits; NULL behind the last. */
+const char *log_trace_name(size_t index, unsigned *bits);
+
 enum log_target {
 	LOG_TARGET_STDERR,
 	LOG_TARGET_USER, /* of a command, who reads "program: words" */

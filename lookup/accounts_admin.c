@@ -229,9 +229,10 @@ delete_domain(struct request *r)
 		return refuse_broken(r);
 	if (users > 0 || aliases > 0)
 		return refuse(r, EX_DATAERR,
-		    "domain %s still has %zu%s users and %zu%s aliases: delete them first",
-		    r->address.domain, users, users == 1000 ? " or more" : "", aliases,
-		    aliases == 1000 ? " or more" : "");
+		    "domain %s still has %zu%s user%s and %zu%s alias%s: delete them first",
+		    r->address.domain, users, users == 1000 ? " or more" : "",
+		    users == 1 ? "" : "s", aliases, aliases == 1000 ? " or more" : "",
+		    aliases == 1 ? "" : "es");
 	return check_done(r, accounts_delete_domain(accounts, r->address.domain));
 }
 

@@ -151,6 +151,32 @@ fail(char *error, size_t size, const char *format, ...)
 	return false;
 }
 
+/* Adds " (this, that)": the words that may stand there, in the entries from `first` to before `end`. */
+static bool
+fail_choice(char *error, size_t size, const char *what, const char *given, size_t position,
+    size_t first, size_t end, const char *prefix)
+{
+	const char *before = "", *between = " (";
+	size_t length;
+
+	(void)snprintf(error, size, what, given);
+	for (size_t i = first; i < end; i++) {
+		const char *word = entries[i].words[position];
+
+		if (word == NULL || strcmp(word, before) == 0 ||
+		    strncmp(word, prefix, strlen(prefix)) != 0)
+			continue;
+		length = strlen(error);
+		(void)snprintf(error + length, size - length, "%s%s", between, word);
+		before = word;
+		between = ", ";
+	}
+	length = strlen(error);
+	if (*before != '\0')
+		(void)snprintf(error + length, size - length, ")");
+	return false;
+}
+
 /* What one word of a command means among the entries from `first` to before `end`, which are all
  * those whose words before `position` match: the narrower range of those that have that word. */
 static bool
@@ -178,10 +204,14 @@ match_word(const char *given, size_t position, size_t *first, size_t *end, char 
 		} else if (strcmp(found, word) != 0)
 			ambiguous = true;
 	}
+	if (found == NULL && position == 0)
+		return fail(error, size, "unknown command: %s; without one, all are listed", given);
 	if (found == NULL)
-		return fail(error, size, "unknown command: %s", given);
+		return fail_choice(
+		    error, size, "unknown command: %s", given, position, *first, *end, "");
 	if (ambiguous)
-		return fail(error, size, "ambiguous command: %s", given);
+		return fail_choice(
+		    error, size, "ambiguous command: %s", given, position, *first, *end, given);
 	/* Entries with the same word stand together. */
 	for (to = from; to < *end && strcmp(entries[to].words[position], found) == 0; to++)
 		;
@@ -199,8 +229,11 @@ find_entry(int argc, char *const argv[], int *used, char *error, size_t size)
 		if (*used > 0 && entries[first].words[*used] == NULL)
 			break;
 		if (*used == argc) {
-			(void)fail(error, size, "%s: incomplete command",
-			    *used == 0 ? "smtpctl" : entries[first].words[0]);
+			if (*used == 0)
+				(void)fail(error, size, "smtpctl: incomplete command");
+			else
+				(void)fail_choice(error, size, "%s: incomplete command",
+				    entries[first].words[0], (size_t)*used, first, end, "");
 			return NULL;
 		}
 		if (!match_word(argv[*used], (size_t)*used, &first, &end, error, size))
@@ -324,33 +357,20 @@ command_parse_filter(struct ipc_filter *filter, int argc, char *const argv[], bo
 static bool
 parse_trace(const char *text, uint32_t *mask, char *error, size_t size)
 {
-	static const struct {
-		const char *name;
-		uint32_t mask;
-	} subsystems[] = {
-		{ "imsg", LOG_TRACE_IMSG },
-		{ "mproc", LOG_TRACE_IMSG },
-		{ "io", LOG_TRACE_IO },
-		{ "smtp", LOG_TRACE_SMTP },
-		{ "mda", LOG_TRACE_MDA },
-		{ "bounce", LOG_TRACE_BOUNCE },
-		{ "scheduler", LOG_TRACE_SCHEDULER },
-		{ "expand", LOG_TRACE_EXPAND },
-		{ "lookup", LOG_TRACE_LOOKUP },
-		{ "rules", LOG_TRACE_RULES },
-		{ "mta", LOG_TRACE_MTA },
-		{ "all", LOG_TRACE_ALL },
-	};
+	const char *name, *between = " (";
+	size_t length;
 
-	for (size_t i = 0; i < sizeof(subsystems) / sizeof(subsystems[0]); i++)
-		if (strcmp(subsystems[i].name, text) == 0) {
-			*mask = subsystems[i].mask;
+	(void)snprintf(error, size, "no subsystem: %s", text);
+	for (size_t i = 0; (name = log_trace_name(i, mask)) != NULL; i++) {
+		if (strcmp(name, text) == 0)
 			return true;
-		}
-	return fail(error, size,
-	    "no subsystem: %s (imsg, io, smtp, mda, bounce, scheduler, expand, lookup, rules, mta, "
-	    "all)",
-	    text);
+		length = strlen(error);
+		(void)snprintf(error + length, size - length, "%s%s", between, name);
+		between = ", ";
+	}
+	length = strlen(error);
+	(void)snprintf(error + length, size - length, "), nor \"message\"");
+	return false;
 }
 
 /* What "trace message" looks for is the directory's to understand. */

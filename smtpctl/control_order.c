@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/ipc_directory.h"
+#include "common/log.h"
 #include "smtpctl/control_order.h"
 
 /* Envelopes of one portion of a listing: some hundred KiB at most that wait for a caller who does
@@ -217,6 +218,21 @@ decode_account(struct control_order *order, struct buf_reader *reader)
 	return true;
 }
 
+static void
+add_trace(struct control_order *order, unsigned asked)
+{
+	const char *name;
+	unsigned bits;
+
+	for (size_t i = 0; (name = log_trace_name(i, &bits)) != NULL; i++) {
+		if (bits == asked) {
+			add_argument(order, "%s", name);
+			return;
+		}
+	}
+	add_argument(order, "0x%x", asked); /* smtpctl asks for one */
+}
+
 static bool
 decode_supervisor(struct control_order *order, struct buf_reader *reader)
 {
@@ -244,7 +260,7 @@ decode_supervisor(struct control_order *order, struct buf_reader *reader)
 	set_verb(
 	    order, CONTROL_PEER_SUPERVISOR, verbs[control.verb].changes, verbs[control.verb].verb);
 	if (control.verb == CONTROL_TRACE || control.verb == CONTROL_UNTRACE)
-		add_argument(order, "0x%" PRIx32, control.argument);
+		add_trace(order, control.argument);
 	else if (verbs[control.verb].argument[0] != '\0')
 		add_argument(order, "%s", verbs[control.verb].argument);
 	ipc_control_encode(&order->payload, &control);

@@ -187,6 +187,7 @@ def test_log_and_trace_switch_what_is_logged(postern):
     postern.smtpctl("log", "brief")
     assert [line["verb"] for line in postern.log_lines("control-command")][-4:] == \
         ["trace", "untrace", "log", "log"]
+    assert postern.log_lines("control-command")[-3]["arguments"] == "all"
 
 
 def test_spool_check_and_dump_read_a_spool_at_rest(postern):

@@ -77,7 +77,7 @@ domains_are_added_once_and_kept_while_used(void **state)
 	assert_int_equal(
 	    run_verb(site, &result, ACCOUNT_DOMAIN_DELETE, "example.org", NULL), EX_DATAERR);
 	assert_string_equal(
-	    result.words, "domain example.org still has 1 users and 0 aliases: delete them first");
+	    result.words, "domain example.org still has 1 user and 0 aliases: delete them first");
 	assert_int_equal(
 	    run_verb(site, &result, ACCOUNT_USER_DELETE, "bob@example.org", NULL), EX_OK);
 	assert_int_equal(

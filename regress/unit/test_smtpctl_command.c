@@ -83,7 +83,7 @@ static void
 test_an_ambiguous_or_unknown_word_is_refused(void **state)
 {
 	(void)state;
-	assert_refused("s", "ambiguous");
+	assert_refused("s", "ambiguous command: s (show, schedule, stop, sieve, spool)");
 	assert_refused("d list", "ambiguous");
 	assert_refused("re", "ambiguous");
 	assert_refused("show sta", "ambiguous");
@@ -92,7 +92,8 @@ test_an_ambiguous_or_unknown_word_is_refused(void **state)
 	assert_refused("show queues", "unknown");
 	assert_refused("show host", "ambiguous");
 	assert_refused("show hostsx", "unknown");
-	assert_refused("show", "incomplete");
+	assert_refused("show", "incomplete command (queue, message, envelope, ");
+	assert_refused("pause nobody", "unknown command: nobody (envelope, mda, mta, smtp)");
 	assert_refused("show ", "unknown");
 	assert_refused("", "unknown");
 }
@@ -264,7 +265,7 @@ test_trace_knows_its_subsystems(void **state)
 	assert_int_equal(command.supervisor.argument, LOG_TRACE_IMSG);
 	assert_true(parse("trace io", &command));
 	assert_int_equal(command.supervisor.argument, LOG_TRACE_IO);
-	assert_refused("trace weather", "scheduler, expand");
+	assert_refused("trace weather", "no subsystem: weather (all, bounce, ");
 	assert_refused("trace", "one argument");
 }
 
