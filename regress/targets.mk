@@ -36,7 +36,13 @@ link = install -d $(call into,$(dir $(2))); \
 install: all
 	@$(MAKE) --no-print-directory stage
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then \
-		echo 'installed. Next: $(SYSCONFDIR)/postern/smtpd.conf, then $(SBINDIR)/smtpd'; fi
+		[ ! -d /run/systemd/system ] || systemctl daemon-reload || true; \
+		if $(SBINDIR)/smtpctl show status >/dev/null 2>&1; then \
+			echo 'installed. The server that runs is the old one: start it anew now,'; \
+			echo 'by "systemctl restart postern", or "smtpctl stop" and "smtpd"'; \
+		else \
+			echo 'installed. Next: $(SYSCONFDIR)/postern/smtpd.conf (man smtpd.conf), then'; \
+			echo '$(SBINDIR)/smtpd, or "systemctl enable --now postern"'; fi; fi
 stage:
 ifeq ($(DESTDIR),)
 	@[ "$$(id -u)" != 0 ] || etc/make-accounts.sh
@@ -63,6 +69,9 @@ endif
 	@install -d $(call into,$(PREFIX)/share/bash-completion/completions)
 	@install -m 644 etc/smtpctl.bash-completion \
 		$(call into,$(PREFIX)/share/bash-completion/completions/smtpctl)
+	@install -d $(call into,$(EXAMPLEDIR))
+	@install -m 644 $(wildcard etc/examples/*) $(call into,$(EXAMPLEDIR))
+	@install -m 644 etc/fail2ban/filter.d/postern.conf $(call into,$(EXAMPLEDIR))/fail2ban-filter.conf
 	@install -d $(call into,$(PREFIX)/lib/systemd/system)
 	@sed 's|@SBINDIR@|$(SBINDIR)|g' etc/postern.service \
 		>$(call into,$(PREFIX)/lib/systemd/system/postern.service)
@@ -70,6 +79,28 @@ ifneq ($(DESTDIR),)
 	@install -d $(call into,$(PREFIX)/lib/sysusers.d)
 	@install -m 644 etc/sysusers.conf $(call into,$(PREFIX)/lib/sysusers.d/postern.conf)
 endif
+
+# What is the administrator's stays: configuration, accounts, queue and mail; and what another mail
+# server has put in the place of a link.
+.PHONY: uninstall
+unlink = [ "$$(readlink $(call into,$(2)))" != $(1) ] || rm $(call into,$(2))
+uninstall:
+	@if [ -z '$(DESTDIR)' ] && $(SBINDIR)/smtpctl show status >/dev/null 2>&1; then \
+		echo 'smtpd is running: "systemctl disable --now postern", or "smtpctl stop"' >&2; exit 1; fi
+	@$(call unlink,smtpctl,$(SBINDIR)/sendmail)
+	@$(call unlink,../sbin/smtpctl,$(PREFIX)/bin/mailq)
+	@$(call unlink,../sbin/smtpctl,$(PREFIX)/bin/newaliases)
+	@$(call unlink,../sbin/smtpctl,$(PREFIX)/bin/makemap)
+	@$(call unlink,../sbin/sendmail,$(PREFIX)/lib/sendmail)
+	@rm -f $(call into,$(SBINDIR))/smtpd $(call into,$(SBINDIR))/smtpctl
+	@rm -rf $(call into,$(LIBEXECDIR)) $(call into,$(EXAMPLEDIR))
+	@for page in $(MANUALS); do rm -f $(call into,$(MANDIR))/man$${page##*.}/$${page##*/}; done
+	@$(call unlink,smtpctl.8,$(MANDIR)/man8/mailq.8)
+	@rm -f $(call into,$(PREFIX)/share/bash-completion/completions/smtpctl) \
+		$(call into,$(PREFIX)/lib/systemd/system/postern.service) \
+		$(call into,$(PREFIX)/lib/sysusers.d/postern.conf)
+	@echo 'removed, but for $(SYSCONFDIR)/postern, $(LOCALSTATEDIR)/lib/postern (accounts, DKIM keys),'
+	@echo '$(LOCALSTATEDIR)/spool/postern* (queued mail), $(LOCALSTATEDIR)/vmail (mailboxes), and the accounts _smtp* and _vmail'
 
 # A whole suite on loopback, in one folder, with mail sent through it. DEMO=once: ends by itself.
 .PHONY: demo

@@ -113,6 +113,20 @@ def test_smtpctl_is_setgid_to_its_own_group(stage):
     assert info.st_gid == grp.getgrnam("_smtpc").gr_gid
 
 
+def test_uninstall_leaves_the_administrators_files_and_others_programs(tmp_path):
+    install(tmp_path, "PREFIX=/usr")
+    others = tmp_path / "usr/bin/mailq"
+    others.unlink()
+    others.write_text("another's")
+    (tmp_path / "var/spool/postern").mkdir(parents=True)
+    subprocess.run(["make", "-s", "--no-print-directory", "-C", TOP, "uninstall",
+        f"BUILD={os.path.relpath(BUILD, TOP)}", f"DESTDIR={tmp_path}", "PREFIX=/usr"], check=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()} == {
+        "etc/postern/smtpd.conf", "usr/bin/mailq"}
+    assert (tmp_path / "var/spool/postern").is_dir()
+
+
 def test_prefix_and_sysconfdir_are_honoured(tmp_path):
     install(tmp_path, "PREFIX=/opt/mail", "SYSCONFDIR=/opt/conf")
     assert (tmp_path / "opt/mail/sbin/smtpd").is_file()
