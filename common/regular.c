@@ -12,50 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/regular.h"
+#include "common/regular_program.h"
 
 #define DEPTH_MAX 32 /* parentheses within each other */
-
-enum step_kind {
-	STEP_BYTE,
-	STEP_ANY,
-	STEP_SET,
-	STEP_BEGIN, /* "^" */
-	STEP_END,   /* "$" */
-	STEP_JUMP,
-	STEP_SPLIT, /* to both */
-	STEP_FOUND,
-};
-
-struct step {
-	enum step_kind kind;
-	uint8_t byte; /* in lower case */
-	uint16_t set;
-	int16_t to;    /* STEP_JUMP, STEP_SPLIT: relative to this step */
-	int16_t or_to; /* STEP_SPLIT: the other one */
-};
-
-struct set {
-	uint8_t bits[256 / 8];
-};
-
-struct regular {
-	struct step *steps;
-	size_t count;
-	struct set *sets;
-	size_t set_count;
-	/* Of a search. */
-	uint16_t *here; /* states at this byte */
-	uint16_t *next;
-	uint16_t *stack;
-	uint32_t *marks; /* when each state was last added */
-	uint32_t mark;
-};
 
 struct compiler {
 	struct regular *regular;
 	const char *at;
 	unsigned depth;
+	size_t limit; /* of steps */
+	bool finds;   /* for regular_find(), with what the C library knows beyond POSIX */
+	bool notes;   /* groups */
 	char *why;
 	size_t why_size;
 	bool failed;
@@ -80,10 +47,10 @@ fail(struct compiler *compiler, const char *format, ...)
 static bool
 has_room(struct compiler *compiler, size_t more)
 {
-	if (compiler->regular->count + more <= REGULAR_STEPS_MAX)
+	if (more <= compiler->limit && compiler->regular->count <= compiler->limit - more)
 		return true;
-	return fail(compiler, "it is too large: its repetitions come to more than %d steps",
-	    REGULAR_STEPS_MAX);
+	return fail(compiler, "it is too large: its repetitions come to more than %zu steps",
+	    compiler->limit);
 }
 
 static bool
@@ -113,9 +80,10 @@ insert(struct compiler *compiler, size_t start, struct step step)
 /* Brackets */
 
 static void
-set_add(struct set *set, unsigned byte)
+set_add(const struct compiler *compiler, struct set *set, unsigned byte)
 {
-	byte = (unsigned)tolower((int)byte);
+	if (compiler->regular->fold_case)
+		byte = (unsigned)tolower((int)byte);
 	set->bits[byte / 8] |= (uint8_t)(1U << (byte % 8));
 }
 
@@ -134,8 +102,8 @@ parse_class(struct compiler *compiler, struct set *set)
 		int (*has)(int);
 	} classes[] = { { "alnum", isalnum }, { "alpha", isalpha }, { "blank", isblank },
 		{ "cntrl", iscntrl }, { "digit", isdigit }, { "graph", isgraph },
-		{ "lower", isalpha }, { "print", isprint }, { "punct", ispunct },
-		{ "space", isspace }, { "upper", isalpha }, { "xdigit", isxdigit } };
+		{ "lower", islower }, { "print", isprint }, { "punct", ispunct },
+		{ "space", isspace }, { "upper", isupper }, { "xdigit", isxdigit } };
 	size_t length = strcspn(compiler->at, ":]");
 
 	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
@@ -144,8 +112,11 @@ parse_class(struct compiler *compiler, struct set *set)
 		    strncmp(compiler->at + length, ":]", 2) != 0)
 			continue;
 		for (int byte = 0; byte < 128; byte++) {
-			if (classes[i].has(byte))
-				set_add(set, (unsigned)byte);
+			/* Without regard to case both of a letter are in it. */
+			if (classes[i].has(byte) ||
+			    (compiler->regular->fold_case &&
+			        classes[i].has(isupper(byte) ? tolower(byte) : toupper(byte))))
+				set_add(compiler, set, (unsigned)byte);
 		}
 		compiler->at += length + 2;
 		return true;
@@ -171,15 +142,36 @@ parse_range(struct compiler *compiler, struct set *set)
 		compiler->at += 2;
 	}
 	for (unsigned byte = from; byte <= to; byte++)
-		set_add(set, byte);
+		set_add(compiler, set, byte);
 	return true;
+}
+
+static bool
+add_set(struct compiler *compiler, const struct set *set)
+{
+	struct regular *regular = compiler->regular;
+	struct set *larger;
+
+	larger = reallocarray(regular->sets, regular->set_count + 1, sizeof(*larger));
+	if (larger == NULL)
+		return fail(compiler, "out of memory");
+	regular->sets = larger;
+	regular->sets[regular->set_count] = *set;
+	return add(
+	    compiler, (struct step){ .kind = STEP_SET, .set = (uint16_t)regular->set_count++ });
+}
+
+static void
+negate(struct set *set)
+{
+	for (size_t i = 0; i < sizeof(set->bits); i++)
+		set->bits[i] = (uint8_t)~set->bits[i];
 }
 
 static bool
 parse_bracket(struct compiler *compiler)
 {
-	struct regular *regular = compiler->regular;
-	struct set set, *larger;
+	struct set set;
 	bool negated = false, first = true;
 
 	memset(&set, 0, sizeof(set));
@@ -198,15 +190,9 @@ parse_bracket(struct compiler *compiler)
 			return false;
 	}
 	compiler->at++;
-	for (size_t i = 0; negated && i < sizeof(set.bits); i++)
-		set.bits[i] = (uint8_t)~set.bits[i];
-	larger = reallocarray(regular->sets, regular->set_count + 1, sizeof(*larger));
-	if (larger == NULL)
-		return fail(compiler, "out of memory");
-	regular->sets = larger;
-	regular->sets[regular->set_count] = set;
-	return add(
-	    compiler, (struct step){ .kind = STEP_SET, .set = (uint16_t)regular->set_count++ });
+	if (negated)
+		negate(&set);
+	return add_set(compiler, &set);
 }
 
 /* Atoms and their repetitions */
@@ -214,14 +200,56 @@ parse_bracket(struct compiler *compiler)
 static bool
 parse_group(struct compiler *compiler)
 {
+	bool is_noted = compiler->notes && compiler->regular->groups < REGULAR_GROUPS_MAX - 1;
+	unsigned slot = is_noted ? 2 * ++compiler->regular->groups : 0;
+
 	if (++compiler->depth > DEPTH_MAX)
 		return fail(compiler, "more than %d parentheses within each other", DEPTH_MAX);
+	if (is_noted && !add(compiler, (struct step){ .kind = STEP_SAVE, .set = (uint16_t)slot }))
+		return false;
 	if (!parse_alternatives(compiler))
 		return false;
 	if (*compiler->at != ')')
 		return fail(compiler, "a ( is not closed");
 	compiler->at++;
 	compiler->depth--;
+	slot++;
+	return !is_noted ||
+	    add(compiler, (struct step){ .kind = STEP_SAVE, .set = (uint16_t)slot });
+}
+
+/* What the C library has behind a backslash beside POSIX; false: nothing, or an error. */
+static bool
+parse_escape(struct compiler *compiler, unsigned char byte, bool *good)
+{
+	static const struct {
+		char byte;
+		enum step_kind kind;
+	} places[] = { { 'b', STEP_WORD_EDGE }, { 'B', STEP_WORD_NONE }, { '<', STEP_WORD_BEGIN },
+		{ '>', STEP_WORD_END }, { '`', STEP_BEGIN }, { '\'', STEP_END } };
+	struct set set;
+
+	*good = true;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if ((unsigned char)places[i].byte == byte) {
+			*good = add(compiler, (struct step){ .kind = places[i].kind });
+			return true;
+		}
+	}
+	if (byte >= '1' && byte <= '9') {
+		*good = fail(compiler, "back-references such as \\%c are not supported", byte);
+		return true;
+	}
+	if (strchr("wWsS", byte) == NULL)
+		return false;
+	memset(&set, 0, sizeof(set));
+	for (int one = 0; one < 128; one++) {
+		if (tolower(byte) == 'w' ? isalnum(one) || one == '_' : isspace(one))
+			set_add(compiler, &set, (unsigned)one);
+	}
+	if (isupper(byte))
+		negate(&set);
+	*good = add_set(compiler, &set);
 	return true;
 }
 
@@ -229,6 +257,7 @@ static bool
 parse_atom(struct compiler *compiler)
 {
 	unsigned char byte = (unsigned char)*compiler->at++;
+	bool good;
 
 	switch (byte) {
 	case '(':
@@ -250,8 +279,12 @@ parse_atom(struct compiler *compiler)
 		byte = (unsigned char)*compiler->at;
 		if (byte == '\0')
 			return fail(compiler, "a backslash ends it");
+		if (compiler->finds && parse_escape(compiler, byte, &good)) {
+			compiler->at++;
+			return good;
+		}
 		/* "\d", "\b", "\1" mean something elsewhere, and a plain letter nowhere. */
-		if (isalnum(byte))
+		if (!compiler->finds && isalnum(byte))
 			return fail(
 			    compiler, "\\%c has no meaning in POSIX's extended expressions", byte);
 		compiler->at++;
@@ -259,7 +292,9 @@ parse_atom(struct compiler *compiler)
 	default:
 		break;
 	}
-	return add(compiler, (struct step){ .kind = STEP_BYTE, .byte = (uint8_t)tolower(byte) });
+	if (compiler->regular->fold_case)
+		byte = (unsigned char)tolower(byte);
+	return add(compiler, (struct step){ .kind = STEP_BYTE, .byte = byte });
 }
 
 /* The steps from `start` on may be left out; or come again. */
@@ -327,7 +362,7 @@ parse_braces(struct compiler *compiler, size_t start)
 	unsigned least, most;
 	bool for_ever = false;
 
-	if (!isdigit((unsigned char)*compiler->at))
+	if (!isdigit((unsigned char)*compiler->at) && !(compiler->finds && *compiler->at == ','))
 		return fail(compiler, "a { wants {2}, {2,} or {2,4}; a brace itself is \\{");
 	if (!parse_number(compiler, &least))
 		return false;
@@ -341,6 +376,10 @@ parse_braces(struct compiler *compiler, size_t start)
 	if (*compiler->at != '}')
 		return fail(compiler, "a { is not closed");
 	compiler->at++;
+	if (!for_ever && most == 0 && compiler->finds) {
+		compiler->regular->count = start;
+		return true;
+	}
 	if (!for_ever && (most == 0 || most < least))
 		return fail(compiler, "a repetition of {%u,%u}", least, most);
 	return repeat(compiler, start, least, most, for_ever);
@@ -380,11 +419,14 @@ parse_piece(struct compiler *compiler)
 static bool
 parse_branch(struct compiler *compiler)
 {
-	if (*compiler->at == '\0' || *compiler->at == '|' || *compiler->at == ')')
+	if (*compiler->at == '\0' || *compiler->at == '|' || *compiler->at == ')') {
+		if (compiler->finds && (*compiler->at != ')' || compiler->depth > 0))
+			return true;
 		return fail(compiler, "%s",
 		    *compiler->at == ')' && compiler->depth == 0
 		        ? "a ) has no ("
 		        : "there is nothing before or behind a |, or between parentheses");
+	}
 	do {
 		if (!parse_piece(compiler))
 			return false;
@@ -418,7 +460,7 @@ parse_alternatives(struct compiler *compiler)
 static bool
 compile(struct compiler *compiler, const char *expression)
 {
-	if (*expression == '\0' || strlen(expression) > REGULAR_LENGTH_MAX)
+	if ((*expression == '\0' && !compiler->finds) || strlen(expression) > REGULAR_LENGTH_MAX)
 		return fail(compiler, "it is empty, or longer than %d bytes", REGULAR_LENGTH_MAX);
 	compiler->at = expression;
 	if (!parse_alternatives(compiler))
@@ -430,37 +472,65 @@ compile(struct compiler *compiler, const char *expression)
 
 /* Memory for a search, and no more than needed for the steps. */
 static bool
-make_room(struct regular *regular)
+make_room(struct regular *regular, bool finds)
 {
 	struct step *steps = reallocarray(regular->steps, regular->count, sizeof(*steps));
+	size_t slots = (size_t)2 * (regular->groups + 1);
 
 	if (steps != NULL)
 		regular->steps = steps;
 	regular->here = calloc(regular->count, sizeof(*regular->here));
 	regular->next = calloc(regular->count, sizeof(*regular->next));
-	regular->stack = calloc(regular->count, sizeof(*regular->stack));
 	regular->marks = calloc(regular->count, sizeof(*regular->marks));
-	return regular->here != NULL && regular->next != NULL && regular->stack != NULL &&
-	    regular->marks != NULL;
+	if (finds) {
+		regular->slots_here = calloc(regular->count * slots, sizeof(uint16_t));
+		regular->slots_next = calloc(regular->count * slots, sizeof(uint16_t));
+		regular->frames = calloc(2 * regular->count + 2, sizeof(*regular->frames));
+	} else
+		regular->stack = calloc(regular->count, sizeof(*regular->stack));
+	return regular->here != NULL && regular->next != NULL && regular->marks != NULL &&
+	    (!finds || (regular->slots_here != NULL && regular->slots_next != NULL)) &&
+	    (finds ? (void *)regular->frames : (void *)regular->stack) != NULL;
+}
+
+static struct regular *
+make(struct compiler *compiler, const char *expression, bool fold_case)
+{
+	struct regular *regular = calloc(1, sizeof(*regular));
+
+	compiler->regular = regular;
+	if (regular != NULL) {
+		regular->fold_case = fold_case;
+		regular->steps = calloc(compiler->limit, sizeof(*regular->steps));
+	}
+	if (regular == NULL || regular->steps == NULL)
+		fail(compiler, "out of memory");
+	else if (compile(compiler, expression) && !make_room(regular, compiler->finds))
+		fail(compiler, "out of memory");
+	if (!compiler->failed)
+		return regular;
+	regular_free(regular);
+	return NULL;
 }
 
 struct regular *
 regular_new(const char *expression, char *why, size_t size)
 {
-	struct compiler compiler = { .why = why, .why_size = size };
-	struct regular *regular = calloc(1, sizeof(*regular));
+	struct compiler compiler = { .limit = REGULAR_STEPS_MAX, .why = why, .why_size = size };
 
-	compiler.regular = regular;
-	if (regular != NULL)
-		regular->steps = calloc(REGULAR_STEPS_MAX, sizeof(*regular->steps));
-	if (regular == NULL || regular->steps == NULL)
-		fail(&compiler, "out of memory");
-	else if (compile(&compiler, expression) && !make_room(regular))
-		fail(&compiler, "out of memory");
-	if (!compiler.failed)
-		return regular;
-	regular_free(regular);
-	return NULL;
+	return make(&compiler, expression, true);
+}
+
+struct regular *
+regular_new_find(const char *expression, bool fold_case, bool notes_groups, char *why, size_t size)
+{
+	struct compiler compiler = { .limit = REGULAR_FIND_STEPS_MAX,
+		.finds = true,
+		.notes = notes_groups,
+		.why = why,
+		.why_size = size };
+
+	return make(&compiler, expression, fold_case);
 }
 
 void
@@ -474,6 +544,9 @@ regular_free(struct regular *regular)
 	free(regular->next);
 	free(regular->stack);
 	free(regular->marks);
+	free(regular->slots_here);
+	free(regular->slots_next);
+	free(regular->frames);
 	free(regular);
 }
 
@@ -527,21 +600,26 @@ follow(struct regular *regular, size_t state, bool at_begin, bool at_end, uint16
 		case STEP_SET:
 			states[(*count)++] = (uint16_t)at;
 			break;
+		case STEP_WORD_BEGIN: /* regular_find()'s */
+		case STEP_WORD_END:
+		case STEP_WORD_EDGE:
+		case STEP_WORD_NONE:
+		case STEP_SAVE:
+			break;
 		}
 	}
 	return false;
 }
 
-static bool
-takes(const struct regular *regular, const struct step *step, unsigned byte)
+bool
+regular_takes(const struct regular *regular, const struct step *step, unsigned byte)
 {
 	return step->kind == STEP_ANY || (step->kind == STEP_BYTE && step->byte == byte) ||
 	    (step->kind == STEP_SET && set_has(&regular->sets[step->set], byte));
 }
 
-/* Each state is added once for a byte. */
-static void
-begin_marks(struct regular *regular)
+void
+regular_begin_marks(struct regular *regular)
 {
 	if (++regular->mark == 0) {
 		memset(regular->marks, 0, regular->count * sizeof(*regular->marks));
@@ -555,16 +633,16 @@ regular_matches(struct regular *regular, const char *text)
 	uint16_t *here = regular->here, *next = regular->next, *other;
 	size_t count = 0, next_count;
 
-	begin_marks(regular);
+	regular_begin_marks(regular);
 	if (follow(regular, 0, true, *text == '\0', here, &count))
 		return true;
 	for (; *text != '\0'; text++) {
 		unsigned byte = (unsigned)tolower((unsigned char)*text);
 
 		next_count = 0;
-		begin_marks(regular);
+		regular_begin_marks(regular);
 		for (size_t i = 0; i < count; i++) {
-			if (takes(regular, &regular->steps[here[i]], byte) &&
+			if (regular_takes(regular, &regular->steps[here[i]], byte) &&
 			    follow(
 			        regular, here[i] + 1U, false, text[1] == '\0', next, &next_count))
 				return true;

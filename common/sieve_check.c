@@ -58,7 +58,8 @@ check_keys(
 {
 	enum sieve_tag kind = (enum sieve_tag)node->tags[SLOT_MATCH];
 	const struct sieve_string *key;
-	const char *wrong, *name;
+	const char *name;
+	char why[100];
 
 	if (kind == TAG_COUNT_OF || kind == TAG_VALUE) {
 		name = constant(node, SLOT_MATCH, "a relation", error);
@@ -72,9 +73,9 @@ check_keys(
 		return true;
 	}
 	for (key = keys->strings; kind == TAG_REGEX && key != NULL; key = key->next) {
-		wrong = CONSTANT(key) ? sieve_check_regex(key->text) : NULL;
-		if (wrong != NULL) {
-			sieve_fail(error, node->line, "%s: %.150s", wrong, key->text);
+		if (CONSTANT(key) && !sieve_check_regex(key->text, why, sizeof(why))) {
+			sieve_fail(
+			    error, node->line, "regular expression \"%.100s\": %s", key->text, why);
 			return false;
 		}
 	}

@@ -107,11 +107,14 @@ sieve_find_field(const struct sieve_view *view, const char *name, size_t from)
 char *
 sieve_field_text(struct sieve_view *view, size_t index)
 {
-	const struct sieve_field *field = &view->fields[index];
+	struct sieve_field *field = &view->fields[index];
 	const char *at = field->value, *end = at + field->length;
 	size_t used = 0, room = field->length < VALUE_MAX ? field->length : VALUE_MAX;
-	char *text = sieve_arena_get(view->arena, room + 1);
+	char *text;
 
+	if (field->text != NULL)
+		return field->text;
+	text = sieve_arena_get(view->arena, room + 1);
 	if (text == NULL)
 		return NULL;
 	while (at < end && isspace((unsigned char)*at))
@@ -125,6 +128,7 @@ sieve_field_text(struct sieve_view *view, size_t index)
 	while (used > 0 && (text[used - 1] == ' ' || text[used - 1] == '\t'))
 		used--;
 	text[used] = '\0';
+	field->text = text;
 	return text;
 }
 
@@ -134,8 +138,8 @@ sieve_field_words(struct sieve_view *view, size_t index)
 	char *text = sieve_field_text(view, index), *at, *to;
 	size_t length;
 
-	if (text == NULL)
-		return NULL;
+	if (text == NULL || view->fields[index].words != NULL)
+		return text == NULL ? NULL : view->fields[index].words;
 	buf_clear(&view->scratch);
 	mime_decode_words(text, &view->scratch);
 	if (view->scratch.no_memory)
@@ -150,6 +154,7 @@ sieve_field_words(struct sieve_view *view, size_t index)
 			*to++ = *at;
 	}
 	*to = '\0';
+	view->fields[index].words = text;
 	return text;
 }
 
@@ -166,32 +171,27 @@ sieve_address_part(
     struct sieve_view *view, const char *local, const char *domain, enum sieve_tag part)
 {
 	const char *delimiters = view->message->delimiters;
-	size_t local_length = strlen(local), domain_length = strlen(domain), user = local_length;
-	char *text;
+	size_t length = strlen(local), user = length;
+	struct buf *text = &view->scratch;
 
-	if (part == TAG_DOMAIN)
-		return sieve_arena_copy(view->arena, domain, domain_length);
-	if (part == TAG_LOCALPART)
-		return sieve_arena_copy(view->arena, local, local_length);
-	if (part == TAG_USER || part == TAG_DETAIL) {
-		/* As in address_split_detail(): not the first byte. */
-		if (delimiters != NULL && local_length > 0)
-			user = 1 + strcspn(local + 1, delimiters);
-		if (part == TAG_USER)
-			return sieve_arena_copy(view->arena, local, user);
-		return user == local_length
-		    ? NULL
-		    : sieve_arena_copy(view->arena, local + user + 1, local_length - user - 1);
-	}
-	text = sieve_arena_get(view->arena, local_length + domain_length + 2);
-	if (text == NULL)
+	buf_clear(text);
+	/* As in address_split_detail(): not the first byte. */
+	if ((part == TAG_USER || part == TAG_DETAIL) && delimiters != NULL && length > 0)
+		user = 1 + strcspn(local + 1, delimiters);
+	if (part == TAG_DETAIL && user == length)
 		return NULL;
-	memcpy(text, local, local_length);
-	if (domain_length > 0) {
-		text[local_length] = '@';
-		memcpy(text + local_length + 1, domain, domain_length);
-	}
-	return text;
+	if (part == TAG_DETAIL)
+		buf_add_text(text, local + user + 1);
+	else if (part == TAG_USER)
+		buf_add(text, local, user);
+	else if (part != TAG_DOMAIN)
+		buf_add(text, local, length);
+	if (part == TAG_ALL && *domain != '\0')
+		buf_add_u8(text, '@');
+	if (part == TAG_ALL || part == TAG_DOMAIN)
+		buf_add_text(text, domain);
+	buf_add_u8(text, '\0');
+	return buf_ok(text) ? (char *)text->data : NULL;
 }
 
 /* --- body --- */

@@ -19,6 +19,9 @@ struct sieve_field {
 	size_t name_length;
 	const char *value; /* behind the colon, folded as it is */
 	size_t length;
+	/* What tests have asked for, made once. */
+	char *text;
+	char *words;
 };
 
 struct sieve_view {
@@ -46,7 +49,8 @@ char *sieve_field_words(struct sieve_view *, size_t field);
 /* The first field of that name, in the same way; NULL: there is none, or no memory. */
 char *sieve_first_text(struct sieve_view *, const char *name);
 
-/* One address of a field: text of `part` (TAG_ALL, …), NULL when it has none such. */
+/* One address of a field: text of `part` (TAG_ALL, …), until the next one is asked for. NULL when it has
+ * none such, or without memory (`scratch` says so). */
 char *sieve_address_part(
     struct sieve_view *, const char *local, const char *domain, enum sieve_tag part);
 

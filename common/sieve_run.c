@@ -189,6 +189,7 @@ sieve_run(
 	sieve_finish_actions(run);
 	if (run->has_failed)
 		keep_only(result);
+	sieve_free_regexes(run);
 	sieve_view_free(&run->view);
 	buf_free(&run->folded);
 	sieve_arena_free(&run->arena);

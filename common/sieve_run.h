@@ -15,15 +15,24 @@
 #include "common/sieve_message.h"
 #include "common/sieve_script.h"
 
-#define SIEVE_STEPS_MAX        (20 * 1000 * 1000) /* about a tenth of a second */
+#define SIEVE_STEPS_MAX        (20 * 1000 * 1000) /* some tenths of a second */
 #define SIEVE_VARIABLES_MAX    128
 #define SIEVE_VARIABLES_MEMORY (256 * 1024) /* of all values together */
 #define SIEVE_MATCHES_MAX      10           /* ${0} to ${9} */
 #define SIEVE_REGEX_VALUE_MAX  4096         /* bytes of a value that an expression sees */
+#define SIEVE_REGEXES_MAX      64           /* expressions that are kept for a run */
+#define SIEVE_REGEXES_STEPS    (64 * 1024)  /* of them together: some megabytes */
 
 struct sieve_variable {
 	char name[SIEVE_IDENTIFIER_MAX + 1]; /* in lower case */
 	char *value;
+};
+
+/* An expression that was compiled in this run; `key` lies in an arena. */
+struct sieve_regex {
+	const char *key;
+	bool fold_case;
+	struct regular *regular;
 };
 
 struct sieve_run {
@@ -43,6 +52,9 @@ struct sieve_run {
 	char *matches[SIEVE_MATCHES_MAX]; /* NULL: "" */
 	char *flags;                      /* imap4flags' own variable */
 	struct buf folded;                /* of the value that is compared */
+	struct sieve_regex regexes[SIEVE_REGEXES_MAX];
+	size_t regex_count;
+	size_t regex_steps; /* of all of them */
 };
 
 void sieve_run_fail(struct sieve_run *, unsigned line, const char *format, ...)
@@ -92,8 +104,9 @@ bool sieve_match_end(struct sieve_matcher *);
 void sieve_clear_matches(struct sieve_run *);
 void sieve_set_match(struct sieve_run *, size_t number, const char *text, size_t length);
 
-/* Words of what is wrong with an expression, or NULL. */
-const char *sieve_check_regex(const char *text);
+/* False, with the reason, when it is no expression that can be used. */
+bool sieve_check_regex(const char *text, char *why, size_t size);
+void sieve_free_regexes(struct sieve_run *);
 bool sieve_match_regex(struct sieve_matcher *, const char *key, const char *text, size_t length);
 
 /* --- flags: sieve_flags.c --- */

@@ -19,7 +19,6 @@
 #define SIEVE_NODES_MAX      8192              /* commands and tests of a script */
 #define SIEVE_IDENTIFIER_MAX 64                /* bytes of an identifier and of a variable's name */
 #define SIEVE_MEMORY_MAX     (8 * 1024 * 1024) /* of a script, and of a run */
-#define SIEVE_REGEX_MAX      512               /* bytes of a regular expression */
 
 /* Memory that is given back all at once. */
 struct sieve_arena {

@@ -71,7 +71,9 @@ match_addresses(struct sieve_matcher *matcher, struct mime_address *address, con
 			return no_memory(run, matcher->node);
 		text = sieve_address_part(&run->view, (const char *)address->local.data,
 		    (const char *)address->domain.data, part_of(matcher->node));
-		/* NULL without ":detail" in it (RFC 5233 4), or without memory: no match. */
+		if (text == NULL && !buf_ok(&run->view.scratch))
+			return no_memory(run, matcher->node);
+		/* Without ":detail" in it there is no match (RFC 5233 4). */
 		if (text != NULL)
 			more = sieve_match_text(matcher, text);
 	}

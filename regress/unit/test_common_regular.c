@@ -215,6 +215,150 @@ random_ones_mean_what_they_mean_to_the_c_library(void **state)
 	assert_true(compared > 10000);
 }
 
+/* What is found, and what by each group, as "0-4 1-2 -". */
+static const char *
+find(const char *expression, bool fold_case, const char *text)
+{
+	static char places[200];
+	struct regular_group groups[REGULAR_GROUPS_MAX];
+	uint64_t steps = 100000;
+	char why[200] = "";
+	struct regular *regular = regular_new_find(expression, fold_case, true, why, sizeof(why));
+	enum regular_result result;
+
+	places[0] = '\0';
+	if (regular == NULL)
+		return strcpy(places, why);
+	result = regular_find(regular, text, strlen(text), groups, &steps);
+	assert_true(steps < 100000);
+	regular_free(regular);
+	if (result != REGULAR_FOUND)
+		return result == REGULAR_NONE ? "none" : "too much";
+	for (size_t i = 0, last = 0; i < REGULAR_GROUPS_MAX; i++) {
+		if (groups[i].from == SIZE_MAX)
+			continue;
+		for (; last < i; last++)
+			strcat(places, last == 0 ? "" : "- ");
+		last = i + 1;
+		sprintf(places + strlen(places), "%zu-%zu ", groups[i].from, groups[i].to);
+	}
+	return places;
+}
+
+static void
+groups_say_what_they_found(void **state)
+{
+	static const struct {
+		const char *expression, *text, *places;
+	} cases[] = {
+		{ "b+", "abbbab", "1-4 " },
+		{ "(re|fwd?): *(.*)", "Fwd: hello", "0-10 0-3 5-10 " },
+		{ "^\\[([^]]*)\\] (.*)$", "[list] a [b]", "0-12 1-5 7-12 " },
+		{ "a|ab|abc", "xabcd", "1-4 " },   /* the longest */
+		{ "abcd|bc|c", "abcx", "1-3 " },   /* the first */
+		{ ".*(a+)", "xaaa", "0-4 3-4 " },  /* what is before takes what it can */
+		{ "(a)|(b)", "b", "0-1 - 0-1 " },  /* no part in it */
+		{ "(a|b)*", "abab", "0-4 3-4 " },  /* the last one */
+		{ "(a*)*", "b", "0-0 0-0 " },      /* nothing, and no end of it */
+		{ "(a*)+b", "aab", "0-3 0-2 " },   /* not once more for nothing */
+		{ "x(|y)z", "xz", "0-2 1-1 " },    /* an empty alternative */
+		{ "()", "a", "0-0 0-0 " },         /* another one */
+		{ "(a){0}b", "ab", "1-2 " },       /* none of it */
+		{ "a{,2}$", "aaa", "1-3 " },       /* from none on */
+		{ "\\bfoo\\b", "a foo.", "2-5 " }, /* at words' ends */
+		{ "\\bfoo\\b", "afoo foob", "none" },
+		{ "\\<(\\w+)\\W+(\\w+)\\>", "-ab, c_d-", "1-8 1-3 5-8 " },
+		{ "\\S\\s\\S", "a b", "0-3 " },
+		{ "o\\B", "foo", "1-2 " },
+		{ "\\`a\\'", "a", "0-1 " },
+		{ "\\d", "5d", "1-2 " }, /* a letter with nothing of its own */
+		{ "(1)(2)(3)(4)(5)(6)(7)(8)(9)(0)", "1234567890",
+		    "0-10 0-1 1-2 2-3 3-4 4-5 5-6 6-7 7-8 8-9 " },
+		{ "(a)\\1", "aa", "back-references such as \\1 are not supported" },
+		{ "(", "", "a ( is not closed" },
+		{ "*", "", "there is nothing before a *" },
+		{ "", "abc", "0-0 " },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *places = find(cases[i].expression, true, cases[i].text);
+
+		if (strcmp(places, cases[i].places) != 0)
+			fail_msg("%s in \"%s\": %s", cases[i].expression, cases[i].text, places);
+	}
+	assert_string_equal(find("A[[:upper:]]", false, "aB AC"), "3-5 ");
+	assert_string_equal(find("A[[:upper:]]", true, "aB AC"), "0-2 ");
+	assert_string_equal(find("[^A]", true, "aAb"), "2-3 ");
+}
+
+static void
+what_is_found_is_what_the_c_library_finds(void **state)
+{
+	unsigned seed = (unsigned)time(NULL), compared = 0;
+
+	(void)state;
+	srand(seed);
+	for (int i = 0; i < 10000; i++) {
+		char expression[400], text[12], why[200];
+		struct regular_group groups[REGULAR_GROUPS_MAX];
+		bool fold_case = i % 2 == 0;
+		struct regular *regular;
+		regmatch_t whole;
+		regex_t theirs;
+
+		make_random(expression, sizeof(expression) - 10, 2);
+		if (regcomp(&theirs, expression, REG_EXTENDED | (fold_case ? REG_ICASE : 0)) != 0)
+			continue;
+		regular = regular_new_find(expression, fold_case, i % 3 != 0, why, sizeof(why));
+		if (regular == NULL)
+			fail_msg("seed %u: %s: %s", seed, expression, why);
+		for (int j = 0; j < 10; j++) {
+			size_t bytes = (size_t)rand() % sizeof(text);
+			uint64_t steps = 1000000;
+			bool found;
+
+			for (size_t at = 0; at < bytes; at++)
+				text[at] = "abcB"[rand() % 4];
+			text[bytes] = '\0';
+			found = regular_find(regular, text, bytes, groups, &steps) == REGULAR_FOUND;
+			if (found != (regexec(&theirs, text, 1, &whole, 0) == 0) ||
+			    (found &&
+			        ((size_t)whole.rm_so != groups[0].from ||
+			            (size_t)whole.rm_eo != groups[0].to)))
+				fail_msg("seed %u: \"%s\" in \"%s\"", seed, expression, text);
+			compared++;
+		}
+		regular_free(regular);
+		regfree(&theirs);
+	}
+	assert_true(compared > 10000);
+}
+
+static void
+a_search_ends_when_its_steps_are_used_up(void **state)
+{
+	struct regular_group groups[REGULAR_GROUPS_MAX];
+	char text[4001], why[200];
+	struct regular *regular = regular_new_find("((a?){9}){99}b", true, true, why, sizeof(why));
+	struct timespec begin, end;
+	uint64_t steps = 1000000;
+
+	(void)state;
+	assert_non_null(regular);
+	assert_true(regular_steps(regular) <= REGULAR_FIND_STEPS_MAX);
+	memset(text, 'a', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
+	assert_int_equal(
+	    regular_find(regular, text, strlen(text), groups, &steps), REGULAR_TOO_MUCH);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	assert_true(end.tv_sec - begin.tv_sec < 2);
+	steps = 1000000;
+	assert_int_equal(regular_find(regular, "b", 1, groups, &steps), REGULAR_FOUND);
+	regular_free(regular);
+}
+
 static void
 no_expression_takes_long(void **state)
 {
@@ -247,6 +391,9 @@ main(void)
 		cmocka_unit_test(each_form_means_what_posix_says),
 		cmocka_unit_test(what_is_none_is_refused_with_the_reason),
 		cmocka_unit_test(random_ones_mean_what_they_mean_to_the_c_library),
+		cmocka_unit_test(groups_say_what_they_found),
+		cmocka_unit_test(what_is_found_is_what_the_c_library_finds),
+		cmocka_unit_test(a_search_ends_when_its_steps_are_used_up),
 		cmocka_unit_test(no_expression_takes_long),
 	};
 
