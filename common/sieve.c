@@ -9,7 +9,7 @@
 const char sieve_extensions[] =
     "fileinto reject ereject envelope encoded-character comparator-i;ascii-numeric body copy "
     "variables vacation vacation-seconds relational imap4flags subaddress date index mailbox "
-    "duplicate regex";
+    "duplicate regex environment ihave";
 
 /* The length of the UTF-8 character (RFC 3629) at `at`; 0 when it is none, or a control. */
 static size_t

@@ -329,6 +329,9 @@ sieve_check_node(struct sieve *sieve, struct sieve_node *node, struct sieve_erro
 	case VERB_ALLOF:
 	case VERB_ANYOF:
 	case VERB_FALSE:
+	case VERB_ERROR:
+	case VERB_ENVIRONMENT:
+	case VERB_IHAVE:
 	case VERB_MAILBOXEXISTS:
 	case VERB_NOT:
 	case VERB_STRING:

@@ -320,6 +320,80 @@ begin_node(struct parser *parser, bool is_test, unsigned depth)
 	return node;
 }
 
+/* --- what depends on extensions that may not be there (RFC 5463) --- */
+
+/* Reads over what stands before this mark, which must be outside all that is opened there. */
+static void
+skip_to(struct parser *parser, char mark)
+{
+	size_t opened = 0;
+
+	for (;; sieve_lexer_next(&parser->lexer)) {
+		if (parser->lexer.kind == TOKEN_END || parser->lexer.kind == TOKEN_ERROR ||
+		    (opened == 0 && is_mark(parser, mark)))
+			return;
+		if (is_mark(parser, '(') || is_mark(parser, '{') || is_mark(parser, '['))
+			opened++;
+		else if (is_mark(parser, ')') || is_mark(parser, '}') || is_mark(parser, ']')) {
+			if (opened-- == 0)
+				return;
+		}
+	}
+}
+
+/* An extension; EXTENSION_COUNT: there is none. True for what is always there. */
+static bool
+find_extension(const struct sieve_string *name, enum sieve_extension *extension)
+{
+	*extension = EXTENSION_COUNT;
+	/* RFC 5228 2.7.3 */
+	if (strcmp(name->text, "comparator-i;octet") == 0 ||
+	    strcmp(name->text, "comparator-i;ascii-casemap") == 0)
+		return true;
+	*extension = sieve_find_extension(name->text, name->length);
+	return *extension != EXTENSION_COUNT;
+}
+
+/* Whether all are there, which may be used from here on. */
+static bool
+check_ihave(struct parser *parser, struct sieve_node *node)
+{
+	const struct sieve_string *name;
+	enum sieve_extension extension;
+	uint32_t extensions = 0;
+
+	node->known = KNOWN_TRUE;
+	for (name = node->positions[0]->strings; name != NULL; name = name->next) {
+		if (name->has_variables) {
+			sieve_fail(parser->error, node->line,
+			    "an extension's name can't come from a variable");
+			return false;
+		}
+		if (!find_extension(name, &extension))
+			node->known = KNOWN_FALSE;
+		else if (extension != EXTENSION_COUNT)
+			extensions |= 1u << extension;
+	}
+	if (node->known == KNOWN_TRUE)
+		parser->sieve->extensions |= extensions;
+	return true;
+}
+
+/* Of "allof" and "anyof" behind one more of their tests: whether that decides. */
+static bool
+is_decided(struct sieve_node *node, const struct sieve_node *test)
+{
+	enum sieve_known decides = node->verb == VERB_ALLOF ? KNOWN_FALSE : KNOWN_TRUE;
+
+	if (test->known == decides)
+		node->known = decides;
+	else if (test == node->tests)
+		node->known = test->known;
+	else if (test->known == KNOWN_NOT)
+		node->known = KNOWN_NOT;
+	return node->known == decides;
+}
+
 static struct sieve_node *
 take_test(struct parser *parser, unsigned depth)
 {
@@ -335,6 +409,8 @@ take_test(struct parser *parser, unsigned depth)
 		*last = take_test(parser, depth + 1);
 		if (*last == NULL)
 			return NULL;
+		if ((*last)->known != KNOWN_NOT)
+			node->known = (*last)->known == KNOWN_TRUE ? KNOWN_FALSE : KNOWN_TRUE;
 		break;
 	case TESTS_LIST:
 		if (!take_mark(parser, '(')) {
@@ -345,6 +421,8 @@ take_test(struct parser *parser, unsigned depth)
 			*last = take_test(parser, depth + 1);
 			if (*last == NULL)
 				return NULL;
+			if (is_decided(node, *last))
+				skip_to(parser, ')');
 			last = &(*last)->next;
 		} while (take_mark(parser, ','));
 		if (!take_mark(parser, ')')) {
@@ -353,6 +431,8 @@ take_test(struct parser *parser, unsigned depth)
 		}
 		break;
 	}
+	if (node->verb == VERB_IHAVE && !check_ihave(parser, node))
+		return NULL;
 	return sieve_check_node(parser->sieve, node, parser->error) ? node : NULL;
 }
 
@@ -368,22 +448,34 @@ require(struct parser *parser, const struct sieve_node *node)
 		return false;
 	}
 	for (string = node->positions[0]->strings; string != NULL; string = string->next) {
-		/* They are always there (RFC 5228 2.7.3). */
-		if (strcmp(string->text, "comparator-i;octet") == 0 ||
-		    strcmp(string->text, "comparator-i;ascii-casemap") == 0)
-			continue;
-		extension = sieve_find_extension(string->text, string->length);
-		if (extension == EXTENSION_COUNT) {
+		if (!find_extension(string, &extension)) {
 			sieve_fail(parser->error, node->line, "unsupported extension \"%.100s\"",
 			    string->text);
 			return false;
 		}
-		parser->sieve->extensions |= 1u << extension;
+		if (extension != EXTENSION_COUNT)
+			parser->sieve->extensions |= 1u << extension;
 	}
 	return true;
 }
 
 static bool take_block(struct parser *, unsigned depth, struct sieve_node **first);
+
+/* A test that is never asked. */
+static struct sieve_node *
+skip_test(struct parser *parser)
+{
+	struct sieve_node *node = sieve_arena_get(&parser->sieve->arena, sizeof(*node));
+
+	if (node == NULL) {
+		(void)no_memory(parser);
+		return NULL;
+	}
+	node->verb = VERB_FALSE;
+	node->line = parser->lexer.token_line;
+	skip_to(parser, '{');
+	return node;
+}
 
 /* A command; `before` is the one before it in its block, or NULL. */
 static struct sieve_node *
@@ -391,6 +483,7 @@ take_command(struct parser *parser, const struct sieve_node *before, unsigned de
 {
 	struct sieve_node *node = begin_node(parser, false, depth);
 	const struct sieve_verb_rule *rule;
+	bool is_reached;
 
 	if (node == NULL)
 		return NULL;
@@ -403,18 +496,23 @@ take_command(struct parser *parser, const struct sieve_node *before, unsigned de
 	}
 	if (!take_arguments(parser, node))
 		return NULL;
+	is_reached = node->verb == VERB_IF || before == NULL || before->known != KNOWN_TRUE;
 	if (rule->tests == TESTS_ONE) {
-		node->tests = take_test(parser, depth + 1);
+		node->tests = is_reached ? take_test(parser, depth + 1) : skip_test(parser);
 		if (node->tests == NULL)
 			return NULL;
+		node->known = is_reached ? node->tests->known : KNOWN_TRUE;
 	}
+	is_reached = is_reached && (node->tests == NULL || node->known != KNOWN_FALSE);
 	if (rule->has_block) {
 		if (!take_mark(parser, '{')) {
 			(void)expected(parser, "\"{\"");
 			return NULL;
 		}
 		parser->after_requires = true;
-		if (!take_block(parser, depth + 1, &node->block))
+		if (!is_reached)
+			skip_to(parser, '}');
+		else if (!take_block(parser, depth + 1, &node->block))
 			return NULL;
 		if (!take_mark(parser, '}')) {
 			(void)expected(parser, "a command or \"}\"");

@@ -80,6 +80,16 @@ run_if(struct sieve_run *run, const struct sieve_node *node)
 	}
 }
 
+/* The script's own way to fail (RFC 5463 5). */
+static void
+do_error(struct sieve_run *run, const struct sieve_node *node)
+{
+	const char *words = sieve_expand_first(run, node->positions[0]);
+
+	if (words != NULL)
+		sieve_run_fail(run, node->line, "%s", words);
+}
+
 static void
 run_block(struct sieve_run *run, const struct sieve_node *first)
 {
@@ -105,6 +115,9 @@ run_block(struct sieve_run *run, const struct sieve_node *first)
 		case VERB_VACATION:
 			sieve_do_vacation(run, node);
 			break;
+		case VERB_ERROR:
+			do_error(run, node);
+			break;
 		case VERB_KEEP:
 		case VERB_DISCARD:
 		case VERB_REDIRECT:
@@ -123,10 +136,12 @@ run_block(struct sieve_run *run, const struct sieve_node *first)
 		case VERB_DATE:
 		case VERB_DUPLICATE:
 		case VERB_ENVELOPE:
+		case VERB_ENVIRONMENT:
 		case VERB_EXISTS:
 		case VERB_FALSE:
 		case VERB_HASFLAG:
 		case VERB_HEADER:
+		case VERB_IHAVE:
 		case VERB_MAILBOXEXISTS:
 		case VERB_NOT:
 		case VERB_SIZE:

@@ -54,6 +54,8 @@ enum sieve_extension {
 	EXTENSION_MAILBOX,
 	EXTENSION_DUPLICATE,
 	EXTENSION_REGEX,
+	EXTENSION_ENVIRONMENT,
+	EXTENSION_IHAVE,
 	EXTENSION_COUNT,
 };
 #define NEEDS(name) (1u << EXTENSION_##name)
@@ -75,6 +77,7 @@ enum sieve_verb {
 	VERB_SETFLAG,
 	VERB_ADDFLAG,
 	VERB_REMOVEFLAG,
+	VERB_ERROR,
 	/* Tests. */
 	VERB_ADDRESS,
 	VERB_ALLOF,
@@ -84,10 +87,12 @@ enum sieve_verb {
 	VERB_DATE,
 	VERB_DUPLICATE,
 	VERB_ENVELOPE,
+	VERB_ENVIRONMENT,
 	VERB_EXISTS,
 	VERB_FALSE,
 	VERB_HASFLAG,
 	VERB_HEADER,
+	VERB_IHAVE,
 	VERB_MAILBOXEXISTS,
 	VERB_NOT,
 	VERB_SIZE,
@@ -201,9 +206,18 @@ struct sieve_argument {
 
 #define SIEVE_POSITIONS_MAX 3
 
+/* What a test comes to for every message, by the extensions that there are (RFC 5463). */
+enum sieve_known {
+	KNOWN_NOT,
+	KNOWN_FALSE,
+	KNOWN_TRUE,
+};
+
 struct sieve_node {
 	enum sieve_verb verb;
 	unsigned line;
+	enum sieve_known
+	    known; /* tests; and "if" and "elsif": whether all behind it is out of reach */
 	enum sieve_comparator comparator;
 	uint8_t tags[SLOT_COUNT]; /* enum sieve_tag */
 	struct sieve_argument *values[SLOT_COUNT];

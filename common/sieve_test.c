@@ -157,6 +157,32 @@ test_header(struct sieve_run *run, const struct sieve_node *node)
 	return sieve_match_end(&matcher);
 }
 
+/* What there is to say of where this runs (RFC 5183 4.1); nothing is known of the client by now. */
+static bool
+test_environment(struct sieve_run *run, const struct sieve_node *node)
+{
+	static const struct {
+		const char *name, *value;
+	} items[] = {
+		{ "name", "Postern" },
+		{ "location", "MDA" },
+		{ "phase", "during" },
+	};
+	const char *name = sieve_expand_first(run, node->positions[0]);
+	struct sieve_matcher matcher;
+
+	if (name == NULL || !sieve_match_begin(&matcher, run, node, node->positions[1]))
+		return false;
+	for (size_t i = 0; i < sizeof(items) / sizeof(items[0]); i++) {
+		if (strcasecmp(items[i].name, name) == 0) {
+			(void)sieve_match_text(&matcher, items[i].value);
+			return sieve_match_end(&matcher);
+		}
+	}
+	/* RFC 5183 4: what isn't known doesn't match, nor is it counted. */
+	return false;
+}
+
 /* All of them (RFC 5228 5.5). */
 static bool
 test_exists(struct sieve_run *run, const struct sieve_node *node)
@@ -317,6 +343,9 @@ sieve_test(struct sieve_run *run, const struct sieve_node *node)
 	case VERB_ENVELOPE:
 		result = test_envelope(run, node);
 		break;
+	case VERB_ENVIRONMENT:
+		result = test_environment(run, node);
+		break;
 	case VERB_EXISTS:
 		result = test_exists(run, node);
 		break;
@@ -327,6 +356,9 @@ sieve_test(struct sieve_run *run, const struct sieve_node *node)
 		break;
 	case VERB_HEADER:
 		result = test_header(run, node);
+		break;
+	case VERB_IHAVE:
+		result = node->known == KNOWN_TRUE;
 		break;
 	case VERB_MAILBOXEXISTS:
 		result = test_mailboxexists(run, node);
@@ -361,6 +393,7 @@ sieve_test(struct sieve_run *run, const struct sieve_node *node)
 	case VERB_SETFLAG:
 	case VERB_ADDFLAG:
 	case VERB_REMOVEFLAG:
+	case VERB_ERROR:
 	case VERB_COUNT:
 		break;
 	}
