@@ -128,6 +128,7 @@ stats_name(enum stats_key key)
 		[STATS_QUEUE_ENVELOPE] = "scheduler.envelope",
 		[STATS_QUEUE_MESSAGE] = "queue.message",
 		[STATS_QUEUE_SEGMENT] = "queue.segment",
+		[STATS_QUEUE_OLDEST] = "queue.oldest",
 		[STATS_SCHEDULER_INFLIGHT] = "scheduler.envelope.inflight",
 		[STATS_MDA_RUNNING] = "mda.running",
 		[STATS_MDA_PENDING] = "mda.pending",

@@ -35,6 +35,7 @@ enum stats_key {
 	STATS_MTA_PENDING,
 	STATS_ENVELOPE_DEFERRED, /* tried, and to be tried again */
 	STATS_ENVELOPE_HELD,
+	STATS_QUEUE_OLDEST, /* seconds since that message was taken; 0 when there is none */
 	STATS_IMAP_SESSION, /* logged in or not */
 	STATS_POP3_SESSION,
 	STATS_SIEVE_SESSION,

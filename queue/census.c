@@ -4,6 +4,7 @@
  */
 #include "common/stats.h"
 #include "queue/census.h"
+#include "queue/mail.h"
 
 #define ENVELOPES_A_TICK 20000 /* a millisecond or two */
 
@@ -11,11 +12,16 @@ static struct {
 	uint64_t next; /* number of the envelope to go on from */
 	int64_t deferred;
 	int64_t held;
+	int64_t oldest; /* seconds */
 } census;
 
 static void
-count(const struct message *message)
+count(const struct queue *queue, const struct message *message)
 {
+	int64_t age = mail_age(queue, message);
+
+	if (age > census.oldest)
+		census.oldest = age;
 	for (uint32_t i = 0; i < message->count; i++) {
 		const struct entry *entry = &message->entries[i];
 
@@ -47,11 +53,12 @@ census_tick(struct queue *queue)
 			census.next = index_number(queue->index, message);
 			return;
 		}
-		count(message);
+		count(queue, message);
 		looked_at += message->count;
 	}
 	stats_set(STATS_ENVELOPE_DEFERRED, census.deferred);
 	stats_set(STATS_ENVELOPE_HELD, census.held);
+	stats_set(STATS_QUEUE_OLDEST, census.oldest);
 	census.next = 0;
-	census.deferred = census.held = 0;
+	census.deferred = census.held = census.oldest = 0;
 }

@@ -1,4 +1,5 @@
-/* How many envelopes wait for another try, and how many are held: for the counters. */
+/* How many envelopes wait for another try, how many are held, and how old the oldest message is: for the
+ * counters. */
 #ifndef QUEUE_CENSUS_H
 #define QUEUE_CENSUS_H
 

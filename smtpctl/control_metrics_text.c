@@ -108,6 +108,8 @@ static const struct metric metrics[] = {
 	{ "message_accept_seconds", "From MAIL to the 250 after the message.", METRIC_HISTOGRAM,
 	    { { "", STATS_ACCEPTING } } },
 	{ "queue_messages", "Messages queued.", METRIC_GAUGE, { { "", STATS_QUEUE_MESSAGE } } },
+	{ "queue_oldest_seconds", "How long the oldest message has been queued; 0 when none is.",
+	    METRIC_GAUGE, { { "", STATS_QUEUE_OLDEST } } },
 	{ "queue_envelopes", "Envelopes queued.", METRIC_GAUGE, { { "", STATS_QUEUE_ENVELOPE } } },
 	{ "queue_envelopes_by_state",
 	    "Envelopes queued that are being delivered, wait to be tried "

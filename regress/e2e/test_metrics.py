@@ -115,10 +115,13 @@ def test_deferred_and_held_envelopes_are_told(make_postern):
     waiting = postern.send("far@away.test")
     wait_for(lambda: scrape(postern)['postern_queue_envelopes_by_state{state="deferred"}'] == 1)
     assert scrape(postern)['postern_deliveries_total{kind="relay",result="tempfail"}'] >= 1
+    wait_for(lambda: 2 <= scrape(postern)["postern_queue_oldest_seconds"] < 20)
     postern.smtpctl("pause", "envelope", waiting)
     wait_for(lambda: scrape(postern)['postern_queue_envelopes_by_state{state="held"}'] == 1)
     assert scrape(postern)['postern_queue_envelopes_by_state{state="deferred"}'] == 0
     assert postern.stats()["scheduler.envelope.held"] == "1"
+    postern.smtpctl("remove", waiting)
+    wait_for(lambda: scrape(postern)["postern_queue_oldest_seconds"] == 0)
 
 
 def test_it_is_http_on_loopback_too(watched):
