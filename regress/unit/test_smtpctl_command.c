@@ -92,7 +92,7 @@ test_an_ambiguous_or_unknown_word_is_refused(void **state)
 	assert_refused("show queues", "unknown");
 	assert_refused("show host", "ambiguous");
 	assert_refused("show hostsx", "unknown");
-	assert_refused("show", "incomplete command (queue, message, envelope, ");
+	assert_refused("show", "incomplete command (queue, shape, message, envelope, ");
 	assert_refused("pause nobody", "unknown command: nobody (envelope, mda, mta, smtp)");
 	assert_refused("show ", "unknown");
 	assert_refused("", "unknown");
