@@ -174,8 +174,8 @@ spawn(struct supervisor *supervisor, const struct ipc_mailbox *mailbox)
 	}
 	request.channel_fd = ends[1];
 	/* What his mda may reach, he may. */
-	request.group_count = accounts_groups(&supervisor->accounts, mailbox->uid, mailbox->gid,
-	    request.groups, CHILD_GROUPS_MAX);
+	request.group_count = accounts_groups(
+	    &supervisor->accounts, mailbox->uid, mailbox->gid, request.groups, CHILD_GROUPS_MAX);
 	process->pid = spawn_program(&request);
 	close(ends[1]);
 	if (process->pid == -1) {
