@@ -41,6 +41,7 @@ enum explain_step {
 	EXPLAIN_POSTMASTER, /* all that was refused is kept for the postmaster instead */
 	EXPLAIN_FORWARD,    /* the .forward `to` is followed */
 	EXPLAIN_INCLUDE,    /* the list in `to` is followed */
+	EXPLAIN_WRAPPER,    /* `to` is run before it is put into the mailbox */
 	EXPLAIN_CUT,        /* `line` more steps aren't told */
 	EXPLAIN_STEP_COUNT,
 };

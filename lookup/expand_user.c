@@ -105,6 +105,9 @@ add_to_mailbox(struct expansion *x, const struct action *action, const struct ad
 	x->out->mailbox = *mailbox;
 	if (!action_is_local(action->config))
 		return;
+	if (mailbox->form != MAILBOX_COMMAND && *mailbox->command != '\0')
+		explain_tell(x->watch, EXPLAIN_WRAPPER, dest, 0, action->config->name,
+		    mailbox->command, NULL);
 	explain_tell(x->watch, mailbox->form == MAILBOX_COMMAND ? EXPLAIN_COMMAND : EXPLAIN_MAILBOX,
 	    dest, 0, action->config->name,
 	    mailbox->form == MAILBOX_COMMAND ? mailbox->command : mailbox->path, mailbox->user);

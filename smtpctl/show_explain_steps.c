@@ -23,6 +23,8 @@ static const struct {
 	[EXPLAIN_MAILBOX] = { "mailbox", "mailbox: mail for %s is delivered to %s, which is %s's",
 	    "owner" },
 	[EXPLAIN_COMMAND] = { "command", "command: mail for %s is given to %s", NULL },
+	[EXPLAIN_WRAPPER] = { "wrapper", "wrapper: what %s gets is what is made of it by %s",
+	    NULL },
 	[EXPLAIN_RELAY] = { "relay", "relay: mail for %s is sent to other hosts for %s", NULL },
 	[EXPLAIN_LMTP] = { "lmtp", "lmtp: mail for %s is delivered by LMTP to %s, for %s",
 	    "recipient" },

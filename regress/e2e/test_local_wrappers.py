@@ -76,6 +76,8 @@ def test_mbox_files_have_it_as_well(make_user):
 
 def test_what_a_filter_marks_goes_to_junk(make_user):
     user = make_user("sed '1iX-Spam: Yes' | %{mda}", method="maildir junk")
+    said = user.postern.smtpctl("explain", "--to", "walter@box.test").stdout
+    assert "wrapper: what walter@box.test gets is what is made of it by sed '1iX-Spam: Yes' | %{mda}" in said
     user.send()
     user.postern.wait_queue_empty()
     assert len(user.mails("Maildir/.Junk")) == 1
