@@ -298,6 +298,20 @@ def test_killed_at_each_step_of_keeping_it_tells_no_lie(stopped, tool, call):
         assert whole
 
 
+def test_an_error_at_any_step_of_keeping_it_is_told_and_leaves_nothing(stopped, tool):
+    source = stopped.base / "given"
+    source.write_bytes(b"postern-mail 1\nfrom bob\nauthor bob\nto alice\n\nSubject: x\n\nhello\n")
+    for call in ("fchown", "ftruncate", "write", "fsync", "renameat", "fsync:2"):
+        call, _, when = call.partition(":")
+        with open(source, "rb") as given:
+            result = subprocess.run([tool("strace"), "-qq", "-o", "/dev/null", f"-etrace={call}",
+                f"-einject={call}:error=EIO:when={when or 1}", program(stopped), "--store",
+                offline(stopped)], stdin=given, stderr=subprocess.PIPE, timeout=20)
+        assert result.returncode == os.EX_TEMPFAIL, call
+        assert b"Input/output error" in result.stderr, call
+        assert kept(stopped) == [], call
+
+
 WATCHER = """
 import os
 while True:
