@@ -78,6 +78,8 @@ copy(int to, off_t size)
 		size_t wanted = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
 
 		count = pread(STDIN_FILENO, chunk, wanted, at);
+		if (count == 0)
+			errno = EIO; /* it was cut meanwhile */
 		if (count <= 0 || !write_all(to, chunk, (size_t)count))
 			break;
 		at += count;
@@ -143,10 +145,13 @@ store(const char *path)
 	bool good;
 	int directory;
 
-	if (fstat(STDIN_FILENO, &input) != 0 || !S_ISREG(input.st_mode) ||
-	    input.st_size > OFFLINE_BYTES_MAX) {
+	if (fstat(STDIN_FILENO, &input) != 0 || !S_ISREG(input.st_mode)) {
 		warnx("this is no mail that can be kept");
 		return EX_DATAERR;
+	}
+	if (input.st_size > OFFLINE_BYTES_MAX) {
+		warnx("there is no mail server, and the mail is too large to be kept for one");
+		return EX_TEMPFAIL;
 	}
 	privilege_raise();
 	directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -164,6 +164,11 @@ def test_a_user_has_a_bound_in_bytes(stopped):
         large.truncate(256 << 20)
     os.chown(path, pwd.getpwnam(NOBODY).pw_uid, 0)
     assert "too much" in sendmail(stopped, "alice", user=NOBODY, status=os.EX_TEMPFAIL)
+    os.truncate(path, (256 << 20) + 1)
+    with open(path, "rb") as larger:
+        result = subprocess.run([program(stopped), "--store", offline(stopped)], stdin=larger,
+            stderr=subprocess.PIPE, timeout=20)
+    assert result.returncode == os.EX_TEMPFAIL and b"too large to be kept" in result.stderr
     assert kept(stopped) == [path]
 
 
