@@ -124,8 +124,9 @@ take_element(struct address_list *list, struct element *element, const char *sto
 		if (c != '\0' && strchr(stops, c) != NULL)
 			return true;
 		if (c == '@' || c == '.') {
+			/* Programs show addresses as names, unquoted. */
 			if (c == '@' && element->has_domain)
-				return false;
+				element->is_name = true;
 			element->has_domain = element->has_domain || c == '@';
 			element->is_joined = true;
 			add(element, &c, 1);
@@ -165,9 +166,8 @@ take_angle(struct address_list *list, struct element *element)
 	list->at++;
 	if (!skip_blanks(list))
 		return false;
-	return element->length > 0 &&
-	    (list->at == list->length || list->text[list->at] == ',' ||
-	        list->text[list->at] == ';');
+	return list->at == list->length || list->text[list->at] == ',' ||
+	    list->text[list->at] == ';';
 }
 
 static bool
@@ -192,9 +192,13 @@ address_list_next(struct address_list *list, struct address_list_mailbox *mailbo
 			break;
 		stop = list->at == list->length ? '\0' : list->text[list->at];
 		if (stop == '<') {
-			if (take_angle(list, &element) && is_mailbox(&element, mailbox))
-				return ADDRESS_LIST_MAILBOX;
-			break;
+			if (!take_angle(list, &element))
+				break;
+			/* "<>" is nobody. */
+			if (element.length == 0 && !element.is_too_long)
+				continue;
+			return is_mailbox(&element, mailbox) ? ADDRESS_LIST_MAILBOX
+			                                     : ADDRESS_LIST_BAD;
 		}
 		if (stop == ':') {
 			if (list->in_group)
@@ -208,11 +212,7 @@ address_list_next(struct address_list *list, struct address_list_mailbox *mailbo
 			                                     : ADDRESS_LIST_BAD;
 		if (stop == '\0')
 			return ADDRESS_LIST_END;
-		if (stop == ';') {
-			if (!list->in_group)
-				break;
-			list->in_group = false;
-		}
+		list->in_group = list->in_group && stop != ';';
 		list->at++;
 	}
 	return ADDRESS_LIST_BAD;

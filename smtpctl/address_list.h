@@ -1,7 +1,7 @@
 /*
  * Lists of mailboxes as header fields and command lines have them (RFC 5322 3.4): names, groups,
- * comments, folded lines, quoted pairs, source routes and empty elements. No recursion, and linear
- * time, whatever the text.
+ * comments, folded lines, quoted pairs, source routes and empty elements; also semicolons in place of
+ * commas, as some people write them. No recursion, and linear time, whatever the text.
  */
 #ifndef SMTPCTL_ADDRESS_LIST_H
 #define SMTPCTL_ADDRESS_LIST_H

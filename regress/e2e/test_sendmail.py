@@ -113,7 +113,7 @@ def test_recipients_come_from_the_header_and_blind_ones_are_not_shown(server):
         From: Carol <carol@client.test>
         To: Friends: "Alice, A." <alice> (the first),
         \t<bob@example.test>;
-        Cc: undisclosed-recipients:;, , Dr. B. (nobody <carol@x>) <bob>,
+        Cc: undisclosed-recipients:;, , Dr. B. (nobody <carol@x>) <bob>; bob@example.test b@x <bob>, <>
         Bcc: team@example.test
         Subject: to all
 
