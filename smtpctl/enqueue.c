@@ -84,7 +84,7 @@ send_kept(const char *name)
 	case POST_REFUSED:
 		log_failure("offline-refused", name, words_of(&reasons));
 		/* What comes now is about the notice. */
-		result = offline_return(dialogue, &post, (const char *)reasons.data);
+		result = offline_return(dialogue, &post, true, (const char *)reasons.data);
 		if (result != POST_REFUSED)
 			status = result == POST_SENT ? EX_OK : EX_TEMPFAIL;
 		break;

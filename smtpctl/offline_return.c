@@ -1,6 +1,6 @@
 /*
- * The program that sent the mail has long been told that it is kept: a refusal must reach its user
- * some other way. The notice has the null sender, so that it is never answered by another.
+ * The program that sent mail which was kept has long been told so: a refusal must reach its user some
+ * other way, and so must one whose program asked for that (-oem). The notice has the null sender, so that it is never answered by another.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,7 +26,8 @@ write_part(void *arg, const void *data, size_t length)
 
 /* The body is cut where there is too much of it. */
 static bool
-write_notice(int fd, const struct post *refused, const char *host, const char *reasons)
+write_notice(
+    int fd, const struct post *refused, bool was_kept, const char *host, const char *reasons)
 {
 	struct buf text, header;
 	char boundary[24];
@@ -45,10 +46,13 @@ write_notice(int fd, const struct post *refused, const char *host, const char *r
 	    "--%s\n"
 	    "Content-Type: text/plain; charset=utf-8\n"
 	    "\n"
-	    "This message of yours was kept while the mail server %s was not running.\n"
-	    "Now that it runs it has refused it, and sent it to nobody:\n"
+	    "%s %s %s, and sent it to nobody:\n"
 	    "\n",
-	    host, boundary, boundary, host);
+	    host, boundary, boundary,
+	    was_kept ? "This message of yours was kept while the mail server" : "The mail server",
+	    host,
+	    was_kept ? "was not running.\nNow that it runs it has refused it"
+	             : "has refused this message of yours");
 	buf_add_text(&text, reasons);
 	buf_printf(&text, "\n--%s\nContent-Type: message/rfc822\n\n", boundary);
 	good = post_compose_header(refused, host, &header) && buf_ok(&text) &&
@@ -66,7 +70,8 @@ write_notice(int fd, const struct post *refused, const char *host, const char *r
 }
 
 enum post_result
-offline_return(struct dialogue *dialogue, const struct post *refused, const char *reasons)
+offline_return(
+    struct dialogue *dialogue, const struct post *refused, bool was_kept, const char *reasons)
 {
 	const struct address *to =
 	    address_is_null(&refused->sender) ? &refused->author : &refused->sender;
@@ -80,7 +85,7 @@ offline_return(struct dialogue *dialogue, const struct post *refused, const char
 	address_format(to, text, sizeof(text));
 	notice.fd = temporary_file(NULL);
 	if (notice.fd != -1 && post_add_recipients(&notice, text, strlen(text), why, sizeof(why)) &&
-	    write_notice(notice.fd, refused, dialogue_host(dialogue), reasons) &&
+	    write_notice(notice.fd, refused, was_kept, dialogue_host(dialogue), reasons) &&
 	    post_load_header(&notice, why, sizeof(why)))
 		result = dialogue_post(dialogue, &notice, &status);
 	post_free(&notice);

@@ -24,6 +24,7 @@
 
 #include "common/config.h"
 #include "smtpctl/offline.h"
+#include "smtpctl/offline_return.h"
 #include "smtpctl/post.h"
 #include "smtpctl/privilege.h"
 #include "smtpctl/sendmail.h"
@@ -53,6 +54,7 @@ struct order {
 	bool dot_ends;
 	bool extract; /* -t */
 	bool verbose;
+	bool mails_errors; /* -oem: who calls may not look at what is said */
 	enum queue queue;
 	const char *sender; /* NULL: the caller */
 	const char *name;
@@ -67,14 +69,33 @@ collect(void *arg, const char *words)
 {
 	struct order *order = arg;
 
-	buf_printf(&order->reports, "sendmail: %s\n", words);
+	buf_printf(&order->reports, "%s\n", words);
+}
+
+/* Each line with the prefix. */
+static void
+add_reports(struct buf *out, const struct buf *reports, const char *prefix)
+{
+	const char *at = (const char *)reports->data, *end = at + reports->length, *next;
+
+	for (; at < end; at = next) {
+		next = (const char *)memchr(at, '\n', (size_t)(end - at)) + 1; /* each has one */
+		buf_add_text(out, prefix);
+		buf_add(out, at, (size_t)(next - at));
+	}
 }
 
 static void
 tell(struct order *order)
 {
+	struct buf text;
+
+	buf_init(&text, 2 * REPORTS_MAX);
 	if (order->reports.length > 0)
-		(void)fwrite(order->reports.data, 1, order->reports.length, stderr);
+		add_reports(&text, &order->reports, "sendmail: ");
+	if (text.length > 0)
+		(void)fwrite(text.data, 1, text.length, stderr);
+	buf_free(&text);
 	buf_clear(&order->reports);
 }
 
@@ -104,6 +125,8 @@ take_letter_option(struct order *order, const char *word)
 {
 	if (*word == 'i')
 		order->dot_ends = !is_on(word + 1);
+	else if (*word == 'e')
+		order->mails_errors = word[1] == 'm';
 }
 
 /* -O name=value: two of our own; the others are a daemon's. */
@@ -161,6 +184,9 @@ take_option(struct order *order, int option, enum sendmail_other *other)
 		break;
 	case 'o':
 		take_letter_option(order, optarg);
+		break;
+	case 'e':
+		order->mails_errors = *optarg == 'm';
 		break;
 	case 'O':
 		take_long_option(order, optarg);
@@ -299,6 +325,23 @@ connect_to_server(const char *path)
 	return -1;
 }
 
+/* What was refused, back to its sender by mail; what can't be is told as all else is. */
+static void
+send_back(struct order *order, struct dialogue *dialogue)
+{
+	enum post_result result = POST_LATER;
+	struct buf reasons;
+
+	buf_init(&reasons, 2 * REPORTS_MAX);
+	add_reports(&reasons, &order->reports, "    ");
+	buf_add_u8(&reasons, '\0');
+	if (buf_ok(&reasons))
+		result = offline_return(dialogue, &order->post, false, (const char *)reasons.data);
+	buf_free(&reasons);
+	if (result != POST_SENT)
+		collect(order, "the message can't be returned to its sender by mail either");
+}
+
 static enum post_result
 submit(struct order *order, int *status)
 {
@@ -316,6 +359,8 @@ submit(struct order *order, int *status)
 	dialogue = dialogue_new(fd, order->verbose, collect, order);
 	if (dialogue != NULL)
 		result = dialogue_post(dialogue, &order->post, status);
+	if (result == POST_REFUSED && order->mails_errors)
+		send_back(order, dialogue);
 	dialogue_free(dialogue);
 	return result;
 }

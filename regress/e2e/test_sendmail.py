@@ -155,6 +155,23 @@ def test_all_or_none_get_it_and_the_refused_are_named(server):
     assert server.mails("alice@example.test") == []
 
 
+def test_what_is_refused_comes_back_by_mail_where_the_caller_wants_that(server):
+    text = b"Subject: alert\n\nhello\n"
+    for words in (["-oem", "-oep"], ["-oem", "-ee"], []):
+        sendmail(server, *words, "-f", "bob", "nobody-there", status=os.EX_NOUSER, text=text)
+    said = sendmail(server, "-oem", "-f", "bob", "alice", "nobody-there", status=os.EX_NOUSER,
+        text=text)
+    assert said.startswith("sendmail: nobody-there@example.test: 550 5.1.1 ")
+    mail = only(server, "bob")
+    assert mail.message["Return-Path"] == "<>" and mail.message["Auto-Submitted"]
+    assert b"\nThe mail server example.test has refused this message of yours, and sent it to " \
+        b"nobody:\n\n    nobody-there@example.test: 550 5.1.1 " in mail.body
+    assert b"Subject: alert" in mail.body and b"hello\n" in mail.body
+    assert server.mails("alice@example.test") == []
+    said = sendmail(server, "-em", "-f", "gone", "nobody-there", status=os.EX_NOUSER)
+    assert "sendmail: the message can't be returned to its sender by mail either\n" in said
+
+
 @pytest.mark.parametrize("words, dots", [("", True), ("-oi", False), ("-o i", False),
     ("-i", False), ("-vi", False), ("-oitrue", False), ("-oiTrue -om", False), ("-oifalse", True),
     ("-OIgnoreDots", False), ("-O ignoredots=yes", False), ("-i -OIgnoreDots=No", True)])

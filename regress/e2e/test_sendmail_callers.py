@@ -73,20 +73,25 @@ def unpacked(package, path):
     return found
 
 
-def test_cron_mails_what_a_job_says(server, machine):
+def test_cron_mails_what_a_job_says_and_gets_back_what_is_refused(server, machine):
+    server.add_alias(f"{NOBODY}@example.test", "bob@example.test")
     (machine.folder / "cron").mkdir()
     (machine.folder / "cron/job").write_text("MAILTO=alice@example.test\n"
-        f"@reboot {NOBODY} printf 'Grüße\\n.\\nmore\\n'\n")
+        f"@reboot {NOBODY} printf 'Grüße\\n.\\nmore\\n'\n"
+        "MAILTO=alice@example.test,nobody-there@example.test\n"
+        f"@reboot {NOBODY} echo the disk is full\n")
     daemon = machine.start(unpacked("cron", "usr/sbin/cron"), "-f",
         setup="mkdir -p /var/spool/cron/crontabs")
     try:
-        mail = only(server)
+        mail, returned = only(server), only(server, "bob")
     finally:
         daemon.kill()
         daemon.wait(20)
     assert mail.body == "Grüße\n.\nmore\n".encode()
     assert mail.message["From"].addresses[0].addr_spec == "root@example.test"
-    assert machine.call() == "-FCronDaemon -i -B8BITMIME -oem alice@example.test\n"
+    assert b"550 5.1.1" in returned.body and b"the disk is full\n" in returned.body
+    words = "-FCronDaemon -i -B8BITMIME -oem alice@example.test"
+    assert sorted(machine.call().splitlines()) == [words, f"{words},nobody-there@example.test"]
 
 
 def test_at_mails_what_a_job_says(server, machine):
