@@ -182,6 +182,14 @@ struct wrapper_config {
 	char *command;
 };
 
+/* "mta limit inet4": of what kind the addresses are that are connected to. */
+enum relay_family {
+	RELAY_FAMILY_ANY,
+	RELAY_INET4,
+	RELAY_INET6,
+	RELAY_FAMILY_COUNT
+};
+
 /* `mta limit [for domain D | for mx M] KEYWORD N`. 0: not given. */
 struct mta_limit_config {
 	char *domain;            /* or "*.example.org"; "" any */
@@ -192,6 +200,7 @@ struct mta_limit_config {
 	uint32_t recipients;     /* a transaction */
 	uint32_t messages_per_minute;
 	uint32_t pause_ms; /* between two transactions of a connection */
+	enum relay_family family;
 };
 
 /* A condition of a match rule compares one thing with a table or a fixed meaning. */

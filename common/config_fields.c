@@ -199,6 +199,7 @@ static const struct field mta_limit_list[] = {
 	U32(mta_limit_config, recipients),
 	U32(mta_limit_config, messages_per_minute),
 	U32(mta_limit_config, pause_ms),
+	ENUM(mta_limit_config, family, RELAY_FAMILY_COUNT),
 };
 const struct fields mta_limit_fields = ALL(mta_limit_list);
 

@@ -89,6 +89,21 @@ addresses_add_answer(
 	}
 }
 
+void
+addresses_keep(struct addresses *addresses, enum relay_family family)
+{
+	sa_family_t wanted = family == RELAY_INET4 ? AF_INET : AF_INET6;
+	size_t kept = 0;
+
+	if (family == RELAY_FAMILY_ANY)
+		return;
+	for (size_t i = 0; i < addresses->count; i++) {
+		if (addresses->all[i].address.ss_family == wanted)
+			addresses->all[kept++] = addresses->all[i];
+	}
+	addresses->count = kept;
+}
+
 struct network {
 	unsigned bits;
 	uint8_t bytes[12];

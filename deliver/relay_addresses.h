@@ -34,6 +34,8 @@ bool addresses_add_text(struct addresses *, const char *text, uint16_t port);
  * organization's. */
 bool address_is_private(int family, const void *bytes);
 void addresses_order(struct addresses *);
+/* Leaves out what isn't of this kind. */
+void addresses_keep(struct addresses *, enum relay_family);
 
 struct own_addresses;
 /* Those of this machine's interfaces as they are now; NULL without memory. */

@@ -259,17 +259,28 @@ on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 {
 	struct hop_job *hop = arg;
 	struct addresses addresses = { .count = 0 };
+	const struct config *config = hop->job->explainer->pool->config;
+	struct limits limits;
 	const char *names[2];
 	size_t count;
 
 	(void)ours;
 	hop->question = 0;
 	hop->told.is_secure = answer->secure;
-	addresses_add_answer(&addresses, answer, hop->hop->port,
-	    hop_is_public_only(hop->hop, hop->job->explainer->pool->config));
+	addresses_add_answer(
+	    &addresses, answer, hop->hop->port, hop_is_public_only(hop->hop, config));
+	limits_for(&limits, config, hop->job->asked.domain, hop->hop->host);
+	count = addresses.count;
+	addresses_keep(&addresses, limits.family);
 	if (answer->status == ANSWER_FAILED) {
 		hop->told.dns = EXPLAIN_DNS_FAILED;
 		strlcpy(hop->told.words, answer->why, sizeof(hop->told.words));
+	} else if (count > 0 && addresses.count == 0) {
+		hop->told.dns = EXPLAIN_DNS_FAILED;
+		strlcpy(hop->told.words,
+		    limits.family == RELAY_INET4 ? "it has no IPv4 address (mta limit)"
+		                                 : "it has no IPv6 address (mta limit)",
+		    sizeof(hop->told.words));
 	} else if (answer->status == ANSWER_FOUND && answer->count > 0 && addresses.count == 0) {
 		hop->told.dns = EXPLAIN_DNS_FAILED;
 		strlcpy(hop->told.words, "it is in a private network, " ROUTE_PRIVATE,

@@ -80,12 +80,18 @@ host_has_no_addresses(struct host *host, const struct failure *failure)
 	fail_waiting(host, failure, NULL);
 }
 
+/* Some were left out by `mta limit inet4` or `inet6`, if `has_others`. */
 static void
-addresses_failed(struct host *host, const struct ipc_answer *answer, bool ours)
+addresses_failed(struct host *host, const struct ipc_answer *answer, bool ours, bool has_others)
 {
 	struct failure failure;
 
-	if (answer->status == ANSWER_FOUND && answer->count > 0)
+	if (has_others)
+		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.4.4",
+		    "the mail server %s has no address of %s, and no others are connected to "
+		    "(mta limit)",
+		    host->hop.host, host->limits.family == RELAY_INET4 ? "IPv4" : "IPv6");
+	else if (answer->status == ANSWER_FOUND && answer->count > 0)
 		failure_set(&failure, RELAY_FAULT_NONE, 550, "5.4.4",
 		    "the mail server %s is in a private network, " ROUTE_PRIVATE, host->hop.host);
 	else if (answer->status == ANSWER_FAILED)
@@ -121,13 +127,16 @@ static void
 on_addresses(const struct ipc_answer *answer, bool ours, void *arg)
 {
 	struct host *host = arg;
+	size_t count;
 
 	host->question = 0;
 	host->addresses.count = 0;
 	addresses_add_answer(&host->addresses, answer, host->hop.port,
 	    hop_is_public_only(&host->hop, host->pool->config));
+	count = host->addresses.count;
+	addresses_keep(&host->addresses, host->limits.family);
 	if (host->addresses.count == 0) {
-		addresses_failed(host, answer, ours);
+		addresses_failed(host, answer, ours, count > 0);
 		return;
 	}
 	addresses_order(&host->addresses);

@@ -42,6 +42,8 @@ limits_for(struct limits *limits, const struct config *config, const char *domai
 		replace(&limits->recipients, rule->recipients);
 		replace(&limits->messages_per_minute, rule->messages_per_minute);
 		replace(&limits->pause_ms, rule->pause_ms);
+		if (rule->family != RELAY_FAMILY_ANY)
+			limits->family = rule->family;
 		if (rule->sessions_total > 0) {
 			limits->sessions_total = rule->sessions_total;
 			limits->total_rule = i;

@@ -18,7 +18,8 @@ struct limits {
 	uint32_t pause_ms;
 	uint32_t sessions_total; /* of the rule below */
 	size_t total_rule;       /* in the config's mta_limits; LIMITS_NO_RULE: none */
-	bool of_domain;          /* a rule for the domain has a part in it */
+	enum relay_family family;
+	bool of_domain; /* a rule for the domain has a part in it */
 };
 
 /* Of the rules that fit, later ones replace what earlier ones say. */

@@ -70,7 +70,7 @@ static void yyerror(YYLTYPE *, struct parse *, const char *);
 %token NEWLINE "end of line"
 %token <string> STRING "a word"
 
-%type <string> table_use values
+%type <string> table_use values family
 %type <flag> negation verification
 %type <pattern> pattern optional_pattern
 
@@ -553,14 +553,22 @@ mda:
 mta:
 	  MTA STRING STRING { setting_set_mta(parse, @2, $2, @3, $3); }
 	| MTA LIMIT STRING STRING { mta_limit(parse, @3, false, NULL, $3, $4); }
+	| MTA LIMIT family { mta_limit(parse, @3, false, NULL, $3, NULL); }
 	| MTA LIMIT FOR DOMAIN STRING STRING STRING { mta_limit(parse, @5, true, $5, $6, $7); }
+	| MTA LIMIT FOR DOMAIN STRING family { mta_limit(parse, @5, true, $5, $6, NULL); }
 	| MTA LIMIT FOR STRING STRING STRING STRING {
-		if (strcmp($4, "mx") != 0)
-			problem_error(&parse->problems, @4,
-			    "\"for\" wants \"domain\" or \"mx\", not \"%.40s\"", $4);
-		free($4);
+		limit_is_for_mx(parse, @4, $4);
 		mta_limit(parse, @5, false, $5, $6, $7);
 	}
+	| MTA LIMIT FOR STRING STRING family {
+		limit_is_for_mx(parse, @4, $4);
+		mta_limit(parse, @5, false, $5, $6, NULL);
+	}
+	;
+
+family:
+	  INET4 { $$ = parse_copy("inet4"); }
+	| INET6 { $$ = parse_copy("inet6"); }
 	;
 
 mail:

@@ -231,7 +231,9 @@ void wrappers_check(struct parse *);
 const char *relay_misplaced(const struct draft *);
 bool relay_fits(struct parse *);
 void relay_check(struct parse *);
-/* `name` may be NULL: for all. */
+/* "for WORD NAME", where the word is no keyword; taken over. */
+void limit_is_for_mx(struct parse *, struct place, char *word);
+/* `name` may be NULL: for all; and so may `value`, behind "inet4" and "inet6". */
 void mta_limit(struct parse *, struct place, bool of_domain, char *name, char *word, char *value);
 
 char *parse_copy(const char *);

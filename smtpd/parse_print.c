@@ -370,7 +370,8 @@ parse_print_config(FILE *file, const struct config *config)
 	for (size_t i = 0; i < config->ca_count; i++)
 		print_file(file, "ca", config->cas[i].name, "cert", config->cas[i].certificates);
 	for (size_t i = 0; i < config->wrapper_count; i++) {
-		print_option(file, "mda wrapper", config->wrappers[i].name);
+		fputs("mda wrapper ", file);
+		print_quoted(file, config->wrappers[i].name);
 		fputc(' ', file);
 		print_quoted(file, config->wrappers[i].command);
 		fputc('\n', file);

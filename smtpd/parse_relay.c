@@ -342,6 +342,26 @@ limit_place(struct parse *parse, struct place place, const char *word, const cha
 }
 
 void
+limit_is_for_mx(struct parse *parse, struct place place, char *word)
+{
+	if (strcmp(word, "mx") != 0)
+		problem_error(&parse->problems, place,
+		    "\"for\" wants \"domain\" or \"mx\", not \"%.40s\"", word);
+	free(word);
+}
+
+/* "inet4", "inet6", or a number of something. */
+static bool
+limit_read(struct parse *parse, struct place place, const char *word, const char *value,
+    struct mta_limit_config *rule)
+{
+	if (value != NULL)
+		return limit_place(parse, place, word, value, rule) != NULL;
+	rule->family = strcmp(word, "inet4") == 0 ? RELAY_INET4 : RELAY_INET6;
+	return true;
+}
+
+void
 mta_limit(
     struct parse *parse, struct place place, bool of_domain, char *name, char *word, char *value)
 {
@@ -351,7 +371,7 @@ mta_limit(
 	if (name != NULL && !pattern_fits(name)) {
 		problem_error(&parse->problems, place,
 		    "\"%.100s\" is neither a name nor *. and a name", name);
-	} else if (limit_place(parse, place, word, value, &rule) != NULL) {
+	} else if (limit_read(parse, place, word, value, &rule)) {
 		if (of_domain)
 			rule.domain = name;
 		else
@@ -367,11 +387,26 @@ mta_limit(
 	free(value);
 }
 
+static void
+print_limit(FILE *file, const struct mta_limit_config *rule)
+{
+	fputs("mta limit", file);
+	if (*rule->domain != '\0')
+		fprintf(file, " for domain %s", rule->domain);
+	if (*rule->mx != '\0')
+		fprintf(file, " for mx %s", rule->mx);
+}
+
 void
 mta_limits_print(FILE *file, const struct config *config)
 {
 	for (size_t i = 0; i < config->mta_limit_count; i++) {
 		const struct mta_limit_config *rule = &config->mta_limits[i];
+
+		if (rule->family != RELAY_FAMILY_ANY) {
+			print_limit(file, rule);
+			fputs(rule->family == RELAY_INET4 ? " inet4\n" : " inet6\n", file);
+		}
 
 		for (size_t j = 0; j < PARSE_COUNT(limits); j++) {
 			uint32_t value = *(
@@ -379,11 +414,7 @@ mta_limits_print(FILE *file, const struct config *config)
 
 			if (value == 0)
 				continue;
-			fputs("mta limit", file);
-			if (*rule->domain != '\0')
-				fprintf(file, " for domain %s", rule->domain);
-			if (*rule->mx != '\0')
-				fprintf(file, " for mx %s", rule->mx);
+			print_limit(file, rule);
 			fprintf(file, " %s %u\n", limits[j].word, value);
 		}
 	}

@@ -251,6 +251,9 @@ smtp sub-addr-delim _
 queue ttl 4d
 queue ttl 36h
 mda wrapper w2 "/usr/bin/spamc | %{mda}"
+mta limit inet4
+mta limit inet6
+mta limit for domain gmail.com inet4
 ca other cert "@W@/c.pem"
 ca "*" cert "@W@/c.pem"
 pki other cert "@W@/c.pem" key "@W@/k.pem"

@@ -146,6 +146,19 @@ def test_address_literal_is_where_it_says(make, names):
         peer.wait_messages(1)
 
 
+def test_only_addresses_of_the_wanted_kind_are_connected_to(make, names):
+    with Peer() as peer:
+        names.set(*mx("far.test", peer), *mx("six.test", peer))
+        postern = make(extra="mta limit inet4\nmta limit for domain six.test inet6\n")
+        send(postern, "x@far.test", "y@six.test")
+        (message,) = peer.wait_messages(1)
+        assert message.recipients == ["x@far.test"]
+        text = bounce(postern)
+        assert "mx0.six.test has no address of IPv6" in text and "y@six.test" in text
+        told = postern.smtpctl("explain", "--to", "y@six.test").stdout
+        assert "it has no IPv6 address (mta limit)" in told
+
+
 @pytest.mark.parametrize("kind", ["nobody", "silent", "no address"])
 def test_dead_mx_first(make, names, kind):
     dead = loopback_address()

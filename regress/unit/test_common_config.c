@@ -112,7 +112,7 @@ full_config(void)
 	config->mta_limit_count = 1;
 	config->mta_limits = calloc(1, sizeof(*config->mta_limits));
 	config->mta_limits[0] =
-	    (struct mta_limit_config){ copy("example.com"), NULL, 1, 2, 3, 4, 5, 6 };
+	    (struct mta_limit_config){ copy("example.com"), NULL, 1, 2, 3, 4, 5, 6, RELAY_INET6 };
 	config_complete_mta_limit(&config->mta_limits[0]);
 	return config;
 }
@@ -199,6 +199,7 @@ every_member_survives_the_encoding(void **state)
 	assert_string_equal(config_find_ca(decoded, "ours")->certificates, "/ca.pem");
 	assert_string_equal(decoded->mta_limits[0].mx, "");
 	assert_int_equal(decoded->mta_limits[0].pause_ms, 6);
+	assert_int_equal(decoded->mta_limits[0].family, RELAY_INET6);
 	config_free(decoded);
 	config_free(config);
 }

@@ -222,8 +222,8 @@ test_limits_of_rules(void **state)
 {
 	char any[] = "", domain[] = "*.example.org", mx[] = "*.big.test";
 	struct mta_limit_config rules[] = {
-		{ .domain = any, .mx = any, .sessions = 5, .pause_ms = 10 },
-		{ .domain = domain, .mx = any, .sessions = 2 },
+		{ .domain = any, .mx = any, .sessions = 5, .pause_ms = 10, .family = RELAY_INET4 },
+		{ .domain = domain, .mx = any, .sessions = 2, .family = RELAY_INET6 },
 		{ .domain = any, .mx = mx, .messages = 3, .sessions_total = 7 },
 	};
 	struct config *config = config_new();
@@ -235,6 +235,7 @@ test_limits_of_rules(void **state)
 	limits_for(&limits, config, "example.org", "mx.small.test");
 	assert_int_equal(limits.sessions, 5);
 	assert_int_equal(limits.messages, config->mta_messages_per_session);
+	assert_int_equal(limits.family, RELAY_INET4);
 	assert_false(limits.of_domain);
 	limits_for(&limits, config, "A.Example.Org", "mx.big.test");
 	assert_int_equal(limits.sessions, 2);
@@ -242,6 +243,7 @@ test_limits_of_rules(void **state)
 	assert_int_equal(limits.pause_ms, 10);
 	assert_int_equal(limits.sessions_total, 7);
 	assert_int_equal(limits.total_rule, 2);
+	assert_int_equal(limits.family, RELAY_INET6);
 	assert_true(limits.of_domain);
 	config->mta_limits = NULL;
 	config->mta_limit_count = 0;
@@ -417,6 +419,13 @@ test_addresses_of_an_answer(void **state)
 	assert_int_equal(all.count, 4);
 	addresses_add_answer(&public, &answer, 25, true);
 	assert_int_equal(public.count, 2);
+	addresses_keep(&public, RELAY_FAMILY_ANY);
+	assert_int_equal(public.count, 2);
+	addresses_keep(&public, RELAY_INET6);
+	assert_int_equal(public.count, 1);
+	assert_int_equal(public.all[0].address.ss_family, AF_INET6);
+	addresses_keep(&public, RELAY_INET4);
+	assert_int_equal(public.count, 0);
 	answer.status = ANSWER_FAILED;
 	addresses_add_answer(&none, &answer, 25, false);
 	assert_int_equal(none.count, 0);

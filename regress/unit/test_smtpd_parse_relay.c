@@ -91,7 +91,9 @@ limits_of_destinations(void **state)
 	         "mta tls-reports-from \"tls@example.org\"\n"
 	         "mta limit sessions 7\n"
 	         "mta limit for domain \"*.example.org\" messages-per-minute 60\n"
-	         "mta limit for mx mx.example.net pause-ms 500\n");
+	         "mta limit for mx mx.example.net pause-ms 500\n"
+	         "mta limit inet4\nmta limit for domain example.org inet6\n"
+	         "mta limit for mx \"*.example.net\" inet4\n");
 
 	(void)state;
 	assert_int_equal(config->mta_sessions, 20);
@@ -104,13 +106,18 @@ limits_of_destinations(void **state)
 	assert_true(config->mta_no_line_limit);
 	assert_true(config->mta_no_private_networks);
 	assert_string_equal(config->tls_reports_from, "tls@example.org");
-	assert_int_equal(config->mta_limit_count, 3);
+	assert_int_equal(config->mta_limit_count, 6);
 	assert_int_equal(config->mta_limits[0].sessions, 7);
 	assert_string_equal(config->mta_limits[0].mx, "");
 	assert_string_equal(config->mta_limits[1].domain, "*.example.org");
 	assert_int_equal(config->mta_limits[1].messages_per_minute, 60);
 	assert_string_equal(config->mta_limits[2].mx, "mx.example.net");
 	assert_int_equal(config->mta_limits[2].pause_ms, 500);
+	assert_int_equal(config->mta_limits[2].family, RELAY_FAMILY_ANY);
+	assert_int_equal(config->mta_limits[3].family, RELAY_INET4);
+	assert_int_equal(config->mta_limits[4].family, RELAY_INET6);
+	assert_string_equal(config->mta_limits[4].domain, "example.org");
+	assert_string_equal(config->mta_limits[5].mx, "*.example.net");
 	config_free(config);
 }
 
@@ -148,6 +155,9 @@ what_makes_no_sense_is_refused(void **state)
 	bad("mta limit sessions many\n", 1, "many");
 	bad("mta limit sessions 0\n", 1, "\"0\"");
 	bad("mta limit for planet earth sessions 1\n", 1, "planet");
+	bad("mta limit for planet earth inet4\n", 1, "planet");
+	bad("mta limit inet4 4\n", 1, "\"4\"");
+	bad("mta limit for mx a..b inet6\n", 1, "a..b");
 	bad("mta limit for domain \"*\" sessions 1\n", 1, "\"*\"");
 }
 
@@ -156,6 +166,7 @@ what_is_printed_reads_back(void **state)
 {
 	static const char text[] = "ca mine cert \"/etc/ca.pem\"\n"
 	                           "mta limit for mx \"*.example.net\" sessions 2\n"
+	                           "mta limit for mx \"*.example.net\" inet4\nmta limit inet6\n"
 	                           "action a relay host smtp://b.org host \"smtps://w@c.org\" auth "
 	                           "{ w = \"u:p\" } tls ca mine\n"
 	                           "action b relay backup mx mx2.example.org helo x.example.org\n"
