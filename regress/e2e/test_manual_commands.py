@@ -192,3 +192,13 @@ match from any for domain <domains> action "in"
         told = postern.smtpctl("explain", "--to", address).stdout
         assert f"{postern.mail}/Maildir" in told, told
     assert "550" in postern.smtpctl("explain", "--to", "nobody@below.example.net", check=False).stdout
+
+
+def test_every_event_of_the_log_is_in_a_manual():
+    """But what debugging and tracing add."""
+    begins = re.compile(r'log_begin\([^,"]+, LOG_LEVEL_(?!DEBUG)\w+,\s*"([a-z0-9-]+)"')
+    manuals = "".join(path.read_text() for path in TOP.glob("*/*.[58]"))
+    events = {event for path in TOP.glob("*/*.c") for event in begins.findall(path.read_text())}
+    assert len(events) > 30
+    assert sorted(event for event in events
+        if not re.search(rf"^\.It.* {event}( |$)", manuals, re.MULTILINE)) == []
