@@ -216,8 +216,14 @@ batch_finish(struct batch *batch)
 			success(batch->deliveries[i]);
 	}
 	for (i = 0; i < batch->given; i++) {
-		if (batch->deliveries[i]->state == DELIVERY_FAILED)
-			ipc_delivered_free(&batch->deliveries[i]->result);
+		struct delivery *delivery = batch->deliveries[i];
+
+		if (delivery->state != DELIVERY_FAILED)
+			continue;
+		ipc_delivered_free(&delivery->result);
+		if (delivery->mailbox != NULL && delivery->mailbox->inbox->script_loaded)
+			memory_forget(
+			    &delivery->mailbox->inbox->memory, delivery->request.envelope_id);
 	}
 	for (i = 0; i < batch->mailbox_count; i++) {
 		struct mailbox *mailbox = batch->mailboxes[i];

@@ -163,6 +163,19 @@ memory_add(struct script_memory *memory, const char *kind, const char *handle, c
 	memory->is_changed = true;
 }
 
+void
+memory_forget(struct script_memory *memory, uint64_t envelope)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < memory->count; i++) {
+		if (memory->entries[i].envelope != envelope)
+			memory->entries[kept++] = memory->entries[i];
+	}
+	memory->is_changed |= kept < memory->count;
+	memory->count = kept;
+}
+
 bool
 memory_save(struct script_memory *memory, const char *path)
 {

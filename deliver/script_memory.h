@@ -37,6 +37,8 @@ bool memory_has(struct script_memory *, const char *kind, const char *handle, co
 /* Remembers it, in place of an older one. */
 void memory_add(struct script_memory *, const char *kind, const char *handle, const char *id,
     int64_t now, int64_t until, uint64_t envelope);
+/* Forgets what that envelope's delivery was: it failed (RFC 7352 3: only what was delivered is known). */
+void memory_forget(struct script_memory *, uint64_t envelope);
 /* Writes the file when something was added. False (what failed is logged): nothing of that will be
  * remembered. */
 bool memory_save(struct script_memory *, const char *path);

@@ -358,6 +358,26 @@ what_failed_sends_nothing(void **state)
 }
 
 static void
+what_failed_is_no_duplicate_when_it_comes_again(void **state)
+{
+	static const char text[] = "Message-ID: <1@a.test>\r\n\r\n";
+	struct fixture *fixture = *state;
+	const struct ipc_delivered *result;
+
+	set_script(fixture, "require \"duplicate\"; if duplicate { discard; }");
+	fixture->quota_messages = 1;
+	(void)fixture_result(fixture, 1, TEXT);
+	assert_int_equal(fixture_result(fixture, 2, text)->reply.code, 452);
+	/* Its sender was told, and has sent it once more. */
+	fixture->quota_messages = 3;
+	result = fixture_result(fixture, 3, text);
+	assert_reply(&result->reply, 250, "2.1.5", "delivered");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 2);
+	assert_reply(&fixture_result(fixture, 4, text)->reply, 250, "2.1.5", "not stored");
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 2);
+}
+
+static void
 memory_is_bounded_and_forgets_the_oldest(void **state)
 {
 	struct fixture *fixture = *state;
@@ -416,6 +436,7 @@ main(void)
 		TEST(who_cannot_be_remembered_gets_no_reply),
 		TEST(own_address_is_no_redirection),
 		TEST(what_failed_sends_nothing),
+		TEST(what_failed_is_no_duplicate_when_it_comes_again),
 		TEST(memory_is_bounded_and_forgets_the_oldest),
 	};
 
