@@ -33,28 +33,40 @@ is_robot(const struct address *sender)
 	    (length >= 8 && strcasecmp(sender->local + length - 8, "-request") == 0);
 }
 
-/* Lists, and what machines have written (RFC 5230 4.6, RFC 3834 2). */
+/* What a field says of its message that nobody wants answered (RFC 5230 4.6, RFC 3834 2). */
+static bool
+tells_automatic(const struct sieve_field *field, const char *text)
+{
+	static const char *const precedences[] = { "bulk", "list", "junk" };
+
+	if (field->name_length == 14 && strncasecmp(field->name, "Auto-Submitted", 14) == 0)
+		return strncasecmp(text, "no", 2) != 0 || strcspn(text, " ;(\t") != 2;
+	if (field->name_length == 10 && strncasecmp(field->name, "Precedence", 10) == 0) {
+		for (size_t i = 0; i < sizeof(precedences) / sizeof(precedences[0]); i++) {
+			if (strcasecmp(text, precedences[i]) == 0)
+				return true;
+		}
+	}
+	if (field->name_length == 24 &&
+	    strncasecmp(field->name, "X-Auto-Response-Suppress", 24) == 0)
+		return strcasestr(text, "all") != NULL || strcasestr(text, "oof") != NULL;
+	return field->name_length > 5 && strncasecmp(field->name, "List-", 5) == 0;
+}
+
+/* Lists, and what machines have written; of several fields of a name, any. */
 static bool
 is_automatic(struct sieve_run *run)
 {
 	struct sieve_view *view = &run->view;
-	const char *text;
 
 	for (size_t i = 0; i < view->field_count; i++) {
-		if (view->fields[i].name_length > 5 &&
-		    strncasecmp(view->fields[i].name, "List-", 5) == 0)
+		const char *text = sieve_field_text(view, i);
+
+		/* Without memory to see nobody is answered. */
+		if (text == NULL || tells_automatic(&view->fields[i], text))
 			return true;
 	}
-	text = sieve_first_text(view, "Auto-Submitted");
-	if (text != NULL && (strncasecmp(text, "no", 2) != 0 || strcspn(text, " ;(\t") != 2))
-		return true;
-	text = sieve_first_text(view, "Precedence");
-	if (text != NULL &&
-	    (strcasecmp(text, "bulk") == 0 || strcasecmp(text, "list") == 0 ||
-	        strcasecmp(text, "junk") == 0))
-		return true;
-	text = sieve_first_text(view, "X-Auto-Response-Suppress");
-	return text != NULL && (strcasestr(text, "all") != NULL || strcasestr(text, "oof") != NULL);
+	return false;
 }
 
 /*

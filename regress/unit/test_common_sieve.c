@@ -622,6 +622,9 @@ vacations_answer_whom_they_may(void **state)
 		"List-Id: x\n" V_MAIL,
 		"Auto-Submitted: auto-replied\n" V_MAIL,
 		"Precedence: bulk\n" V_MAIL,
+		"Auto-Submitted: no\nAuto-Submitted: auto-generated\n" V_MAIL,
+		"Precedence: first-class\nPrecedence: LIST\n" V_MAIL,
+		"X-Auto-Response-Suppress: DR, OOF\n" V_MAIL,
 		"To: other@b.test\nSubject: x\n",
 		"Subject: no recipient\n",
 	};
