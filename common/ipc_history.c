@@ -25,6 +25,7 @@ history_kind_name(enum history_kind kind)
 		[HISTORY_HELD] = "held",
 		[HISTORY_RELEASED] = "released",
 		[HISTORY_REMOVED] = "removed",
+		[HISTORY_GIVEN_UP] = "given-up",
 	};
 
 	return names[kind];

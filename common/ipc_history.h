@@ -34,6 +34,7 @@ enum history_kind {
 	HISTORY_HELD,     /* by an administrator, until RELEASED */
 	HISTORY_RELEASED,
 	HISTORY_REMOVED,
+	HISTORY_GIVEN_UP, /* by an administrator: it expires at once */
 	HISTORY_KIND_COUNT
 };
 

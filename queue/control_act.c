@@ -243,6 +243,8 @@ log_act(struct queue *queue, const struct ipc_act *act, uint64_t id, const char 
 		history_acted(queue, HISTORY_HELD, id, act->caller_uid);
 	else if (act->action == QUEUE_UNHOLD)
 		history_acted(queue, HISTORY_RELEASED, id, act->caller_uid);
+	else if (act->action == QUEUE_EXPIRE)
+		history_acted(queue, HISTORY_GIVEN_UP, id, act->caller_uid);
 }
 
 void

@@ -39,7 +39,7 @@ void history_notified(
 /* A message that a delivery has led to: "forwarded", … */
 void history_sent_on(
     struct queue *, uint64_t envelope_id, uint32_t message_id, const char *about, const char *to);
-/* HISTORY_HELD, HISTORY_RELEASED, HISTORY_REMOVED, by an administrator. */
+/* HISTORY_HELD, HISTORY_RELEASED, HISTORY_REMOVED, HISTORY_GIVEN_UP, by an administrator. */
 void history_acted(struct queue *, enum history_kind, uint64_t envelope_id, uint32_t uid);
 
 #endif

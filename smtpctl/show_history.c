@@ -295,6 +295,7 @@ show_history_event(struct output *output, const struct history_event *event)
 	case HISTORY_HELD:
 	case HISTORY_RELEASED:
 	case HISTORY_REMOVED:
+	case HISTORY_GIVEN_UP:
 		add_part(output, event, HISTORY_UID, " by user ", "");
 		break;
 	case HISTORY_KIND_COUNT:

@@ -230,6 +230,11 @@ def test_what_an_administrator_does_is_told(postern):
     events = wait_trace(postern, message, "removed")
     assert kinds(events) == ["received", "recipient", "held", "released", "removed"]
     assert all(isinstance(event["uid"], int) for event in events[2:])
+    message = postern.send("alice@example.test")
+    postern.smtpctl("expire", message)
+    events = wait_trace(postern, message, "notified")
+    assert kinds(events) == ["received", "recipient", "given-up", "expired", "notified"]
+    assert isinstance(events[2]["uid"], int)
 
 
 @pytest.mark.parametrize("header", [b"<a\x1b[2Jb@client.test>", b"<a\0b@client.test>",
