@@ -230,9 +230,17 @@ log_relayed(struct queue *queue, struct entry *entry, const struct ipc_relay_res
 	    clock_monotonic_ms() - started_ms);
 }
 
+/* What a try has ended with; of what isn't known "". */
+struct refusal {
+	const struct reply *reply;
+	const char *host; /* whose reply that is */
+	const char *address;
+	const char *tls;
+};
+
 static void
-log_failure(struct queue *queue, enum history_kind kind, struct entry *entry,
-    const struct reply *reply, const char *host)
+log_failure(
+    struct queue *queue, enum history_kind kind, struct entry *entry, const struct refusal *refusal)
 {
 	const char *event = kind == HISTORY_DEFERRED ? "delivery-deferred"
 	    : kind == HISTORY_EXPIRED                ? "delivery-expired"
@@ -243,14 +251,19 @@ log_failure(struct queue *queue, enum history_kind kind, struct entry *entry,
 	bool loaded = mail_load(queue, entry, &transaction, &envelope);
 
 	begin_line(&line, LOG_LEVEL_INFO, event, entry, loaded ? &transaction : NULL, &envelope);
-	if (*host != '\0')
-		log_text(&line, "host", host);
-	log_reply(&line, reply);
+	if (*refusal->host != '\0')
+		log_text(&line, "host", refusal->host);
+	if (*refusal->address != '\0')
+		log_text(&line, "address", refusal->address);
+	if (*refusal->tls != '\0')
+		log_text(&line, "tls", refusal->tls);
+	log_reply(&line, refusal->reply);
 	log_number(&line, "tries", entry->tries);
 	if (entry->state == ENTRY_WAITING)
 		log_number(&line, "next_try", (int64_t)entry->next_try - (int64_t)retry_now());
 	log_end(&line);
-	history_failed(queue, kind, entry, &transaction, loaded ? &envelope : NULL, reply, host);
+	history_failed(queue, kind, entry, &transaction, loaded ? &envelope : NULL, refusal->reply,
+	    refusal->host, refusal->address, refusal->tls);
 }
 
 /* Results. */
@@ -289,7 +302,7 @@ expire_in_turn(struct queue *queue, struct entry *entry)
 }
 
 static void
-defer(struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
+defer(struct queue *queue, struct entry *entry, const struct refusal *refusal)
 {
 	const struct config *config = queue->config;
 	struct message *message = entry_message(entry);
@@ -304,18 +317,18 @@ defer(struct queue *queue, struct entry *entry, const struct reply *reply, const
 		entry->after = AFTER_NOTHING;
 		scheduler_unset(queue->scheduler, entry);
 		entry->state = ENTRY_HELD;
-		mail_update(queue, entry, reply, host);
-		log_failure(queue, HISTORY_DEFERRED, entry, reply, host);
+		mail_update(queue, entry, refusal->reply, refusal->host);
+		log_failure(queue, HISTORY_DEFERRED, entry, refusal);
 		return;
 	}
 	if (retry_now() >= entry->expires || entry->after == AFTER_EXPIRE) {
-		mail_update(queue, entry, reply, host);
+		mail_update(queue, entry, refusal->reply, refusal->host);
 		expire_in_turn(queue, entry);
 		return;
 	}
 	mail_wait(queue, entry);
-	mail_update(queue, entry, reply, host);
-	log_failure(queue, HISTORY_DEFERRED, entry, reply, host);
+	mail_update(queue, entry, refusal->reply, refusal->host);
+	log_failure(queue, HISTORY_DEFERRED, entry, refusal);
 	due = retry_warnings_due(
 	    mail_age(queue, message), config->bounce_warn, config->bounce_warn_count);
 	/* Else it is found due for that once more. */
@@ -337,9 +350,8 @@ fail_in_turn(struct queue *queue, struct entry *entry, const struct reply *reply
 	mail_update(queue, entry, reply, host);
 }
 
-void
-delivery_failed(
-    struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
+static void
+fail(struct queue *queue, struct entry *entry, const struct refusal *refusal)
 {
 	entry->tries++;
 	entry->last_try = (uint32_t)clock_wall();
@@ -349,14 +361,21 @@ delivery_failed(
 		return;
 	}
 	/* Anything unclear is tried again. */
-	if (!reply_is_permanent(reply)) {
-		defer(queue, entry, reply, host);
+	if (!reply_is_permanent(refusal->reply)) {
+		defer(queue, entry, refusal);
 		return;
 	}
 	count(entry, STATS_DELIVERY_PERMFAIL, STATS_MDA_PERMFAIL, STATS_MTA_PERMFAIL);
 	scheduler_unset(queue->scheduler, entry);
-	log_failure(queue, HISTORY_FAILED, entry, reply, host);
-	fail_in_turn(queue, entry, reply, host);
+	log_failure(queue, HISTORY_FAILED, entry, refusal);
+	fail_in_turn(queue, entry, refusal->reply, refusal->host);
+}
+
+void
+delivery_failed(
+    struct queue *queue, struct entry *entry, const struct reply *reply, const char *host)
+{
+	fail(queue, entry, &(struct refusal){ reply, host, "", "" });
 }
 
 void
@@ -385,7 +404,7 @@ delivery_expire(struct queue *queue, struct entry *entry)
 		    envelope.last_reply.code, envelope.last_reply.enhanced,
 		    *envelope.last_reply.enhanced != '\0' ? " " : "", envelope.last_reply.text);
 	}
-	log_failure(queue, HISTORY_EXPIRED, entry, &reply, host);
+	log_failure(queue, HISTORY_EXPIRED, entry, &(struct refusal){ &reply, host, "", "" });
 	bounce_failed(queue, entry, &reply, host, STATE_EXPIRED);
 }
 
@@ -439,7 +458,10 @@ delivery_relayed(struct queue *queue, struct entry *entry, const struct ipc_rela
 	entry->maybe_delivered = false;
 	entry->broken_off = 0;
 	if (!reply_is_success(&result->reply)) {
-		delivery_failed(queue, entry, &result->reply, result->remote ? result->host : "");
+		fail(queue, entry,
+		    result->remote ? &(struct refusal){ &result->reply, result->host,
+		                         result->address, result->tls }
+		                   : &(struct refusal){ &result->reply, "", "", "" });
 		return;
 	}
 	count(entry, STATS_DELIVERY_OK, STATS_MDA_OK, STATS_MTA_OK);

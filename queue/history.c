@@ -353,7 +353,7 @@ history_relayed(struct queue *queue, struct entry *entry, const struct transacti
 void
 history_failed(struct queue *queue, enum history_kind kind, struct entry *entry,
     const struct transaction *transaction, const struct envelope *envelope,
-    const struct reply *reply, const char *host)
+    const struct reply *reply, const char *host, const char *address, const char *tls)
 {
 	struct attempt attempt;
 	const char **fields = attempt.event.fields;
@@ -362,6 +362,8 @@ history_failed(struct queue *queue, enum history_kind kind, struct entry *entry,
 		return;
 	begin_attempt(&attempt, queue, kind, entry, transaction, envelope, reply);
 	fields[HISTORY_HOST] = words(host);
+	fields[HISTORY_ADDRESS] = words(address);
+	fields[HISTORY_TLS] = words(tls);
 	if (kind == HISTORY_DEFERRED && entry->state == ENTRY_WAITING)
 		fields[HISTORY_NEXT_TRY] =
 		    decimal(&attempt.next_try, (int64_t)entry->next_try - (int64_t)retry_now());

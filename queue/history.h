@@ -30,9 +30,10 @@ void history_delivered(struct queue *, struct entry *, const struct transaction 
     int64_t delivery_ms);
 void history_relayed(struct queue *, struct entry *, const struct transaction *,
     const struct envelope *, const struct ipc_relay_result *, int64_t delivery_ms);
-/* HISTORY_DEFERRED, HISTORY_FAILED, HISTORY_EXPIRED. */
+/* HISTORY_DEFERRED, HISTORY_FAILED, HISTORY_EXPIRED; "" for what of another host isn't known. */
 void history_failed(struct queue *, enum history_kind, struct entry *, const struct transaction *,
-    const struct envelope *, const struct reply *, const char *host);
+    const struct envelope *, const struct reply *, const char *host, const char *address,
+    const char *tls);
 /* A DSN about one of its envelopes, of that kind ("failed"), is durable. */
 void history_notified(
     struct queue *, uint64_t envelope_id, uint32_t dsn_id, const char *about, const char *to);

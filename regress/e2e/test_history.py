@@ -91,6 +91,7 @@ def test_a_mail_deferred_twice_and_relayed_tells_the_other_sides_words(make_post
     assert kinds(events) == ["received", "recipient", "deferred", "deferred", "delivered"]
     assert "come back" in events[2]["reply"] and events[2]["reply"].startswith("451 4.7.1")
     assert events[2]["host"] and events[2]["next_try"] >= 0 and events[2]["tries"] == 1
+    assert events[2]["address"] == peer.address
     assert "busy" in events[3]["reply"] and events[3]["tries"] == 2
     assert events[4]["method"] == "relay" and events[4]["address"] == peer.address
     assert events[4]["tries"] == 3 and events[4]["delay_ms"] > 900
