@@ -9,6 +9,7 @@ sends on), and no more often than there were deaths.
 	                      leads to another, whose .forward leads to another host, with SRS
 	NAME@box.test         a user of the system with an mbox file in /var/mail
 	NAME@run.test         an action with a command
+	NAME@wrap.test        a wrapper around an action that stores into a Maildir
 	near@near.test        an LMTP server
 
 CRASH_KILLS, CRASH_SEED: as in test_crash.py; half of the kills."""
@@ -38,11 +39,14 @@ action "in" maildir pipes
 action "local" maildir alias <aliases>
 action "box" mbox
 action "run" mda "@BASE@/take run"
+mda wrapper "filter" "sed '1iX-Filtered: yes' | %{{mda}}"
+action "wrap" maildir "~/filtered" wrapper "filter"
 action "near" lmtp "{lmtp}" userbase {{ near = 2000:2000:/home }}
 action "out" relay host "smtp+notls://{far.address}:{far.port}" srs
 match from any for domain "local.test" action "local"
 match from any for domain "box.test" action "box"
 match from any for domain "run.test" action "run"
+match from any for domain "wrap.test" action "wrap"
 match from any for domain "near.test" action "near"
 match from any for domain <accounts> action "in"
 match for any action "out"
@@ -75,8 +79,8 @@ class Site:
 
     def prepare(self):
         postern, users = self.postern, self.users
-        names = [users.add(short) for short in "abcde"]
-        self.keeper, via, leads_on, self.box, self.runner = names
+        names = [users.add(short) for short in "abcdef"]
+        self.keeper, via, leads_on, self.box, self.runner, self.wrapped = names
         users.write(via, f"# onwards\n{leads_on}@local.test\n")
         users.write(leads_on, "away@far.test")
         for name, text in (("list", f"{self.keeper}\n{via}\n"),
@@ -102,6 +106,8 @@ class Site:
                 ("the other host", lambda: [m.data for m in self.far.messages], 99)],
             f"{self.box}@box.test": [("the mbox file", self.mbox, 1)],
             f"{self.runner}@run.test": [("the action's command", self.files("run"), 99)],
+            f"{self.wrapped}@wrap.test": [("the Maildir behind a wrapper",
+                lambda: self.read(users.home(self.wrapped) / "filtered"), 1)],
             "near@near.test": [("the LMTP server", lambda: [m.data for m in self.near.messages], 99)],
         }
 
