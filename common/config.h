@@ -153,6 +153,8 @@ struct action_config {
 	char *relay_auth;    /* table label -> user:password */
 	enum relay_tls relay_tls;
 	char *relay_pki;         /* client certificate; "" none */
+	char *relay_ciphers;     /* OpenSSL's list for TLS 1.2; "" the default */
+	bool relay_tls_1_3_only; /* "protocols tlsv1.3" */
 	char *relay_ca;          /* "" the system's */
 	char *relay_helo;        /* "" the config's hostname */
 	char *relay_helo_table;  /* "helo-src": own address -> name */
@@ -181,6 +183,8 @@ struct wrapper_config {
 	char *name;
 	char *command;
 };
+
+#define RELAY_CIPHERS_MAX 255 /* bytes of an action's list */
 
 /* "mta limit inet4": of what kind the addresses are that are connected to. */
 enum relay_family {

@@ -12,7 +12,7 @@
 #include "common/memory_file.h"
 
 /* Changes with every change of the encoding: a child of another version must not guess. */
-#define CONFIG_FORMAT     0x50430005
+#define CONFIG_FORMAT     0x50430006
 #define CONFIG_ENCODE_MAX (64 * 1024 * 1024)
 
 /* Whether a table holds names of hosts for their addresses, which are no secrets. */

@@ -160,6 +160,8 @@ static const struct field action_list[] = {
 	STRING(action_config, relay_auth),
 	ENUM(action_config, relay_tls, RELAY_TLS_COUNT),
 	STRING(action_config, relay_pki),
+	STRING(action_config, relay_ciphers),
+	BOOL(action_config, relay_tls_1_3_only),
 	STRING(action_config, relay_ca),
 	STRING(action_config, relay_helo),
 	STRING(action_config, relay_helo_table),

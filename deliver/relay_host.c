@@ -618,6 +618,8 @@ set_up_session(struct host *host, const struct action_config *action)
 	strlcpy(settings->mail_from, action->relay_mail_from, sizeof(settings->mail_from));
 	strlcpy(settings->ca, action->relay_ca, sizeof(settings->ca));
 	strlcpy(settings->pki, action->relay_pki, sizeof(settings->pki));
+	strlcpy(settings->ciphers, action->relay_ciphers, sizeof(settings->ciphers));
+	settings->tls_1_3_only = action->relay_tls_1_3_only;
 	settings->lmtp = host->hop.scheme == SCHEME_LMTP;
 	settings->need = host->need;
 	host->usual_policy = policy_for(action, host->hop.scheme);

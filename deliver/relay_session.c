@@ -238,8 +238,9 @@ begin_handshake(struct session *session)
 		    settings->policy.security == SECURITY_VERIFIED, settings->ca);
 	if (ssl != NULL && settings->policy.is_dns_id)
 		tls_client_dns_ids_only(ssl);
-	if (ssl != NULL && *settings->pki != '\0' &&
-	    !tls_client_show(settings->tls, ssl, settings->pki)) {
+	if (ssl != NULL &&
+	    ((*settings->pki != '\0' && !tls_client_show(settings->tls, ssl, settings->pki)) ||
+	        !tls_client_restrict(ssl, settings->ciphers, settings->tls_1_3_only))) {
 		SSL_free(ssl);
 		ssl = NULL;
 	}

@@ -34,8 +34,10 @@ struct session_settings {
 	struct tls_client *tls;      /* NULL: no TLS to be had here */
 	struct local_sockets *local; /* NULL: no Unix sockets; borrowed */
 	char ca[ACTION_NAME_MAX + 1];
-	char pki[KEY_NAME_MAX + 1]; /* whose certificate is shown; "" none */
-	char *user;                 /* NULL: no AUTH; borrowed */
+	char pki[KEY_NAME_MAX + 1];          /* whose certificate is shown; "" none */
+	char ciphers[RELAY_CIPHERS_MAX + 1]; /* "" the usual ones */
+	bool tls_1_3_only;
+	char *user; /* NULL: no AUTH; borrowed */
 	char *password;
 	struct scram_keys *scram_keys; /* of the password; borrowed, and changed */
 	uint32_t messages;             /* transactions at most */

@@ -345,6 +345,17 @@ tls_client_ssl(struct tls_client *client, const char *host, bool verified, const
 	return ssl;
 }
 
+bool
+tls_client_restrict(SSL *ssl, const char *ciphers, bool tls_1_3_only)
+{
+	if ((*ciphers == '\0' || SSL_set_cipher_list(ssl, ciphers) == 1) &&
+	    (!tls_1_3_only || SSL_set_min_proto_version(ssl, TLS1_3_VERSION) == 1))
+		return true;
+	log_error("the ciphers \"%s\" of an action can't be used", ciphers);
+	ERR_clear_error();
+	return false;
+}
+
 void
 tls_client_dns_ids_only(SSL *ssl)
 {

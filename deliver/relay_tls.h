@@ -43,6 +43,10 @@ SSL *tls_client_ssl(struct tls_client *, const char *host, bool verified, const 
 SSL *tls_client_watched_ssl(struct tls_client *, const char *host, const char *ca);
 /* The certificate must have the name as a DNS-ID (RFC 8461 3.3 and 4.2). */
 void tls_client_dns_ids_only(SSL *);
+/* What the configuration leaves of TLS: these ciphers for TLS 1.2, "" the usual ones, or TLS 1.3 alone.
+ * False, with the reason in the log, when that can't be. */
+bool tls_client_restrict(SSL *, const char *ciphers, bool tls_1_3_only)
+    __attribute__((warn_unused_result));
 /* How many of the records OpenSSL can use; `anchors`: of them, those that name an authority. */
 size_t tls_client_usable_records(struct tls_client *, const struct dane *, size_t *anchors);
 /* The handshake fails unless the certificate is what one of the records says, for the names of

@@ -402,6 +402,8 @@ action_option:
 	| TLS NO_VERIFY { relay_tls(parse, @1, RELAY_TLS_REQUIRED_UNVERIFIED); }
 	| CA STRING { option_string(parse, @2, "ca", &parse->draft.action.relay_ca, $2); }
 	| PKI STRING { option_string(parse, @2, "pki", &parse->draft.action.relay_pki, $2); }
+	| CIPHERS STRING { relay_ciphers(parse, @2, $2); }
+	| PROTOCOLS STRING { relay_protocols(parse, @2, $2); }
 	| HELO STRING { option_string(parse, @2, "helo", &parse->draft.action.relay_helo, $2); }
 	| SRC table_use {
 		table_refer(parse, @2, $2, TABLE_USE_SOURCE);

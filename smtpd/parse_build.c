@@ -116,6 +116,7 @@ draft_clear(struct parse *parse)
 	free(draft->action.relay_auth);
 	free(draft->action.relay_ca);
 	free(draft->action.relay_pki);
+	free(draft->action.relay_ciphers);
 	free(draft->action.relay_helo);
 	free(draft->action.relay_backup_name);
 	free(draft->action.relay_mail_from);

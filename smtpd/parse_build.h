@@ -88,6 +88,7 @@ struct draft {
 	char *limit_name;    /* `smtp limit`: its value comes next */
 	bool limit_may_hold; /* the last one was user-mails-per-hour */
 	bool bounce_none;
+	bool relay_protocols; /* given */
 	uint32_t bounce_warn[8];
 	size_t bounce_warn_count;
 };
@@ -207,6 +208,9 @@ void listen_pki(struct parse *, struct place, char *name);
 void listen_ciphers(struct parse *, struct place, char *);
 void smtp_ciphers(struct parse *, struct place, char *);
 void listen_protocols(struct parse *, struct place, char *);
+/* The same of actions that relay. */
+void relay_ciphers(struct parse *, struct place, char *);
+void relay_protocols(struct parse *, struct place, char *);
 bool listen_tls_fits(struct parse *);
 void tls_check(struct parse *);
 

@@ -253,6 +253,9 @@ print_action(FILE *file, const struct config *config, const struct action_config
 	if (action->relay_tls != RELAY_TLS_OPPORTUNISTIC)
 		fputs(action->relay_tls == RELAY_TLS_REQUIRED ? " tls" : " tls no-verify", file);
 	print_option(file, "pki", action->relay_pki);
+	print_option(file, "ciphers", action->relay_ciphers);
+	if (action->relay_tls_1_3_only)
+		fputs(" protocols tlsv1.3", file);
 	print_option(file, "ca", action->relay_ca);
 	print_option(file, "helo", action->relay_helo);
 	if (action->relay_backup)

@@ -165,6 +165,7 @@ given_option(const struct action_config *action)
 	    : action->relay_tls != RELAY_TLS_OPPORTUNISTIC ? "tls"
 	    : action->relay_pki != NULL                    ? "pki"
 	    : action->relay_ca != NULL                     ? "ca"
+	    : action->relay_ciphers != NULL                ? "ciphers"
 	    : action->relay_helo != NULL                   ? "helo"
 	    : action->relay_source != NULL                 ? "src"
 	    : action->relay_helo_table != NULL             ? "helo-src"
@@ -183,6 +184,8 @@ relay_misplaced(const struct draft *draft)
 		return NULL;
 	if (draft->host_table != NULL)
 		return "host";
+	if (draft->relay_protocols)
+		return "protocols";
 	/* Its own destination stands there, and nothing else. */
 	if (action.method == ACTION_LMTP && strchr(action.relay_hosts, ' ') == NULL)
 		action.relay_hosts = NULL;

@@ -233,9 +233,9 @@ spread_ciphers(struct parse *parse)
 	}
 }
 
-/* As libtls has them: words separated by commas or colons, in any case. */
-void
-listen_protocols(struct parse *parse, struct place place, char *protocols)
+/* As libtls has them: words separated by commas or colons, in any case. Whether it is TLS 1.3 alone. */
+static bool
+check_protocols(struct parse *parse, struct place place, char *protocols)
 {
 	bool with_2 = false, with_3 = false, known = *protocols != '\0';
 	char copy[64], *at = copy, *word;
@@ -253,8 +253,35 @@ listen_protocols(struct parse *parse, struct place place, char *protocols)
 		problem_error(&parse->problems, place,
 		    "\"protocols\" wants \"tlsv1.3\" or \"tlsv1.2,tlsv1.3\", not \"%.40s\"",
 		    protocols);
-	parse->draft.listener.tls_1_3_only = known && !with_2;
 	free(protocols);
+	return known && !with_2;
+}
+
+void
+listen_protocols(struct parse *parse, struct place place, char *protocols)
+{
+	parse->draft.listener.tls_1_3_only = check_protocols(parse, place, protocols);
+}
+
+void
+relay_protocols(struct parse *parse, struct place place, char *protocols)
+{
+	option_flag(parse, place, "protocols", &parse->draft.relay_protocols);
+	parse->draft.action.relay_tls_1_3_only = check_protocols(parse, place, protocols);
+}
+
+void
+relay_ciphers(struct parse *parse, struct place place, char *ciphers)
+{
+	if (strlen(ciphers) > RELAY_CIPHERS_MAX) {
+		problem_error(&parse->problems, place,
+		    "the list of ciphers that begins with \"%.20s\" is longer than %d bytes",
+		    ciphers, RELAY_CIPHERS_MAX);
+		free(ciphers);
+		return;
+	}
+	option_string(parse, place, "ciphers", &parse->draft.action.relay_ciphers,
+	    check_ciphers(parse, place, ciphers));
 }
 
 /* Without TLS, what belongs to it is a slip that would leave a listener in the clear. */

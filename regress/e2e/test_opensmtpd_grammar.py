@@ -112,6 +112,7 @@ action a1 maildir "/var/m" virtual <users> user vmail
 action a1 mda "/usr/bin/procmail -f -"
 action a1 mda "/usr/bin/procmail -f -" virtual <users> user vmail
 action a1 mda "/usr/bin/procmail" wrapper w
+action a1 maildir wrapper w
 action a1 lmtp "/run/lmtp"
 action a1 lmtp "/run/lmtp" rcpt-to
 action a1 lmtp "/run/lmtp" rcpt-to virtual <users>
@@ -315,8 +316,6 @@ action "in" mbox
 action a1 relay backup host smtp.example.net
 action a1 relay tls verify
 action a1 relay tls tls
-action a1 relay ciphers "HIGH"
-action a1 relay protocols "TLSv1.2"
 match from src 10 for any action out
 match tag T tag U for any action out
 match from any from local reject
@@ -358,6 +357,8 @@ listen on 127.0.0.1 tls pki mx.example.org protocols "TLSv1.2,TLSv1.3"
 listen on 127.0.0.1 tls pki mx.example.org protocols "tlsv1.3"
 action a1 mbox user vmail
 action a1 maildir ttl 86400
+action a1 relay ciphers "HIGH"
+action a1 relay protocols "TLSv1.2,TLSv1.3"
 action a1 relay auth <secrets>
 action a1 relay host a.example host b.example
 action a1 relay domain <route> host smtp.example.net
@@ -380,8 +381,8 @@ table t1 { (a) }
 # By theirs alone, and what ours says.
 THEIRS = {
     # What we don't have is named.
-    'action a1 mbox wrapper w': '"wrapper" is not an option',
-    'action a1 maildir wrapper w': '"wrapper" is not an option',
+    'action a1 mbox wrapper w': '"wrapper" of action "a1" wants "mbox" with a path',
+    'action a1 lmtp "/run/lmtp" wrapper w': '"wrapper" is not an option',
     'queue compression': '"compression" is not supported',
     'queue encryption': '"encryption" is not supported',
     'queue encryption 0123456789abcdef0123456789abcdef': '"encryption" is not supported',

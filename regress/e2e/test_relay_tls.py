@@ -85,6 +85,25 @@ def test_tls_is_used_when_it_is_offered(make, names, authority):
         postern.wait_log("relay-connected", tls=re.compile("^TLSv1.3 TLS_"))
 
 
+def test_ciphers_and_protocols_are_those_of_the_action(make, names, authority):
+    context = authority.context("smart.test")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    cipher = "ECDHE-ECDSA-AES256-GCM-SHA384"
+    with Peer(port=None, context=context) as peer:
+        names.set(f"host-record=smart.test,{peer.address}")
+        postern = make(f'{smart(peer)} tls no-verify ciphers "{cipher}"')
+        send(postern, "x@far.test")
+        peer.wait_messages(1)
+        assert postern.wait_log("relay-connected")["tls"].startswith(f"TLSv1.2 {cipher}")
+        text = postern.config_file.read_text()
+        postern.config_file.write_text(text.replace("no-verify", "no-verify protocols tlsv1.3"))
+        postern.reload()
+        send(postern, "x@far.test")
+        assert "TLS failed" in postern.wait_log("delivery-deferred")["reply"]
+        assert len(peer.messages) == 1
+        peer.problems.clear()  # a handshake isn't a line
+
+
 def test_mail_goes_without_tls_when_the_handshake_breaks(make, names, authority):
     with Peer(port=None, context=authority.context("smart.test")) as peer:
         peer.on("STARTTLS", b"220 go ahead\r\n", CLOSE)
