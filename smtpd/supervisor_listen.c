@@ -216,12 +216,15 @@ listen_beside(const struct listener_config *config, const struct listen_set *old
     const struct listen_set *new)
 {
 	const struct sockaddr_storage *address = &config->address;
+	bool is_shared;
 	int fd, error;
 
 	fd = listen_inet(address, config->address_length, false);
 	if (fd != -1 || errno != EADDRINUSE)
 		return fd;
-	if (set_ports_shared(old, address, true) | set_ports_shared(new, address, true))
+	is_shared = set_ports_shared(old, address, true);
+	is_shared = set_ports_shared(new, address, true) || is_shared;
+	if (is_shared)
 		fd = listen_inet(address, config->address_length, true);
 	error = errno;
 	(void)set_ports_shared(old, address, false);
