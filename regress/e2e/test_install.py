@@ -74,9 +74,9 @@ def test_another_servers_sendmail_is_left_alone_on_a_running_system(tmp_path):
 
 
 def complete(stage, *words):
-    """What bash offers for the last word."""
+    """What bash offers for the last word, in place of what is behind its "@"."""
     script = """set -u; . "$1"; shift
-        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        COMP_LINE=$*; COMP_POINT=${#COMP_LINE}
         [ "$(complete -p smtpctl)" = "complete -F _smtpctl smtpctl" ]
         _smtpctl "$1"; printf '%s\\n' "${COMPREPLY[@]-}"
         """
@@ -93,6 +93,30 @@ def test_bash_completes_commands(stage):
     assert complete(stage, "-j", "show", "que") == ["queue"]
     assert complete(stage, "-s", "/run/x.sock", "user", "pass") == ["passwd"]
     assert complete(stage, "nonsense", "") == []
+
+
+def test_bash_completes_arguments(stage):
+    assert {"all", "from", "to", "older", "state"} == set(complete(stage, "remove", ""))
+    assert {"from", "to"} <= set(complete(stage, "sh", "q", "state", "held", ""))
+    assert complete(stage, "show", "queue", "all", "state", "p") == ["pending"]
+    assert complete(stage, "pause", "mta", "") == ["for"]
+    assert {"--from", "--auth"} <= set(complete(stage, "explain", "--to", "a@b.test", "-"))
+    assert {"rules", "all", "message"} <= set(complete(stage, "trace", ""))
+    assert complete(stage, "untrace", "sch") == ["scheduler"]
+    assert complete(stage, "spool", "check", "/et") == ["/etc"]
+
+
+@pytest.mark.root
+def test_bash_completes_names_that_the_server_knows(stage, postern):
+    server = ("-s", str(postern.socket))
+    postern.add_alias("info@example.test", "alice@example.test")
+    assert complete(stage, *server, "domain", "del", "") == ["example.test"]
+    assert complete(stage, *server, "user", "quota", "ali") == ["alice@example.test"]
+    assert complete(stage, *server, "user", "quota", "alice@ex") == ["example.test"]
+    assert complete(stage, *server, "alias", "del", "") == [
+        line.partition("|")[0] for line in postern.smtpctl("alias", "list").stdout.splitlines()]
+    assert complete(stage, *server, "explain", "--to", "x@example.test", "--auth", "bo") == [
+        "bob@example.test"]
 
 
 def test_bash_completion_knows_every_command(stage):
