@@ -28,6 +28,12 @@ envelope_is_pipe(enum envelope_kind kind)
 	return kind == ENVELOPE_PIPE || kind == ENVELOPE_USER_PIPE;
 }
 
+bool
+envelope_has_command(enum envelope_kind kind)
+{
+	return envelope_is_pipe(kind) || kind == ENVELOPE_USER_FILE;
+}
+
 uint64_t
 envelope_id_make(uint32_t message_id, uint32_t number)
 {

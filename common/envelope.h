@@ -74,6 +74,7 @@ enum envelope_kind {
 	ENVELOPE_PIPE,      /* `command` is run by an mda */
 	ENVELOPE_RELAY,     /* dest is at another host; waits for program relay */
 	ENVELOPE_USER_PIPE, /* `command` is dest's own, who is a user of the system, and run as he */
+	ENVELOPE_USER_FILE, /* `command` is the path of an mbox file, written as dest, likewise */
 	ENVELOPE_KIND_COUNT,
 };
 
@@ -108,6 +109,9 @@ struct envelope {
 
 /* It runs a command. */
 bool envelope_is_pipe(enum envelope_kind);
+/* `command` isn't empty: what somebody's alias or .forward says, which is looked at again before it is
+ * done. */
+bool envelope_has_command(enum envelope_kind);
 uint64_t envelope_id_make(uint32_t message_id, uint32_t number);
 uint32_t envelope_id_message(uint64_t envelope_id);
 

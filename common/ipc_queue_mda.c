@@ -42,9 +42,12 @@ ipc_deliver_decode(struct buf_reader *reader, struct ipc_deliver *deliver)
 	if (deliver->envelope_id == 0 || deliver->created_us < 0 || deliver->size > INT64_MAX)
 		reader->failed = true;
 	if (deliver->kind == ENVELOPE_RELAY ||
-	    envelope_is_pipe(deliver->kind) != (deliver->command[0] != '\0'))
+	    envelope_has_command(deliver->kind) != (deliver->command[0] != '\0'))
 		reader->failed = true;
 	if (deliver->kind == ENVELOPE_MAILDIR && deliver->mailbox.path[0] != '/')
+		reader->failed = true;
+	if (deliver->kind == ENVELOPE_USER_FILE &&
+	    (deliver->command[0] != '/' || deliver->mailbox.form != MAILBOX_MBOX))
 		reader->failed = true;
 	return buf_reader_done(reader);
 }

@@ -36,7 +36,7 @@ enum ipc_queue_mda_type {
 
 struct ipc_deliver {
 	uint64_t envelope_id;
-	enum envelope_kind kind; /* ENVELOPE_MAILDIR or a pipe */
+	enum envelope_kind kind; /* not ENVELOPE_RELAY */
 	int64_t created_us;      /* of the transaction */
 	uint64_t size;           /* of the message */
 	bool maybe_delivered; /* an earlier try may have succeeded without our hearing of it: look

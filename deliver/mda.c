@@ -290,7 +290,9 @@ may_deliver(const struct ipc_deliver *request, struct reply *why)
 	if (!envelope_is_pipe(request->kind) && runner_is_for(request) && mailbox->forwards &&
 	    !forward_is_usable(mailbox->home, mailbox->detail, why))
 		return false;
-	if (!mda.child.for_mbox || (!runner_is_for(request) && mailbox->form == MAILBOX_MBOX))
+	if (!mda.child.for_mbox ||
+	    (request->kind == ENVELOPE_MAILDIR && !runner_is_for(request) &&
+	        mailbox->form == MAILBOX_MBOX))
 		return true;
 	reply_set(why, 451, "4.3.0", "this process is for mbox files alone");
 	return false;
@@ -310,6 +312,15 @@ comes_again(const struct ipc_deliver *request, int message, struct reply *why)
 	return true;
 }
 
+/* What a .forward says was looked at when it named the file: it doesn't hold for what it leads to. */
+static void
+be_file(struct ipc_deliver *request)
+{
+	snprintf(request->mailbox.path, sizeof(request->mailbox.path), "%s", request->command);
+	request->mailbox.forwards = false;
+	*request->mailbox.detail = '\0';
+}
+
 static void
 receive_deliver(struct channel *channel, struct imsg *imsg)
 {
@@ -323,6 +334,8 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 		channel_reject(channel, imsg, "not a delivery");
 		return;
 	}
+	if (request.kind == ENVELOPE_USER_FILE)
+		be_file(&request);
 	if (!imsg->descriptor_lost &&
 	    (imsg->fd == -1 || fstat(imsg->fd, &st) == -1 || !S_ISREG(st.st_mode))) {
 		channel_reject(channel, imsg, "no message");
@@ -347,7 +360,12 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 		answer_delivery(delivery);
 	else if (comes_again(&request, delivery->message, &delivery->result.reply))
 		answer_delivery(delivery);
-	else if (runner_is_for(&request))
+	else if (request.kind == ENVELOPE_USER_FILE &&
+	    strcmp(request.mailbox.path, "/dev/null") == 0) {
+		reply_set(
+		    &delivery->result.reply, 250, "2.1.5", "thrown away, as its user wants it");
+		answer_delivery(delivery);
+	} else if (runner_is_for(&request))
 		runner_start(mda.runner, delivery);
 	else
 		store(delivery);

@@ -86,6 +86,13 @@ set_error_target(struct expansion *x, const char *text)
 		    "%s", *text == '\0' ? "not accepted" : text);
 }
 
+/* The words in work are. */
+static bool
+is_administrators(const struct expansion *x)
+{
+	return !x->in_forward && x->owner_id == INCLUDE_OF_ADMIN;
+}
+
 void
 expand_follow_target(struct expansion *x, const struct action *action, const struct target *target)
 {
@@ -105,21 +112,22 @@ expand_follow_target(struct expansion *x, const struct action *action, const str
 		expand_add_node(x, NODE_ADDRESS, NULL, from.local, target->text, false);
 		break;
 	case TARGET_PIPE:
-		if (x->in_forward)
-			expand_add_user_command(x, action, &x->forward_user, target->text);
-		else if (x->owner_id != INCLUDE_OF_ADMIN)
-			expand_add_owner_command(x, action, target->text);
-		else
+		if (is_administrators(x))
 			expand_add_command(x, action, target->text);
+		else
+			expand_add_own(x, action, ENVELOPE_USER_PIPE, target->text);
 		break;
 	case TARGET_ERROR:
 		set_error_target(x, target->text);
 		break;
 	case TARGET_FILE:
-		expand_dead(x, target->text, 550, "5.1.1",
-		    strcmp(target->text, "/dev/null") == 0
-		        ? "mail isn't thrown away: refuse it with \"error:\""
-		        : "delivery to a file is not supported");
+		if (!is_administrators(x))
+			expand_add_own(x, action, ENVELOPE_USER_FILE, target->text);
+		else
+			expand_dead(x, target->text, 550, "5.1.1",
+			    strcmp(target->text, "/dev/null") == 0
+			        ? "mail isn't thrown away: refuse it with \"error:\""
+			        : "delivery to a file is not supported");
 		break;
 	case TARGET_INCLUDE:
 		add_include(x, action, target->text);

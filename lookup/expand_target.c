@@ -37,10 +37,11 @@ expand_add_target(struct expansion *x, enum envelope_kind kind, const struct act
 	}
 	if (log_is_traced(LOG_TRACE_EXPAND))
 		expand_trace_step(x,
-		    kind == ENVELOPE_MAILDIR     ? "mailbox"
-		        : envelope_is_pipe(kind) ? "command"
-		                                 : "relay",
-		    envelope_is_pipe(kind) ? command : NULL, "action",
+		    kind == ENVELOPE_MAILDIR         ? "mailbox"
+		        : kind == ENVELOPE_USER_FILE ? "file"
+		        : envelope_is_pipe(kind)     ? "command"
+		                                     : "relay",
+		    envelope_has_command(kind) ? command : NULL, "action",
 		    action == NULL ? "" : action->config->name);
 	target = &out->targets[out->count];
 	memset(target, 0, sizeof(*target));

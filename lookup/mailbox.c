@@ -406,17 +406,24 @@ has_login_shell(uid_t uid)
 }
 
 void
-mailbox_find_user_pipe(struct site *site, const struct action *action, const struct address *dest,
-    struct ipc_mailbox *mailbox)
+mailbox_find_own(struct site *site, const struct action *action, const struct address *dest,
+    enum envelope_kind kind, struct ipc_mailbox *mailbox)
 {
 	mailbox_find(site, action, dest, mailbox);
 	if (!reply_is_success(&mailbox->reply))
 		return;
 	if (!mailbox->forwards)
 		no_such_user(mailbox);
-	else if (!has_login_shell(mailbox->uid))
+	else if (envelope_is_pipe(kind) && !has_login_shell(mailbox->uid))
 		reply_set(&mailbox->reply, 550, "5.7.1",
 		    "a command of %s's isn't run: no login shell", mailbox->user);
+	if (kind != ENVELOPE_USER_FILE)
+		return;
+	/* The envelope has the path. */
+	mailbox->form = MAILBOX_MBOX;
+	*mailbox->path = *mailbox->command = '\0';
+	mailbox->mail_group = mailbox->junk = false;
+	mailbox->quota_bytes = mailbox->quota_messages = 0;
 }
 
 void
@@ -467,8 +474,9 @@ mailbox_answer(
 		reply_set(&mailbox->reply, 451, "4.2.0",
 		    "the user's .forward couldn't be used when the mail came, and there is no "
 		    "mailbox");
-	else if (request->kind == ENVELOPE_USER_PIPE && action->config->method != ACTION_RELAY)
-		mailbox_find_user_pipe(site, action, &request->dest, mailbox);
+	else if ((request->kind == ENVELOPE_USER_PIPE || request->kind == ENVELOPE_USER_FILE) &&
+	    action->config->method != ACTION_RELAY)
+		mailbox_find_own(site, action, &request->dest, request->kind, mailbox);
 	else if (request->kind == ENVELOPE_PIPE && action->config->allow_pipes)
 		mailbox_find_pipe(site, action, mailbox);
 	else if (request->kind == ENVELOPE_PIPE)

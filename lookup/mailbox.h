@@ -20,10 +20,11 @@ void mailbox_find(
 /* Its owner's .forward for this detail ("+list", as it stands in the address) counts first, where he may
  * have one and it can be part of a file's name. */
 void mailbox_set_detail(struct ipc_mailbox *, const char *detail);
-/* As mailbox_find(), for a command of that user's own, from his .forward or a list that he owns. 550 when he
- * has no login shell: who may not log in may not run commands by mail either. */
-void mailbox_find_user_pipe(
-    struct site *, const struct action *, const struct address *dest, struct ipc_mailbox *);
+/* As mailbox_find(), for a command (ENVELOPE_USER_PIPE) or an mbox file (ENVELOPE_USER_FILE, whose path
+ * is the envelope's) of that user's own, from his .forward or a list that he owns. For a command 550
+ * when he has no login shell: who may not log in may not run commands by mail either. */
+void mailbox_find_own(struct site *, const struct action *, const struct address *dest,
+    enum envelope_kind, struct ipc_mailbox *);
 /* Who runs the commands of aliases. */
 void mailbox_find_pipe(struct site *, const struct action *, struct ipc_mailbox *);
 void mailbox_find_postmaster(struct site *, struct ipc_mailbox *);

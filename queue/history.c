@@ -140,6 +140,7 @@ method(const struct queue *queue, const struct envelope *envelope)
 		[ENVELOPE_PIPE] = "command",
 		[ENVELOPE_RELAY] = "relay",
 		[ENVELOPE_USER_PIPE] = "command",
+		[ENVELOPE_USER_FILE] = "mailbox",
 	};
 	const struct action_config *action = config_find_action(queue->config, envelope->action);
 

@@ -294,7 +294,7 @@ receive_envelope(struct listener *listener, struct imsg *imsg)
 	    (envelope_id_message(envelope.id) != 0 &&
 	        envelope_id_message(envelope.id) != draft->id) ||
 	    (uint32_t)envelope.id != draft->count + 1 || address_is_null(&envelope.dest) ||
-	    envelope_is_pipe(envelope.kind) != (*envelope.command != '\0')) {
+	    envelope_has_command(envelope.kind) != (*envelope.command != '\0')) {
 		channel_reject(listener->channel, imsg, "bad envelope");
 		return;
 	}

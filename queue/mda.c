@@ -570,7 +570,8 @@ give(struct queue *queue, struct mda *mda, struct line *line, struct entry *entr
 		delivery_unreadable(queue, entry);
 		return false;
 	}
-	if (envelope_is_pipe(envelope.kind) && !pipe_may_run(queue, entry, &transaction, &envelope))
+	if (envelope_has_command(envelope.kind) &&
+	    !pipe_may_run(queue, entry, &transaction, &envelope))
 		return false;
 	fd = mail_open(queue, message, message->left == 1);
 	if (fd == -1) {

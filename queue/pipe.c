@@ -46,7 +46,7 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 		    strcmp(target.action, asked->wanted.action) == 0 &&
 		    address_equal(&target.dest, &asked->wanted.dest))
 			asked->found = true;
-		else if (asked->wanted.kind == ENVELOPE_USER_PIPE && target.failing)
+		else if (asked->wanted.kind != ENVELOPE_PIPE && target.failing)
 			asked->unsure = true;
 		return;
 	}
@@ -57,7 +57,8 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 		return;
 	}
 	if (!reply_is_success(&reply) || !asked->found) {
-		reply_set(&reply, 550, "5.7.1", "No alias and no .forward leads to this command");
+		reply_set(&reply, 550, "5.7.1", "No alias and no .forward leads to this %s",
+		    envelope_is_pipe(asked->wanted.kind) ? "command" : "file");
 		fail(queue, asked, &reply);
 		return;
 	}

@@ -36,6 +36,7 @@ agent_word(enum envelope_kind kind)
 	case ENVELOPE_MAILDIR:
 	case ENVELOPE_PIPE:
 	case ENVELOPE_USER_PIPE:
+	case ENVELOPE_USER_FILE:
 		return "mda";
 	case ENVELOPE_RELAY:
 		return "mta";

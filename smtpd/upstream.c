@@ -326,7 +326,7 @@ on_directory(struct channel *channel, struct imsg *imsg, void *arg)
 		buf_reader_init(&reader, imsg->payload, imsg->length);
 		if (!ipc_target_decode(&reader, &target) || !buf_reader_done(&reader) ||
 		    address_is_null(&target.dest) ||
-		    envelope_is_pipe(target.kind) != (*target.command != '\0')) {
+		    envelope_has_command(target.kind) != (*target.command != '\0')) {
 			channel_reject(channel, imsg, "bad target");
 			break;
 		}

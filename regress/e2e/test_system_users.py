@@ -3,10 +3,12 @@ test and removed after it."""
 
 import grp
 import imaplib
+import mailbox
 import os
 import pwd
 import re
 import signal
+import stat
 
 import pytest
 
@@ -245,7 +247,6 @@ def breakages():
         "NULs": lambda users, name: users.write(name, b"x@far.test\0|id"),
         "a home for all": lambda users, name: users.home(name).chmod(0o777),
         "an unknown user": lambda users, name: users.write(name, "nobody-of-that-name"),
-        "a file": lambda users, name: users.write(name, "/etc/passwd"),
         "a list": lambda users, name: users.write(name, ":include:/etc/passwd"),
     }
 
@@ -324,6 +325,43 @@ def test_a_command_that_is_no_longer_in_the_forward_isnt_run(system):
     assert not (users.home(name) / "message").exists()
 
 
+def test_a_forward_into_a_file_writes_an_mbox_as_its_user(system):
+    users = system.users
+    name = users.add("a")
+    users.write(name, f"{users.home(name)}/archive\n/dev/null\n")
+    send(system, name, "Subject: kept\r\n\r\nbody\r\n")
+    archive = users.home(name) / "archive"
+    wait_text(system, archive, "Subject: kept")
+    system.wait_queue_empty()
+    assert archive.read_text().startswith("From sender@client.test ")
+    assert archive.stat().st_uid == pwd.getpwnam(name).pw_uid
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600 and not users.box(name).exists()
+    send(system, name)
+    wait_text(system, archive, "Subject: x")
+    system.wait_queue_empty()
+    assert sum(mail["Subject"] is not None for mail in mailbox.mbox(archive)) == 2
+    # What he can't write stays in the queue, and what he may not have named isn't written.
+    victim = users.write(users.add("b"), "mine\n", file="theirs", mode=0o666)
+    for path in ("/etc/passwd", str(victim), "/var/mail/nobody-of-that-name"):
+        users.write(name, path)
+        before = os.path.exists(path) and open(path, "rb").read()
+        wait_for(lambda: path in
+            system.smtpctl("explain", "--to", f"{name}@example.test").stdout)
+        send(system, name)
+        wait_for(lambda: [envelope for envelope in system.queue() if envelope["tries"] > 0])
+        assert (os.path.exists(path) and open(path, "rb").read()) == before
+        system.smtpctl("remove", "all")
+    users.write(name, f"{users.home(name)}/.profile")
+    system.smtpctl("pause", "mda")
+    send(system, name)
+    users.write(name, f"\\{name}")
+    wait_for(lambda: ".profile" not in
+        system.smtpctl("explain", "--to", f"{name}@example.test").stdout)
+    system.smtpctl("resume", "mda")
+    system.wait_log("delivery-failed")
+    assert "From " not in (users.home(name) / ".profile").read_text()
+
+
 def test_lists_in_files_have_the_rights_of_who_can_write_them(system):
     users = system.users
     name, other = users.add("a"), users.add("b")
@@ -333,7 +371,7 @@ def test_lists_in_files_have_the_rights_of_who_can_write_them(system):
     root_list = lists / "root"
     root_list.write_text(f"# who\n{other}\n\n:include:{lists}/again\n")
     (lists / "again").write_text(f"{name}, :include:{root_list}\n")
-    users.write(name, f"{other}\n|id -un >$HOME/who\n", file="list")
+    users.write(name, f"{other}\n|id -un >$HOME/who\n{users.home(name)}/box\n", file="list")
     # A list that another one names runs its commands as that one's owner, or as its own.
     users.write(name, f"|id -un >$HOME/as-root-lists\n", file="named")
     (lists / "names-his").write_text(f":include:{users.home(name)}/named\n")
@@ -365,6 +403,7 @@ def test_lists_in_files_have_the_rights_of_who_can_write_them(system):
     send(system, "his")
     who = users.home(name) / "who"
     wait_text(system, who, name)
+    wait_text(system, users.home(name) / "box", "Subject: x")
     for alias, file in (("names-his", "as-root-lists"), ("names-roots", "as-his-lists")):
         send(system, alias)
         wait_text(system, users.home(name) / file, name)

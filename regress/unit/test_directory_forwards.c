@@ -131,7 +131,7 @@ answer(size_t number)
 static const char *
 resolve(const char *rcpt_text)
 {
-	static const char *const kinds[] = { "maildir", "pipe", "relay", "user-pipe" };
+	static const char *const kinds[] = { "maildir", "pipe", "relay", "user-pipe", "user-file" };
 	static char text[20000];
 	struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", rcpt_text);
 	struct forward_set *set = forward_set_new(forwards, NULL);
@@ -298,7 +298,7 @@ one_that_cant_be_used_delays_its_user_alone(void **state)
 	assert_string_equal(resolve(ONE "@localhost"),
 	    "451 4.2.0 the recipient's .forward can't be used now, try again later");
 	assert_string_equal(resolve("all@localhost"), "250 maildir:" ONE " maildir:" TWO);
-	forward(ONE, "no-such-user, /a/file, :include:/etc/passwd, a@b@c");
+	forward(ONE, "no-such-user, :include:/etc/passwd, a@b@c");
 	assert_string_equal(resolve(ONE "@localhost"),
 	    "451 4.2.0 the recipient's .forward leads nowhere now, try again later");
 	nobody_there = true;
@@ -310,7 +310,7 @@ static void
 who_forwards_to_nobody_keeps_what_others_get(void **state)
 {
 	(void)state;
-	forward(ONE, "no-such-user, /a/file, :include:/etc/passwd, a@b@c");
+	forward(ONE, "no-such-user, :include:/etc/passwd, a@b@c");
 	assert_string_equal(resolve("all@localhost"), "250 maildir:" TWO " maildir:" ONE);
 	/* The same dead end by two ways; and both alone. */
 	forward(TWO, "no-such-user");
@@ -380,6 +380,29 @@ a_command_needs_a_login_shell(void **state)
 	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" TWO);
 	forward(ONE, "|/bin/cat");
 	assert_memory_equal(resolve(ONE "@localhost"), "451 4.2.0", 9);
+}
+
+static void
+a_file_is_his_own(void **state)
+{
+	struct ipc_mailbox_request request = {
+		.action = "local", .kind = ENVELOPE_USER_FILE, .dest = { ONE, "localhost" }
+	};
+	struct ipc_mailbox mailbox;
+
+	(void)state;
+	forward(ONE, "/usr/games/archive\n\\" ONE "\n/usr/games/archive");
+	assert_string_equal(
+	    resolve(ONE "@localhost"), "250 user-file:" ONE "|/usr/games/archive maildir:" ONE);
+	mailbox_answer(site, &request, &mailbox);
+	assert_int_equal(mailbox.reply.code, 250);
+	assert_int_equal(mailbox.form, MAILBOX_MBOX);
+	assert_int_equal(mailbox.uid, getpwnam(ONE)->pw_uid);
+	assert_string_equal(mailbox.path, "");
+	/* Of one that isn't a user of the system's there is none. */
+	set(&config->actions[0].user, TWO);
+	mailbox_answer(site, &request, &mailbox);
+	assert_int_equal(mailbox.reply.code, 550);
 }
 
 static void
@@ -651,6 +674,7 @@ main(void)
 		FORWARDS(one_that_leads_to_too_many_costs_the_others_nothing),
 		FORWARDS(who_has_no_mailbox_costs_the_others_nothing),
 		FORWARDS(a_command_needs_a_login_shell),
+		FORWARDS(a_file_is_his_own),
 		FORWARDS(userbase_users_and_an_actions_user_have_none),
 		FORWARDS(strange_answers_are_ignored),
 		FORWARDS(those_who_want_the_same_wait_together),
