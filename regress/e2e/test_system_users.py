@@ -161,7 +161,7 @@ def test_a_user_who_is_removed_before_the_delivery_bounces(system):
 def test_a_forward_leads_elsewhere_and_keeps_a_copy_when_it_says_so(system):
     users = system.users
     one, two, three = (users.add(short) for short in "abc")
-    users.write(one, f"# a comment\n{two}\n")
+    users.write(one, f"# a comment\n{two}\n", owner="root")
     send(system, one)
     only_mail(system, two)
     assert not users.box(one).exists()
@@ -246,6 +246,8 @@ def breakages():
         "unreadable": lambda users, name: users.write(name, "x@far.test", mode=0),
         "NULs": lambda users, name: users.write(name, b"x@far.test\0|id"),
         "a home for all": lambda users, name: users.home(name).chmod(0o777),
+        "a home for a group": lambda users, name: users.home(name).chmod(0o770),
+        "a home that nobody may enter": lambda users, name: users.home(name).chmod(0),
         "an unknown user": lambda users, name: users.write(name, "nobody-of-that-name"),
         "a list": lambda users, name: users.write(name, ":include:/etc/passwd"),
     }
