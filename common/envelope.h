@@ -75,6 +75,8 @@ enum envelope_kind {
 	ENVELOPE_RELAY,     /* dest is at another host; waits for program relay */
 	ENVELOPE_USER_PIPE, /* `command` is dest's own, who is a user of the system, and run as he */
 	ENVELOPE_USER_FILE, /* `command` is the path of an mbox file, written as dest, likewise */
+	ENVELOPE_FORWARD, /* dest's mailbox, or where his .forward leads, which couldn't be read when the
+	                     * mail came */
 	ENVELOPE_KIND_COUNT,
 };
 

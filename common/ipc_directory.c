@@ -24,6 +24,7 @@ ipc_rcpt_encode(struct buf *buf, const struct ipc_rcpt *rcpt)
 	address_encode(buf, &rcpt->rcpt);
 	buf_add_u64(buf, rcpt->size);
 	buf_add_string(buf, rcpt->senders_table);
+	buf_add_string(buf, rcpt->user_action);
 }
 
 bool
@@ -42,6 +43,7 @@ ipc_rcpt_decode(struct buf_reader *reader, struct ipc_rcpt *rcpt)
 		reader->failed = true;
 	rcpt->size = buf_get_u64(reader);
 	buf_get_string(reader, rcpt->senders_table, sizeof(rcpt->senders_table));
+	buf_get_string(reader, rcpt->user_action, sizeof(rcpt->user_action));
 	return !reader->failed;
 }
 

@@ -77,6 +77,8 @@ struct ipc_rcpt {
 	uint64_t size; /* of SIZE=, 0 when not given: for the quota */
 	/* With auth_user: whose addresses the sender must be one of; "" the user's own. */
 	char senders_table[TABLE_NAME_MAX + 1];
+	/* The queue's: `rcpt` is a user of this action, and what is asked is where his .forward leads. */
+	char user_action[ACTION_NAME_MAX + 1];
 };
 void ipc_rcpt_encode(struct buf *, const struct ipc_rcpt *);
 bool ipc_rcpt_decode(struct buf_reader *, struct ipc_rcpt *);

@@ -49,12 +49,16 @@ ipc_deliver_decode(struct buf_reader *reader, struct ipc_deliver *deliver)
 	if (deliver->kind == ENVELOPE_USER_FILE &&
 	    (deliver->command[0] != '/' || deliver->mailbox.form != MAILBOX_MBOX))
 		reader->failed = true;
+	if (deliver->kind == ENVELOPE_FORWARD && deliver->mailbox.path[0] != '/' &&
+	    deliver->mailbox.home[0] != '/')
+		reader->failed = true;
 	return buf_reader_done(reader);
 }
 
 static void
 encode_effects(struct buf *buf, const struct ipc_effects *effects)
 {
+	buf_add_u8(buf, effects->by_forward);
 	buf_add_u8(buf, (uint8_t)effects->redirect_count);
 	for (size_t i = 0; i < effects->redirect_count; i++)
 		address_encode(buf, &effects->redirects[i]);
@@ -72,6 +76,7 @@ encode_effects(struct buf *buf, const struct ipc_effects *effects)
 static bool
 decode_effects(struct buf_reader *reader, struct ipc_effects *effects)
 {
+	effects->by_forward = buf_get_bool(reader);
 	effects->redirect_count = buf_get_enum(reader, IPC_REDIRECTS_MAX + 1);
 	for (size_t i = 0; i < effects->redirect_count; i++) {
 		if (!address_decode(reader, &effects->redirects[i]) ||
@@ -79,6 +84,8 @@ decode_effects(struct buf_reader *reader, struct ipc_effects *effects)
 			return false;
 	}
 	effects->has_reply = buf_get_bool(reader);
+	if (effects->by_forward)
+		return !reader->failed && effects->redirect_count == 0 && !effects->has_reply;
 	if (!effects->has_reply)
 		return !reader->failed && effects->redirect_count > 0;
 	if (!address_decode(reader, &effects->reply_from))

@@ -63,6 +63,8 @@ bool ipc_deliver_decode(struct buf_reader *, struct ipc_deliver *);
 #define IPC_REPLY_REFERENCES_MAX 1500
 #define IPC_REPLY_TEXT_MAX       8192
 struct ipc_effects {
+	bool
+	    by_forward; /* of ENVELOPE_FORWARD: it isn't stored, there is a .forward; nothing else */
 	size_t redirect_count;
 	struct address redirects[IPC_REDIRECTS_MAX];
 	bool has_reply;

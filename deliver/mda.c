@@ -321,6 +321,41 @@ be_file(struct ipc_deliver *request)
 	*request->mailbox.detail = '\0';
 }
 
+/* The .forward that couldn't be read when the mail came. True with the answer; false when there is none,
+ * and it is a mailbox like others. */
+static bool
+follow_forward(struct delivery *delivery)
+{
+	static struct ipc_forward forward;
+	struct ipc_delivered *result = &delivery->result;
+	struct ipc_mailbox *mailbox = &delivery->request.mailbox;
+
+	delivery->request.kind = ENVELOPE_MAILDIR;
+	forward.state = FORWARD_NONE;
+	if (mailbox->forwards)
+		forward_read(mailbox->home, mailbox->detail, &forward);
+	switch (forward.state) {
+	case FORWARD_NONE:
+		if (mailbox->path[0] == '/')
+			return false;
+		reply_set(&result->reply, 550, "5.1.1",
+		    "the user's .forward is gone, and there is no mailbox");
+		return true;
+	case FORWARD_FOUND:
+		result->effects = calloc(1, sizeof(*result->effects));
+		if (result->effects == NULL)
+			fatal("effects");
+		result->effects->by_forward = true;
+		reply_set(&result->reply, 250, "2.1.5", "its owner's .forward is followed");
+		return true;
+	case FORWARD_FAILED:
+	case FORWARD_STATE_COUNT:
+		break;
+	}
+	reply_set(&result->reply, 451, "4.2.0", "%.300s", forward.text);
+	return true;
+}
+
 static void
 receive_deliver(struct channel *channel, struct imsg *imsg)
 {
@@ -359,6 +394,8 @@ receive_deliver(struct channel *channel, struct imsg *imsg)
 	    !may_deliver(&request, &delivery->result.reply))
 		answer_delivery(delivery);
 	else if (comes_again(&request, delivery->message, &delivery->result.reply))
+		answer_delivery(delivery);
+	else if (request.kind == ENVELOPE_FORWARD && follow_forward(delivery))
 		answer_delivery(delivery);
 	else if (request.kind == ENVELOPE_USER_FILE &&
 	    strcmp(request.mailbox.path, "/dev/null") == 0) {

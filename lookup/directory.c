@@ -269,8 +269,9 @@ receive_recipient(struct peer *peer, const struct imsg *imsg)
 		channel_reject(peer->channel, imsg, "a recipient that can't be decoded");
 		return;
 	}
-	/* The queue alone asks for mail of its own. */
-	if (peer->program == PROGRAM_LISTENER && rcpt.client_family == CLIENT_INTERNAL) {
+	/* The queue alone asks for mail of its own, and past the rules. */
+	if (peer->program == PROGRAM_LISTENER &&
+	    (rcpt.client_family == CLIENT_INTERNAL || *rcpt.user_action != '\0')) {
 		channel_reject(peer->channel, imsg, "a listener that says it is the queue");
 		return;
 	}

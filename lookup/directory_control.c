@@ -261,7 +261,8 @@ directory_receive_explain(struct peer *peer, struct imsg *imsg)
 	struct job *job;
 
 	buf_reader_init(&reader, imsg->payload, imsg->length);
-	if (!ipc_rcpt_decode(&reader, &rcpt) || !buf_reader_done(&reader)) {
+	if (!ipc_rcpt_decode(&reader, &rcpt) || !buf_reader_done(&reader) ||
+	    *rcpt.user_action != '\0') {
 		channel_reject(peer->channel, imsg, "a recipient to explain that can't be decoded");
 		return;
 	}

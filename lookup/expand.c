@@ -76,7 +76,10 @@ work_through(struct expansion *x)
 		x->in_accounts = false;
 		switch (node.kind) {
 		case NODE_ADDRESS:
-			expand_address(x, &node);
+			if (x->at == 0 && *x->rcpt->user_action != '\0')
+				expand_user_of_action(x, &node);
+			else
+				expand_address(x, &node);
 			break;
 		case NODE_USER:
 			expand_user(x, node.action, &node);
@@ -244,7 +247,8 @@ expand_watched(struct site *site, const struct ipc_rcpt *rcpt, struct forward_se
 		strlcpy(address.domain, site->config->hostname, sizeof(address.domain));
 	expand_bounded(
 	    site, rcpt, &address, rcpt->client_family == CLIENT_INTERNAL, forwards, watch, out);
-	if (reply_is_permanent(&out->reply) && is_postmaster(site, rcpt, &address))
+	if (reply_is_permanent(&out->reply) && *rcpt->user_action == '\0' &&
+	    is_postmaster(site, rcpt, &address))
 		expand_postmaster(site, rcpt, &address, forwards, watch, out);
 	if (log_is_traced(LOG_TRACE_EXPAND))
 		trace_result(&address, out);

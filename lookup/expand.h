@@ -28,8 +28,8 @@ struct expanded {
  * a domain of ours is always taken.
  *
  * Without a set, each user's mail goes into his mailbox, whatever his .forward says. With one, of a
- * user whose .forward can't be used the mailbox is named too (where his mda lets no mail in as long);
- * when that is all, the reply is temporary.
+ * user whose .forward can't be used the mailbox is named too, as ENVELOPE_FORWARD (where his mda lets no
+ * mail in as long, and asks again then); when that is all, the reply is temporary.
  */
 void expand_recipient(
     struct site *, const struct ipc_rcpt *, struct forward_set *, struct expanded *);

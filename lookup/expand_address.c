@@ -84,6 +84,19 @@ tell_no_rule(struct expansion *x, const struct node *node, bool internal)
 }
 
 void
+expand_user_of_action(struct expansion *x, const struct node *node)
+{
+	const struct action *action = site_find_action(x->site, x->rcpt->user_action);
+	struct node user = *node;
+
+	user.final = true;
+	if (action == NULL || action->broken)
+		expand_broken(x);
+	else
+		expand_user(x, action, &user);
+}
+
+void
 expand_address(struct expansion *x, const struct node *node)
 {
 	const struct rule *rule;

@@ -37,10 +37,10 @@ expand_add_target(struct expansion *x, enum envelope_kind kind, const struct act
 	}
 	if (log_is_traced(LOG_TRACE_EXPAND))
 		expand_trace_step(x,
-		    kind == ENVELOPE_MAILDIR         ? "mailbox"
+		    envelope_is_pipe(kind)           ? "command"
+		        : kind == ENVELOPE_RELAY     ? "relay"
 		        : kind == ENVELOPE_USER_FILE ? "file"
-		        : envelope_is_pipe(kind)     ? "command"
-		                                     : "relay",
+		                                     : "mailbox",
 		    envelope_has_command(kind) ? command : NULL, "action",
 		    action == NULL ? "" : action->config->name);
 	target = &out->targets[out->count];

@@ -33,10 +33,11 @@ log_failing(const struct expansion *x, const struct ipc_mailbox *mailbox, const 
 	log_end(&line);
 }
 
-/* Where the mailbox's owner wants his mail to go; false when it is his mailbox. */
+/* Where the mailbox's owner wants his mail to go; false when it is his mailbox, or to be asked again when
+ * it is delivered. */
 static bool
 follow_forward(struct expansion *x, const struct action *action, const struct address *dest,
-    const struct ipc_mailbox *mailbox, bool *failing)
+    const struct ipc_mailbox *mailbox, bool *failing, enum envelope_kind *kind)
 {
 	char path[PATH_TEXT_MAX + sizeof(FORWARD_NAME) + FORWARD_DETAIL_MAX + 1];
 	struct forward forward;
@@ -59,6 +60,7 @@ follow_forward(struct expansion *x, const struct action *action, const struct ad
 	case FORWARD_FAILED:
 	case FORWARD_STATE_COUNT:
 		*failing = true;
+		*kind = ENVELOPE_FORWARD;
 		if (!x->waits)
 			log_failing(x, mailbox, forward.text);
 		return false;
@@ -84,7 +86,7 @@ follow_forward(struct expansion *x, const struct action *action, const struct ad
 
 static void
 add_to_mailbox(struct expansion *x, const struct action *action, const struct address *dest,
-    const struct ipc_mailbox *mailbox, bool failing)
+    const struct ipc_mailbox *mailbox, bool failing, enum envelope_kind kind)
 {
 	char key[PATH_TEXT_MAX + USER_NAME_MAX + ACTION_NAME_MAX + 64];
 	struct ipc_target *target;
@@ -96,7 +98,7 @@ add_to_mailbox(struct expansion *x, const struct action *action, const struct ad
 		snprintf(key, sizeof(key), "m %u %s", mailbox->uid, mailbox->path);
 	if (!expand_is_new_target(x, key))
 		return;
-	target = expand_add_target(x, ENVELOPE_MAILDIR, action, dest, "");
+	target = expand_add_target(x, kind, action, dest, "");
 	x->failing += failing;
 	if (target != NULL) {
 		target->mailbox = expand_mailbox_number(mailbox);
@@ -119,6 +121,7 @@ static bool
 add_mailbox(struct expansion *x, const struct action *action, const struct address *dest,
     const struct address *named, struct reply *why)
 {
+	enum envelope_kind kind = ENVELOPE_MAILDIR;
 	struct ipc_mailbox mailbox;
 	bool failing = false;
 
@@ -134,7 +137,7 @@ add_mailbox(struct expansion *x, const struct action *action, const struct addre
 	mailbox_set_detail(&mailbox, named->local + strlen(dest->local));
 	x->keeps_copy = false;
 	if (x->forwards != NULL && mailbox.forwards && !x->nodes[x->at].direct &&
-	    follow_forward(x, action, dest, &mailbox, &failing))
+	    follow_forward(x, action, dest, &mailbox, &failing, &kind))
 		return true;
 	if (action->config->method == ACTION_LMTP) {
 		expand_add_lmtp(x, action, dest);
@@ -146,7 +149,7 @@ add_mailbox(struct expansion *x, const struct action *action, const struct addre
 		return x->keeps_copy;
 	}
 	/* What waits for a .forward is for the detail for which it counts. */
-	add_to_mailbox(x, action, failing ? named : dest, &mailbox, failing);
+	add_to_mailbox(x, action, failing ? named : dest, &mailbox, failing, kind);
 	return true;
 }
 
@@ -165,7 +168,7 @@ expand_keep_lost(struct expansion *x)
 		mailbox_find(x->site, lost->action, &lost->dest, &mailbox);
 		if (!reply_is_success(&mailbox.reply))
 			continue;
-		add_to_mailbox(x, lost->action, &lost->dest, &mailbox, true);
+		add_to_mailbox(x, lost->action, &lost->dest, &mailbox, true, ENVELOPE_MAILDIR);
 		if (x->watch != NULL)
 			continue;
 		log_begin(&line, LOG_LEVEL_WARNING, "forward-leads-nowhere");

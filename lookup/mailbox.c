@@ -385,6 +385,16 @@ find_again(struct site *site, const struct action *action, const struct address 
 	mailbox_set_detail(mailbox, dest->local + strlen(plain.local));
 }
 
+/* Whose .forward couldn't be read. With "forward-only" there is no mailbox below it. */
+static void
+find_unread(struct site *site, const struct action *action, const struct address *dest,
+    struct ipc_mailbox *mailbox)
+{
+	find_again(site, action, dest, mailbox);
+	if (action->config->method == ACTION_FORWARD_ONLY)
+		mailbox->path[0] = '\0';
+}
+
 /* As login programs do: it is one of /etc/shells. */
 static bool
 has_login_shell(uid_t uid)
@@ -467,6 +477,8 @@ mailbox_answer(
 		mailbox_find_postmaster(site, mailbox);
 	else if (action == NULL || action->broken)
 		wrong_config(mailbox, request->dest.local, "its action is no longer in smtpd.conf");
+	else if (request->kind == ENVELOPE_FORWARD && may_forward(action))
+		find_unread(site, action, &request->dest, mailbox);
 	else if (request->kind == ENVELOPE_MAILDIR && action_is_local(action->config) &&
 	    action->config->method != ACTION_LMTP)
 		find_again(site, action, &request->dest, mailbox);

@@ -377,7 +377,12 @@ ask(struct queue *queue, struct job *job)
 	struct ipc_rcpt rcpt = { .client_family = CLIENT_INTERNAL };
 
 	job->bad_target = false;
-	if (job->asked < effects->redirect_count) {
+	if (effects->by_forward && job->asked == 0) {
+		job->state = FOLLOW_ASKING_REDIRECT;
+		job->asked_for = job->envelope.dest;
+		rcpt.sender = job->transaction.sender;
+		strlcpy(rcpt.user_action, job->envelope.action, sizeof(rcpt.user_action));
+	} else if (job->asked < effects->redirect_count) {
 		job->state = FOLLOW_ASKING_REDIRECT;
 		job->asked_for = effects->redirects[job->asked];
 		rcpt.sender = job->transaction.sender;
@@ -511,6 +516,8 @@ follow_begin(struct queue *queue, struct entry *entry, struct ipc_delivered *res
 		end_words(queue, job, "Too many scripts send mail at once, trying again later");
 	else if (!mail_load(queue, entry, &job->transaction, &job->envelope))
 		end_words(queue, job, "The message's record can't be read");
+	else if (job->result.effects->by_forward && job->envelope.kind != ENVELOPE_FORWARD)
+		end_words(queue, job, "The user's process answers what it wasn't asked");
 	else
 		ask(queue, job);
 }

@@ -141,6 +141,7 @@ method(const struct queue *queue, const struct envelope *envelope)
 		[ENVELOPE_RELAY] = "relay",
 		[ENVELOPE_USER_PIPE] = "command",
 		[ENVELOPE_USER_FILE] = "mailbox",
+		[ENVELOPE_FORWARD] = "mailbox",
 	};
 	const struct action_config *action = config_find_action(queue->config, envelope->action);
 

@@ -37,6 +37,7 @@ agent_word(enum envelope_kind kind)
 	case ENVELOPE_PIPE:
 	case ENVELOPE_USER_PIPE:
 	case ENVELOPE_USER_FILE:
+	case ENVELOPE_FORWARD:
 		return "mda";
 	case ENVELOPE_RELAY:
 		return "mta";

@@ -291,7 +291,7 @@ RELAY_STEP = 10  # EXPLAIN_RELAY of enum explain_step
 
 def rcpt_payload(local="x", domain="far.test", family=0):
     return (struct.pack("<B16s", family, b"") + text("") + b"\0\0" + text("") * 3 + text("") * 2 + text(local) +
-        text(domain) + struct.pack("<Q", 0) + text(""))
+        text(domain) + struct.pack("<Q", 0) + text("") * 2)
 
 
 def step_payload(step, to):

@@ -197,7 +197,9 @@ def test_a_forward_for_the_detail_comes_before_the_one_for_all(system):
     assert not users.box(one).exists() and len(system.mails(users.box(two))) == 1
     path.unlink()
     system.smtpctl("schedule", "all")
-    system.wait_mail(users.box(one))
+    # The one for all is left.
+    system.wait_mail(users.box(two), 2)
+    assert not users.box(one).exists()
 
 
 def test_a_forward_to_another_host_is_relayed(system):
@@ -273,6 +275,40 @@ def test_a_forward_that_cant_be_used_costs_its_user_a_delay_and_nobody_else(syst
     system.smtpctl("schedule", "all")
     system.wait_mail(users.box(name))
     system.smtpctl("remove", "all")
+
+
+def test_mail_that_waited_for_a_forward_goes_where_that_leads(system):
+    """Also through others' files, which may be such ones in their turn; and where there is none any more
+    into the mailbox."""
+    users = system.users
+    one, two, three, other, last = (users.add(short) for short in "abcde")
+    path = users.write(one, f"{two}\n\\{one}\n", mode=0o666)
+    second = users.write(two, f"{last}, {other}", mode=0o666)
+    third = users.write(three, f"{last}", mode=0o666)
+    system.set_aliases(f"all: {one}, {three}, {other}\n")
+    wait_for(lambda: rcpt(system, "all").startswith("250"))
+    send(system, "all", "Subject: x\r\n\r\n" + "hello\r\n" * 100)
+    system.wait_mail(users.box(other))
+    wait_for(lambda: len([e for e in system.queue() if "can be written by others" in e["error"]]) == 2)
+    third.unlink()
+    path.chmod(0o644)
+    system.smtpctl("schedule", "all")
+    for name in (one, three):
+        system.wait_mail(users.box(name))
+    system.wait_log("redirected", to=f"{one}@example.test")
+    (left,) = wait_for(lambda: [e for e in system.queue() if "can be written" in e["error"]])
+    assert left["dest"] == f"{two}@example.test"
+    assert not users.box(last).exists()
+    system.restart()
+    second.chmod(0o644)
+    system.smtpctl("schedule", "all")
+    system.wait_mail(users.box(last))
+    system.wait_queue_empty()
+    # The second copy comes by another way, at another time.
+    assert {name: len(system.mails(users.box(name))) for name in (one, two, three, other, last)} == {
+        one: 1, two: 0, three: 1, other: 2, last: 1}
+    (mail,) = system.mails(users.box(last))
+    assert mail.body == b"hello\n" * 100 and b"Return-Path: <sender@client.test>" in mail.data
 
 
 def test_a_home_that_hangs_costs_its_user_a_delay_and_nobody_else(system):

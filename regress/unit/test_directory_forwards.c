@@ -127,17 +127,21 @@ answer(size_t number)
 	forwards_answer(forwards, asked[number].id, &given);
 }
 
+static const char *user_action = "";
+
 /* As describe(), with all that is asked for answered. */
 static const char *
 resolve(const char *rcpt_text)
 {
-	static const char *const kinds[] = { "maildir", "pipe", "relay", "user-pipe", "user-file" };
+	static const char *const kinds[] = { "maildir", "pipe", "relay", "user-pipe", "user-file",
+		"forward" };
 	static char text[20000];
 	struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", rcpt_text);
 	struct forward_set *set = forward_set_new(forwards, NULL);
 	struct expanded expanded;
 	size_t next = asked_count;
 
+	snprintf(rcpt.user_action, sizeof(rcpt.user_action), "%s", user_action);
 	for (unsigned rounds = 0;; rounds++) {
 		assert_true(rounds < 100);
 		expand_recipient(site, &rcpt, set, &expanded);
@@ -242,7 +246,7 @@ one_for_the_detail_leads_on(void **state)
 	/* The mailbox that waits for it is named with the detail, by which the mda looks at it again. */
 	forward(ONE "+x", "!a FIFO");
 	assert_memory_equal(resolve(ONE "+x@localhost"), "451 4.2.0", 9);
-	assert_string_equal(resolve("detail@localhost"), "250 maildir:" TWO " maildir:" ONE "+x");
+	assert_string_equal(resolve("detail@localhost"), "250 maildir:" TWO " forward:" ONE "+x");
 }
 
 static void
@@ -297,7 +301,7 @@ one_that_cant_be_used_delays_its_user_alone(void **state)
 	forward(ONE, "!a FIFO");
 	assert_string_equal(resolve(ONE "@localhost"),
 	    "451 4.2.0 the recipient's .forward can't be used now, try again later");
-	assert_string_equal(resolve("all@localhost"), "250 maildir:" ONE " maildir:" TWO);
+	assert_string_equal(resolve("all@localhost"), "250 forward:" ONE " maildir:" TWO);
 	forward(ONE, "no-such-user, :include:/etc/passwd, a@b@c");
 	assert_string_equal(resolve(ONE "@localhost"),
 	    "451 4.2.0 the recipient's .forward leads nowhere now, try again later");
@@ -362,9 +366,32 @@ who_has_no_mailbox_costs_the_others_nothing(void **state)
 	config->actions[0].method = ACTION_FORWARD_ONLY;
 	forward(ONE, "!a FIFO");
 	forward(TWO, "x@far.test");
-	assert_string_equal(resolve("all@localhost"), "250 maildir:" ONE " relay:x");
+	assert_string_equal(resolve("all@localhost"), "250 forward:" ONE " relay:x");
 	mailbox_answer(site, &request, &mailbox);
 	assert_int_equal(mailbox.reply.code, 451);
+	/* His process looks again, and puts nothing anywhere. */
+	request.kind = ENVELOPE_FORWARD;
+	mailbox_answer(site, &request, &mailbox);
+	assert_int_equal(mailbox.reply.code, 250);
+	assert_true(mailbox.forwards);
+	assert_string_equal(mailbox.path, "");
+}
+
+static void
+of_an_actions_user_no_rules_and_aliases_are_asked(void **state)
+{
+	(void)state;
+	forward(ONE, TWO ", \\" ONE ", x@else.test");
+	assert_memory_equal(resolve(ONE "@else.test"), "550", 3);
+	user_action = "local";
+	assert_string_equal(
+	    resolve(ONE "@else.test"), "250 maildir:" TWO " maildir:" ONE " relay:x");
+	assert_memory_equal(resolve("all@localhost"), "550 5.1.1", 9);
+	forward(ONE, "!a FIFO");
+	assert_memory_equal(resolve(ONE "@else.test"), "451 4.2.0", 9);
+	user_action = "gone";
+	assert_memory_equal(resolve(ONE "@else.test"), "451 4.3.0", 9);
+	user_action = "";
 }
 
 static void
@@ -669,6 +696,7 @@ main(void)
 		FORWARDS(few_of_a_users_are_asked_for_at_once),
 		FORWARDS(what_names_its_own_alias_keeps_a_copy),
 		FORWARDS(loops_of_several_users_end),
+		FORWARDS(of_an_actions_user_no_rules_and_aliases_are_asked),
 		FORWARDS(one_that_cant_be_used_delays_its_user_alone),
 		FORWARDS(who_forwards_to_nobody_keeps_what_others_get),
 		FORWARDS(one_that_leads_to_too_many_costs_the_others_nothing),

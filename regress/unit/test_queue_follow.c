@@ -3,12 +3,14 @@
  */
 #include "test_queue_peers.h"
 
-/* The mda's success with effects; addresses are local parts with spaces between. */
+/* The mda's success with effects; addresses are local parts with spaces between. With neither, there is
+ * a .forward. */
 static void
 answer_with(const struct frame *frame, uint64_t envelope_id, unsigned code, const char *redirects,
     const char *reply)
 {
-	struct ipc_effects effects = { .has_reply = *reply != '\0' };
+	struct ipc_effects effects = { .has_reply = *reply != '\0',
+		.by_forward = *redirects == '\0' && *reply == '\0' };
 	struct ipc_delivered delivered = { .envelope_id = envelope_id, .effects = &effects };
 	struct buf buf;
 
@@ -170,6 +172,18 @@ a_crash_before_the_commit_leaves_the_delivery(void **state)
 }
 
 static void
+a_forward_is_followed_only_where_that_was_asked(void **state)
+{
+	const struct frame *frame = deliver_one();
+
+	(void)state;
+	answer_with(frame, envelope_id_make(ids[0], 1), 250, "", "");
+	assert_non_null(first_entry());
+	assert_int_equal(first_entry()->state, ENTRY_WAITING);
+	assert_int_equal(queue.envelopes, 1);
+}
+
+static void
 a_failure_can_not_send_anything(void **state)
 {
 	const struct frame *frame = deliver_one();
@@ -191,6 +205,7 @@ main(void)
 		TEST(a_refusal_for_good_is_told_to_the_sender_and_the_others_get_it),
 		TEST(the_delivery_is_in_flight_until_the_directory_has_answered),
 		TEST(a_crash_before_the_commit_leaves_the_delivery),
+		TEST(a_forward_is_followed_only_where_that_was_asked),
 		TEST(a_failure_can_not_send_anything),
 	};
 
