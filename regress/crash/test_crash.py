@@ -62,7 +62,11 @@ def is_settled(postern):
 
 def settle(postern):
     """Everything that is queued is tried at once until the queue is empty."""
-    wait_for(lambda: is_settled(postern), 90, "the queue is empty")
+    try:
+        wait_for(lambda: is_settled(postern), 90, "the queue is empty")
+    except AssertionError as why:
+        left = postern.smtpctl("show", "queue", check=False)
+        raise AssertionError(f"{why}\n{left.stdout[:5000]}{left.stderr}{postern.log_tail()}") from why
 
 
 @pytest.mark.time_limit(120 + 10 * KILLS)
