@@ -64,6 +64,7 @@ class Strace:
         self.trace = self.control / "trace"
         subprocess.run(["cp", "-a", stage, self.stage], check=True)
         self.control.mkdir()
+        self.control.chmod(0o777)  # some are started as a user already
         libexec = self.stage / "usr/libexec/postern"
         real = base / "real"
         libexec.rename(real)
@@ -193,7 +194,8 @@ new=$(mktemp '{self.out}/new.XXXXXX') && cat >"$new" && mv "$new" "$new.whole"
         """Sends until it is taken, each time another message."""
         def taken():
             self.count += 1
-            message = Message(f"k-{self.count}", list(recipients), self.generator, is_large)
+            message = Message(f"k-{self.count}", list(recipients), self.generator, is_large,
+                self.traffic.fields)
             self.traffic.note_begun(message)
             code = self.attempt(message)
             assert code is not None or self.may_cut, (
@@ -332,7 +334,7 @@ def begin(run, strace, program, options):
         run.work_for_the_supervisor()
         return
     strace.arm(program, options)
-    if program == "mda":
+    if program in ("mda", "enqueue"):
         run.script()
         return
     stopped = []
@@ -364,7 +366,7 @@ def untrace(postern):
         postern.start()
 
 
-def points(program, calls, first):
+def points(program, calls, first, many=None):
     """What to kill at: (call, how manieth of its name, the least that this can be). Calls that
     tell others nothing are left out unless they are asked for: a kill there is one before."""
     seen = collections.Counter()
@@ -374,7 +376,7 @@ def points(program, calls, first):
         seen[call] += 1
         if place >= first and (call in EFFECTS or ALL_CALLS):
             found.append((call, seen[call], before[call] + 1))
-    many = POINTS * 2 if program in ("queue", "mda") else POINTS
+    many = many or (POINTS * 2 if program in ("queue", "mda") else POINTS)
     pace = STEP or max(len(found) // many, 1)
     return found[random.Random(SEED).randrange(pace)::pace]
 
@@ -391,7 +393,7 @@ def test_nothing_is_lost_wherever_an_mda_with_mbox_files_dies(strace, make_poste
     kill_at_points(strace, make_postern(rules=RULES.replace("maildir", "mbox")), "mda", BoxRun)
 
 
-def kill_at_points(strace, postern, program, kind):
+def kill_at_points(strace, postern, program, kind, many=None):
     postern.stage = strace.stage
     postern.restart()
     # What dies with it, and in smtpd's case what it is given to do.
@@ -406,7 +408,7 @@ def kill_at_points(strace, postern, program, kind):
     began = time.monotonic()
     hit = collections.Counter()
     missed = 0
-    left = points(program, calls, first)[::-1]
+    left = points(program, calls, first, many)[::-1]
     while left:
         call, number, least = left.pop()
         postern.restart()
