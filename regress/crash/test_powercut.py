@@ -60,7 +60,7 @@ def test_what_was_acknowledged_is_there_after_a_power_cut(make_postern_on, spool
 
 def test_cuts_inside_each_phase_lose_nothing():
     words = [sys.executable, "-B", TOP / "regress/powercut/powercut.py", "--cells", "ext4x2",
-        "--cuts", "8"]
+        "--cuts", "9"]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True) as process:
         try:

@@ -8,6 +8,7 @@ answered before a picture was begun must be in it; what was begun before it was 
 import base64
 import collections
 import hashlib
+import mailbox
 import os
 import random
 import re
@@ -17,6 +18,7 @@ import threading
 import time
 
 USERS = [f"user{number}@example.test" for number in range(6)]
+BOXES = [f"box{number}@box.test" for number in range(2)]  # mbox files
 SENDER = "bounces@example.test"
 LATER = "later@example.test"  # not delivered before the cut
 PIPE = "pipe@example.test"
@@ -142,14 +144,18 @@ class Accounts(threading.Thread):
         return answer
 
 
-def flood(generator):
-    size = generator.randrange(*(500, 4000) if generator.random() < 0.85 else (80_000, 250_000))
-    return generator.sample(USERS, generator.choice((1, 1, 1, 2))), size
+def flood_to(addresses):
+    def flood(generator):
+        size = generator.randrange(*(500, 4000) if generator.random() < 0.85 else (80_000, 250_000))
+        return generator.sample(addresses, generator.choice((1, 1, 1, 2))), size
+    return flood
 
 
-def large(generator):
-    to = LATER if generator.random() < 0.15 else generator.choice(USERS)
-    return [to], generator.randrange(*LARGE_BYTES)
+def large_to(addresses):
+    def large(generator):
+        to = LATER if generator.random() < 0.15 else generator.choice(addresses)
+        return [to], generator.randrange(*LARGE_BYTES)
+    return large
 
 
 def odd(generator):
@@ -158,16 +164,18 @@ def odd(generator):
 
 
 class Mail:
-    """All of it. `messages` by token, `complaints` of what was refused."""
+    """All of it. `homes` are addresses of users of the system. `messages` by token, `complaints` of
+    what was refused, `once` the addresses whose mail must be there once."""
 
-    def __init__(self, postern):
+    def __init__(self, postern, homes):
+        self.once = USERS + BOXES + homes
         self.port = postern.port
         self.messages = {}
         self.complaints = collections.Counter()
         self.stopping = threading.Event()
         self.accounts = Accounts(self, postern)
-        self.threads = [Sender(self, f"flood{number}", 15, flood) for number in range(4)]
-        self.threads += [Sender(self, "large", 1, large), Sender(self, "odd", 6, odd)]
+        self.threads = [Sender(self, f"flood{number}", 15, flood_to(self.once)) for number in range(4)]
+        self.threads += [Sender(self, "large", 1, large_to(self.once)), Sender(self, "odd", 6, odd)]
         self.threads.append(self.accounts)
 
     def start(self):
@@ -198,10 +206,11 @@ class Account:
         self.problems = []
         self.acknowledged = 0
         self.duplicates = 0
+        self.found = collections.Counter()
 
     def look(self, mail, cut, maildirs, kept):
         """`maildirs` is {address: [entry of each file]}, `kept` the entries of what was piped."""
-        found = collections.Counter()
+        found = self.found
         reports = collections.Counter()
         for address, entries in maildirs.items():
             for entry in entries:
@@ -215,6 +224,11 @@ class Account:
         for entry in kept:
             self.look_at_file(mail, entry.path, read(entry.path), None, found)
         self.count(mail, cut, found, reports)
+
+    def look_at_box(self, mail, path, address):
+        box = mailbox.mbox(path, create=False)
+        for key in box.keys():
+            self.look_at_file(mail, f"{path}, message {key}", box.get_bytes(key), address, self.found)
 
     def look_at_file(self, mail, path, data, address, found):
         end = data.find(b"\n\n")
@@ -247,7 +261,7 @@ class Account:
             self.acknowledged += sure
             for to in message.recipients:
                 count = reports[message.token] if to == FAIL else found[message.token, to]
-                once = to in USERS
+                once = to in mail.once
                 if count == 0 and sure:
                     self.problems.append(f"lost: {message.token} for {to}")
                 elif count > (1 if once else 2):
@@ -262,6 +276,6 @@ class Account:
             if (address in listed) not in states:
                 self.problems.append(f"lost: a change of {address}, which is "
                     f"{'still' if address in listed else 'not'} there")
-        for address in USERS + [SENDER, LATER, PIPE, FAIL]:
+        for address in USERS + BOXES + [SENDER, LATER, PIPE, FAIL]:
             if address not in listed:
                 self.problems.append(f"lost: the account {address}")

@@ -13,7 +13,8 @@
  *	           of the second generation; of a batch that holds a DSN; the sync after each
  *	           A large message's file: made, synced, its name synced, removed
  *	listener   a write to a large message's file
- *	mda        the sync of a large message in tmp/; a rename, and the sync after it
+ *	mda        the sync of a large message in tmp/; a rename, and the sync after it; a write to
+ *	           an mbox file, and its sync
  *	directory  a write and the sync after it, and a write of a table's page
  *
  * powercut.py has the same list, in this order.
@@ -60,6 +61,9 @@ enum point {
 	DSN_BUILT,
 	DSN_WRITTEN,
 	DSN_SYNCED,
+	BOX_WRITING,
+	BOX_WRITTEN,
+	BOX_SYNCED,
 };
 
 /* 32-bit words, little endian: powercut.py writes them. */
@@ -176,6 +180,7 @@ static const struct {
 	{ RENAME_DONE, RENAME_SYNCED },
 	{ ACCOUNTS_WRITTEN, ACCOUNTS_SYNCED },
 	{ DSN_WRITTEN, DSN_SYNCED },
+	{ BOX_WRITTEN, BOX_SYNCED },
 };
 
 static bool
@@ -192,6 +197,16 @@ is_read_only(int fd)
 	int flags = fcntl(fd, F_GETFL);
 
 	return flags != -1 && (flags & O_ACCMODE) == O_RDONLY;
+}
+
+/* The log is written to only. */
+static bool
+is_mbox(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags != -1 && (flags & (O_ACCMODE | O_APPEND)) == (O_RDWR | O_APPEND) &&
+	    is_kind(fd, S_IFREG);
 }
 
 static bool
@@ -296,6 +311,10 @@ write(int fd, const void *data, size_t length)
 		note(ACCOUNTS_WRITTEN);
 	if (page != NULL && is_listener && is_kind(fd, S_IFREG))
 		pass(LARGE_WRITING);
+	if (page != NULL && is_mda && is_mbox(fd)) {
+		note(BOX_WRITTEN);
+		pass(BOX_WRITING);
+	}
 	return REAL(write)(fd, data, length);
 }
 
@@ -336,9 +355,10 @@ unlinkat(int directory, const char *name, int flags)
 int
 renameat2(int from, const char *name, int to, const char *target, unsigned flags)
 {
+	size_t length = strlen(target);
 	int result;
 
-	if (page == NULL || !is_mda)
+	if (page == NULL || !is_mda || (length > 5 && strcmp(target + length - 5, ".lock") == 0))
 		return REAL(renameat2)(from, name, to, target, flags);
 	pass(RENAME_BEFORE);
 	result = REAL(renameat2)(from, name, to, target, flags);

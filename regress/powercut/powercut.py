@@ -40,11 +40,13 @@ import cutmail  # noqa: E402
 import postern as harness  # noqa: E402
 from disk import Disk, Host, NoDisk, tear  # noqa: E402
 from disks import hide_mounts  # noqa: E402
+from system_users import Users  # noqa: E402
 
 CELLS = {"ext4": ("ext4", 1), "ext4x2": ("ext4", 2), "xfs": ("xfs", 1), "xfsx2": ("xfs", 2)}
 RECYCLING, COPYING, LARGE = "segment recycling", "generation copying", "large message"
 RENAME, ACCOUNTS, DSN = "Maildir rename", "accounts change", "DSN creation"
-PHASES = (RECYCLING, COPYING, LARGE, RENAME, ACCOUNTS, DSN)
+BOX = "mbox append"
+PHASES = (RECYCLING, COPYING, LARGE, RENAME, ACCOUNTS, DSN, BOX)
 # In the order of enum point in cutshim.c; the first is 1.
 POINTS = (
     ("freed, not synced", RECYCLING), ("freed", RECYCLING),
@@ -59,6 +61,7 @@ POINTS = (
     ("log not synced", ACCOUNTS), ("log synced, not told", ACCOUNTS),
     ("page about to be written", ACCOUNTS),
     ("not written", DSN), ("not synced", DSN), ("synced, failure not forgotten", DSN),
+    ("being appended", BOX), ("appended, not synced", BOX), ("synced, not told", BOX),
 )
 LARGE_IN_TMP = 1 + POINTS.index(("in tmp, not synced", LARGE))
 TORN = {number for number, (name, _) in enumerate(POINTS, 1)
@@ -68,8 +71,13 @@ AIM_SECONDS = 6
 WARM_UP = 12
 RULES = """
 action "in" maildir pipes
+action "box" mbox
+action "home" maildir
+match from any for domain "box.test" action "box"
+match from any for domain "home.test" action "home"
 match from any for domain <accounts> action "in"
 """
+HOMES = "home.test"
 
 
 class Page:
@@ -147,6 +155,8 @@ class Run:
         self.page = Page(base / "page")
         spool, mail = disk.mounts[0], disk.mounts[-1]
         self.out = mail / "out"
+        self.users = Users(mail / "homes")
+        self.homes = {}  # of users of the system, by address
         self.postern = harness.Postern(options.stage, base=base / "instance", spool=spool / "spool",
             state=spool / "state", mail=mail / "mail", rules=RULES,
             extra="queue segment-size 4M\nqueue retry-first 30d\nqueue retry-max 30d\n",
@@ -157,9 +167,14 @@ class Run:
         for path in (self.out, self.out / "kept"):
             path.mkdir()
             os.chown(path, entry.pw_uid, entry.pw_gid)
+        self.users.base.mkdir(mode=0o755)
+        for short in "ab":
+            name = self.users.add(short)
+            self.homes[f"{name}@{HOMES}"] = self.users.box(name)
         self.postern.start()
         self.postern.add_domain("example.test")
-        for address in cutmail.USERS + [cutmail.SENDER]:
+        self.postern.add_domain("box.test")
+        for address in cutmail.USERS + cutmail.BOXES + [cutmail.SENDER]:
             self.postern.smtpctl("user", "add", address, "no-password")
         keep = f"|{self.tools}/keep {self.out}"
         self.postern.add_alias(cutmail.LATER, f"{keep} open")
@@ -169,7 +184,7 @@ class Run:
 
     def take(self, points, count):
         """Lets mail flow and takes the pictures."""
-        mail = cutmail.Mail(self.postern)
+        mail = cutmail.Mail(self.postern, list(self.homes))
         cuts = []
         mail.start()
         try:
@@ -188,7 +203,7 @@ class Run:
 
     def cut(self, point, path):
         cut = Cut(path, point)
-        skip = self.generator.randrange(20) if POINTS[point - 1][1] == RENAME else 0
+        skip = self.generator.randrange(20) if POINTS[point - 1][1] in (RENAME, BOX) else 0
         with (self.page.hold(point, skip, AIM_SECONDS) if point else
                 contextlib.nullcontext(True)) as there:
             if not there:
@@ -216,15 +231,19 @@ class Run:
                     cut.torn = True
             cut.held = {}
             (self.out / "open").touch()
+            self.expire_locks()
             self.postern.environment = {}
             position = self.postern.log_file.stat().st_size
             self.postern.start()
             try:
                 account.look_at_accounts(mail, cut, self.postern)
                 account.problems += self.settle()
-                maildirs = {address: [entry for folder in ("new", "cur")
-                    for entry in os.scandir(self.postern.maildir(address) / folder)]
+                paths = self.homes | {address: self.postern.maildir(address)
                     for address in cutmail.USERS + [cutmail.SENDER]}
+                maildirs = {address: [entry for folder in ("new", "cur")
+                    for entry in os.scandir(path / folder)] for address, path in paths.items()}
+                for address in cutmail.BOXES:
+                    account.look_at_box(mail, self.postern.maildir(address) / "mbox", address)
                 kept = [entry for entry in os.scandir(self.out / "kept") if entry.name[0] != "."]
                 account.look(mail, cut, maildirs, kept)
                 log = self.postern.log_text(position)
@@ -235,9 +254,17 @@ class Run:
             log = ""
         self.note(cut, account, log)
 
+    def expire_locks(self):
+        """A lock whose holder's number the cut took counts for five minutes, which we don't wait."""
+        for address in cutmail.BOXES:
+            lock = self.postern.maildir(address) / "mbox.lock"
+            if lock.exists() and lock.stat().st_size == 0:
+                lock.unlink()
+
     def end(self):
         if self.postern.process is not None:
             self.postern.crash()
+        self.users.clear()
 
     def settle(self):
         """Everything that is queued is tried at once until the queue is empty. What is left after a
