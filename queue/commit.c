@@ -358,6 +358,11 @@ commit_batch_done(void *arg, enum journal_head head, bool durable)
 	if (head != JOURNAL_FIRST || commit == NULL)
 		return;
 	begin_batch(commit);
+	/* Before the items' owners are told: what they end is recorded by the next batch. */
+	for (i = 0; durable && i < commit->removal_count; i++)
+		spool_large_remove(&queue->spool, commit->removals[i]);
+	if (durable)
+		commit->removal_count = 0;
 	commit_refusal(JOURNAL_BROKEN, &refusal);
 	for (i = 0; i < commit->item_count; i++) {
 		struct commit_item *item = &commit->items[i];
@@ -381,10 +386,6 @@ commit_batch_done(void *arg, enum journal_head head, bool durable)
 		queue_run_soon(queue);
 		queue_count(queue);
 	}
-	for (i = 0; durable && i < commit->removal_count; i++)
-		spool_large_remove(&queue->spool, commit->removals[i]);
-	if (durable)
-		commit->removal_count = 0;
 }
 
 void

@@ -412,6 +412,58 @@ large_messages_that_come_together_are_committed_together(void **state)
 }
 
 static void
+ends_the_large_message(struct queue *q, struct commit_item *item, const struct reply *refusal)
+{
+	assert_null(refusal);
+	if (item->owner != NULL)
+		commit_remove_large(q, ids[0]);
+}
+
+static void
+commit_message_that_ends(void *large)
+{
+	struct transaction transaction = { .message_id = intake_new_id(&queue),
+		.created_us = 1,
+		.client_family = CLIENT_INTERNAL };
+	struct commit_item item = { .fd = -1,
+		.file = -1,
+		.message_id = transaction.message_id,
+		.done = ends_the_large_message,
+		.owner = large };
+	struct buf head;
+	uint8_t *to;
+
+	buf_init(&head, 4096);
+	message_encode_start(&head, &transaction, false, 0);
+	message_encode_effects(&head, NULL, 0);
+	message_encode_finish(&head);
+	assert_int_equal(
+	    journal_begin(queue.journal, JOURNAL_FIRST, head.length, true, &to), JOURNAL_OK);
+	memcpy(to, head.data, head.length);
+	journal_end(queue.journal, JOURNAL_FIRST, RECORD_MESSAGE, head.length, &item.location);
+	item.head = head.data; /* whose it is now */
+	item.head_length = head.length;
+	commit_message(&queue, &item);
+	assert_true(commit_now(&queue));
+}
+
+/* As when it was sent on, or its sender told that it failed: that is recorded by the next batch. */
+static void
+a_large_messages_file_outlives_the_batch_that_ends_it(void **state)
+{
+	(void)state;
+	write_and_close(ask_file(ids[0]), "hello");
+	send_envelope(ids[0], 1);
+	send_commit(ids[0], 5, -1);
+	turn();
+	assert_int_equal(count_large(), 1);
+	commit_message_that_ends(&queue);
+	assert_int_equal(count_large(), 1);
+	commit_message_that_ends(NULL);
+	assert_int_equal(count_large(), 0);
+}
+
+static void
 a_file_of_another_size_is_refused_and_removed(void **state)
 {
 	(void)state;
@@ -601,6 +653,7 @@ main(void)
 		TEST(requests_for_ids_without_end_are_refused),
 		TEST(a_large_message_is_what_was_in_its_file_at_commit),
 		TEST(large_messages_that_come_together_are_committed_together),
+		TEST(a_large_messages_file_outlives_the_batch_that_ends_it),
 		TEST(a_file_of_another_size_is_refused_and_removed),
 		TEST(an_abort_gives_the_id_back_and_drops_the_rest),
 		TEST(a_file_that_could_still_be_written_is_not_committed),
