@@ -314,8 +314,9 @@ def learn(run, strace, program):
     finish(run)
     calls = strace.calls()
     untrace(run.postern)
-    # The first word from the supervisor; what comes before smtpd's umask() is reading files.
-    first = "umask" if program == "smtpd" else "recvmsg"
+    # The first word from the supervisor; what comes before smtpd's umask() is reading files, and
+    # enqueue is told all that it needs.
+    first = {"smtpd": "umask", "enqueue": "prctl"}.get(program, "recvmsg")
     assert first in calls, f"{program} wasn't traced\n{run.postern.log_tail()}"
     return calls, calls.index(first)
 

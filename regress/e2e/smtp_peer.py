@@ -98,13 +98,17 @@ class Session:
         self.connection.sendall(data)
         return not (isinstance(reply, str) and reply.startswith("421"))
 
-    def answer(self, what, usual):
-        """What the test wants, or the usual reply; whether the session goes on and it was the usual
-        one, or a success."""
+    def choose(self, what, usual):
+        """What the test wants, or the usual reply; whether it is that, or a success."""
         reply = self.peer.reply_to(what)
         if reply is None:
-            return self.say(usual), True
-        return self.say(reply), isinstance(reply, str) and reply[:1] in "23"
+            return usual, True
+        return reply, isinstance(reply, str) and reply[:1] in "23"
+
+    def answer(self, what, usual):
+        """Says it; whether the session goes on, and as choose()."""
+        reply, taken = self.choose(what, usual)
+        return self.say(reply), taken
 
     def hello(self):
         words = list(self.peer.extensions)
@@ -196,12 +200,13 @@ class Session:
 
     def take(self, data):
         going = True
-        taken = False
-        for _ in self.recipients if self.peer.lmtp else [None]:
-            one, good = self.answer("TEXT", "250 2.0.0 taken")
-            going, taken = going and one, taken or good
-        if taken:
+        replies = [self.choose("TEXT", "250 2.0.0 taken")
+            for _ in (self.recipients if self.peer.lmtp else [None])]
+        # Before the other side knows: it may be over then.
+        if any(taken for _, taken in replies):
             self.peer.messages.append(Message(self, data))
+        for reply, _ in replies:
+            going = self.say(reply) and going
         self.begin()
         return going
 
