@@ -19,7 +19,7 @@
 
 #define COMMAND_SECONDS    300
 #define COMMAND_OUTPUT_MAX 8192
-#define COMMAND_LINGER_MS  10000
+#define COMMAND_LINGER_MS  5000 /* less than a stop waits for deliveries: what is done is heard of */
 
 struct command_result {
 	bool started;

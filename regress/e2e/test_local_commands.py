@@ -105,6 +105,17 @@ def test_one_that_never_reads_writes_much_and_leaves_children(make_user):
     wait_for(lambda: not os.path.exists(f"/proc/{child}"), 10)
 
 
+def test_one_that_has_ended_is_not_run_again_after_a_stop(make_user):
+    """Though what it left behind is running still when the stop begins."""
+    user = make_user("sleep 600 & echo >>ran")
+    user.send()
+    user.file("ran")
+    user.postern.stop()
+    user.postern.start()
+    user.postern.wait_queue_empty()
+    assert user.file("ran") == "\n"
+
+
 def test_a_home_that_is_gone_waits(make_user):
     user = make_user("cat >message")
     user.home.rename(user.home.with_suffix(".away"))
