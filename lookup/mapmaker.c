@@ -27,6 +27,7 @@ struct order {
 	enum map_type type;
 	bool hashed;
 	const char *source;
+	struct file_state state; /* of the source */
 	char target[PATH_MAX];
 	char fresh[PATH_MAX + 8]; /* what becomes the target */
 	struct store_map *map;
@@ -72,13 +73,17 @@ add_entry(void *arg, size_t line, const char *key, const char *value)
 
 /* Who may read the text, which may hold passwords, may read what is made of it. */
 static bool
-let_the_same_read(int fd, const char *source)
+let_the_same_read(int fd, const struct order *order)
 {
 	struct stat text, made;
 	mode_t mode;
 
-	if (stat(source, &text) != 0 || fstat(fd, &made) != 0)
+	if (stat(order->source, &text) != 0 || fstat(fd, &made) != 0)
 		return false;
+	if (text.st_dev != order->state.device || text.st_ino != order->state.inode) {
+		errno = ESTALE; /* another took the place of what was read */
+		return false;
+	}
 	mode = S_IRUSR | S_IWUSR | (text.st_mode & (S_IRGRP | S_IROTH));
 	/* Only root may give it away; another keeps it from a group that isn't the text's. */
 	if ((text.st_uid != made.st_uid && fchown(fd, text.st_uid, text.st_gid) != 0) ||
@@ -89,17 +94,15 @@ let_the_same_read(int fd, const char *source)
 
 /* On stable storage under its name. False with errno set. */
 static bool
-put_in_place(const struct order *order)
+put_in_place(const struct order *order, int made)
 {
 	char folder[PATH_MAX];
 	char *slash;
 	bool good;
-	int fd = open(order->fresh, O_RDONLY | O_CLOEXEC);
+	int fd;
 
-	good = fd != -1 && let_the_same_read(fd, order->source) && fsync(fd) == 0;
-	if (fd != -1)
-		close(fd);
-	if (!good || rename(order->fresh, order->target) != 0)
+	if (!let_the_same_read(made, order) || fsync(made) != 0 ||
+	    rename(order->fresh, order->target) != 0)
 		return false;
 	snprintf(folder, sizeof(folder), "%s", order->target);
 	slash = strrchr(folder, '/');
@@ -117,9 +120,9 @@ put_in_place(const struct order *order)
 static int
 make_map(struct order *order)
 {
-	struct file_state state;
 	size_t length;
-	char *text = table_file_read(order->source, &length, &state);
+	char *text = table_file_read(order->source, &length, &order->state);
+	char opened[32];
 	int fd;
 
 	if (text == NULL)
@@ -131,8 +134,9 @@ make_map(struct order *order)
 		free(text);
 		return EX_CANTCREAT;
 	}
-	close(fd);
-	order->map = store_map_make(order->fresh, order->hashed);
+	/* By its descriptor: who may write in the folder could put another file under the name. */
+	snprintf(opened, sizeof(opened), "/proc/self/fd/%d", fd);
+	order->map = store_map_make(opened, order->hashed);
 	order->failed = order->map == NULL ||
 	    !table_text_each(order->source, text, length,
 	        order->type == MAP_ALIASES ? TABLE_USE_TARGETS : 0, add_entry, order) ||
@@ -141,13 +145,15 @@ make_map(struct order *order)
 	if (order->map != NULL)
 		order->failed = !store_map_finish(order->map) || order->failed;
 	store_map_close(order->map);
-	if (!order->failed && put_in_place(order)) {
+	if (!order->failed && put_in_place(order, fd)) {
+		close(fd);
 		printf("%s: %zu %s\n", order->target, order->entries,
 		    order->entries == 1 ? "entry" : "entries");
 		return EX_OK;
 	}
 	if (!order->failed)
 		log_error("%s: %s", order->target, strerror(errno));
+	close(fd);
 	(void)unlink(order->fresh);
 	return order->failed ? EX_DATAERR : EX_CANTCREAT;
 }
