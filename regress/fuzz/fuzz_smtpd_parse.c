@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include "smtpd/parse.h"
@@ -17,22 +18,33 @@ int
 getaddrinfo(
     const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **answer)
 {
-	struct addrinfo *one;
-	struct sockaddr_in *in;
-	struct in_addr address;
+	struct addrinfo *one = calloc(1, sizeof(*one) + sizeof(struct sockaddr_storage));
+	struct sockaddr_in *in = (struct sockaddr_in *)(one + 1);
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(one + 1);
+	char plain[INET6_ADDRSTRLEN], *scope;
 
 	(void)service;
 	(void)hints;
-	if (inet_pton(AF_INET, name, &address) != 1)
-		return EAI_NONAME;
-	one = calloc(1, sizeof(*one) + sizeof(*in));
 	if (one == NULL)
 		return EAI_MEMORY;
-	in = (struct sockaddr_in *)(one + 1);
-	in->sin_family = AF_INET;
-	in->sin_addr = address;
 	one->ai_addr = (struct sockaddr *)in;
-	one->ai_addrlen = sizeof(*in);
+	strncpy(plain, name, sizeof(plain) - 1);
+	plain[sizeof(plain) - 1] = '\0';
+	scope = strchr(plain, '%'); /* an interface's link has it */
+	if (scope != NULL) {
+		*scope = '\0';
+		in6->sin6_scope_id = if_nametoindex(scope + 1);
+	}
+	if (inet_pton(AF_INET, name, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		one->ai_addrlen = sizeof(*in);
+	} else if (inet_pton(AF_INET6, plain, &in6->sin6_addr) == 1) {
+		in6->sin6_family = AF_INET6;
+		one->ai_addrlen = sizeof(*in6);
+	} else {
+		free(one);
+		return EAI_NONAME;
+	}
 	*answer = one;
 	return 0;
 }
