@@ -57,19 +57,22 @@ forward_sender(const struct config *config, const struct transaction *transactio
 	struct address rewritten;
 	struct log_line line;
 	char text[ADDRESS_TEXT_MAX + 1];
+	bool done;
 
 	*sender = transaction->sender;
 	if (action == NULL || !action->relay_srs || !is_of_others(transaction) ||
 	    address_is_null(sender) || same_domain(sender, from))
 		return;
-	if (srs_encode(&keys, sender, from->domain, now, &rewritten)) {
-		*sender = rewritten;
-		return;
-	}
-	log_begin(&line, LOG_LEVEL_INFO, "sender-not-rewritten");
+	done = srs_encode(&keys, sender, from->domain, now, &rewritten);
+	log_begin(&line, LOG_LEVEL_INFO, done ? "sender-rewritten" : "sender-not-rewritten");
 	log_hex64(&line, "envelope", envelope->id);
 	address_format(sender, text, sizeof(text));
 	log_text(&line, "from", text);
-	log_text(&line, "reason", "the address would be too long");
+	if (done) {
+		*sender = rewritten;
+		address_format(sender, text, sizeof(text));
+		log_text(&line, "as", text);
+	} else
+		log_text(&line, "reason", "the address would be too long");
 	log_end(&line);
 }

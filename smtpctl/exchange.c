@@ -61,7 +61,8 @@ int
 fail_protocol(struct output *output)
 {
 	output_flush(output);
-	warnx("command failed: smtpd answered what smtpctl doesn't understand");
+	warnx("command failed: smtpd answered what smtpctl doesn't understand: start it anew, if "
+	      "this is after an upgrade");
 	return EX_PROTOCOL;
 }
 

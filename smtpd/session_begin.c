@@ -52,6 +52,11 @@ log_connected(struct session *s)
 	log_text(&line, "address", s->client_text);
 	if (s->client.has_uid)
 		log_number(&line, "uid", s->client.uid);
+	if (s->listener->address.ss_family == AF_INET || s->listener->address.ss_family == AF_INET6)
+		/* IPv6 has it in the same place. */
+		log_number(&line, "port",
+		    ntohs(((const struct sockaddr_in *)(const void *)&s->listener->address)
+		              ->sin_port));
 	if (s->lmtp)
 		log_text(&line, "protocol", "lmtp");
 	if (*s->listener->tag != '\0')

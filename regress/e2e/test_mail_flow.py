@@ -46,7 +46,8 @@ def test_reply_names_the_id_that_the_log_follows_to_the_file(postern):
     assert delivered["envelope"].startswith(message)
     assert delivered["to"] == "alice@example.test"
     assert delivered["file"] == str(mail.path)
-    assert postern.log_lines("smtp-connected", session=accepted["session"])
+    (connected,) = postern.log_lines("smtp-connected", session=accepted["session"])
+    assert connected["port"] == str(postern.port)
     postern.wait_log("smtp-disconnected", session=accepted["session"])
 
 

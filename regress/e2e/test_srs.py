@@ -64,6 +64,7 @@ def test_senders_of_forwarded_mail_are_rewritten(make, peer):
     (message,) = peer.wait_messages(1)
     assert message.sender in (srs0("joe@sender.test"), srs0("joe@sender.test", age=1))
     assert message.recipients == ["carol@far.test", "dan@far.test"]
+    assert postern.wait_log("sender-rewritten", from_="joe@sender.test")["as"] == message.sender
     (mail,) = postern.wait_mail("alice@example.test")
     assert mail.data.startswith(b"Return-Path: <joe@sender.test>\n")
     send(postern, "away@example.test", sender="alice@example.test")
