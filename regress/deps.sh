@@ -82,7 +82,8 @@ unpack() {
 	touch "$root/complete"
 }
 
-# build/tools/bin/dovecot CONFIGURATION doveadm|imap ARGUMENT...: as if its master had started it.
+# build/tools/bin/dovecot CONFIGURATION doveadm|imap|managesieve|sieve-test ARGUMENT...: as if its
+# master had started it.
 dovecot_starter() {
 	local library=usr/lib/dovecot
 	[ -e build/tools/dovecot-imapd/complete ] || return 0
@@ -94,6 +95,7 @@ dovecot_starter() {
 		shift 2
 		case \$program in
 		imap) file=\$tools/dovecot-imapd/$library/imap ;;
+		managesieve) file=\$tools/dovecot-managesieved/$library/managesieve ;;
 		sieve-test) file=\$tools/dovecot-sieve/usr/bin/sieve-test ;;
 		*) file=\$tools/dovecot-core/usr/bin/\$program ;;
 		esac
