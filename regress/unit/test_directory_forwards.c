@@ -35,7 +35,7 @@ static size_t asked_count;
 static bool nobody_there;
 static unsigned ready_count;
 /* By user, and detail if it isn't for all; a text that starts with "!" is a failure. */
-static const char *texts[8][2];
+static const char *texts[40][2];
 
 static bool
 on_ask(uint32_t id, const struct ipc_mailbox *mailbox, void *arg)
@@ -292,6 +292,20 @@ loops_of_several_users_end(void **state)
 	forward(THREE, ONE "\n\\" THREE);
 	assert_string_equal(resolve(ONE "@localhost"), "250 maildir:" THREE);
 	assert_string_equal(resolve("loop@localhost"), "250 maildir:" THREE);
+}
+
+static void
+those_that_lead_on_too_far_are_given_up(void **state)
+{
+	static char names[31][40];
+
+	(void)state;
+	for (unsigned i = 0; i < 31; i++)
+		snprintf(names[i], sizeof(names[i]), ONE "+%u", i);
+	for (unsigned i = 0; i < 30; i++)
+		forward(names[i], names[i + 1]);
+	assert_string_equal(resolve(ONE "+15@localhost"), "250 maildir:" ONE);
+	assert_memory_equal(resolve(ONE "+0@localhost"), "451 4.2.0", 9);
 }
 
 static void
@@ -697,6 +711,7 @@ main(void)
 		FORWARDS(what_names_its_own_alias_keeps_a_copy),
 		FORWARDS(loops_of_several_users_end),
 		FORWARDS(of_an_actions_user_no_rules_and_aliases_are_asked),
+		FORWARDS(those_that_lead_on_too_far_are_given_up),
 		FORWARDS(one_that_cant_be_used_delays_its_user_alone),
 		FORWARDS(who_forwards_to_nobody_keeps_what_others_get),
 		FORWARDS(one_that_leads_to_too_many_costs_the_others_nothing),
