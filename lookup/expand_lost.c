@@ -27,7 +27,7 @@ expand_note_again(struct expansion *x, uint32_t node)
 {
 	struct again *again;
 
-	if (x->nodes[x->at].live)
+	if (x->forwards == NULL || x->nodes[x->at].live)
 		return;
 	again = x->again_count < AGAIN_MAX
 	    ? reallocarray(x->again, x->again_count + 1, sizeof(*again))
