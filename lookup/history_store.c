@@ -388,6 +388,17 @@ write_batch(struct history_store *history, struct store_transaction *transaction
 	return put_piece(history, transaction, block, batch);
 }
 
+/* NULL, of which the log says why: a full disk may do later. */
+static struct store_transaction *
+begin(struct history_store *history)
+{
+	struct store_transaction *transaction = store_begin(history->store);
+
+	if (transaction == NULL && store_needs_recovery(history->store))
+		history_store_give_up(history);
+	return transaction;
+}
+
 bool
 history_store_append(struct history_store *history, const struct history_batch *batch)
 {
@@ -397,9 +408,9 @@ history_store_append(struct history_store *history, const struct history_batch *
 		return true;
 	if (!history_store_is_open(history))
 		return false;
-	transaction = store_begin(history->store);
+	transaction = begin(history);
 	if (transaction == NULL)
-		return false; /* the log says why; it may do later */
+		return false;
 	if (!write_batch(history, transaction, batch)) {
 		store_abort(transaction);
 		history_store_give_up(history);
@@ -468,7 +479,7 @@ history_store_expire(struct history_store *history, int64_t now_us)
 		return false;
 	for (unsigned i = 0; i < EXPIRED_MAX && good && is_any_due(history, now_us); i++) {
 		if (transaction == NULL)
-			transaction = store_begin(history->store);
+			transaction = begin(history);
 		if (transaction == NULL)
 			return false;
 		good = drop_block(history, transaction);
