@@ -20,8 +20,8 @@
 #include "queue/record.h"
 
 /* 2: flags of TLS in transactions, the host beside the last reply. 3: SEGMENT_…_DONE. 4: whether mail
- * came in encrypted. Older ones can be read. */
-#define SEGMENT_VERSION   4
+ * came in encrypted. 5: ENVELOPE_USER_FILE, ENVELOPE_FORWARD. Older ones can be read. */
+#define SEGMENT_VERSION   5
 #define SEGMENT_DATA      4096
 #define SEGMENT_SIZE_MIN  (1024 * 1024)
 #define SEGMENT_SIZE_MAX  (1024 * 1024 * 1024)
