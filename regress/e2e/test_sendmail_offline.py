@@ -207,6 +207,22 @@ def test_the_group_makes_files_nowhere_else(stopped):
 
 
 @root
+def test_a_service_that_may_get_no_group_sends_mail_but_can_not_have_it_kept(make_postern):
+    server = make_postern(extra=NAMED)
+
+    def send():
+        return subprocess.run([*as_user(NOBODY), "--no-new-privs", program(server),
+            *options(server), "alice"], input=b"Subject: x\n\nhello\n", stderr=subprocess.PIPE,
+            timeout=20)
+    assert send().returncode == 0
+    only(server)
+    server.stop()
+    result = send()
+    assert result.returncode == os.EX_TEMPFAIL and b"no place to keep mail" in result.stderr
+    assert kept(server) == []
+
+
+@root
 @pytest.mark.parametrize("limit", ["NOFILE", "FSIZE", "NPROC", "DATA", "STACK"])
 def test_limits_of_nothing_never_lose_mail_silently(stopped, limit):
     if SANITIZED and limit in ("NPROC", "DATA"):
