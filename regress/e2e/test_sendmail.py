@@ -10,6 +10,7 @@ import email.utils
 import os
 import pathlib
 import pwd
+import re
 import smtplib
 import subprocess
 import sys
@@ -290,6 +291,46 @@ def test_a_dialogue_on_standard_input(server):
     assert process.wait(10) == 0
     process.stdout.close()
     assert b"by hand" in only(server).body
+
+
+@pytest.mark.parametrize("ends", ["crlf", "lf"])
+def test_a_dialogue_may_be_written_before_the_first_reply(server, ends):
+    text = textwrap.dedent("""\
+        EHLO me
+
+        MAIL FROM:<a@client.test>
+        RCPT TO:<nobody-there@example.test>
+        RCPT TO:<alice@example.test>
+        DATA
+        Subject: one
+
+        ..dots
+        . no end
+        DATA
+        QUIT
+        .
+        MAIL FROM:<a@client.test>
+        RCPT TO:<alice@example.test>
+        """).encode()
+    if ends == "crlf":
+        chunk = b"Subject: two\r\n\r\nQUIT\r\n.\r\n"
+        text = text.replace(b"\n", b"\r\n") + b"BDAT %d LAST\r\n%sQUIT\r\n" % (len(chunk), chunk)
+    else:
+        text += b"DATA\nSubject: two\n\nlast\n.\nQUIT\nmore\n"
+    said = sendmail(server, "-bs", text=text)
+    assert re.findall(r"^(\d+) ", said, re.M) == ["220", "250", "500", "250", "550", "250", "354", "250",
+        "250", "250", *(["250"] if ends == "crlf" else ["354", "250"]), "221"]
+    mails = server.wait_mail("alice@example.test", 2)
+    bodies = {mail.message["Subject"]: mail.body for mail in mails}
+    assert bodies["one"] == b".dots\n no end\nDATA\nQUIT\n"
+    assert len(bodies) == 2
+
+
+def test_a_dialogue_that_is_cut_short_is_not_called_good(server):
+    text = b"HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSubject: x\r\n"
+    sendmail(server, "-bs", text=text, status=os.EX_TEMPFAIL)
+    sendmail(server, "-bs", text=b"HELO me\r\n" + b"NONSENSE\r\n" * 1000, status=os.EX_TEMPFAIL)
+    assert server.mails("alice@example.test") == []
 
 
 # The socket
