@@ -180,3 +180,47 @@ wrappers_check(struct parse *parse)
 			    action->name, PATH_TEXT_MAX);
 	}
 }
+
+/* Whether the path holds the name of the address, and not the domain alone. */
+static bool
+path_names_user(const char *path)
+{
+	while ((path = strstr(path, "%{")) != NULL) {
+		path += 2;
+		if ((strncmp(path, "rcpt", 4) == 0 || strncmp(path, "dest", 4) == 0) &&
+		    strncmp(path + 4, ".domain", 7) != 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_user_alone(const char *target)
+{
+	return *target != '\0' && strpbrk(target, "@|/:,\" ") == NULL;
+}
+
+void
+paths_check(struct parse *parse)
+{
+	const struct config *config = parse->config;
+
+	for (size_t i = 0; i < config->action_count; i++) {
+		const struct action_config *action = &config->actions[i];
+		const struct table_config *aliases =
+		    config_find_table(config, action->virtual_table);
+
+		if (aliases == NULL || aliases->backend != TABLE_STATIC ||
+		    !path_names_user(action->path))
+			continue;
+		for (size_t j = 0; j < aliases->entry_count; j++) {
+			if (*aliases->entries[j].key == '@' &&
+			    is_user_alone(aliases->entries[j].value))
+				problem_warning(&parse->problems, parse->action_places[i],
+				    "action \"%s\" keeps all mail for \"%.64s\" in one place: "
+				    "the user in its path is \"%.64s\", whom the alias leads to",
+				    action->name, aliases->entries[j].key,
+				    aliases->entries[j].value);
+		}
+	}
+}

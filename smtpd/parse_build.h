@@ -232,6 +232,8 @@ void relay_backup(struct parse *, struct place, char *word, char *name);
 bool action_templates_fit(struct parse *);
 void wrapper_set(struct parse *, struct place, char *name, char *command);
 void wrappers_check(struct parse *);
+/* Warns where all addresses of a domain have one mailbox and the path looks as if each had its own. */
+void paths_check(struct parse *);
 const char *relay_misplaced(const struct draft *);
 bool relay_fits(struct parse *);
 void relay_check(struct parse *);

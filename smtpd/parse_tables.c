@@ -512,6 +512,7 @@ parse_check(struct parse *parse)
 	relay_check(parse);
 	metrics_check(parse);
 	wrappers_check(parse);
+	paths_check(parse);
 	if (config->queue_retry_first > config->queue_retry_max) {
 		place = setting_place(parse, "queue retry-first");
 		if (place.line == 0)

@@ -290,6 +290,32 @@ wrong_values_are_reported_with_what_is_wanted(void **state)
 	bad("queue retry-first 5h\n", 1, "\"queue retry-first\"");
 }
 
+/* Nobody is surprised by where the mail is. */
+static void
+paths_that_say_what_they_mean_are_not_warned_of(void **state)
+{
+	static const char *const fine[] = {
+		"maildir \"/m/%{dest.user}\" virtual { x@a.org = x, \"@a.org\" = \"y@b.org\" }",
+		"maildir \"/m/%{user.username}\" virtual { \"@\" = vmail }",
+		"maildir \"/m/%{dest.domain}\" virtual { \"@\" = vmail }",
+		"maildir virtual { \"@\" = vmail }",
+		"maildir \"/m/%{dest.user}\" virtual { \"@\" = \"error:550 no\" }",
+		"maildir \"/m/%{dest.user}\" virtual <accounts>",
+		"maildir \"/m/%{dest.user}\"",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
+		struct reports reports;
+		char text[300];
+
+		snprintf(text, sizeof(text), "action a %s\nmatch for local action a\n", fine[i]);
+		config_free(parse(text, &reports));
+		if (*reports.text != '\0')
+			fail_msg("%s\n%s", text, reports.text);
+	}
+}
+
 static void
 names_that_nothing_defines_are_reported_where_they_are_used(void **state)
 {
@@ -455,6 +481,11 @@ unused_and_unreachable_things_are_warned_of(void **state)
 {
 	(void)state;
 	warns("table t { a }\n", 1, "\"t\"");
+	warns("\naction a maildir \"/m/%{dest.domain}/%{rcpt.user:lowercase}\" user u virtual { "
+	      "\"@\" = vmail }\nmatch for local action a\n",
+	    2, "all mail for \"@\" in one place: the user in its path is \"vmail\"");
+	warns("action a mbox \"/m/%{dest}\" virtual { x@a.org = y, \"@a.org\" = vmail }\n", 1,
+	    "all mail for \"@a.org\"");
 	warns("a = b\n", 1, "\"a\"");
 	warns("action a maildir\n", 1, "\"a\"");
 	warns("match from any for any reject\nmatch for local reject\n", 2, "line 1");
@@ -500,6 +531,7 @@ main(void)
 		cmocka_unit_test(missing_arguments_are_reported),
 		cmocka_unit_test(every_setting_given_twice_is_an_error),
 		cmocka_unit_test(wrong_values_are_reported_with_what_is_wanted),
+		cmocka_unit_test(paths_that_say_what_they_mean_are_not_warned_of),
 		cmocka_unit_test(names_that_nothing_defines_are_reported_where_they_are_used),
 		cmocka_unit_test(lmtp_wants_a_socket_or_host_and_port),
 		cmocka_unit_test(srs_wants_a_key),
