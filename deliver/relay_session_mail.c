@@ -122,17 +122,30 @@ wire_address(const struct session *session, const char *address, char *text, siz
 	return strlcat(text, key, size) < size;
 }
 
-/* The sender that this session says: the action may have another, or another domain. */
+static bool
+has_domain(const char *address)
+{
+	const char *at = strrchr(address, '@');
+
+	return at != NULL && strchr(at, '"') == NULL;
+}
+
+/* The sender that this session says: the action may have another, or another half of it. */
 static void
 choose_sender(const struct session *session, const char *sender, char *text, size_t size)
 {
 	const char *instead = session->settings->mail_from, *at = strrchr(sender, '@');
 	size_t local = at == NULL ? strlen(sender) : (size_t)(at - sender);
 
-	strlcpy(
-	    text, *instead == '\0' || *instead == '@' || *sender == '\0' ? sender : instead, size);
+	if (*instead == '\0' || *instead == '@' || *sender == '\0')
+		strlcpy(text, sender, size);
+	else
+		strlcpy(text, instead, size);
 	if (*instead == '@' && *sender != '\0' && local < size)
 		strlcpy(text + local, instead, size - local);
+	/* A name that stands in quotes may hold an "@" of its own. */
+	if (*instead != '\0' && *sender != '\0' && at != NULL && !has_domain(instead))
+		(void)strlcat(text, at, size);
 }
 
 /* RFC 3461 4: bytes that aren't plain as "+" and two digits. */

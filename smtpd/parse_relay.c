@@ -240,10 +240,12 @@ relay_fits(struct parse *parse)
 	    address_domain_is_valid(action->relay_mail_from + 1, false))
 		return true;
 	if (action->relay_mail_from != NULL &&
-	    (address_parse(action->relay_mail_from, 0, &sender) != ADDRESS_OK ||
+	    (address_parse(action->relay_mail_from, ADDRESS_ALLOW_BARE_LOCAL, &sender) !=
+	            ADDRESS_OK ||
 	        address_is_null(&sender))) {
 		problem_error(problems, draft->place,
-		    "\"mail-from\" wants a mail address, or @ and a domain, not \"%.100s\"",
+		    "\"mail-from\" wants a mail address, @ and a domain, or a name, not "
+		    "\"%.100s\"",
 		    action->relay_mail_from);
 		return false;
 	}

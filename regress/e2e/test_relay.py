@@ -406,7 +406,8 @@ def test_two_hundred_go_to_smtp_sink(make, names, tool):
 
 
 @pytest.mark.parametrize("option, sender", [("bounces@example.net", "bounces@example.net"),
-    ("@example.net", "alice+x@example.net")], ids=["address", "domain"])
+    ("@example.net", "alice+x@example.net"), ("bounces", "bounces@example.test")],
+    ids=["address", "domain", "name"])
 def test_another_sender_is_said_but_for_reports(make, names, option, sender):
     with Peer() as peer:
         names.set(*mx("far.test", peer))

@@ -131,7 +131,7 @@ what_makes_no_sense_is_refused(void **state)
 	bad("action a relay backup of x\n", 1, "mx");
 	bad("action a relay tls tls\n", 1, "twice");
 	bad("action a relay helo \"a b\"\n", 1, "\"helo\"");
-	bad("action a relay mail-from me\n", 1, "\"mail-from\"");
+	bad("action a relay mail-from \"m e\"\n", 1, "\"mail-from\"");
 	bad("action a relay mail-from \"<>\"\n", 1, "\"mail-from\"");
 	bad("action a relay mail-from \"@\"\n", 1, "\"mail-from\"");
 	bad("action a relay mail-from \"@a b\"\n", 1, "\"mail-from\"");
