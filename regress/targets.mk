@@ -94,6 +94,7 @@ uninstall:
 	@$(call unlink,../sbin/sendmail,$(PREFIX)/lib/sendmail)
 	@rm -f $(call into,$(SBINDIR))/smtpd $(call into,$(SBINDIR))/smtpctl
 	@rm -rf $(call into,$(LIBEXECDIR)) $(call into,$(EXAMPLEDIR))
+	@rmdir $(call into,$(dir $(EXAMPLEDIR))) 2>/dev/null || true
 	@for page in $(MANUALS); do rm -f $(call into,$(MANDIR))/man$${page##*.}/$${page##*/}; done
 	@$(call unlink,smtpctl.8,$(MANDIR)/man8/mailq.8)
 	@rm -f $(call into,$(PREFIX)/share/bash-completion/completions/smtpctl) \

@@ -355,8 +355,11 @@ take_start(uint32_t listeners)
 		event_assign(&door->readable, listener.base, door->fd, EV_READ | EV_PERSIST,
 		    on_connection, door);
 	}
-	if (listener.spare_fd == -1 && listener.open.count > 0)
-		listener.spare_fd = fcntl(listener.open.doors[0].fd, F_DUPFD_CLOEXEC, 0);
+	/* One of a door that is closed now would keep its port open, with nobody behind it. */
+	if (listener.spare_fd != -1)
+		(void)close(listener.spare_fd);
+	listener.spare_fd =
+	    listener.open.count == 0 ? -1 : fcntl(listener.open.doors[0].fd, F_DUPFD_CLOEXEC, 0);
 	set_accepting();
 	return true;
 }

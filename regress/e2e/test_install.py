@@ -149,6 +149,7 @@ def test_uninstall_leaves_the_administrators_files_and_others_programs(tmp_path)
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()} == {
         "etc/postern/smtpd.conf", "usr/bin/mailq"}
     assert (tmp_path / "var/spool/postern").is_dir()
+    assert not (tmp_path / "usr/share/doc/postern").exists()
 
 
 def test_prefix_and_sysconfdir_are_honoured(tmp_path):

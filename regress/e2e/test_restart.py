@@ -103,6 +103,28 @@ def test_smtpctl_stop_returns_when_the_server_has_ended(postern):
     assert postern.ended() == 0
 
 
+def test_a_port_that_a_reload_drops_is_closed(postern):
+    port = free_port()
+    postern.listen = f"listen on 127.0.0.1 port {port}"
+    postern.write_config()
+    postern.smtpctl("reload")
+    wait_for(lambda: answers(port), 10, "the new port answers")
+
+    def is_closed():
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", postern.port)) != 0
+    wait_for(is_closed, 10, "the old port is closed")
+
+
+def test_reload_widens_and_narrows_an_address(postern):
+    """Each time by the kernel's leave: a socket that stayed would be in the way of the next."""
+    for address in ("0.0.0.0", "127.0.0.1", "0.0.0.0", "127.0.0.1"):
+        postern.listen = f"listen on {address} port @PORT@"
+        postern.write_config()
+        postern.smtpctl("reload")
+        assert answers(postern.port)
+
+
 @pytest.mark.parametrize("how", ["smtpctl", "SIGHUP"])
 def test_reload_keeps_sessions_and_takes_the_new_listener(postern, how):
     port = free_port()
