@@ -6,10 +6,10 @@
  * The extensions are listed in `sieve_extensions`. Everything is bounded, since scripts and mail are
  * both strangers' work: the script, its nesting, variables, actions, and the steps of one run.
  *
- * No library: libsieve (2.2.6) has had no release since 2009, leaves Debian's care to nobody, and knows neither variables,
- * imap4flags, date nor mailbox; mailutils' carries out actions itself, with folders and programs of its
- * own, and brings Guile, GnuTLS, LDAP and SQL into the process; Pigeonhole's is a part of Dovecot that works only with
- * Dovecot's storage.
+ * No library: libsieve (2.2.6) is orphaned in Debian, and knows neither variables, date, copy nor
+ * duplicate; mailutils' carries out actions itself, with folders and programs of its own, and brings
+ * Guile, Python, GnuTLS, LDAP and SQL into the process; Pigeonhole's links Dovecot's storage and works
+ * with nothing else.
  */
 #ifndef COMMON_SIEVE_H
 #define COMMON_SIEVE_H
