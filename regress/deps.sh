@@ -21,7 +21,7 @@ test="$demo python3-pytest python3-pytest-xdist libcmocka-dev clang libclang-rt-
 	libfstrm0 libprotobuf-c1 liblz4-1 libsodium23 libunwind8 openssl libnet-ssleay-perl libsasl2-modules libgnutls-dane0 libidn12
 	libical3 libjansson4 libkrb5-3 libldap-2.5-0 libpcre3 libpq5 libsqlite3-0 libwrap0 libxapian30 libxml2 libargon2-1 liblockfile1
 	git git-email libauthen-sasl-perl libmailtools-perl libmime-lite-perl mutt procmail maildrop s-nail isync offlineimap3 fetchmail
-	getmail6 mpop sieve-connect python3-sievelib"
+	getmail6 mpop sieve-connect python3-sievelib python3-prometheus-client"
 
 bench="$test debootstrap"
 

@@ -8,6 +8,7 @@ import time
 import urllib.request
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from postern import free_port, wait_for
 
@@ -130,6 +131,11 @@ def test_it_is_http_on_loopback_too(watched):
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         text = answer.read().decode()
     assert parse(text)["postern_uptime_seconds"] >= 0
+    # Prometheus' own reader of the format.
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["postern_messages_accepted"].type == "counter"
+    assert families["postern_delivery_seconds"].type == "histogram"
+    assert sum(len(family.samples) for family in families.values()) == len(parse(text))
     promtool = shutil.which("promtool")
     if promtool:
         subprocess.run([promtool, "check", "metrics"], input=text, text=True, check=True)
