@@ -23,6 +23,7 @@
 #define SIEVE_SCRIPT_MAX    (64 * 1024)   /* bytes of a script */
 #define SIEVE_NAME_MAX      128           /* bytes of a script's name */
 #define SIEVE_ERROR_MAX     256           /* room for any error's words */
+#define SIEVE_WARNINGS_MAX  512           /* for those of all warnings */
 #define SIEVE_HEADER_MAX    (256 * 1024)  /* of a message's header, what tests see */
 #define SIEVE_TEXT_MAX      (1024 * 1024) /* of a message, what tests of the body see */
 #define SIEVE_ACTIONS_MAX   32
@@ -44,6 +45,8 @@ struct sieve;
 /* Compiles a script. NULL with words for its author in `error`: "line 3: unknown command \"foo\"". */
 struct sieve *sieve_compile(const char *text, size_t length, char *error, size_t error_size);
 void sieve_free(struct sieve *);
+/* Words of what is hardly meant, a line for each; "" for none. */
+const char *sieve_warnings(const struct sieve *);
 /* Whether it tests the body, so that the message's text is wanted and not only its header. */
 bool sieve_needs_body(const struct sieve *);
 

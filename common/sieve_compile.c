@@ -320,6 +320,15 @@ begin_node(struct parser *parser, bool is_test, unsigned depth)
 	return node;
 }
 
+static bool
+is_good(struct parser *parser, struct sieve_node *node)
+{
+	if (!sieve_check_node(parser->sieve, node, parser->error))
+		return false;
+	sieve_warn_of_node(parser->sieve, node);
+	return true;
+}
+
 /* --- what depends on extensions that may not be there (RFC 5463) --- */
 
 /* Reads over what stands before this mark, which must be outside all that is opened there. */
@@ -433,7 +442,7 @@ take_test(struct parser *parser, unsigned depth)
 	}
 	if (node->verb == VERB_IHAVE && !check_ihave(parser, node))
 		return NULL;
-	return sieve_check_node(parser->sieve, node, parser->error) ? node : NULL;
+	return is_good(parser, node) ? node : NULL;
 }
 
 static bool
@@ -526,7 +535,7 @@ take_command(struct parser *parser, const struct sieve_node *before, unsigned de
 		parser->after_requires = true;
 	else if (!require(parser, node))
 		return NULL;
-	return sieve_check_node(parser->sieve, node, parser->error) ? node : NULL;
+	return is_good(parser, node) ? node : NULL;
 }
 
 static bool
@@ -538,6 +547,8 @@ take_block(struct parser *parser, unsigned depth, struct sieve_node **first)
 		*last = take_command(parser, before, depth);
 		if (*last == NULL)
 			return false;
+		if (before != NULL && before->verb == VERB_STOP)
+			sieve_warn_unreached(parser->sieve, *last);
 		before = *last;
 		last = &before->next;
 	}
@@ -583,6 +594,12 @@ sieve_free(struct sieve *sieve)
 		return;
 	sieve_arena_free(&sieve->arena);
 	free(sieve);
+}
+
+const char *
+sieve_warnings(const struct sieve *sieve)
+{
+	return sieve->warnings;
 }
 
 bool

@@ -7,8 +7,8 @@
 #include "common/sieve_run.h"
 
 /* A system flag that may be set, or a keyword: an atom (RFC 9051 9). */
-static bool
-is_flag(const char *text, size_t length)
+bool
+sieve_is_flag(const char *text, size_t length)
 {
 	static const char *const system[] = { "\\Seen", "\\Answered", "\\Flagged", "\\Deleted",
 		"\\Draft" };
@@ -68,7 +68,7 @@ change(struct sieve_run *run, char list[SIEVE_FLAGS_MAX], const char *text, bool
 			return;
 		if (!add)
 			remove_flag(list, text, length);
-		else if (is_flag(text, length) && find_flag(list, text, length) == NULL &&
+		else if (sieve_is_flag(text, length) && find_flag(list, text, length) == NULL &&
 		    used + length + 2 <= SIEVE_FLAGS_MAX) {
 			if (used > 0)
 				list[used++] = ' ';

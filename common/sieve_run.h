@@ -112,6 +112,8 @@ bool sieve_match_regex(struct sieve_matcher *, const char *key, const char *text
 /* --- flags: sieve_flags.c --- */
 
 void sieve_do_flags(struct sieve_run *, const struct sieve_node *);
+/* Whether it is one that can be set. */
+bool sieve_is_flag(const char *text, size_t length);
 bool sieve_test_hasflag(struct sieve_run *, const struct sieve_node *);
 /* The flags for a file: of :flags, or of imap4flags' variable. NULL: the run failed. */
 char *sieve_flags_of(struct sieve_run *, const struct sieve_node *);
@@ -135,6 +137,8 @@ bool sieve_read_address(const char *text, struct address *);
 
 /* sieve_vacation.c */
 void sieve_do_vacation(struct sieve_run *, const struct sieve_node *);
+/* How long its reply isn't sent again, within what is allowed. */
+uint32_t sieve_vacation_seconds(const struct sieve_node *);
 /* A new action, or NULL: the run failed. */
 struct sieve_action *sieve_add_action(struct sieve_run *, unsigned line, enum sieve_action_kind);
 char *sieve_keep_text(struct sieve_run *, const char *text); /* allocated, the result's */

@@ -233,6 +233,7 @@ struct sieve {
 	struct sieve_node *commands;
 	uint32_t extensions; /* required */
 	bool needs_body;
+	char warnings[SIEVE_WARNINGS_MAX];
 };
 
 /* --- verbs: sieve_verbs.c --- */
@@ -285,6 +286,13 @@ void sieve_fail(struct sieve_error *, unsigned line, const char *format, ...)
 
 /* What the grammar doesn't say of a node: values that must be known, and that go together. */
 bool sieve_check_node(struct sieve *, struct sieve_node *, struct sieve_error *);
+
+/* --- warnings: sieve_warn.c --- */
+
+/* Of a node that was found to be good. */
+void sieve_warn_of_node(struct sieve *, const struct sieve_node *);
+/* Of the first one behind "stop". */
+void sieve_warn_unreached(struct sieve *, const struct sieve_node *);
 
 /* --- strings: sieve_string.c --- */
 

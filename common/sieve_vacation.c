@@ -170,8 +170,8 @@ text_of(struct sieve_run *run, const struct sieve_node *node, enum sieve_slot sl
 	return node->tags[slot] == TAG_NONE ? "" : sieve_expand_first(run, node->values[slot]);
 }
 
-static uint32_t
-seconds_of(const struct sieve_node *node)
+uint32_t
+sieve_vacation_seconds(const struct sieve_node *node)
 {
 	uint64_t number = DAYS, unit = DAY;
 
@@ -242,7 +242,7 @@ sieve_do_vacation(struct sieve_run *run, const struct sieve_node *node)
 		subject = default_subject(run);
 	action->subject = sieve_keep_text(run, subject);
 	action->from = sieve_keep_text(run, from);
-	action->seconds = seconds_of(node);
+	action->seconds = sieve_vacation_seconds(node);
 	action->text = sieve_keep_text(run, reason);
 	if (action->text != NULL)
 		action->text[sieve_cut(reason, strlen(reason), SIEVE_REASON_MAX)] = '\0';

@@ -22,6 +22,8 @@
 #define ERRORS_MAX   20
 #define IDLE_SECONDS 1800 /* RFC 5804 1.8 */
 
+#define WARNINGS "OK (WARNINGS)" /* RFC 5804 1.3 */
+
 #define SIZE_WORDS "A script has at most 64 KiB"
 _Static_assert(SIEVE_SCRIPT_MAX == 64 * 1024, "SIZE_WORDS says so");
 
@@ -117,22 +119,27 @@ answer_result(struct sieve_session *session, enum mail_result result)
 	answer(session, answers[result].status, words != NULL ? words : mail_result_text(result));
 }
 
+static void
+log_change(const struct sieve_session *session, const char *what, const char *name)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_INFO, "sieve-changed");
+	log_hex64(&line, "session", session->id);
+	log_text(&line, "user", session->user);
+	log_text(&line, "what", what);
+	if (name != NULL)
+		log_text(&line, "script", name);
+	log_end(&line);
+}
+
 /* The answer to a command that changes something, which the log has when it was done. */
 static void
 answer_change(
     struct sieve_session *session, enum mail_result result, const char *what, const char *name)
 {
-	struct log_line line;
-
-	if (result == MAIL_OK) {
-		log_begin(&line, LOG_LEVEL_INFO, "sieve-changed");
-		log_hex64(&line, "session", session->id);
-		log_text(&line, "user", session->user);
-		log_text(&line, "what", what);
-		if (name != NULL)
-			log_text(&line, "script", name);
-		log_end(&line);
-	}
+	if (result == MAIL_OK)
+		log_change(session, what, name);
 	answer_result(session, result);
 }
 
@@ -170,9 +177,10 @@ get_number(const struct managesieve_reader *input, size_t token, uint64_t *numbe
 	return end > text && *end == '\0' && *number <= UINT32_MAX;
 }
 
-/* Whether it compiles; if not, that was answered with line and reason. */
+/* Whether it compiles; if not, that was answered with line and reason. What is hardly meant goes to
+ * `warnings`. */
 static bool
-check(struct sieve_session *session, size_t token)
+check(struct sieve_session *session, size_t token, char warnings[SIEVE_WARNINGS_MAX])
 {
 	char error[SIEVE_ERROR_MAX] = "";
 	struct sieve *sieve;
@@ -191,6 +199,7 @@ check(struct sieve_session *session, size_t token)
 		answer(session, "NO", error);
 		return false;
 	}
+	(void)snprintf(warnings, SIEVE_WARNINGS_MAX, "%s", sieve_warnings(sieve));
 	sieve_free(sieve);
 	return true;
 }
@@ -230,18 +239,31 @@ static void
 command_put(struct sieve_session *session)
 {
 	const char *name = get_name(session, 1);
+	char warnings[SIEVE_WARNINGS_MAX];
+	enum mail_result result;
 
-	if (name != NULL && check(session, 2))
-		answer_change(session,
-		    scripts_write(session->maildir, name, managesieve_text(&session->input, 2),
-		        session->input.tokens[2].length),
-		    "stored", name);
+	if (name == NULL || !check(session, 2, warnings))
+		return;
+	result = scripts_write(session->maildir, name, managesieve_text(&session->input, 2),
+	    session->input.tokens[2].length);
+	if (result == MAIL_OK)
+		log_change(session, "stored", name);
+	if (result == MAIL_OK && *warnings != '\0')
+		answer(session, WARNINGS, warnings);
+	else
+		answer_result(session, result);
 }
 
 static void
 command_check(struct sieve_session *session)
 {
-	if (check(session, 1))
+	char warnings[SIEVE_WARNINGS_MAX];
+
+	if (!check(session, 1, warnings))
+		return;
+	if (*warnings != '\0')
+		answer(session, WARNINGS, warnings);
+	else
 		answer(session, "OK", "The script is good");
 }
 

@@ -10,8 +10,7 @@
 #include "smtpctl/exchange.h"
 #include "smtpctl/text.h"
 
-/* What a server says is cleaned like all else; its lines stay lines. */
-static void
+void
 warn_words(const char *before, const char *words)
 {
 	struct buf buf;

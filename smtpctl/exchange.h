@@ -23,6 +23,8 @@ int exchange_encoded(struct client *, struct output *, enum ipc_control_type, st
     frame_fn each, void *arg, struct ipc_result *, int *fd);
 /* Says that a command was carried out, which has nothing else to show; 0. */
 int succeed(struct output *);
+/* Words of a server on standard error, cleaned like all else; its lines stay lines. */
+void warn_words(const char *before, const char *words);
 /* Says why it wasn't; the result's exit code. */
 int fail_result(const struct ipc_result *);
 /* The answer isn't one: says so; EX_PROTOCOL. */

@@ -72,6 +72,8 @@ say(struct sieve_client *session, const char *verb, const char *name, const char
 	buf_add_text(&buf, "\r\n");
 	sieve_client_say(session, &buf, each, arg, &result);
 	buf_free(&buf);
+	if (result.exit_code == 0 && sieve_client_warns(session))
+		warn_words("warning: ", result.words);
 	return result.exit_code == 0 ? 0 : fail_result(&result);
 }
 

@@ -22,6 +22,7 @@ struct sieve_client {
 	struct managesieve_reader reader;
 	char bytes[16384];
 	size_t start, end;
+	bool warns;
 };
 
 struct sieve_client *
@@ -134,6 +135,7 @@ sieve_client_say(struct sieve_client *client, const struct buf *command, sieve_l
 {
 	bool is_done = false;
 
+	client->warns = false;
 	if (command != NULL && !buf_ok(command))
 		errx(EX_OSERR, "no memory");
 	if (command != NULL && !send_all(client, command)) {
@@ -142,10 +144,18 @@ sieve_client_say(struct sieve_client *client, const struct buf *command, sieve_l
 	}
 	while (!is_done && read_line(client, result)) {
 		is_done = is_last(&client->reader, result);
+		client->warns = is_done && managesieve_is_word(&client->reader, 0, "OK") &&
+		    managesieve_is_word(&client->reader, 2, "WARNINGS");
 		if (!is_done && (each == NULL || !each(&client->reader, arg))) {
 			set_result(result, EX_PROTOCOL, "the mailbox answers something else");
 			is_done = true;
 		}
 		managesieve_next(&client->reader);
 	}
+}
+
+bool
+sieve_client_warns(const struct sieve_client *client)
+{
+	return client->warns;
 }

@@ -27,4 +27,7 @@ void sieve_client_free(struct sieve_client *);
 void sieve_client_say(struct sieve_client *, const struct buf *command, sieve_line_fn each,
     void *arg, struct ipc_result *);
 
+/* Whether the last answer was OK with warnings, which are the result's words then. */
+bool sieve_client_warns(const struct sieve_client *);
+
 #endif

@@ -90,6 +90,13 @@ def test_what_is_wrong_is_said(server, sieve, tmp_path):
         sieve(*words, status=64)
 
 
+def test_what_is_hardly_meant_is_said_and_stored(server):
+    done = server.smtpctl("sieve", "put", BOB, "odd", input="stop;\nkeep;\n", check=False)
+    assert (done.returncode, done.stdout) == (0, "command succeeded\n")
+    assert done.stderr == 'smtpctl: warning: line 2: what is behind "stop" is never reached\n'
+    server.smtpctl("sieve", "delete", BOB, "odd")
+
+
 SCRIPT = """require ["fileinto", "imap4flags", "envelope"];
 if header :contains "Subject" "offer" { discard; }
 elsif envelope :is "from" "list@example.net" { fileinto :flags "\\\\Seen" "Lists"; }

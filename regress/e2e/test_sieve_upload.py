@@ -104,6 +104,17 @@ def test_a_script_with_an_error_is_not_stored_and_its_line_is_named(client):
     assert client.run("GETSCRIPT", "kept") == "OK" and client.lines == [b'"' + KEEP + b'"']
 
 
+def test_what_is_hardly_meant_is_a_warning_and_stored(client):
+    script = b"keep;\r\nstop;\r\ndiscard;\r\n"
+    for command in (["CHECKSCRIPT", script], ["PUTSCRIPT", "odd", script]):
+        assert client.run(*command) == "OK (WARNINGS)", command
+        assert client.words == 'line 3: what is behind \\"stop\\" is never reached'
+    assert names(client) == ["odd"]
+    assert client.run("PUTSCRIPT", "odd", b'require "imap4flags"; addflag ["(", "{"];') == "OK (WARNINGS)"
+    assert client.words.count("is no flag") == 2 and client.words.count("\n") == 1
+    assert client.run("PUTSCRIPT", "odd", KEEP) == "OK"
+
+
 def test_there_is_room_for_so_many_scripts_and_so_much(client):
     assert client.run("HAVESPACE", "big", 64 * 1024) == "OK"
     assert client.run("HAVESPACE", "big", 64 * 1024 + 1) == "NO (QUOTA/MAXSIZE)"

@@ -79,6 +79,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check((sieve == NULL) == (strncmp(error, "line ", 5) == 0));
 	if (sieve == NULL)
 		return 0;
+	check(strlen(sieve_warnings(sieve)) < SIEVE_WARNINGS_MAX &&
+	    (*sieve_warnings(sieve) == '\0' || strncmp(sieve_warnings(sieve), "line ", 5) == 0));
 	message.length = size - length - (end != NULL);
 	message.size = message.length;
 	/* Of its own, so that not even one byte behind it is looked at. */

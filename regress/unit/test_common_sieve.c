@@ -763,6 +763,57 @@ hostile_scripts_come_to_an_end(void **state)
 }
 
 static void
+what_is_hardly_meant_is_told(void **state)
+{
+	static const struct {
+		const char *script, *warnings;
+	} cases[] = {
+		{ "keep; stop;", "" },
+		{ "if true { stop; } keep;", "" },
+		{ "stop;\nkeep; keep;", "line 2: what is behind \"stop\" is never reached" },
+		{ "require \"regex\";\nif header :regex \"a\" [\"\\\\w\\\\.\", \"\\\\\\\\d\"] {}",
+		    "" },
+		{ "require \"regex\";\nif header :regex \"a\" \"[0-9]\\\\d\\\\e\" {}",
+		    "line 2: \"\\d\" of a regular expression stands for \"d\" alone" },
+		{ "require \"imap4flags\"; addflag \"\\\\Seen $x\"; keep :flags [\"\\\\Foo a\", "
+		  "\"b(\"];",
+		    "line 1: \"\\Foo\" is no flag that can be set\n"
+		    "line 1: \"b(\" is no flag that can be set" },
+		{ "require \"imap4flags\"; addflag \"\\\\Recent\";",
+		    "line 1: \"\\Recent\" is no flag that can be set" },
+		{ "require [\"imap4flags\", \"variables\"]; addflag \"${x}(\";", "" },
+		{ "require \"vacation\"; vacation :days 365 \"x\";", "" },
+		{ "require \"vacation\"; vacation :days 400 \"x\";",
+		    "line 1: \":days\" is taken as 365" },
+		{ "require \"vacation\"; vacation :days 0 \"x\";",
+		    "line 1: \":days\" is taken as 1" },
+		{ "require \"vacation-seconds\"; vacation :seconds 1 \"x\";",
+		    "line 1: \":seconds\" is taken as 60" },
+	};
+	char error[SIEVE_ERROR_MAX], script[20000] = "require \"imap4flags\";";
+	struct sieve *sieve;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		sieve =
+		    sieve_compile(cases[i].script, strlen(cases[i].script), error, sizeof(error));
+		if (sieve == NULL)
+			fail_msg("%s: %s", cases[i].script, error);
+		assert_string_equal(sieve_warnings(sieve), cases[i].warnings);
+		sieve_free(sieve);
+	}
+	/* As many as there is room for, and whole ones. */
+	for (int i = 0; i < 300; i++)
+		strcat(script, "addflag \"\\\\Foo\xc3\xa4 a\";");
+	sieve = sieve_compile(script, strlen(script), error, sizeof(error));
+	assert_non_null(sieve);
+	assert_true(strlen(sieve_warnings(sieve)) < SIEVE_WARNINGS_MAX);
+	assert_string_equal(strrchr(sieve_warnings(sieve), '\n'),
+	    "\nline 1: \"\\Foo\xc3\xa4\" is no flag that can be set");
+	sieve_free(sieve);
+}
+
+static void
 names_of_scripts_are_names_of_files(void **state)
 {
 	char name[200];
@@ -821,6 +872,7 @@ main(void)
 		cmocka_unit_test_setup(vacations_answer_whom_they_may, setup),
 		cmocka_unit_test_setup(handles_tell_replies_apart, setup),
 		cmocka_unit_test_setup(hostile_scripts_come_to_an_end, setup),
+		cmocka_unit_test_setup(what_is_hardly_meant_is_told, setup),
 		cmocka_unit_test_setup(names_of_scripts_are_names_of_files, setup),
 	};
 
