@@ -122,9 +122,8 @@ load_entry(void *arg, size_t line, const char *key, const char *value)
 /*
  * The line that continues the one from `line` to `newline`, or NULL. It starts with a blank, and what
  * comes before it ends in a comma; among targets, that may be a key's colon, or the comma may stand in
- * front of what continues, as sendmail's aliases have it. Comments between the two don't count,
- * nor empty lines after a comma.
- * `*lines` is how many lines it is away.
+ * front of what continues, as sendmail's aliases have it. Comments between the two don't count, nor empty
+ * lines after a comma. `*lines` is how many lines it is away.
  */
 static char *
 find_continuation(char *line, char *newline, char *end, unsigned use, size_t *lines)
@@ -135,12 +134,17 @@ find_continuation(char *line, char *newline, char *end, unsigned use, size_t *li
 	line += strspn(line, " \t\r");
 	while (last > line && strchr(" \t\r", last[-1]) != NULL)
 		last--;
-	if (last <= line || *line == '#')
+	if (last <= line)
 		return NULL;
+	*lines = 1;
+	/* An entry that was made a comment takes its second line along. */
+	if (*line == '#')
+		return last[-1] == ',' && next != end && (*next == ' ' || *next == '\t') ? next
+		                                                                         : NULL;
 	goes_on = last[-1] == ',' || (targets && last[-1] == ':');
 	if (!goes_on && !targets)
 		return NULL;
-	for (*lines = 1;; (*lines)++) {
+	for (;; (*lines)++) {
 		first = next + strspn(next, " \t");
 		if (*first != '#' && (!goes_on || (*first != '\r' && *first != '\n')))
 			break;

@@ -125,7 +125,8 @@ lines_go_on_behind_commas_and_colons(void **state)
 	/* What is left over is a mistake. */
 	assert_string_equal(entries_of("a: x\n  y\n", TABLE_USE_TARGETS), "bad");
 	assert_string_equal(entries_of("a:\n", TABLE_USE_TARGETS), "bad");
-	assert_string_equal(entries_of("# c,\n  b: x\n", TABLE_USE_TARGETS), "2 b=x;");
+	assert_string_equal(entries_of("# c: x,\n  y\na: x\n", TABLE_USE_TARGETS), "3 a=x;");
+	assert_string_equal(entries_of("# c: x\n  b: y\n", TABLE_USE_TARGETS), "2 b=y;");
 	assert_string_equal(entries_of("a: x,\n#", TABLE_USE_TARGETS), "1 a=x,;");
 	assert_string_equal(entries_of("a: x,\n  ", TABLE_USE_TARGETS), "1 a=x,;");
 }
