@@ -80,9 +80,8 @@ expand_mailbox_number(const struct ipc_mailbox *mailbox)
 	return value == 0 ? 1 : value;
 }
 
-/* The address that was met last before the node in work, or is it. */
-static const struct address *
-last_address(const struct expansion *x)
+const struct address *
+expand_last_address(const struct expansion *x)
 {
 	const struct node *node = &x->nodes[x->at];
 
@@ -95,7 +94,7 @@ void
 expand_add_lmtp(struct expansion *x, const struct action *action, const struct address *user)
 {
 	struct ipc_mailbox place = { .uid = UINT32_MAX };
-	const struct address *dest = action->config->lmtp_rcpt_to ? last_address(x) : user;
+	const struct address *dest = action->config->lmtp_rcpt_to ? expand_last_address(x) : user;
 	char name[ADDRESS_TEXT_MAX + 1], key[sizeof(place.path) + 32];
 	struct ipc_target *target;
 

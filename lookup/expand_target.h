@@ -18,5 +18,7 @@ void expand_add_relay(struct expansion *, const struct action *, const struct no
 void expand_add_lmtp(struct expansion *, const struct action *, const struct address *user);
 /* The number that stands for a mailbox: so many bits that two never meet. Not 0. */
 uint64_t expand_mailbox_number(const struct ipc_mailbox *);
+/* The address that was met last before the node in work, or is it. Valid until a node is added. */
+const struct address *expand_last_address(const struct expansion *);
 
 #endif

@@ -178,6 +178,18 @@ expand_keep_lost(struct expansion *x)
 	}
 }
 
+/* Where one user of the system keeps the mail of all that a virtual table has, each address has a
+ * mailbox of its own, whatever the user's name is there (as OpenSMTPD's %{dest}). */
+static bool
+has_mailbox_by_address(const struct action *action)
+{
+	const struct action_config *config = action->config;
+
+	return *config->user != '\0' && action->virtuals != NULL &&
+	    (config->method == ACTION_MAILDIR || config->method == ACTION_MBOX ||
+	        config->method == ACTION_MDA);
+}
+
 void
 expand_user(struct expansion *x, const struct action *action, const struct node *node)
 {
@@ -186,6 +198,11 @@ expand_user(struct expansion *x, const struct action *action, const struct node 
 	struct reply why;
 	bool detailed;
 
+	if (has_mailbox_by_address(action)) {
+		address = *expand_last_address(x);
+		if (site_without_detail(x->site, &address, &plain))
+			address = plain;
+	}
 	text_lower(address.local);
 	detailed = site_without_detail(x->site, &address, &plain);
 	if (!node->final && action->aliases != NULL) {

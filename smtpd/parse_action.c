@@ -210,7 +210,8 @@ paths_check(struct parse *parse)
 		const struct table_config *aliases =
 		    config_find_table(config, action->virtual_table);
 
-		if (aliases == NULL || aliases->backend != TABLE_STATIC ||
+		/* With "user" each address has its own. */
+		if (aliases == NULL || aliases->backend != TABLE_STATIC || *action->user != '\0' ||
 		    !path_names_user(action->path))
 			continue;
 		for (size_t j = 0; j < aliases->entry_count; j++) {

@@ -239,3 +239,25 @@ match from any for domain { "one.test", "two.test" } action "in"
     postern.wait_mail(postern.base / "vmail/u")
     postern.wait_queue_empty()
     assert len(postern.mails(postern.base / "vmail/u")) == 1
+
+
+@pytest.mark.root
+def test_with_user_each_address_of_a_virtual_table_has_its_own_mailbox(make_postern):
+    """As on Debian's OpenSMTPD, but for the detail, which is kept there."""
+    postern = make_postern(start=False, config="""
+listen on 127.0.0.1 port @PORT@
+action "in" maildir "@BASE@/vmail/%{rcpt.user}-%{user.username}" user daemon \\
+	virtual { "@one.test" = vmail, "info@one.test" = joe, "two@one.test" = "other@one.test" }
+match from any for domain "one.test" action "in"
+""")
+    os.chown(home(postern), 1, 1)
+    postern.start()
+    recipients = {"Ann@one.test": "ann", "ann+tag@one.test": "ann", "info@one.test": "info",
+        "two@one.test": "other"}
+    for recipient, user in recipients.items():
+        told = postern.smtpctl("explain", "--to", recipient).stdout
+        assert f"/vmail/{user}-daemon, which is {user}'s" in told
+        postern.send(recipient)
+    for user, count in (("ann", 2), ("info", 1), ("other", 1)):
+        assert len(postern.wait_mail(postern.base / f"vmail/{user}-daemon", count)) == count
+    postern.wait_queue_empty()

@@ -299,6 +299,7 @@ paths_that_say_what_they_mean_are_not_warned_of(void **state)
 		"maildir \"/m/%{user.username}\" virtual { \"@\" = vmail }",
 		"maildir \"/m/%{dest.domain}\" virtual { \"@\" = vmail }",
 		"maildir virtual { \"@\" = vmail }",
+		"maildir \"/m/%{dest.user}\" user u virtual { \"@\" = vmail }",
 		"maildir \"/m/%{dest.user}\" virtual { \"@\" = \"error:550 no\" }",
 		"maildir \"/m/%{dest.user}\" virtual <accounts>",
 		"maildir \"/m/%{dest.user}\"",
@@ -481,7 +482,7 @@ unused_and_unreachable_things_are_warned_of(void **state)
 {
 	(void)state;
 	warns("table t { a }\n", 1, "\"t\"");
-	warns("\naction a maildir \"/m/%{dest.domain}/%{rcpt.user:lowercase}\" user u virtual { "
+	warns("\naction a maildir \"/m/%{dest.domain}/%{rcpt.user:lowercase}\" virtual { "
 	      "\"@\" = vmail }\nmatch for local action a\n",
 	    2, "all mail for \"@\" in one place: the user in its path is \"vmail\"");
 	warns("action a mbox \"/m/%{dest}\" virtual { x@a.org = y, \"@a.org\" = vmail }\n", 1,
