@@ -19,7 +19,8 @@ receive_config(const struct child_orders *orders, struct channel *channel, const
 	if (orders->config != NULL) {
 		config = imsg->fd == -1 ? NULL : config_from_fd(imsg->fd);
 		if (config == NULL)
-			return "not a config";
+			return "not a config that this program understands: start smtpd anew, if "
+			       "this is after an upgrade";
 		orders->config(config);
 	}
 	channel_send(channel, CHILD_SUPERVISOR_CONFIGURED, imsg->id, 0, -1, NULL);
