@@ -463,8 +463,8 @@ drop_lane(struct scheduler *scheduler, struct lane *lane)
 static bool
 goes_first(const struct entry *entry)
 {
-	return entry->maybe_delivered &&
-	    (entry->line->kind == ENVELOPE_MAILDIR || entry->line->kind == ENVELOPE_FORWARD);
+	return entry->maybe_delivered && entry->line->kind != ENVELOPE_RELAY &&
+	    !envelope_is_pipe(entry->line->kind);
 }
 
 void

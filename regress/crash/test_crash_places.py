@@ -9,6 +9,7 @@ sends on), and no more often than there were deaths.
 	                      leads to another, whose .forward leads to another host, with SRS
 	NAME@box.test         a user of the system with an mbox file in /var/mail
 	NAME@run.test         an action with a command
+	NAME@local.test       a user whose .forward names a file in his home
 	NAME@wrap.test        a wrapper around an action that stores into a Maildir
 	near@near.test        an LMTP server
 
@@ -79,8 +80,10 @@ class Site:
 
     def prepare(self):
         postern, users = self.postern, self.users
-        names = [users.add(short) for short in "abcdef"]
-        self.keeper, via, leads_on, self.box, self.runner, self.wrapped = names
+        names = [users.add(short) for short in "abcdefg"]
+        self.keeper, via, leads_on, self.box, self.runner, self.wrapped, saver = names
+        saved = users.home(saver) / "saved"
+        users.write(saver, str(saved))
         users.write(via, f"# onwards\n{leads_on}@local.test\n")
         users.write(leads_on, "away@far.test")
         for name, text in (("list", f"{self.keeper}\n{via}\n"),
@@ -104,7 +107,9 @@ class Site:
             list_to: [
                 ("a user's Maildir", lambda: self.read(users.box(self.keeper)), 1),
                 ("the other host", lambda: [m.data for m in self.far.messages], 99)],
-            f"{self.box}@box.test": [("the mbox file", self.mbox, 1)],
+            f"{self.box}@box.test": [("the mbox file",
+                lambda: self.mbox(pathlib.Path("/var/mail") / self.box), 1)],
+            f"{saver}@local.test": [("the .forward's file", lambda: self.mbox(saved), 1)],
             f"{self.runner}@run.test": [("the action's command", self.files("run"), 99)],
             f"{self.wrapped}@wrap.test": [("the Maildir behind a wrapper",
                 lambda: self.read(users.home(self.wrapped) / "filtered"), 1)],
@@ -120,8 +125,9 @@ class Site:
     def files(self, kind):
         return lambda: [path.read_bytes() for path in self.out.glob(f"new.*.{kind}")]
 
-    def mbox(self):
-        return [mail.data for mail in mbox_mails(pathlib.Path("/var/mail") / self.box)]
+    @staticmethod
+    def mbox(path):
+        return [mail.data for mail in mbox_mails(path)]
 
     def clear(self):
         self.postern.stop()

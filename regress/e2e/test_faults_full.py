@@ -53,7 +53,7 @@ def go_on(postern):
 # Homes.
 
 HOMES = """
-table aliases {{ box = "{box}", dir = "{dir}", run = "{run}", cat = "{cat}", away = "{away}" }}
+table aliases {{ box = "{box}", file = "{file}", dir = "{dir}", run = "{run}", cat = "{cat}", away = "{away}" }}
 action "box" mbox "mail/in" alias <aliases>
 action "dir" maildir alias <aliases>
 action "run" mda "@BASE@/take 73" alias <aliases>
@@ -79,7 +79,8 @@ def homes(make_postern, disk):
     for place in (on_disk, elsewhere):
         place.mkdir(mode=0o755)
     try:
-        names = {kind: users.add(kind) for kind in ("box", "dir", "run", "cat")}
+        names = {kind: users.add(kind) for kind in ("box", "file", "dir", "run", "cat")}
+        users.write(names["file"], str(users.home(names["file"]) / "saved"))
         users.base = elsewhere
         names["away"] = users.add("away")
         (postern.base / "take").write_text(TAKE)
@@ -94,31 +95,33 @@ def homes(make_postern, disk):
 
 
 def test_a_home_that_is_full_puts_off_its_users_mail_and_nobody_elses(homes, disk):
-    kinds = ("box", "dir", "run", "cat")
+    kinds = ("box", "file", "dir", "run", "cat")
     home = {kind: homes.users.home(name) for kind, name in homes.names.items()}
     homes.send([f"{kind}@example.test" for kind in kinds], text("first"))
     homes.wait_queue_empty()
-    box = home["box"] / "mail/in"
-    before = box.read_bytes()
+    boxes = home["box"] / "mail/in", home["file"] / "saved"
+    before = [box.read_bytes() for box in boxes]
     disk.fill()
     numbers = ["first"]
     for number, body in (("2", LARGE), ("3", SMALL), ("4", LARGE)):
         numbers.append(number)
         homes.send([f"{kind}@example.test" for kind in (*kinds, "away")], text(number, body))
     homes.wait_mail(home["away"] / "Maildir", 3)
-    for kind, words in (("box", "4.3.1"), ("dir", "4.3.1"), ("run", "exit status 73"),
+    for kind, words in (("box", "4.3.1"), ("file", "4.3.1"), ("dir", "4.3.1"), ("run", "exit status 73"),
             ("cat", "exit status 74")):
         # One that still fits where others don't may be there.
         wait_deferred(homes, homes.names[kind] + "@example.test", words=words)
-    assert box.read_bytes().startswith(before)
-    assert all(len(message.get_payload()) in (len(SMALL) - 1, 300 * 999)
-        for message in mailbox.mbox(box, create=False))
+    for box, first in zip(boxes, before):
+        assert box.read_bytes().startswith(first)
+        assert all(len(message.get_payload()) in (len(SMALL) - 1, 300 * 999)
+            for message in mailbox.mbox(box, create=False))
     assert os.listdir(home["box"] / "mail") == ["in"]
     assert not list((home["dir"] / "Maildir/tmp").iterdir())
     assert not list(home["run"].glob("new.*"))
     disk.empty()
     go_on(homes)
-    assert subjects(mailbox.mbox(box, create=False)) == sorted(numbers)
+    for box in boxes:
+        assert subjects(mailbox.mbox(box, create=False)) == sorted(numbers)
     assert subjects(m.message for m in homes.mails(home["dir"] / "Maildir")) == sorted(numbers)
     for kind in ("run", "cat"):
         taken = [path.read_text() for path in home[kind].glob("taken.*")]

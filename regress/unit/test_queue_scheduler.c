@@ -205,6 +205,13 @@ what_may_be_half_delivered_comes_before_all_others(void **state)
 	scheduler_unset(scheduler, again[1]);
 	assert_ptr_equal(scheduler_take(scheduler, line), fresh[1]);
 	assert_null(scheduler_first(line));
+	line->kind = ENVELOPE_USER_FILE;
+	scheduler_ready(scheduler, fresh[0]);
+	scheduler_ready(scheduler, again[0]);
+	assert_ptr_equal(scheduler_first(line), again[0]);
+	scheduler_unset(scheduler, again[0]);
+	scheduler_unset(scheduler, fresh[0]);
+	line->kind = ENVELOPE_MAILDIR;
 	/* To another host there is nothing to be first for. */
 	far = add("a@client.test", "bob@far.test");
 	fresh[0] = add("b@client.test", "bob@far.test");
