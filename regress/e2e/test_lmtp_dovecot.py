@@ -95,6 +95,7 @@ class Dovecot:
             return
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.process.stderr.read()  # until all that have it are gone
         self.process.stderr.close()
         self.process = None
         for name in ("lmtp", "run/master.pid"):
