@@ -117,9 +117,11 @@ def dovecot_with(mail=None):
     with tempfile.TemporaryDirectory(prefix="lmtp-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
         server = Dovecot(folder, mail)
-        server.start()
-        yield server
-        server.kill()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
 
 
 @pytest.fixture
