@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -293,7 +294,12 @@ table_file_read(const char *path, size_t *length, struct file_state *state)
 	memset(state, 0, sizeof(*state));
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (fd == -1) {
-		log_error("%s: %s", path, strerror(errno));
+		int error = errno;
+		const struct passwd *user = error == EACCES ? getpwuid(geteuid()) : NULL;
+
+		log_error("%s: %s%s%s%s", path, strerror(error), user == NULL ? "" : ": the user ",
+		    user == NULL ? "" : user->pw_name,
+		    user == NULL ? "" : " must be able to read it");
 		return NULL;
 	}
 	text = read_whole(fd, path, length, state);

@@ -26,6 +26,7 @@
 #include "smtpd/supervisor_offline.h"
 #include "smtpd/supervisor_paths.h"
 #include "smtpd/supervisor_state.h"
+#include "smtpd/supervisor_tables.h"
 
 #define CONFIG_FILE SYSCONFDIR "/postern/smtpd.conf"
 /* After an instance that was killed: its processes may hold addresses for a moment longer. */
@@ -106,9 +107,29 @@ make_config_file_absolute(void)
 	state.config_file = path;
 }
 
+/* To whoever starts it; what doesn't keep it from starting also to the log. */
+static void
+report_problem(bool is_error, const char *text, void *arg)
+{
+	(void)arg;
+	if (is_error || state.only_check || !state.stay_in_front)
+		parse_report_to_file(is_error, text, stderr);
+	if (is_error || state.warning_count == WARNINGS_MAX)
+		return;
+	state.warnings[state.warning_count] = strdup(text);
+	if (state.warnings[state.warning_count] != NULL)
+		state.warning_count++;
+}
+
 static _Noreturn void
 check_only(const struct config *config)
 {
+	struct accounts accounts;
+	char why[WHY_MAX];
+
+	/* Before the suite is installed there is nobody who would read them. */
+	if (accounts_find(&accounts, config->mail_user, why, sizeof(why)))
+		tables_check(config, &accounts, report_problem, NULL);
 	if (state.verbose) {
 		parse_print_config(stdout, config);
 		if (fflush(stdout) != 0 || ferror(stdout))
@@ -277,20 +298,6 @@ open_log(struct supervisor *supervisor)
 	log_open("smtpd", LOG_TARGET_SYSLOG, ours);
 }
 
-/* To whoever starts it; what doesn't keep it from starting also to the log. */
-static void
-report_problem(bool is_error, const char *text, void *arg)
-{
-	(void)arg;
-	if (is_error || state.only_check || !state.stay_in_front)
-		parse_report_to_file(is_error, text, stderr);
-	if (is_error || state.warning_count == WARNINGS_MAX)
-		return;
-	state.warnings[state.warning_count] = strdup(text);
-	if (state.warnings[state.warning_count] != NULL)
-		state.warning_count++;
-}
-
 static void
 log_warnings(void)
 {
@@ -382,6 +389,7 @@ main(int argc, char **argv)
 	supervisor->verbose = state.verbose;
 	if (!accounts_find(&supervisor->accounts, supervisor->config->mail_user, why, sizeof(why)))
 		give_up(EX_NOUSER, why);
+	tables_check(supervisor->config, &supervisor->accounts, report_problem, NULL);
 	if (!paths_find_programs(
 	        supervisor->programs, sizeof(supervisor->programs), why, sizeof(why)))
 		give_up(EX_UNAVAILABLE, why);

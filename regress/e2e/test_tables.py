@@ -3,6 +3,7 @@
 import dbm.ndbm
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -34,6 +35,31 @@ def write(postern, name, text):
     new.chmod(0o644)
     new.rename(path)
     return path
+
+
+@pytest.mark.root
+def test_a_file_that_directory_may_not_read_is_warned_of(make_postern):
+    postern = make_postern(config="listen on 127.0.0.1 port @PORT@\n"
+        "table names file:@BASE@/names\naction \"in\" maildir alias <names>\n"
+        "match for local action \"in\"\n", start=False)
+    path = write(postern, "names", "a: b\n")
+    postern.write_config()
+
+    def check():
+        result = subprocess.run([postern.stage / "usr/sbin/smtpd", "-n", "-f", postern.config_file],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=True)
+        return result.stdout
+    assert check() == "configuration OK\n"
+    path.chmod(0o600)
+    assert f'warning: table "names": the user _smtpt can\'t read {path}: ' in check()
+    path.chmod(0o644)
+    postern.allow("must be able to read|can't be used until")
+    postern.start()
+    path.chmod(0o600)
+    postern.smtpctl("reload")
+    wait_for(lambda: [line for line in postern.log_lines() if
+        f"{path}: Permission denied: the user _smtpt must be able to read it" in line.text], 10, "a reason")
 
 
 def home(postern, name="vmail"):
