@@ -291,8 +291,8 @@ may_deliver(const struct ipc_deliver *request, struct reply *why)
 	    !forward_is_usable(mailbox->home, mailbox->detail, why))
 		return false;
 	if (!mda.child.for_mbox ||
-	    (request->kind == ENVELOPE_MAILDIR && !runner_is_for(request) &&
-	        mailbox->form == MAILBOX_MBOX))
+	    ((request->kind == ENVELOPE_MAILDIR || request->kind == ENVELOPE_FORWARD) &&
+	        !runner_is_for(request) && mailbox->form == MAILBOX_MBOX))
 		return true;
 	reply_set(why, 451, "4.3.0", "this process is for mbox files alone");
 	return false;

@@ -258,6 +258,11 @@ def test_mail_that_a_quota_has_no_room_for_waits(make_postern):
     assert [message["Subject"] for message in mailbox.mbox(path)] == ["2"]
 
 
+def boxes(name):
+    path = pathlib.Path("/var/mail") / name
+    return list(mailbox.mbox(path)) if path.exists() else []
+
+
 @pytest.mark.root
 def test_a_user_of_the_system_with_a_forward_keeps_a_copy_in_var_mail(make_postern):
     postern = make_postern(rules='action "box" mbox\naction "out" relay host smtp+notls://127.0.0.1:1\n'
@@ -285,6 +290,31 @@ def test_a_user_of_the_system_with_a_forward_keeps_a_copy_in_var_mail(make_poste
             client.mail("sender@client.test")
             assert client.rcpt(f"{one}@box.test")[0] == 451
         assert len(mailbox.mbox(box)) == 3
+        postern.stop()
+    finally:
+        for name in users.made.values():
+            pathlib.Path("/var/mail", name).unlink(missing_ok=True)
+        users.clear()
+
+
+@pytest.mark.root
+def test_mail_that_waited_for_a_forward_comes_to_var_mail_when_that_is_gone(make_postern):
+    """It waited beside others of an alias, whose mail came at once."""
+    postern = make_postern(start=False, rules='table aliases file:@BASE@/aliases\n'
+        'action "box" mbox alias <aliases>\nmatch from any for domain "box.test" action "box"\n')
+    users = Users(postern.base)
+    try:
+        one, two = users.add("a"), users.add("b")
+        (postern.base / "aliases").write_text(f"all: {one}, {two}\n")
+        postern.start()
+        forward = users.write(one, f"{two}\n", mode=0o666)
+        postern.send("all@box.test", "Subject: both\r\n\r\n")
+        assert len(wait_for(lambda: boxes(two))) == 1
+        wait_for(lambda: [e for e in postern.queue() if "can be written by others" in e["error"]])
+        forward.unlink()
+        postern.smtpctl("schedule", "all")
+        assert len(wait_for(lambda: boxes(one))) == 1
+        postern.wait_queue_empty()
         postern.stop()
     finally:
         for name in users.made.values():
