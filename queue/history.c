@@ -140,16 +140,17 @@ method(const struct queue *queue, const struct envelope *envelope)
 		[ENVELOPE_PIPE] = "command",
 		[ENVELOPE_RELAY] = "relay",
 		[ENVELOPE_USER_PIPE] = "command",
-		[ENVELOPE_USER_FILE] = "mailbox",
+		[ENVELOPE_USER_FILE] = "mbox",
 		[ENVELOPE_FORWARD] = "mailbox",
 	};
 	const struct action_config *action = config_find_action(queue->config, envelope->action);
+	bool is_mailbox = envelope->kind == ENVELOPE_MAILDIR || envelope->kind == ENVELOPE_FORWARD;
 
 	if (action != NULL && envelope->kind == ENVELOPE_RELAY && action->method == ACTION_LMTP)
 		return "lmtp";
-	if (action != NULL && envelope->kind == ENVELOPE_MAILDIR && action->method == ACTION_MBOX)
+	if (action != NULL && is_mailbox && action->method == ACTION_MBOX)
 		return "mbox";
-	if (action != NULL && envelope->kind == ENVELOPE_MAILDIR && action->method == ACTION_MDA)
+	if (action != NULL && is_mailbox && action->method == ACTION_MDA)
 		return "command";
 	return names[envelope->kind];
 }

@@ -132,6 +132,49 @@ a_listener_may_tell_of_nothing_else(void **state)
 	assert_int_equal(count_told(NULL), 0);
 }
 
+/* How mail that came is said to be delivered. */
+static const char *
+method_of(uint32_t id, enum envelope_kind kind, const char *command)
+{
+	static struct history_scratch scratch;
+	struct history_event event;
+	struct buf_reader reader;
+	const char *found = "";
+
+	commit_one_of(id, kind, command);
+	history_flush(&queue);
+	turn();
+	for (size_t i = 0; i < directory.count; i++) {
+		buf_reader_init(&reader, directory.frames[i].payload, directory.frames[i].length);
+		while (reader.left > 0) {
+			assert_true(history_event_decode(&reader, &event, &scratch));
+			if (event.message_id == id && event.fields[HISTORY_METHOD] != NULL)
+				found = event.fields[HISTORY_METHOD];
+		}
+	}
+	directory.count = 0;
+	return found;
+}
+
+static void
+an_mbox_file_is_called_so_whatever_leads_to_it(void **state)
+{
+	struct action_config action = { .name = (char[]){ "in" }, .method = ACTION_MBOX };
+	struct action_config *actions = queue.config->actions;
+	size_t count = queue.config->action_count;
+
+	(void)state;
+	queue.config->actions = &action;
+	queue.config->action_count = 1;
+	assert_string_equal(method_of(ids[0], ENVELOPE_MAILDIR, ""), "mbox");
+	assert_string_equal(method_of(ids[1], ENVELOPE_FORWARD, ""), "mbox");
+	assert_string_equal(method_of(ids[2], ENVELOPE_USER_FILE, "/home/alice/box"), "mbox");
+	action.method = ACTION_MDA;
+	assert_string_equal(method_of(ids[3], ENVELOPE_FORWARD, ""), "command");
+	queue.config->actions = actions;
+	queue.config->action_count = count;
+}
+
 int
 main(void)
 {
@@ -140,6 +183,7 @@ main(void)
 		TEST(one_network_s_refusals_do_not_hide_others),
 		TEST(refusals_of_all_networks_are_bounded),
 		TEST(a_listener_may_tell_of_nothing_else),
+		TEST(an_mbox_file_is_called_so_whatever_leads_to_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
