@@ -592,12 +592,15 @@ mail_done(struct queue *queue, struct entry *entry, enum state_change change)
 	enum commit_when when = COMMIT_NOW;
 
 	/* A second delivery to a Maildir finds the first, one to an mbox file mostly; anything else
-	 * would be done twice. Of what is relayed there is much at a time. Whoever removes waits for
-	 * a commit of his own. */
+	 * would be done twice: what follows a .forward late, too. Of what is relayed there is much at a
+	 * time. Whoever removes waits for a commit of his own. */
 	if (change == STATE_REMOVED)
 		when = COMMIT_LATER;
-	else if (change == STATE_DELIVERED && !envelope_is_pipe(entry->kind))
-		when = entry->kind == ENVELOPE_MAILDIR ? when_of_mailbox(entry->line) : COMMIT_SOON;
+	else if (change == STATE_DELIVERED && entry->kind == ENVELOPE_MAILDIR)
+		when = when_of_mailbox(entry->line);
+	else if (change == STATE_DELIVERED && !envelope_is_pipe(entry->kind) &&
+	    entry->kind != ENVELOPE_FORWARD)
+		when = COMMIT_SOON;
 
 	/* In this order: a large message's file is removed after the batch that has the record. */
 	journal_state(queue->journal, JOURNAL_FIRST, &state, &location);
