@@ -27,6 +27,7 @@
 #include "queue/history.h"
 #include "queue/intake.h"
 #include "queue/mail.h"
+#include "queue/pipe.h"
 #include "queue/reply_text.h"
 #include "queue/sign.h"
 
@@ -160,6 +161,8 @@ committed(struct queue *queue, struct commit_item *item, const struct reply *ref
 {
 	struct job *job = item->owner;
 
+	if (refusal == NULL)
+		pipe_is_known(queue, item->message_id);
 	if (job == NULL)
 		return;
 	if (refusal != NULL)

@@ -1,5 +1,7 @@
-/* One question for an envelope in this process's life. The client's words are those that the
- * listener recorded: they may lead to another command, but to none that no alias has. */
+/* One question for an envelope in this process's life, or two. The client's words are those that the
+ * listener recorded: they may lead to another command, but to none that no alias has. Where a script has
+ * sent the mail on, its recipient doesn't lead there: then it counts where mail of this machine's own for
+ * the address goes at which the command was met. */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,9 @@ struct pipe_question {
 	struct question question;
 	uint64_t envelope_id;
 	struct ipc_target wanted;
+	bool has_other; /* `other` isn't asked for yet */
+	struct address other;
+	struct address sender;
 	bool found;
 	bool unsure; /* the .forward that leads to it may be one that can't be used now */
 };
@@ -28,6 +33,27 @@ fail(struct queue *queue, struct pipe_question *asked, const struct reply *reply
 	free(asked);
 	if (entry != NULL && entry->state == ENTRY_NEW)
 		delivery_failed(queue, entry, reply, "");
+}
+
+static void
+ask(struct queue *queue, struct pipe_question *asked, const struct ipc_rcpt *rcpt)
+{
+	buf_clear(&queue->payload);
+	ipc_rcpt_encode(&queue->payload, rcpt);
+	queue_ask_directory(queue, &asked->question, DIRECTORY_RCPT, ASK_MS);
+}
+
+static void
+ask_for_other(struct queue *queue, struct pipe_question *asked)
+{
+	struct ipc_rcpt rcpt = { .client_family = CLIENT_INTERNAL };
+
+	asked->has_other = asked->unsure = false;
+	strlcpy(rcpt.client_name, queue->config->hostname, sizeof(rcpt.client_name));
+	strlcpy(rcpt.helo, queue->config->hostname, sizeof(rcpt.helo));
+	rcpt.sender = asked->sender;
+	rcpt.rcpt = asked->other;
+	ask(queue, asked, &rcpt);
 }
 
 static void
@@ -54,6 +80,11 @@ answered(struct queue *queue, struct question *question, struct imsg *imsg)
 	    (!asked->found && asked->unsure)) {
 		reply_set(&reply, 451, "4.3.0", "The alias can't be looked up now");
 		fail(queue, asked, &reply);
+		return;
+	}
+	if ((!reply_is_success(&reply) || !asked->found) && asked->has_other) {
+		asked->found = false;
+		ask_for_other(queue, asked);
 		return;
 	}
 	if (!reply_is_success(&reply) || !asked->found) {
@@ -124,6 +155,9 @@ pipe_may_run(struct queue *queue, struct entry *entry, const struct transaction 
 	asked->wanted.dest = envelope->dest;
 	strlcpy(asked->wanted.action, envelope->action, sizeof(asked->wanted.action));
 	strlcpy(asked->wanted.command, envelope->command, sizeof(asked->wanted.command));
+	asked->has_other = !address_equal(&envelope->rcpt, &envelope->dest);
+	asked->other = envelope->dest;
+	asked->sender = transaction->sender;
 	memset(&rcpt, 0, sizeof(rcpt));
 	rcpt.client_family = (uint8_t)transaction->client_family;
 	if (!client_address(transaction, rcpt.client_address))
@@ -135,9 +169,16 @@ pipe_may_run(struct queue *queue, struct entry *entry, const struct transaction 
 	strlcpy(rcpt.auth_user, transaction->auth_user, sizeof(rcpt.auth_user));
 	rcpt.sender = transaction->sender;
 	rcpt.rcpt = envelope->rcpt;
-	buf_clear(&queue->payload);
-	ipc_rcpt_encode(&queue->payload, &rcpt);
 	entry->state = ENTRY_NEW;
-	queue_ask_directory(queue, &asked->question, DIRECTORY_RCPT, ASK_MS);
+	ask(queue, asked, &rcpt);
 	return false;
+}
+
+void
+pipe_is_known(struct queue *queue, uint32_t message_id)
+{
+	struct message *message = index_find(queue->index, message_id);
+
+	for (uint32_t i = 0; message != NULL && i < message->count; i++)
+		message->entries[i].command_checked = true;
 }

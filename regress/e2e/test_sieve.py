@@ -90,6 +90,26 @@ def test_a_large_message_is_redirected_too_and_after_a_restart(postern):
     wait_for(lambda: not list((postern.spool / "large").iterdir()), what="no file is left")
 
 
+def test_mail_is_redirected_to_a_command_too_and_after_a_restart(make_postern):
+    postern = make_postern(rules='table aliases { archive = "|cat @BASE@/out/go > @BASE@/out/mail || exit 75" }\n'
+        'action "in" maildir\naction "archive" expand-only alias <aliases> pipes\n'
+        'match from any for domain "example.test" action "in"\n'
+        'match from any for domain "archive.test" action "archive"\n')
+    out = postern.base / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    set_script(postern, ALICE, 'redirect "archive@archive.test";')
+    postern.send(ALICE, mail())
+    (waiting,) = wait_for(lambda: [e for e in postern.queue() if e["tries"] > 0])
+    assert waiting["error"].startswith("451 ") and waiting["dest"] == "archive@archive.test"
+    postern.crash()
+    postern.start()
+    (out / "go").write_text("go")
+    postern.smtpctl("schedule", "all")
+    postern.wait_queue_empty()
+    assert (out / "mail").read_text() == "go" and not postern.log_lines("delivery-failed")
+
+
 def test_mail_is_redirected_and_answered_to_other_servers(make_postern):
     with Peer(port=None) as peer:
         postern = make_postern(rules=f"""
