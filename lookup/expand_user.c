@@ -33,6 +33,13 @@ log_failing(const struct expansion *x, const struct ipc_mailbox *mailbox, const 
 	log_end(&line);
 }
 
+/* What stands for a .forward that isn't followed: who has no mailbox waits for it. */
+static enum envelope_kind
+kind_instead(const struct action *action)
+{
+	return action_is_local(action->config) ? ENVELOPE_MAILDIR : ENVELOPE_FORWARD;
+}
+
 /* Where the mailbox's owner wants his mail to go; false when it is his mailbox, or to be asked again when
  * it is delivered. */
 static bool
@@ -55,6 +62,7 @@ follow_forward(struct expansion *x, const struct action *action, const struct ad
 		if (!x->follows_none)
 			break;
 		*failing = true;
+		*kind = kind_instead(action);
 		log_failing(x, mailbox, "it, or another's, leads to too many");
 		return false;
 	case FORWARD_FAILED:
@@ -168,12 +176,15 @@ expand_keep_lost(struct expansion *x)
 		mailbox_find(x->site, lost->action, &lost->dest, &mailbox);
 		if (!reply_is_success(&mailbox.reply))
 			continue;
-		add_to_mailbox(x, lost->action, &lost->dest, &mailbox, true, ENVELOPE_MAILDIR);
+		add_to_mailbox(
+		    x, lost->action, &lost->dest, &mailbox, true, kind_instead(lost->action));
 		if (x->watch != NULL)
 			continue;
 		log_begin(&line, LOG_LEVEL_WARNING, "forward-leads-nowhere");
 		log_text(&line, "user", mailbox.user);
-		log_text(&line, "action", "keep in the mailbox");
+		log_text(&line, "action",
+		    action_is_local(lost->action->config) ? "keep in the mailbox"
+		                                          : "wait until it leads somewhere");
 		log_end(&line);
 	}
 }

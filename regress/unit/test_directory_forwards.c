@@ -67,8 +67,8 @@ begin(void **state)
 	forwards = forwards_new(base, on_ask, on_ready, NULL);
 	config = new_config();
 	add_static_table(config, "aliases", "all", ONE ", " TWO, "copy", "\\" ONE, "loop",
-	    "loop2, " ONE, "loop2", "loop", "three", "all, " THREE, "one", ONE ", " THREE, "detail",
-	    TWO ", " ONE "+x", NULL);
+	    "loop2, " ONE, "loop2", "loop", "three", "all, " THREE, "one", ONE ", " THREE, "out",
+	    ONE ", x@else.test", "detail", TWO ", " ONE "+x", NULL);
 	action = add_action(config, "local", ACTION_MAILDIR);
 	set(&action->alias_table, "aliases");
 	add_action(config, "out", ACTION_RELAY);
@@ -354,16 +354,24 @@ who_forwards_to_nobody_keeps_what_others_get(void **state)
 	assert_string_equal(resolve(ONE "@localhost"), "550 5.1.6 moved");
 }
 
+/* More than an alias may lead to. */
+static const char *
+too_many(void)
+{
+	static char many[FORWARD_TEXT_MAX];
+
+	*many = '\0';
+	for (unsigned i = 0; i < 1100; i++)
+		snprintf(many + strlen(many), sizeof(many) - strlen(many), "a%u@x.t\n", i);
+	return many;
+}
+
 /* Nobody's .forward takes their mail from the others. */
 static void
 one_that_leads_to_too_many_costs_the_others_nothing(void **state)
 {
-	static char many[FORWARD_TEXT_MAX];
-
 	(void)state;
-	for (unsigned i = 0; i < 1100; i++)
-		snprintf(many + strlen(many), sizeof(many) - strlen(many), "a%u@x.t\n", i);
-	forward(ONE, many);
+	forward(ONE, too_many());
 	assert_memory_equal(resolve(ONE "@localhost"), "451 4.2.0", 9);
 	assert_string_equal(resolve("all@localhost"), "250 maildir:" ONE " maildir:" TWO);
 	forward(ONE, "x@far.test");
@@ -381,6 +389,11 @@ who_has_no_mailbox_costs_the_others_nothing(void **state)
 	forward(ONE, "!a FIFO");
 	forward(TWO, "x@far.test");
 	assert_string_equal(resolve("all@localhost"), "250 forward:" ONE " relay:x");
+	/* Nor can it be kept for him. */
+	forward(ONE, "no-such-user");
+	assert_string_equal(resolve("all@localhost"), "250 relay:x forward:" ONE);
+	forward(ONE, too_many());
+	assert_string_equal(resolve("out@localhost"), "250 forward:" ONE " relay:x");
 	mailbox_answer(site, &request, &mailbox);
 	assert_int_equal(mailbox.reply.code, 451);
 	/* His process looks again, and puts nothing anywhere. */
