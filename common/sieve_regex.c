@@ -34,11 +34,15 @@ find_regex(struct sieve_matcher *matcher, const char *key)
 {
 	bool fold_case = matcher->node->comparator == COMPARATOR_CASEMAP;
 	struct sieve_run *run = matcher->run;
-	struct sieve_regex regex = { .key = key, .fold_case = fold_case };
+	struct sieve_regex regex = {
+		.key = key, .fold_case = fold_case, .notes_groups = matcher->sets_matches
+	};
 	char why[100];
 
 	for (size_t i = 0; i < run->regex_count; i++) {
-		if (run->regexes[i].fold_case == fold_case && strcmp(run->regexes[i].key, key) == 0)
+		if (run->regexes[i].fold_case == fold_case &&
+		    run->regexes[i].notes_groups == matcher->sets_matches &&
+		    strcmp(run->regexes[i].key, key) == 0)
 			return run->regexes[i].regular;
 	}
 	if (!sieve_spend(run, COMPILE_STEPS))

@@ -32,6 +32,7 @@ struct sieve_variable {
 struct sieve_regex {
 	const char *key;
 	bool fold_case;
+	bool notes_groups; /* what they match is wanted: not of a body */
 	struct regular *regular;
 };
 

@@ -506,6 +506,13 @@ expressions_match(void **state)
 	        "}",
 	        MAIL),
 	    "reject and|more||and more");
+	/* Also when the same expression has looked through the body before, of which nothing is kept. */
+	assert_string_equal(
+	    run("require [\"regex\", \"variables\", \"reject\", \"body\"]; "
+	        "if body :regex \"(and) (more)?\" { discard; } "
+	        "if header :regex \"subject\" \"(and) (more)?\" { reject \"${1}|${2}\"; }",
+	        MAIL),
+	    "reject and|more");
 	assert_string_equal(run("require \"regex\"; if header :regex \"a\" \"(\" {}", MAIL),
 	    "line 1: regular expression \"(\": a ( is not closed");
 	assert_string_equal(run("require \"regex\"; if header :regex \"a\" \"(a)\\\\1\" {}", MAIL),
