@@ -1,6 +1,6 @@
 /*
  * One connection at a time. What came by one that ended too early is forgotten: the wrapper may try
- * once more. A second whole message isn't taken, and makes all of the delivery fail, since one of
+ * once more, and when it doesn't the delivery fails, whatever it ends with. A second whole message isn't taken, and makes all of the delivery fail, since one of
  * the two would be lost.
  */
 #include <sys/mman.h>
@@ -114,7 +114,7 @@ static void
 forget(struct collect *collect)
 {
 	close_one(&collect->connection);
-	collect->state = COLLECT_NOTHING;
+	collect->state = COLLECT_LOST;
 }
 
 static void

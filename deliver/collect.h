@@ -31,6 +31,7 @@ enum collect_packet {
 enum collect_state {
 	COLLECT_NOTHING,
 	COLLECT_SOME,  /* its connection stands */
+	COLLECT_LOST,  /* one came that wasn't whole or couldn't be taken, and none after it */
 	COLLECT_WHOLE, /* the file has the message */
 	COLLECT_TWICE, /* a second one came: none of them can be the message */
 };

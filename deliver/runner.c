@@ -216,8 +216,8 @@ run_job(const struct job *job, char **arguments, char **environment, int report,
 	_exit(0);
 }
 
-/* The wrapper's command has ended well: what it handed in is the message from now on. One that handed
- * in nothing has done with it what is to be done. */
+/* The wrapper's command has ended well: what it handed in is the message from now on. One that didn't
+ * try to has done with it what is to be done. */
 static void
 take_collected(struct job *job)
 {
@@ -227,7 +227,13 @@ take_collected(struct job *job)
 
 	switch (job->result.collected) {
 	case COLLECT_NOTHING:
+		return;
 	case COLLECT_SOME:
+	case COLLECT_LOST:
+		reply_set(&delivery->result.reply, 451, "4.3.5",
+		    "command \"%.150s\" ended as if all were well, but the message that it handed "
+		    "in wasn't taken",
+		    command_words(request));
 		return;
 	case COLLECT_TWICE:
 		reply_set(&delivery->result.reply, 451, "4.3.5",

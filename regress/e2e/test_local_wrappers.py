@@ -112,6 +112,7 @@ def test_the_manuals_example_stores_all(make_user):
 @pytest.mark.parametrize("wrapper, words", [
     (manual_example("sh -c 'head -c 60; kill -KILL $$'"), "ended by signal 9"),
     ("no-such-filter | %{mda}", "no-such-filter: not found"),
+    ("no-such-filter | %{mda}; true", "that it handed in wasn't taken"),
     ("%{mda} && exit 75", "temporary failure"),
     ("tee copy | %{mda} && %{mda} <copy; true", "more than one message"),
     ("%{mda} <&-; exit 75", "no standard input"),

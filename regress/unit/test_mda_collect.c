@@ -110,7 +110,7 @@ what_came_from_one_that_was_killed_is_forgotten(void **state)
 	attend();
 	close(fd);
 	attend();
-	assert_int_equal(collect.state, COLLECT_NOTHING);
+	assert_int_equal(collect.state, COLLECT_LOST);
 	fd = begin();
 	give(fd, COLLECT_DATA, "short\n");
 	give(fd, COLLECT_END, "");
@@ -126,7 +126,7 @@ nothing_is_no_message(void **state)
 	(void)state;
 	give(fd, COLLECT_END, "");
 	assert_int_equal(answer_of(fd), EX_TEMPFAIL);
-	assert_int_equal(collect.state, COLLECT_NOTHING);
+	assert_int_equal(collect.state, COLLECT_LOST);
 }
 
 static void
@@ -162,7 +162,7 @@ one_that_grows_without_end_is_stopped(void **state)
 		assert_in_range(collect.size, 0, collect.limit);
 	}
 	assert_int_equal(answer_of(fd), EX_TEMPFAIL);
-	assert_int_equal(collect.state, COLLECT_NOTHING);
+	assert_int_equal(collect.state, COLLECT_LOST);
 }
 
 static void
@@ -182,7 +182,7 @@ what_is_not_understood_is_refused(void **state)
 	give(fd, COLLECT_DATA, "x");
 	give(fd, COLLECT_END, "more");
 	assert_int_equal(answer_of(fd), EX_TEMPFAIL);
-	assert_int_equal(collect.state, COLLECT_NOTHING);
+	assert_int_equal(collect.state, COLLECT_LOST);
 }
 
 int
