@@ -311,6 +311,32 @@ def test_mail_that_waited_for_a_forward_goes_where_that_leads(system):
     assert mail.body == b"hello\n" * 100 and b"Return-Path: <sender@client.test>" in mail.data
 
 
+def test_who_has_only_a_forward_waits_until_it_leads_somewhere(make_postern):
+    """Beside another of an alias, who gets his at once."""
+    postern = make_postern(start=False, rules='table aliases file:@BASE@/aliases\n'
+        'action "local" forward-only alias <aliases>\nmatch from any for domain "example.test" action "local"\n'
+        'action "box" maildir\nmatch from any for domain "box.test" action "box"\n')
+    users = Users(postern.base)
+    try:
+        one, two, three = (users.add(short) for short in "abc")
+        (postern.base / "aliases").write_text(f"all: {one}, {two}@box.test\n")
+        users.write(one, "nobody-of-that-name\n")
+        postern.start()
+        postern.users = users
+        send(postern, "all")
+        postern.wait_mail(users.box(two))
+        postern.wait_log("forward-leads-nowhere", user=one)
+        (left,) = wait_for(lambda: [e for e in postern.queue() if e["tries"] > 0])
+        assert left["error"].startswith("451 4.2.0") and "leads nowhere now" in left["error"]
+        users.write(one, f"{three}@box.test\n")
+        postern.smtpctl("schedule", "all")
+        postern.wait_mail(users.box(three))
+        postern.wait_queue_empty()
+        postern.stop()
+    finally:
+        users.clear()
+
+
 def test_a_home_that_hangs_costs_its_user_a_delay_and_nobody_else(system):
     """The user's process is stopped, as by a file server that doesn't answer."""
     name, other = system.users.add("a"), system.users.add("b")
