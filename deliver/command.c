@@ -32,10 +32,11 @@
 #include "deliver/template.h"
 #include "deliver/text.h"
 
-#define KILL_AFTER_MS   5000 /* from SIGTERM to SIGKILL */
-#define ORPHANS_MS      5000 /* for killing what is left */
-#define DESCRIPTORS_MAX 256
-#define ENVIRONMENT_MAX 16
+#define KILL_AFTER_MS    5000 /* from SIGTERM to SIGKILL */
+#define ORPHANS_MS       5000 /* for killing what is left */
+#define COLLECT_REST_MAX 64   /* packets, some at a time, and connections */
+#define DESCRIPTORS_MAX  256
+#define ENVIRONMENT_MAX  16
 
 /* One running command. */
 struct run {
@@ -413,6 +414,20 @@ kill_what_is_left(struct run *run)
 	}
 }
 
+/* What came by processes that have ended may still wait. Others may connect as well, so not for ever. */
+static void
+collect_rest(struct collect *collect)
+{
+	struct pollfd fds[2];
+
+	for (int i = 0; i < COLLECT_REST_MAX; i++) {
+		collect_poll(collect, fds);
+		if (poll(fds, 2, 0) <= 0)
+			return;
+		collect_attend(collect);
+	}
+}
+
 void
 command_run(const struct ipc_deliver *request, int message, char **arguments, char **environment,
     unsigned seconds, struct collect *collect, struct command_result *result)
@@ -441,6 +456,7 @@ command_run(const struct ipc_deliver *request, int message, char **arguments, ch
 	if (run.stopped && !run.exited)
 		_exit(EX_TEMPFAIL);
 	if (collect != NULL) {
+		collect_rest(collect);
 		result->collected = collect->state;
 		result->collected_size = collect->size;
 	}

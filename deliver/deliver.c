@@ -106,17 +106,20 @@ main(int argc, char **argv)
 	const uint8_t end = COLLECT_END;
 	static uint8_t packet[1 + COLLECT_PACKET_MAX];
 	bool is_first = true, in_from = false;
+	bool has_input;
 	ssize_t got;
 	int fd;
 
 	if (argc != 2)
 		return fail(EX_USAGE, "it is run where %{mda} stands in a wrapper, see mda(8)");
-	/* Else what is opened next would be taken for it. */
-	if (fcntl(STDIN_FILENO, F_GETFD) == -1)
-		return fail(EX_IOERR, "it has no standard input");
+	/* What is opened next would be taken for it else. */
+	has_input = fcntl(STDIN_FILENO, F_GETFD) != -1;
 	fd = collect_connect(argv[1]);
 	if (fd == -1)
 		return fail(EX_TEMPFAIL, "the mda isn't there any more");
+	/* The mda knows by now that there should have been a message. */
+	if (!has_input)
+		return fail(EX_IOERR, "it has no standard input");
 	while ((got = fill(packet + 1, COLLECT_PACKET_MAX)) > 0) {
 		size_t length = (size_t)got, skip = 0;
 

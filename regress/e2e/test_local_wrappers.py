@@ -116,6 +116,8 @@ def test_the_manuals_example_stores_all(make_user):
     ("%{mda} && exit 75", "temporary failure"),
     ("tee copy | %{mda} && %{mda} <copy; true", "more than one message"),
     ("%{mda} <&-; exit 75", "no standard input"),
+    ("%{mda} <&-; true", "that it handed in wasn't taken"),
+    ("%{mda} </; true", "that it handed in wasn't taken"),
 ])
 def test_nothing_is_stored_by_one_that_fails(make_user, wrapper, words):
     user = make_user(wrapper)
