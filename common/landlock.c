@@ -19,6 +19,7 @@
 #define VERSION_NEEDED 2 /* with it, rename() between directories can be allowed */
 #define RIGHT_REFER    (1ULL << 13)
 #define RIGHT_TRUNCATE (1ULL << 14) /* version 3 */
+#define RIGHT_IOCTL    (1ULL << 15) /* version 5: of devices */
 #define RIGHTS_BEFORE  (RIGHT_REFER - 1)
 #define RIGHTS_TCP     3ULL /* version 4: bind and connect */
 #define SCOPES         3ULL /* version 6: abstract Unix sockets, signals */
@@ -92,6 +93,8 @@ take_away(struct ruleset *ruleset, long version, unsigned needs)
 		return offsetof(struct ruleset, handled_access_net);
 	if ((needs & LANDLOCK_TCP) == 0)
 		ruleset->handled_access_net = RIGHTS_TCP;
+	if (version >= 5)
+		ruleset->handled_access_fs |= RIGHT_IOCTL;
 	if (version < 6)
 		return offsetof(struct ruleset, scoped);
 	ruleset->scoped = SCOPES;

@@ -90,12 +90,12 @@ static const uint32_t allowed[] = {
 	SYS_getpeername,
 	SYS_socketpair,
 	SYS_listen,
-	/* Files. */
-	SYS_openat,
 	/* More confinement (landlock.h). */
 	SYS_landlock_create_ruleset,
 	SYS_landlock_add_rule,
 	SYS_landlock_restrict_self,
+	/* Files. */
+	SYS_openat,
 	SYS_fstat,
 	SYS_newfstatat,
 	SYS_statx,

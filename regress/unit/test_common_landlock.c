@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <linux/landlock.h>
@@ -91,6 +92,15 @@ do_without_files(void)
 {
 	NEED(openat(root, "new", O_RDONLY | O_CREAT, 0600) == -1 && errno == EACCES);
 	look_elsewhere();
+}
+
+static void
+ask_a_device(void)
+{
+	int fd = open("/dev/null", O_RDONLY);
+	struct termios terminal;
+
+	NEED(fd != -1 && tcgetattr(fd, &terminal) == -1 && errno == EACCES);
 }
 
 static void
@@ -174,6 +184,15 @@ who_reads_everywhere_writes_in_its_directory_only(void **state)
 }
 
 static void
+who_reads_everywhere_works_no_device(void **state)
+{
+	(void)state;
+	if (version() < 5)
+		skip();
+	assert_int_equal(run_confined(LANDLOCK_READ, root, ask_a_device), 0);
+}
+
+static void
 who_needs_no_tcp_connects_to_nobody(void **state)
 {
 	(void)state;
@@ -228,6 +247,7 @@ main(void)
 		cmocka_unit_test(nothing_is_seen_beside_it),
 		cmocka_unit_test(who_needs_no_files_reaches_none),
 		cmocka_unit_test(who_reads_everywhere_writes_in_its_directory_only),
+		cmocka_unit_test(who_reads_everywhere_works_no_device),
 		cmocka_unit_test(who_needs_no_tcp_connects_to_nobody),
 		cmocka_unit_test(nobody_signals_those_outside),
 	};
