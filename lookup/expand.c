@@ -135,8 +135,16 @@ static void
 expand_bounded(struct site *site, const struct ipc_rcpt *rcpt, const struct address *address,
     bool internal, struct forward_set *forwards, struct explain_watch *watch, struct expanded *out)
 {
-	if (!expand_once(site, rcpt, address, internal, forwards, true, watch, out))
-		(void)expand_once(site, rcpt, address, internal, forwards, false, watch, out);
+	struct explain_watch nobody = { NULL, NULL, 0 };
+	bool follow;
+
+	/* Who watches is told what is decided, and not on the way to that. */
+	follow = expand_once(
+	    site, rcpt, address, internal, forwards, true, watch == NULL ? NULL : &nobody, out);
+	if (follow && (watch == NULL || watch->step == NULL))
+		return;
+	expanded_free(out);
+	(void)expand_once(site, rcpt, address, internal, forwards, follow, watch, out);
 }
 
 /* RFC 5321 4.5.1: the postmaster of each domain that we serve, and of the host itself; and whoever

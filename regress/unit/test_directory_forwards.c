@@ -379,6 +379,40 @@ one_that_leads_to_too_many_costs_the_others_nothing(void **state)
 }
 
 static void
+count_steps(const struct ipc_explain_step *step, void *arg)
+{
+	unsigned *counts = arg;
+
+	counts[step->step]++;
+}
+
+static void
+only_what_is_decided_is_explained(void **state)
+{
+	struct ipc_rcpt rcpt = make_rcpt("192.0.2.1", "out@localhost");
+	struct forward_set *set = forward_set_new(forwards, NULL);
+	unsigned counts[EXPLAIN_STEP_COUNT] = { 0 };
+	struct expanded expanded;
+	size_t next = asked_count;
+
+	(void)state;
+	forward(ONE, too_many());
+	while (!explain_recipient(site, &rcpt, set, count_steps, counts, &expanded)) {
+		expanded_free(&expanded);
+		if (!forward_set_gather(set))
+			answer(next++);
+	}
+	assert_int_equal(expanded.reply.code, 250);
+	assert_int_equal(counts[EXPLAIN_FORWARD], 0);
+	assert_int_equal(counts[EXPLAIN_MAILBOX], 1);
+	assert_int_equal(counts[EXPLAIN_RELAY], 1);
+	assert_int_equal(counts[EXPLAIN_DEAD], 1);
+	assert_int_equal(counts[EXPLAIN_RULE], 2);
+	expanded_free(&expanded);
+	forward_set_free(set);
+}
+
+static void
 who_has_no_mailbox_costs_the_others_nothing(void **state)
 {
 	struct ipc_mailbox_request request = { .action = "local", .dest = { ONE, "localhost" } };
@@ -728,6 +762,7 @@ main(void)
 		FORWARDS(one_that_cant_be_used_delays_its_user_alone),
 		FORWARDS(who_forwards_to_nobody_keeps_what_others_get),
 		FORWARDS(one_that_leads_to_too_many_costs_the_others_nothing),
+		FORWARDS(only_what_is_decided_is_explained),
 		FORWARDS(who_has_no_mailbox_costs_the_others_nothing),
 		FORWARDS(a_command_needs_a_login_shell),
 		FORWARDS(a_file_is_his_own),
