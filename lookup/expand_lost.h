@@ -1,6 +1,6 @@
 /*
  * Users whose .forward leads nowhere, beside others who get the mail: theirs goes into their mailbox
- * rather than to nobody.
+ * rather than to nobody, or waits where they have none.
  */
 #ifndef LOOKUP_EXPAND_LOST_H
 #define LOOKUP_EXPAND_LOST_H
