@@ -427,12 +427,14 @@ mailbox_find_own(struct site *site, const struct action *action, const struct ad
 	else if (envelope_is_pipe(kind) && !has_login_shell(mailbox->uid))
 		reply_set(&mailbox->reply, 550, "5.7.1",
 		    "a command of %s's isn't run: no login shell", mailbox->user);
+	/* That is for his file in /var/mail alone. */
+	mailbox->mail_group = false;
 	if (kind != ENVELOPE_USER_FILE)
 		return;
 	/* The envelope has the path. */
 	mailbox->form = MAILBOX_MBOX;
 	*mailbox->path = *mailbox->command = '\0';
-	mailbox->mail_group = mailbox->junk = false;
+	mailbox->junk = false;
 	mailbox->quota_bytes = mailbox->quota_messages = 0;
 }
 

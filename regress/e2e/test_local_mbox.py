@@ -298,25 +298,35 @@ def test_a_user_of_the_system_with_a_forward_keeps_a_copy_in_var_mail(make_poste
 
 
 @pytest.mark.root
-def test_mail_that_waited_for_a_forward_comes_to_var_mail_when_that_is_gone(make_postern):
-    """It waited beside others of an alias, whose mail came at once."""
-    postern = make_postern(start=False, rules='table aliases file:@BASE@/aliases\n'
-        'action "box" mbox alias <aliases>\nmatch from any for domain "box.test" action "box"\n')
+def test_the_group_is_in_the_way_of_no_forward(make_postern):
+    """Commands run without it; one that couldn't be used when the mail came is followed, or gone, later."""
+    postern = make_postern(start=False)
+    aliases = postern.base / "aliases"
+    postern.rules = (f'table aliases file:{aliases}\naction "box" mbox alias <aliases>\n'
+        'match from any for domain "box.test" action "box"\n')
     users = Users(postern.base)
+    boxes = pathlib.Path("/var/mail")
     try:
-        one, two = users.add("a"), users.add("b")
-        (postern.base / "aliases").write_text(f"all: {one}, {two}\n")
+        one, two, three = (users.add(short) for short in "abc")
+        aliases.write_text(f"all: {one}, {two}, {three}\n")
+        aliases.chmod(0o644)
+        for name in (one, two):
+            users.write(name, f"{users.home(name)}/file", mode=0o666)
+        users.write(three, f"\\{three}, \"|id -Gn >$HOME/groups\"\n")
         postern.start()
-        forward = users.write(one, f"{two}\n", mode=0o666)
-        postern.send("all@box.test", "Subject: both\r\n\r\n")
-        assert len(wait_for(lambda: boxes(two))) == 1
-        wait_for(lambda: [e for e in postern.queue() if "can be written by others" in e["error"]])
-        forward.unlink()
+        postern.send("all@box.test")
+        groups = users.home(three) / "groups"
+        wait_for(lambda: (boxes / three).exists() and groups.exists() and groups.read_text())
+        assert "mail" not in groups.read_text().split()
+        wait_for(lambda: len([e for e in postern.queue() if "can be written by others" in e["error"]]) == 2)
+        (users.home(one) / ".forward").chmod(0o644)
+        (users.home(two) / ".forward").unlink()
         postern.smtpctl("schedule", "all")
-        assert len(wait_for(lambda: boxes(one))) == 1
         postern.wait_queue_empty()
+        assert len(mailbox.mbox(users.home(one) / "file")) == len(mailbox.mbox(boxes / two)) == 1
+        assert not (boxes / one).exists()
         postern.stop()
     finally:
         for name in users.made.values():
-            pathlib.Path("/var/mail", name).unlink(missing_ok=True)
+            (boxes / name).unlink(missing_ok=True)
         users.clear()
