@@ -41,18 +41,21 @@ log_failure(const char *event, const char *name, const char *words)
 	log_end(&line);
 }
 
+/* As many as there is room for, and for the end. */
 static void
 collect(void *arg, const char *words)
 {
-	buf_printf(arg, "    %s\n", words);
+	struct buf *reasons = arg;
+
+	if (strlen(words) + sizeof("    \n") < REASONS_MAX - reasons->length)
+		buf_printf(reasons, "    %s\n", words);
 }
 
 static const char *
 words_of(struct buf *reasons)
 {
 	buf_add_u8(reasons, '\0');
-	return buf_ok(reasons) ? (const char *)reasons->data
-	                       : "    for more reasons than fit here\n";
+	return buf_ok(reasons) ? (const char *)reasons->data : "    for lack of memory\n";
 }
 
 static int
@@ -62,6 +65,7 @@ send_kept(const char *name)
 	struct dialogue *dialogue;
 	struct buf reasons;
 	struct post post;
+	const char *words;
 	char why[512];
 	int status = EX_TEMPFAIL;
 
@@ -82,9 +86,10 @@ send_kept(const char *name)
 		status = EX_TEMPFAIL;
 		break;
 	case POST_REFUSED:
-		log_failure("offline-refused", name, words_of(&reasons));
+		words = words_of(&reasons);
+		log_failure("offline-refused", name, words);
 		/* What comes now is about the notice. */
-		result = offline_return(dialogue, &post, true, (const char *)reasons.data);
+		result = offline_return(dialogue, &post, true, words);
 		if (result != POST_REFUSED)
 			status = result == POST_SENT ? EX_OK : EX_TEMPFAIL;
 		break;

@@ -1,6 +1,7 @@
 /*
  * The program that sent mail which was kept has long been told so: a refusal must reach its user some
- * other way, and so must one whose program asked for that (-oem). The notice has the null sender, so that it is never answered by another.
+ * other way, and so must one whose program asked for that (-oem). The notice has the null sender, so that
+ * it is never answered by another.
  */
 #include <stdbool.h>
 #include <stdint.h>

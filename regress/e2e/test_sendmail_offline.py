@@ -137,6 +137,36 @@ def test_a_refused_one_comes_back_to_who_sent_it(stopped):
     wait_logged(stopped, "offline-refused .*550 5.1.1")
 
 
+def test_more_refusals_than_a_notice_has_room_for_are_no_hindrance(stopped):
+    """The server is one that refuses at once, and with many words."""
+    sendmail(stopped, "-f", "bob", *(f"nobody{number}" for number in range(900)))
+    (path,) = kept(stopped)
+    ours, theirs = socket.socketpair()
+    who = [str(pwd.getpwnam(NOBODY).pw_uid), str(pwd.getpwnam(NOBODY).pw_gid)] if os.getuid() == 0 else []
+    with theirs, path.open() as mail:
+        process = subprocess.Popen(["setpriv", "--no-new-privs", "sh", "-c", 'exec "$@" 3>&2', "sh",
+            stopped.stage / "usr/libexec/postern/enqueue", "-t", "stderr", path.name, *who],
+            stdin=mail, stdout=theirs)
+    notice = []
+    with ours, ours.makefile("rwb") as stream:
+        def say(text):
+            stream.write(text.encode() + b"\r\n")
+            stream.flush()
+        say("220 slow.test")
+        for line in stream:
+            if b"<nobody" in line:
+                say("550 5.1.1" + " no such user" * 10)
+            elif line == b"DATA\r\n":
+                say("354 go on")
+                notice = list(iter(stream.readline, b".\r\n"))
+                say("250 2.0.0 ok")
+            else:
+                say("250 2.0.0 ok")
+    assert process.wait(timeout=30) == 0
+    reasons = [line for line in notice if line.startswith(b"    ")]
+    assert 200 < len(reasons) < 900 and all(line.endswith(b"no such user\r\n") for line in reasons)
+
+
 def test_one_that_can_not_come_back_either_stays(stopped):
     sendmail(stopped, "-f", "nobody@elsewhere.test", "nobody-there")
     start_and_wait(stopped)
