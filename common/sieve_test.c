@@ -57,6 +57,9 @@ match_addresses(struct sieve_matcher *matcher, struct mime_address *address, con
 	enum mime_address_kind kind;
 	bool more = true;
 
+	/* Also for one that has none. */
+	if (!sieve_spend(run, strlen(field) / 8 + 1))
+		return false;
 	mime_addresses_init(&addresses, field);
 	while (more && (kind = mime_addresses_next(&addresses, address)) != MIME_ADDRESS_END) {
 		char *text;

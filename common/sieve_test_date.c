@@ -64,6 +64,8 @@ match_fields(
 			sieve_run_fail(run, node->line, "too much memory needed");
 			return;
 		}
+		if (!sieve_spend(run, strlen(text) / 8 + 1))
+			return;
 		if (!read_date(text, &date))
 			continue;
 		if (node->tags[SLOT_ZONE] == TAG_ORIGINALZONE)

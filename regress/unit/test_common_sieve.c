@@ -733,6 +733,19 @@ hostile_scripts_come_to_an_end(void **state)
 		strcat(script, ", header :regex \"x\" \"(a*)*(a|aa)+(.*)*b$\"");
 	strcat(script, ") { discard; }");
 	assert_string_equal(run(script, mail), "failed: too much to do for one message; keep");
+	/* A field without an address, looked through for one many times. */
+	memcpy(mail, "X: (", 4);
+	strcpy(script, "if address [");
+	while (strlen(script) < 60000)
+		strcat(script, "\"x\",");
+	strcat(script, "\"x\"] \"x\" { discard; }");
+	assert_string_equal(run(script, mail), "failed: too much to do for one message; keep");
+	/* Nor a date. */
+	strcpy(script, "require \"date\"; if anyof (false");
+	while (strlen(script) < 60000)
+		strcat(script, ",date\"x\"\"year\"\"1\"");
+	strcat(script, ") { discard; }");
+	assert_string_equal(run(script, mail), "failed: too much to do for one message; keep");
 	/* The C library's search with groups takes minutes for this. */
 	assert_string_equal(run("require [\"regex\", \"variables\"]; if header :regex \"x\" "
 	                        "\"((\\\\w\\\\w{0,2}){2})*(([[:upper:]]*|\\\\s){0,2}|B)*B[[:upper:]"
