@@ -207,7 +207,7 @@ add_value(struct buf *out, const struct field *field, const char *host)
 	buf_add(out, field->value + done, field->value_length - done);
 }
 
-/* In words of whole characters, as many as each has room for. */
+/* In words of whole characters, as many as each has room for. The name is UTF-8. */
 static void
 add_encoded(struct buf *out, const char *name, size_t length)
 {
