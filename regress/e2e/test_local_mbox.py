@@ -258,11 +258,6 @@ def test_mail_that_a_quota_has_no_room_for_waits(make_postern):
     assert [message["Subject"] for message in mailbox.mbox(path)] == ["2"]
 
 
-def boxes(name):
-    path = pathlib.Path("/var/mail") / name
-    return list(mailbox.mbox(path)) if path.exists() else []
-
-
 @pytest.mark.root
 def test_a_user_of_the_system_with_a_forward_keeps_a_copy_in_var_mail(make_postern):
     postern = make_postern(rules='action "box" mbox\naction "out" relay host smtp+notls://127.0.0.1:1\n'
