@@ -225,10 +225,12 @@ show_routes_row(struct output *output, const struct ipc_host *host)
 	text_add_field(buf, *host->source == '\0' ? "[]" : host->source);
 	buf_add_text(buf, " <-> ");
 	text_add_field(buf, host->host);
+	if (host->port != 0) /* a Unix socket has none */
+		buf_printf(buf, ":%u", host->port);
 	buf_printf(buf,
-	    ":%u %c%c%c%c nconn=%" PRIu32 " nerror=%" PRIu32 " penalty=%" PRIu32
+	    " %c%c%c%c nconn=%" PRIu32 " nerror=%" PRIu32 " penalty=%" PRIu32
 	    " timeout=%s window=%" PRIu32 " waiting=%" PRIu32,
-	    host->port, host->state == HOST_NEW ? 'N' : '-', host->is_stale ? 'D' : '-',
+	    host->state == HOST_NEW ? 'N' : '-', host->is_stale ? 'D' : '-',
 	    host->penalty > 0 ? 'Q' : '-', host->connected > 0 && host->waiting == 0 ? 'K' : '-',
 	    host->connected, host->failures, host->penalty, ends, host->window, host->waiting);
 	add_key(buf, "action", host->action);

@@ -122,6 +122,7 @@ def test_a_socket_that_is_not_there_puts_mail_off(make, place):
     with Peer(path=f"{place}/lmtp", lmtp=True) as peer:
         peer.wait_messages(1)
         postern.wait_log("delivered", to="bob@users.test")
+    assert f"<-> {place}/lmtp -" in postern.smtpctl("show", "routes").stdout
 
 
 def test_explain_says_where_and_for_whom(make, place):
