@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import re
 import smtplib
-import statistics
 import subprocess
 import time
 
@@ -479,7 +478,8 @@ def test_unknown_users_are_answered_alike_and_as_slowly(strict):
                 times.append(seconds)
                 replies.add(str(reply))
     assert len(replies) == 1, replies
-    assert 0.8 < statistics.median(known) / statistics.median(unknown) < 1.25
+    # The least of many: what else the machine does only adds to it.
+    assert 0.8 < min(known) / min(unknown) < 1.25
 
 
 def test_scram_doesnt_tell_who_there_is(strict):

@@ -4,6 +4,7 @@ other mail or leaves anything behind."""
 import os
 import pathlib
 import pwd
+import re
 import time
 
 import pytest
@@ -55,6 +56,8 @@ def test_a_command_gets_the_message_and_what_is_known_of_it(piped):
     assert environment["RECIPIENT"] == "cmd@example.test"
     assert "POSTERN_BUILD" not in environment and "LD_PRELOAD" not in environment
     data = (piped.out / "message").read_bytes()
+    first, data = data.split(b"\n", 1)
+    assert re.fullmatch(rb"From sender@client\.test  \w{3} \w{3} [ \d]\d [\d:]{8} \d{4}", first)
     assert data.startswith(b"Return-Path: <sender@client.test>\nDelivered-To: cmd@example.test\n")
     assert data.endswith(b"\n\n.dots\n") and b"\r" not in data
     piped.wait_queue_empty()

@@ -16,8 +16,8 @@ from signed_dns import SignedDns, Zone
 from test_resolver import HostileNameserver, question_end
 
 TOP = harness.TOP
-SOURCES = ("imsg", "buf", "log", "config", "ipc_relay_resolver", "ipc_supervisor", "memory_file",
-    "clock", "write")
+SOURCES = ("imsg", "buf", "log", "config", "config_encode", "config_fields",
+    "ipc_relay_resolver", "ipc_supervisor", "memory_file", "clock", "write")
 DIGEST = "0123456789abcdef" * 4
 ZONES = {
     "example": Zone(f"""

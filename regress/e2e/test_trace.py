@@ -84,10 +84,14 @@ def test_a_traced_subsystem_says_what_it_does_and_no_other_speaks(make_postern, 
     postern = make_postern(rules=RULES)
     done = postern.smtpctl("trace", name)
     assert done.stderr == ""
-    postern.send("team@example.test")
-    postern.wait_mail("alice@example.test")
-    postern.wait_mail("bob@example.test")
-    postern.wait_queue_empty()
+    # A process may take a client that is there already before it hears that it is traced.
+    for count in (1, 2, 3):
+        postern.send("team@example.test")
+        postern.wait_mail("alice@example.test", count)
+        postern.wait_mail("bob@example.test", count)
+        postern.wait_queue_empty()
+        if not EXPECTED[name] or postern.log_lines(EXPECTED[name][0][1]):
+            break
     for process, event, fields in EXPECTED[name]:
         wait_for(lambda: [line for line in postern.log_lines(event, **fields)
             if line.process == process], 10, f"{event} {fields}\n{postern.log_text()}")
@@ -98,8 +102,8 @@ def test_a_traced_subsystem_says_what_it_does_and_no_other_speaks(make_postern, 
     postern.smtpctl("show", "status")
     postern.mark_log()
     postern.send("team@example.test")
-    postern.wait_mail("alice@example.test", 2)
-    postern.wait_mail("bob@example.test", 2)
+    postern.wait_mail("alice@example.test", count + 1)
+    postern.wait_mail("bob@example.test", count + 1)
     postern.wait_queue_empty()
     assert not {line.event for line in postern.log_lines()} & traced
 
