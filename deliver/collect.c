@@ -1,7 +1,7 @@
 /*
  * One connection at a time. What came by one that ended too early is forgotten: the wrapper may try
- * once more, and when it doesn't the delivery fails, whatever it ends with. A second whole message isn't taken, and makes all of the delivery fail, since one of
- * the two would be lost.
+ * once more, and when it doesn't the delivery fails, whatever it ends with. A second whole message
+ * isn't taken, and makes all of the delivery fail, since one of the two would be lost.
  */
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -124,18 +124,25 @@ refuse(struct collect *collect, const char *words)
 	forget(collect);
 }
 
-/* One of the same user. */
-static void
-accept_one(struct collect *collect)
+/* Who listens, or has connected. */
+static bool
+is_same_user(int fd)
 {
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+	    peer.uid == geteuid();
+}
+
+static void
+accept_one(struct collect *collect)
+{
 	int fd = accept4(collect->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd == -1)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == -1 ||
-	    peer.uid != geteuid()) {
+	if (!is_same_user(fd)) {
 		close(fd);
 		return;
 	}
@@ -212,9 +219,11 @@ collect_connect(const char *name)
 	socklen_t length = set_address(&address, name);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), error;
 
-	if (fd == -1 || connect(fd, (struct sockaddr *)&address, length) == 0)
+	if (fd == -1)
+		return -1;
+	error = connect(fd, (struct sockaddr *)&address, length) == -1 ? errno : EPERM;
+	if (error == EPERM && is_same_user(fd))
 		return fd;
-	error = errno;
 	close(fd);
 	errno = error;
 	return -1;

@@ -57,7 +57,8 @@ void collect_poll(const struct collect *, struct pollfd fds[2]);
 /* Takes what is there, at most some packets; doesn't wait. */
 void collect_attend(struct collect *);
 
-/* The other end's side: connects. -1 with errno. */
+/* The other end's side: connects to a process of the same user. -1 with errno: EPERM when another has
+ * taken the name, which is free once its first process has ended. */
 int collect_connect(const char *name);
 
 #endif

@@ -2,6 +2,7 @@
 #include "test_mda_fixture.h"
 
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sysexits.h>
 
 #include "deliver/collect.h"
@@ -185,6 +186,60 @@ what_is_not_understood_is_refused(void **state)
 	assert_int_equal(collect.state, COLLECT_LOST);
 }
 
+/* A socket that has connected to the name, or listens by it, as another user, who can see it. */
+static int
+another_users(int (*act)(int, const struct sockaddr *, socklen_t))
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t length = strlen(collect.name);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	memcpy(address.sun_path + 1, collect.name, length);
+	length += offsetof(struct sockaddr_un, sun_path) + 1;
+	assert_int_equal(seteuid(65534), 0);
+	assert_int_equal(act(fd, (struct sockaddr *)&address, (socklen_t)length), 0);
+	if (act == bind)
+		assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(seteuid(0), 0);
+	return fd;
+}
+
+static void
+another_user_can_hand_in_nothing(void **state)
+{
+	char byte;
+	int fd;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	fd = another_users(connect);
+	give(fd, COLLECT_DATA, "Subject: his\n");
+	give(fd, COLLECT_END, "");
+	attend();
+	assert_int_equal(collect.state, COLLECT_NOTHING);
+	/* A reset, of what wasn't read, and no answer behind it. */
+	(void)recv(fd, &byte, 1, MSG_DONTWAIT);
+	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+	close(fd);
+}
+
+/* The first one was killed, and what it ran goes on. */
+static void
+another_user_who_takes_the_name_gets_nothing(void **state)
+{
+	int fd;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	collect_close(&collect);
+	fd = another_users(bind);
+	assert_int_equal(collect_connect(collect.name), -1);
+	assert_int_equal(errno, EPERM);
+	close(fd);
+}
+
 int
 main(void)
 {
@@ -196,6 +251,8 @@ main(void)
 		TEST(a_second_message_spoils_the_first),
 		TEST(one_that_grows_without_end_is_stopped),
 		TEST(what_is_not_understood_is_refused),
+		TEST(another_user_can_hand_in_nothing),
+		TEST(another_user_who_takes_the_name_gets_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
