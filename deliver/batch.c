@@ -114,6 +114,9 @@ deliver_round(struct batch_context *context, struct delivery **deliveries, size_
 	if (!more)
 		answer(arg);
 	tidy_up(&batch);
+	/* Those that are done come along to the next round. */
+	for (size_t i = 0; more && i < count; i++)
+		deliveries[i]->mailbox = NULL;
 	for (size_t i = 0; i < batch.mailbox_count; i++)
 		free(batch.mailboxes[i]);
 	free(batch.mailboxes);

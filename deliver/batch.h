@@ -42,7 +42,7 @@ struct delivery {
 	/* The batch's. */
 	struct delivery *primary; /* it is a further place of this one's message */
 	enum delivery_state state;
-	struct mailbox *mailbox;
+	struct mailbox *mailbox;  /* of this round; NULL when an earlier one was done with it */
 	char prefix[NAME_SIZE];   /* of its name */
 	enum maildir_found found; /* request.maybe_delivered */
 	int file;

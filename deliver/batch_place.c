@@ -191,7 +191,8 @@ drop_replies(struct batch *batch, const struct mailbox *inbox)
 	for (size_t i = 0; i < batch->given; i++) {
 		struct delivery *delivery = batch->deliveries[i];
 
-		if (delivery->result.effects == NULL || delivery->mailbox->inbox != inbox)
+		if (delivery->result.effects == NULL || delivery->mailbox == NULL ||
+		    delivery->mailbox->inbox != inbox)
 			continue;
 		delivery->result.effects->has_reply = false;
 		if (delivery->result.effects->redirect_count == 0)

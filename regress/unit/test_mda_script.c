@@ -127,6 +127,31 @@ several_folders_get_a_file_each(void **state)
 	assert_int_equal(fixture_count(fixture, "home/Maildir/tmp"), 0);
 }
 
+/* Its mailbox is closed by then; one that failed is to be forgotten, one that can't be remembered gets
+ * no reply. */
+static void
+rounds_leave_alone_what_an_earlier_one_was_done_with(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery *deliveries[30];
+
+	set_script(fixture,
+	    "require [\"fileinto\", \"copy\", \"mailbox\", \"reject\", \"vacation\"];\n"
+	    "if header \"subject\" \"no\" { reject \"no\"; stop; }\n"
+	    "redirect :copy \"a@b.test\"; vacation \"x\"; fileinto :copy :create \"A\";");
+	assert_int_equal(mkdir(fixture_path(fixture, "home/Maildir/sieve/remembered"), 0700), 0);
+	for (uint64_t i = 0; i < 30; i++)
+		deliveries[i] =
+		    fixture_delivery(fixture, i + 1, i % 3 == 0 ? "Subject: no\r\n\r\n" : TEXT);
+	batch_deliver(&fixture->context, deliveries, 30, fixture_answered, fixture);
+	assert_null(deliveries[0]->mailbox);
+	for (size_t i = 0; i < 30; i++) {
+		assert_int_equal(deliveries[i]->result.reply.code, i % 3 == 0 ? 550 : 250);
+		delivery_free(deliveries[i]);
+	}
+	assert_int_equal(fixture_count(fixture, "home/Maildir/.A/new"), 20);
+}
+
 static void
 second_try_finds_what_is_there(void **state)
 {
@@ -424,6 +449,7 @@ main(void)
 		TEST(files_go_where_the_script_says),
 		TEST(flags_are_in_the_name),
 		TEST(several_folders_get_a_file_each),
+		TEST(rounds_leave_alone_what_an_earlier_one_was_done_with),
 		TEST(second_try_finds_what_is_there),
 		TEST(places_fail_together),
 		TEST(discarded_mail_is_stored_nowhere),
