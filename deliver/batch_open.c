@@ -159,11 +159,13 @@ decide(struct batch *batch, struct delivery *delivery)
 		delivery->state = DELIVERY_FAILED;
 		return;
 	}
-	if (!inbox->script_loaded) {
-		inbox->script = script_find(batch->context->scripts, &inbox->maildir);
-		inbox->script_loaded = true;
+	if (!inbox->script_loaded)
 		memory_init(&inbox->memory, inbox->maildir.root);
+	if (!inbox->script_loaded || (inbox->script != NULL && batch->asked_last != inbox)) {
+		inbox->script = script_find(batch->context->scripts, &inbox->maildir);
+		batch->asked_last = inbox;
 	}
+	inbox->script_loaded = true;
 	script_decide(inbox->script, &inbox->maildir, &inbox->memory, &delivery->request,
 	    delivery->message, batch->context->delimiters, &delivery->into, &decision);
 	delivery->result.effects = decision.effects;

@@ -42,6 +42,7 @@ struct batch {
 	size_t given;
 	struct mailbox **mailboxes; /* each made when it is met: there are mostly few */
 	size_t mailbox_count;
+	const struct mailbox *asked_last; /* for its script: others' may be gone since */
 	struct sync_item *items;
 	struct maildir_wanted *wanted;
 };

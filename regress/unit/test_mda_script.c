@@ -127,6 +127,36 @@ several_folders_get_a_file_each(void **state)
 	assert_int_equal(fixture_count(fixture, "home/Maildir/tmp"), 0);
 }
 
+static void
+more_scripts_than_are_kept_are_each_their_own(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery *deliveries[150];
+	char path[128], name[16];
+
+	for (uint64_t i = 0; i < 150; i++) {
+		deliveries[i] = fixture_delivery(fixture, i + 1, TEXT);
+		snprintf(name, sizeof(name), "home/%u", (unsigned)(i % 75));
+		snprintf(path, sizeof(path), "%s/%s", fixture->top, name);
+		strcpy(deliveries[i]->request.mailbox.path, path);
+		if (i >= 75)
+			continue;
+		assert_int_equal(mkdir(path, 0700), 0);
+		snprintf(path, sizeof(path), "%s/sieve", name);
+		assert_int_equal(mkdir(fixture_path(fixture, path), 0700), 0);
+		snprintf(path, sizeof(path), "%s/sieve/active", name);
+		assert_int_equal(symlink("a.sieve", fixture_path(fixture, path)), 0);
+		snprintf(path, sizeof(path), "%s/sieve/a.sieve", name);
+		fixture_write(fixture, path, i % 2 == 0 ? "discard;" : "keep;");
+	}
+	batch_deliver(&fixture->context, deliveries, 150, fixture_answered, fixture);
+	for (size_t i = 0; i < 150; i++) {
+		assert_reply(&deliveries[i]->result.reply, 250, "2.1.5",
+		    i % 75 % 2 == 0 ? "not stored" : "delivered");
+		delivery_free(deliveries[i]);
+	}
+}
+
 /* Its mailbox is closed by then; one that failed is to be forgotten, one that can't be remembered gets
  * no reply. */
 static void
@@ -449,6 +479,7 @@ main(void)
 		TEST(files_go_where_the_script_says),
 		TEST(flags_are_in_the_name),
 		TEST(several_folders_get_a_file_each),
+		TEST(more_scripts_than_are_kept_are_each_their_own),
 		TEST(rounds_leave_alone_what_an_earlier_one_was_done_with),
 		TEST(second_try_finds_what_is_there),
 		TEST(places_fail_together),
