@@ -510,12 +510,14 @@ test_the_shape_of_the_queue_has_domains_by_age(void **state)
 	    "TOTAL|9|3|1|1|1|0|0|0|0|1|2\n"
 	    "example.test|8|2|1|1|1|0|0|0|0|1|2\n"
 	    "other\\174.test|1|1|0|0|0|0|0|0|0|0|0\n");
+	buf_free(&output.buf);
 	set_up(NULL);
 	show_shape(true);
 	assert_string_equal(shown(),
 	    "TOTAL|9|3|1|1|1|0|0|0|0|1|2\n"
 	    "client.test|8|2|1|1|1|0|0|0|0|1|2\n"
 	    "<>|1|1|0|0|0|0|0|0|0|0|0\n");
+	buf_free(&output.buf);
 	set_up(NULL);
 	output.format = OUTPUT_JSON;
 	show_shape(false);
@@ -523,6 +525,7 @@ test_the_shape_of_the_queue_has_domains_by_age(void **state)
 	    "{\"domain\":\"example.test\",\"envelopes\":8,\"younger_than_minutes\":{\"5\":2,"
 	    "\"10\":1,\"20\":1,\"40\":1,\"80\":0,\"160\":0,\"320\":0,\"640\":0,\"1280\":1},"
 	    "\"older\":2}\n"));
+	buf_free(&output.buf);
 	set_up(NULL);
 	output.format = OUTPUT_TABLE;
 	output.width = 100;
