@@ -18,7 +18,7 @@ import xml.etree.ElementTree
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 MAKE = [os.environ.get("MAKE", "make"), "-s", "--no-print-directory", "-j2"]
-FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "3"))
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "2"))
 E2E_RUNS = os.environ.get("E2E_RUNS", "4")
 CRASH_KILLS = os.environ.get("CRASH_KILLS", "20")
 FOLDERS = ("common", "smtpd", "queue", "lookup", "deliver", "smtpctl", "mailbox", "regress")
