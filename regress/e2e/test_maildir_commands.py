@@ -5,6 +5,7 @@ import os
 import pathlib
 import pwd
 import re
+import signal
 import time
 
 import pytest
@@ -112,6 +113,11 @@ def test_a_command_that_sleeps_holds_up_nobody(piped):
     wait_for(lambda: pid not in processes(), 10, "the command is gone")
     piped.start()
     assert [e for e in piped.queue() if e["dest"] == "cmd@example.test"]
+    # It is run again; the next stop needn't wait.
+    again = int(wait_for(lambda: (piped.out / "pid").read_text().strip() not in ("", str(pid)) and
+        (piped.out / "pid").read_text(), 15))
+    os.kill(again, signal.SIGKILL)
+    piped.wait_log("delivery-deferred", to="cmd@example.test")
     piped.smtpctl("remove", "all")
 
 
