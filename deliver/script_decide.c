@@ -401,6 +401,8 @@ script_decide(const struct sieve *sieve, const struct maildir *maildir,
 	}
 	if (words != NULL) {
 		log_failed(maildir, request, words);
+		/* What won't be sent isn't remembered as sent. */
+		memory_forget(memory, request->envelope_id);
 		free(decision->effects);
 		memset(decision, 0, sizeof(*decision));
 		(void)add_place(decision, into, NULL);

@@ -413,6 +413,22 @@ what_failed_sends_nothing(void **state)
 }
 
 static void
+who_got_no_reply_by_a_script_that_fails_gets_the_next(void **state)
+{
+	struct fixture *fixture = *state;
+	char script[2048] = "require [\"vacation\", \"fileinto\", \"mailbox\"]; vacation \"away\";";
+
+	for (unsigned i = 0; i <= SCRIPT_PLACES_MAX; i++)
+		snprintf(script + strlen(script), sizeof(script) - strlen(script),
+		    "fileinto :create \"f%u\";", i);
+	set_script(fixture, script);
+	effects_of(fixture, 1, "1", "ann@a.test", 0, false);
+	assert_int_equal(fixture_count(fixture, "home/Maildir/new"), 1);
+	set_script(fixture, "require \"vacation\"; vacation \"away\";");
+	effects_of(fixture, 2, "2", "ann@a.test", 0, true);
+}
+
+static void
 what_failed_is_no_duplicate_when_it_comes_again(void **state)
 {
 	static const char text[] = "Message-ID: <1@a.test>\r\n\r\n";
@@ -493,6 +509,7 @@ main(void)
 		TEST(who_cannot_be_remembered_gets_no_reply),
 		TEST(own_address_is_no_redirection),
 		TEST(what_failed_sends_nothing),
+		TEST(who_got_no_reply_by_a_script_that_fails_gets_the_next),
 		TEST(what_failed_is_no_duplicate_when_it_comes_again),
 		TEST(memory_is_bounded_and_forgets_the_oldest),
 	};
