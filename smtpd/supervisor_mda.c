@@ -142,11 +142,11 @@ spawn(struct supervisor *supervisor, const struct ipc_mda_start *start, gid_t gr
 		goto fail;
 	request.channel_fd = ours[1];
 	request.queue_fd = theirs[1];
+	if (request.has_user)
+		request.group_count = accounts_groups(&supervisor->accounts, start->uid, start->gid,
+		    request.groups, CHILD_GROUPS_MAX - 1);
 	if (start->mail_group)
 		request.groups[request.group_count++] = group;
-	else if (request.has_user)
-		request.group_count = accounts_groups(&supervisor->accounts, start->uid, start->gid,
-		    request.groups, CHILD_GROUPS_MAX);
 	mda->pid = spawn_program(&request);
 	if (mda->pid == -1)
 		goto fail;

@@ -293,6 +293,30 @@ def test_a_user_of_the_system_with_a_forward_keeps_a_copy_in_var_mail(make_poste
 
 
 @pytest.mark.root
+def test_a_home_that_only_a_group_can_reach_has_a_forward_all_the_same(make_postern):
+    """The process with the group mail has its user's own groups as well."""
+    postern = make_postern(rules='action "box" mbox\nmatch from any for domain "box.test" action "box"\n')
+    (postern.base / "homes").mkdir()
+    users = Users(postern.base / "homes")
+    box = None
+    try:
+        name = users.add("a")
+        box = pathlib.Path("/var/mail", name)
+        group = grp.getgrnam(users.group("g", name))
+        os.chown(users.base, 0, group.gr_gid)
+        users.base.chmod(0o710)
+        users.write(name, f"\\{name}, {users.home(name)}/copy\n")
+        postern.send(f"{name}@box.test")
+        postern.wait_queue_empty()
+        assert len(mailbox.mbox(box)) == len(mailbox.mbox(users.home(name) / "copy")) == 1
+        postern.stop()
+    finally:
+        if box is not None:
+            box.unlink(missing_ok=True)
+        users.clear()
+
+
+@pytest.mark.root
 def test_the_group_is_in_the_way_of_no_forward(make_postern):
     """Commands run without it; one that couldn't be used when the mail came is followed, or gone, later."""
     postern = make_postern(start=False)
