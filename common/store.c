@@ -29,7 +29,9 @@
 #include "common/store.h"
 
 /* Only what the tables need of it is ever touched: 100,000 users take 26 MiB. */
-#define STORE_CACHE_SIZE    (64 * 1024 * 1024)
+#define STORE_CACHE_SIZE (64 * 1024 * 1024)
+#define STORE_CACHE_BUCKETS \
+	521 /* by default they would take as much as all else of a small database */
 #define STORE_LOG_FILE_SIZE (1024 * 1024)
 #define STORE_LOG_BUFFER    (128 * 1024)
 #define STORE_CHECKPOINT_KB 256
@@ -136,6 +138,8 @@ configure_environment(DB_ENV *env, struct store *store)
 	env->set_errcall(env, log_library_error);
 	error = env->set_cachesize(
 	    env, 0, store->is_expendable ? STORE_SMALL_CACHE : STORE_CACHE_SIZE, 1);
+	if (error == 0)
+		error = env->set_mp_tablesize(env, STORE_CACHE_BUCKETS);
 	if (error == 0)
 		error = env->set_lg_max(env, STORE_LOG_FILE_SIZE);
 	if (error == 0)
