@@ -19,7 +19,8 @@
  * nowhere), and what `needs` names; nothing can be executed, no process be signalled and no abstract
  * socket be reached that isn't confined by the same call. Descriptors that are open stay as they are. To be
  * called before threads are started, with no_new_privs set. False where the kernel doesn't have it, or
- * not the version by which files may be moved between directories: then nothing is changed. Ends the
+ * not the version by which files may be moved between directories, or where a sanitizer is built in: then
+ * nothing is changed. Ends the
  * process when the kernel refuses.
  */
 bool landlock_confine(unsigned needs, int below);

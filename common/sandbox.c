@@ -17,6 +17,7 @@
 
 #include "common/log.h"
 #include "common/sandbox.h"
+#include "common/sanitizer.h"
 
 #if defined(__x86_64__)
 #define MACHINE AUDIT_ARCH_X86_64
@@ -24,14 +25,6 @@
 #define MACHINE AUDIT_ARCH_AARCH64
 #elif defined(__riscv) && __riscv_xlen == 64
 #define MACHINE AUDIT_ARCH_RISCV64
-#endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED
 #endif
 
 #define FILTER_MAX 1024

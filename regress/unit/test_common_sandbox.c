@@ -20,6 +20,7 @@
 
 #include "common/log.h"
 #include "common/sandbox.h"
+#include "common/sanitizer.h"
 
 /* A child that has entered the sandbox does it; its wait status. */
 static int
@@ -42,14 +43,11 @@ confined(unsigned needs, int (*what)(void))
 static bool
 is_confining(void)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(SANITIZED)
 	return false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-	return false;
-#endif
-#endif
+#else
 	return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != -1;
+#endif
 }
 
 static int
