@@ -63,6 +63,7 @@ struct batch_context {
 	struct known known;
 	struct known distrusted; /* mbox files that couldn't be synced */
 	uint8_t *chunk;
+	int queue_fd;        /* to see whether the queue is still there; -1: not looked at */
 	char delimiters[16]; /* of "+detail" */
 	struct script_cache *scripts;
 };

@@ -18,6 +18,7 @@ batch_context_init(struct batch_context *context, const char *hostname, const ch
 	memset(context, 0, sizeof(*context));
 	batch_context_set(context, hostname, mail_directory);
 	context->nonce = arc4random();
+	context->queue_fd = -1;
 	context->scripts = script_cache_new();
 	batch_context_set_delimiters(context, "+");
 	sync_state_init(&context->sync);

@@ -5,6 +5,7 @@
  * believed any more after that, since the kernel would now say that it is safe: it is appended again.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,9 +102,26 @@ check_quota(struct group *group, struct delivery *delivery)
 	return false;
 }
 
+/* The next queue's mda looks for what is here, and may have had the lock before: then all would come
+ * twice. */
+static bool
+queue_is_gone(const struct group *group)
+{
+	struct pollfd queue = { .fd = group->context->queue_fd };
+
+	return poll(&queue, 1, 0) == 1 && (queue.revents & (POLLHUP | POLLERR)) != 0;
+}
+
 static void
 append(struct group *group)
 {
+	if (queue_is_gone(group)) {
+		for (size_t i = 0; i < group->count; i++) {
+			if (group->deliveries[i]->state == DELIVERY_NEW)
+				fail(group->deliveries[i], ECANCELED, "append to");
+		}
+		return;
+	}
 	for (size_t i = 0; i < group->count; i++) {
 		struct delivery *delivery = group->deliveries[i];
 

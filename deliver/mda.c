@@ -502,6 +502,7 @@ configure(struct config *config)
 		batch_context_init(&mda.context, config->hostname, config->mail_directory);
 	else
 		batch_context_set(&mda.context, config->hostname, config->mail_directory);
+	mda.context.queue_fd = mda.child.queue_fd;
 	runner_set_delimiters(mda.runner, config->subaddress_delimiters);
 	snprintf(mda.delimiters, sizeof(mda.delimiters), "%s", config->subaddress_delimiters);
 	batch_context_set_delimiters(&mda.context, config->subaddress_delimiters);

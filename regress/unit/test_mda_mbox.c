@@ -2,6 +2,7 @@
  * leaves behind. */
 #include "test_mda_fixture.h"
 
+#include <sys/socket.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <dlfcn.h>
@@ -96,6 +97,22 @@ message_is_appended_with_its_fields_and_an_empty_line(void **state)
 	assert_int_equal(stat(fixture_path(*state, "home/mbox"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_no_lock_is_left(*state, 1);
+}
+
+static void
+nothing_is_appended_for_a_queue_that_is_gone(void **state)
+{
+	struct fixture *fixture = *state;
+	int ends[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	fixture->context.queue_fd = ends[0];
+	assert_delivered(deliver(fixture, 1, TEXT, false), false);
+	close(ends[1]);
+	assert_int_equal(deliver(fixture, 2, TEXT, false)->reply.code / 100, 4);
+	assert_string_equal(mbox(fixture), ONE);
+	assert_no_lock_is_left(fixture, 1);
+	close(ends[0]);
 }
 
 static void
@@ -472,6 +489,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(message_is_appended_with_its_fields_and_an_empty_line),
+		TEST(nothing_is_appended_for_a_queue_that_is_gone),
 		TEST(lines_that_begin_with_from_are_quoted),
 		TEST(quoting_does_not_depend_on_chunks),
 		TEST(null_sender_and_odd_names_keep_the_from_line_whole),
