@@ -1,6 +1,7 @@
 """Delivery to mbox files, and the programs of Debian that read and lock them."""
 
 import contextlib
+import fcntl
 import grp
 import mailbox
 import os
@@ -8,6 +9,7 @@ import pathlib
 import pty
 import re
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -225,6 +227,25 @@ def test_what_a_killed_process_left_is_cut_off_before_other_mail_comes(home_box)
     messages = home_box.messages()
     assert sorted(int(message["Subject"]) for message in messages) == list(range(40))
     assert {len(message.get_payload()) for message in messages} == {300 * 999}
+
+
+def test_an_mda_whose_queue_died_appends_nothing_behind_the_next_ones_back(home_box):
+    """It waits for the lock, which the next queue's mda has before it."""
+    postern = home_box.postern
+    home_box.send("Subject: first\r\n\r\n")
+    postern.wait_queue_empty()
+    with open(home_box.path, "rb+") as reader:
+        fcntl.lockf(reader, fcntl.LOCK_EX)
+        home_box.send("Subject: second\r\n\r\n")
+        wait_for(lambda: [e for e in postern.queue() if e["state"] == "inflight"])
+        old = postern.pids("mda")[0]
+        os.kill(old, signal.SIGSTOP)
+        postern.kill("queue")
+        wait_for(lambda: [pid for pid in postern.pids("mda") if pid != old], what="the next mda")
+    postern.wait_log("delivered", count=2)
+    os.kill(old, signal.SIGCONT)
+    wait_for(lambda: old not in postern.pids("mda"), what="the older mda's end")
+    assert [message["Subject"] for message in home_box.messages()] == ["first", "second"]
 
 
 def test_users_of_the_accounts_database_have_theirs_in_their_directory(make_postern):
