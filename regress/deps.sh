@@ -129,6 +129,8 @@ test | bench)
 	unpack anacron
 	unpack bsd-mailx
 	unpack php8.2-cli php8.2
+	unpack logwatch
+	unpack libdate-manip-perl
 	dovecot_starter
 	;;
 *)

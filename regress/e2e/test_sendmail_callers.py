@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -155,6 +156,23 @@ def test_php(server, machine, tool):
     said = machine.run(tool("php8.2"), "-n", "-r",
         'echo mail("nobody-there@example.test", "x", "y") ? 1 : 0;')
     assert "550 5.1.1" in said and said.endswith("0")
+
+
+def test_logwatch(server, machine):
+    """Its services read what journalctl and logs say; here one that there is something for."""
+    logs = machine.folder / "log"
+    logs.mkdir()
+    (logs / "auth.log").write_text(time.strftime("%b %e %H:%M:%S") +
+        " here sshd[7]: Failed password for root from 192.0.2.1 port 4711 ssh2\n")
+    layers = ":".join(str(unpacked(package, "usr/share")) for package in ("logwatch", "libdate-manip-perl"))
+    machine.run("perl", unpacked("logwatch", "usr/share/logwatch/scripts/logwatch.pl"), "--output", "mail",
+        "--mailto", "alice@example.test", "--logdir", logs, "--service", "sshd", "--range", "today",
+        "--detail", "high", setup=f"mount -t overlay -o ro,lowerdir={layers}:/usr/share overlay /usr/share\n"
+        "mount -t tmpfs none /var/cache\nmkdir /var/cache/logwatch")
+    mail = only(server)
+    assert mail.message["Subject"].startswith("Logwatch for ")
+    assert b"192.0.2.1" in mail.body
+    assert machine.call() == "-t\n"
 
 
 def test_perls_mime_lite(server, machine):
