@@ -77,6 +77,7 @@ take_envelope(const struct imsg *imsg, void *arg)
 	return true;
 }
 
+/* One by one, or added up. */
 static int
 run_list(const struct command *command, struct client *client, struct output *output)
 {
@@ -89,40 +90,21 @@ run_list(const struct command *command, struct client *client, struct output *ou
 		err(EX_OSERR, "envelope");
 	listing->output = output;
 	listing->command = command;
+	if (command->verb == COMMAND_SHOW_SHAPE)
+		listing->shape = shape_new(command->by_sender);
 	buf_init(&payload, IMSG_PAYLOAD_MAX);
 	ipc_filter_encode(&payload, &command->filter);
 	status = exchange_encoded(
 	    client, output, CONTROL_QUEUE_LIST, &payload, take_envelope, listing, &result, NULL);
-	if (status == 0 && listing->count == 0 && command->verb == COMMAND_SHOW_ENVELOPE) {
+	if (status == 0 && listing->shape != NULL) {
+		shape_show(listing->shape, output);
+		output_flush(output);
+	} else if (status == 0 && listing->count == 0 && command->verb == COMMAND_SHOW_ENVELOPE) {
 		warnx("command failed: no such envelope");
 		status = EX_DATAERR;
 	}
-	free(listing);
-	return status;
-}
-
-static int
-run_shape(const struct command *command, struct client *client, struct output *output)
-{
-	struct listing *listing = calloc(1, sizeof(*listing));
-	struct ipc_result result;
-	struct buf payload;
-	int status;
-
-	if (listing == NULL)
-		err(EX_OSERR, "envelope");
-	listing->output = output;
-	listing->command = command;
-	listing->shape = shape_new(command->by_sender);
-	buf_init(&payload, IMSG_PAYLOAD_MAX);
-	ipc_filter_encode(&payload, &command->filter);
-	status = exchange_encoded(
-	    client, output, CONTROL_QUEUE_LIST, &payload, take_envelope, listing, &result, NULL);
-	if (status == 0) {
-		shape_show(listing->shape, output);
-		output_flush(output);
-	}
-	shape_free(listing->shape);
+	if (listing->shape != NULL)
+		shape_free(listing->shape);
 	free(listing);
 	return status;
 }
@@ -469,9 +451,8 @@ run_command(const struct command *command, const struct password_hashes *hashes,
 	switch (command->verb) {
 	case COMMAND_SHOW_QUEUE:
 	case COMMAND_SHOW_ENVELOPE:
-		return run_list(command, client, output);
 	case COMMAND_SHOW_SHAPE:
-		return run_shape(command, client, output);
+		return run_list(command, client, output);
 	case COMMAND_SHOW_RELAYS:
 		return run_relays(command, client, output);
 	case COMMAND_EXPLAIN:

@@ -1,10 +1,11 @@
 /*
- * A domain's counts are found by a hash of its name; the order comes last. The ages are those of Postfix's
+ * A domain's counts are found by its name; the order comes last. The ages are those of Postfix's
  * qshape(1): each is twice as long as the one before.
  */
 #include <ctype.h>
 #include <err.h>
 #include <inttypes.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +14,8 @@
 #include "smtpctl/show_shape.h"
 #include "smtpctl/text.h"
 
-#define AGES         9 /* and the older ones */
-#define FIRST_AGE    5 /* minutes */
-#define BUCKETS      1024
+#define AGES         9  /* and the older ones */
+#define FIRST_AGE    5  /* minutes */
 #define DOMAIN_LEAST 20 /* columns */
 #define CELL         6
 
@@ -23,14 +23,14 @@ struct domain {
 	struct domain *next;
 	uint64_t total;
 	uint64_t ages[AGES + 1];
-	char name[];
+	char *name;
 };
 
 struct shape {
 	bool senders;
 	struct domain *sum;
-	struct domain **buckets;
-	size_t bucket_count;
+	void *by_name; /* tsearch(3)'s tree of them */
+	struct domain *first;
 	size_t count;
 };
 
@@ -45,10 +45,17 @@ or_die(void *memory)
 static struct domain *
 new_domain(const char *name)
 {
-	struct domain *domain = or_die(calloc(1, sizeof(*domain) + strlen(name) + 1));
+	struct domain *domain = or_die(calloc(1, sizeof(*domain)));
 
-	memcpy(domain->name, name, strlen(name) + 1);
+	domain->name = or_die(strdup(name));
 	return domain;
+}
+
+static void
+free_domain(struct domain *domain)
+{
+	free(domain->name);
+	free(domain);
 }
 
 struct shape *
@@ -58,73 +65,44 @@ shape_new(bool senders)
 
 	shape->senders = senders;
 	shape->sum = new_domain("TOTAL");
-	shape->bucket_count = BUCKETS;
-	shape->buckets = or_die(calloc(BUCKETS, sizeof(struct domain *)));
 	return shape;
+}
+
+static int
+compare_names(const void *left, const void *right)
+{
+	const struct domain *a = left, *b = right;
+
+	return strcmp(a->name, b->name);
 }
 
 void
 shape_free(struct shape *shape)
 {
-	for (size_t i = 0; i < shape->bucket_count; i++) {
-		struct domain *domain, *next;
+	struct domain *domain;
 
-		for (domain = shape->buckets[i]; domain != NULL; domain = next) {
-			next = domain->next;
-			free(domain);
-		}
+	while ((domain = shape->first) != NULL) {
+		shape->first = domain->next;
+		(void)tdelete(domain, &shape->by_name, compare_names);
+		free_domain(domain);
 	}
-	free(shape->buckets);
-	free(shape->sum);
+	free_domain(shape->sum);
 	free(shape);
 }
 
-static size_t
-hash_name(const char *name)
-{
-	uint32_t hash = 2166136261U;
-
-	for (; *name != '\0'; name++)
-		hash = (hash ^ (unsigned char)*name) * 16777619U;
-	return hash;
-}
-
-static void
-grow(struct shape *shape)
-{
-	size_t count = 4 * shape->bucket_count;
-	struct domain **buckets = or_die(calloc(count, sizeof(*buckets)));
-
-	for (size_t i = 0; i < shape->bucket_count; i++) {
-		struct domain *domain, *next;
-
-		for (domain = shape->buckets[i]; domain != NULL; domain = next) {
-			size_t at = hash_name(domain->name) % count;
-
-			next = domain->next;
-			domain->next = buckets[at];
-			buckets[at] = domain;
-		}
-	}
-	free(shape->buckets);
-	shape->buckets = buckets;
-	shape->bucket_count = count;
-}
-
 static struct domain *
-find_domain(struct shape *shape, const char *name)
+find_domain(struct shape *shape, char *name)
 {
-	struct domain **bucket = &shape->buckets[hash_name(name) % shape->bucket_count];
-	struct domain *domain;
+	const struct domain wanted = { .name = name };
+	struct domain **found = tfind(&wanted, &shape->by_name, compare_names), *domain;
 
-	for (domain = *bucket; domain != NULL; domain = domain->next)
-		if (strcmp(domain->name, name) == 0)
-			return domain;
+	if (found != NULL)
+		return *found;
 	domain = new_domain(name);
-	domain->next = *bucket;
-	*bucket = domain;
-	if (++shape->count > shape->bucket_count)
-		grow(shape);
+	or_die(tsearch(domain, &shape->by_name, compare_names));
+	domain->next = shape->first;
+	shape->first = domain;
+	shape->count++;
 	return domain;
 }
 
@@ -155,11 +133,9 @@ shape_count(struct shape *shape, const struct transaction *transaction,
 		name[i] = (char)tolower((unsigned char)address->domain[i]);
 	name[i] = '\0';
 	add(shape->sum, minutes);
-	add(find_domain(shape,
-	        *name != '\0'                  ? name
-	            : address_is_null(address) ? "<>"
-	                                       : "-"),
-	    minutes);
+	if (*name == '\0')
+		strcpy(name, address_is_null(address) ? "<>" : "-");
+	add(find_domain(shape, name), minutes);
 }
 
 static int
@@ -235,10 +211,8 @@ shape_show(struct shape *shape, struct output *output)
 	struct domain **all = or_die(calloc(shape->count + 1, sizeof(*all)));
 
 	width = output->width > width + DOMAIN_LEAST ? output->width - width : DOMAIN_LEAST;
-	for (size_t i = 0; i < shape->bucket_count; i++)
-		for (struct domain *domain = shape->buckets[i]; domain != NULL;
-		     domain = domain->next)
-			all[count++] = domain;
+	for (struct domain *domain = shape->first; domain != NULL; domain = domain->next)
+		all[count++] = domain;
 	qsort(all, count, sizeof(*all), compare);
 	if (output->format == OUTPUT_TABLE)
 		show_head(output, width);
