@@ -273,16 +273,8 @@ stage(struct queue *queue, struct job *job, const char *signature)
 		report_encode_head(queue, &report, &text, &head);
 		if (!buf_ok(&head))
 			fatalx("out of memory");
-		memcpy(to, head.data, head.length);
-		memcpy(to + head.length, text.data, text.length);
-		journal_end(queue->journal, JOURNAL_FIRST, RECORD_MESSAGE,
-		    head.length + text.length, &item.location);
+		commit_write(queue, to, &head, text.data, text.length, &item);
 		item.message_id = job->dsn_id;
-		item.head = malloc(head.length);
-		if (item.head == NULL)
-			fatalx("out of memory");
-		memcpy(item.head, head.data, head.length);
-		item.head_length = head.length;
 	}
 	buf_free(&text);
 	buf_free(&head);

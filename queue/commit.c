@@ -187,6 +187,22 @@ commit_states(struct queue *queue, enum commit_when when)
 }
 
 void
+commit_write(struct queue *queue, uint8_t *to, const struct buf *head, const void *text,
+    size_t length, struct commit_item *item)
+{
+	memcpy(to, head->data, head->length);
+	if (length > 0)
+		memcpy(to + head->length, text, length);
+	journal_end(
+	    queue->journal, JOURNAL_FIRST, RECORD_MESSAGE, head->length + length, &item->location);
+	item->head = malloc(head->length);
+	if (item->head == NULL)
+		fatalx("out of memory");
+	memcpy(item->head, head->data, head->length);
+	item->head_length = head->length;
+}
+
+void
 commit_message(struct queue *queue, const struct commit_item *item)
 {
 	struct commit *commit = queue->commit;

@@ -34,6 +34,10 @@ struct commit_item {
 	void *detail;
 };
 void commit_message(struct queue *, const struct commit_item *);
+/* Puts a message of the queue's own where journal_begin() said: its record's head, and what lies in the
+ * journal of its text. Sets the item's location and head. */
+void commit_write(struct queue *, uint8_t *to, const struct buf *head, const void *text,
+    size_t length, struct commit_item *);
 /* Items of this owner get none. */
 void commit_forget_owner(struct queue *, const void *owner);
 /* States were staged: they go with the next batch, which comes by then. */

@@ -200,16 +200,7 @@ stage(struct queue *queue, struct job *job, const struct buf *head, const uint8_
 		commit_refusal(result, &job->failure);
 		return false;
 	}
-	memcpy(to, head->data, head->length);
-	if (length > 0)
-		memcpy(to + head->length, text, length);
-	journal_end(
-	    queue->journal, JOURNAL_FIRST, RECORD_MESSAGE, head->length + length, &item.location);
-	item.head = malloc(head->length);
-	if (item.head == NULL)
-		fatalx("out of memory");
-	memcpy(item.head, head->data, head->length);
-	item.head_length = head->length;
+	commit_write(queue, to, head, text, length, &item);
 	job->uncommitted++;
 	commit_message(queue, &item);
 	return true;

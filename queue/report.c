@@ -132,16 +132,8 @@ stage(struct queue *queue, struct mail_report *report, const char *signature)
 	result =
 	    journal_begin(queue->journal, JOURNAL_FIRST, head.length + text.length + 64, true, &to);
 	if (result == JOURNAL_OK) {
-		memcpy(to, head.data, head.length);
-		memcpy(to + head.length, text.data, text.length);
-		journal_end(queue->journal, JOURNAL_FIRST, RECORD_MESSAGE,
-		    head.length + text.length, &item.location);
+		commit_write(queue, to, &head, text.data, text.length, &item);
 		item.message_id = report->message_id;
-		item.head = malloc(head.length);
-		if (item.head == NULL)
-			fatalx("out of memory");
-		memcpy(item.head, head.data, head.length);
-		item.head_length = head.length;
 		report->state = REPORT_COMMITTING;
 		commit_message(queue, &item);
 	}
