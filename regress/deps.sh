@@ -123,7 +123,7 @@ test | bench)
 	unpack dovecot-sieve
 	unpack dovecot-managesieved
 	unpack postsrsd postsrsd
-	unpack vacation vacation
+	unpack vacation
 	unpack cron
 	unpack at
 	unpack anacron
